@@ -1,0 +1,73 @@
+"""Energy by component, in joules, and what each figure rests on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+JOULES_PER_KWH = 3.6e6
+JOULES_PER_WH = 3600.0
+
+
+class Provenance(StrEnum):
+    """What a figure rests on: a sensor, a model, or nothing."""
+
+    MEASURED = "measured"
+    MODELLED = "modelled"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Joules by component; None is a recorded gap, never 0.
+
+    cpu, dram, gpu and static (the attributed share of idle power) are the host's energy, which is conserved.
+    storage and network are modelled movement, always shown apart.
+    """
+
+    cpu: float | None = None
+    dram: float | None = None
+    gpu: float | None = None
+    static: float | None = None
+    storage: float | None = None
+    network: float | None = None
+
+    @property
+    def host(self) -> float | None:
+        """cpu + dram + gpu + static in joules; None where all four are missing."""
+        return add(getattr(self, component) for component in HOST)
+
+    @property
+    def movement(self) -> float | None:
+        """storage + network in joules; None where both are missing."""
+        return add(getattr(self, component) for component in MOVEMENT)
+
+    @property
+    def total(self) -> float | None:
+        """host + movement in joules; None where everything is missing."""
+        return add(getattr(self, component) for component in COMPONENTS)
+
+    def __add__(self, other: "Energy") -> "Energy":
+        """The sum by component; a gap on one side keeps the other side's figure."""
+        return Energy(*(add((getattr(self, name), getattr(other, name))) for name in COMPONENTS))
+
+
+COMPONENTS = tuple(field.name for field in fields(Energy))
+HOST = COMPONENTS[:4]
+MOVEMENT = COMPONENTS[4:]
+
+
+def add(figures: Iterable[float | None]) -> float | None:
+    """The sum of the known figures; None where none is known."""
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known else None
+
+
+def total(energies: Iterable[Energy]) -> Energy:
+    """The sum of many energies by component, in one pass."""
+    columns: list[list[float]] = [[] for _ in COMPONENTS]
+    for energy in energies:
+        for column, name in zip(columns, COMPONENTS, strict=True):
+            figure = getattr(energy, name)
+            if figure is not None:
+                column.append(figure)
+    return Energy(*(sum(column) if column else None for column in columns))

@@ -1,0 +1,235 @@
+"""What is written down: the records that a measured process appends to its journal, and that the ledger keeps.
+
+Records are idempotent: each has an id, and one that changes (a span) carries a sequence number that only grows.
+Times are seconds since the epoch (UTC), energies joules, sizes bytes, CPU times nanoseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from e2s_tasks.core.energy import COMPONENTS, Energy
+
+
+class Kind(StrEnum):
+    """What sort of work a span is."""
+
+    FLOW = "flow"
+    ATTEMPT = "attempt"
+    READ = "read"
+    WRITE = "write"
+    MOVE = "move"
+    SPAN = "span"
+    WAIT = "wait"
+
+
+class Status(StrEnum):
+    """How a span ended, or that it has not."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    CACHED = "cached"
+
+
+@dataclass(slots=True)
+class SourceRecord:
+    """One energy source of a process: what it covers, what it is worth, and the range of a model.
+
+    low and high are factors on the figure (1.0 and 1.0 for a measurement). `component` is cpu, dram, gpu, static,
+    storage or network. `absent` means that the host has no such device, so that the missing figure is no gap.
+    """
+
+    component: str
+    name: str
+    provenance: str
+    low: float = 1.0
+    high: float = 1.0
+    detail: str = ""
+    absent: bool = False
+
+
+@dataclass(slots=True)
+class ProcessRecord:
+    """A measured process: its identity (host, boot, pid and start time together) and its energy sources."""
+
+    id: str
+    host: str
+    boot_id: str
+    pid: int
+    start_ticks: int
+    started_at: float
+    static_policy: str
+    sources: list[SourceRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SpanRecord:
+    """A piece of work with its EXCLUSIVE energy so far. A higher `seq` replaces a lower one.
+
+    run_id: the root run. parent_id is None for a run's root span, and for an attempt that ran in another process than
+    its flow (its parent is then the flow span of `flow_run_id`). other_j and idle_j (root spans only): what the host
+    used beside this run, not attributed to it. shared_cpu_ns: the part of cpu_ns that came from native thread pools
+    while several spans were active. result_key: where the orchestrator keeps the result, for cache credit.
+    """
+
+    id: str
+    seq: int
+    process_id: str
+    run_id: str
+    kind: str
+    name: str
+    status: str
+    started_at: float
+    parent_id: str | None = None
+    ended_at: float | None = None
+    flow_run_id: str | None = None
+    task_run_id: str | None = None
+    task_key: str | None = None
+    attempt: int | None = None
+    solution: str | None = None
+    cpu_ns: int = 0
+    shared_cpu_ns: int = 0
+    cpu_j: float | None = None
+    dram_j: float | None = None
+    gpu_j: float | None = None
+    static_j: float | None = None
+    storage_j: float | None = None
+    network_j: float | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    rows: int | None = None
+    other_j: float | None = None
+    idle_j: float | None = None
+    result_key: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def energy(self) -> Energy:
+        """The exclusive energy by component, in joules."""
+        return Energy(*(getattr(self, f"{name}_j") for name in COMPONENTS))
+
+
+@dataclass(slots=True)
+class VersionRecord:
+    """One completed write of a URI. The version's number is its rank among the URI's writes, found on reading."""
+
+    id: str
+    uri: str
+    span_id: str
+    run_id: str
+    created_at: float
+    bytes: int | None = None
+    rows: int | None = None
+    format: str | None = None
+    schema_digest: str | None = None
+    files: int | None = None
+
+
+@dataclass(slots=True)
+class ReadRecord:
+    """A span read a URI. version_id names the version that it saw; None: external, no measured write explains it."""
+
+    id: str
+    uri: str
+    span_id: str
+    run_id: str
+    at: float
+    version_id: str | None = None
+
+
+@dataclass(slots=True)
+class EdgeRecord:
+    """In a run, a task run was handed the result of another (Prefect task run ids, or subflow run ids)."""
+
+    id: str
+    run_id: str
+    upstream: str
+    downstream: str
+
+
+@dataclass(slots=True)
+class OutcomeRecord:
+    """What a run achieved: units of the business outcome, and how many of them were valid or accurate."""
+
+    id: str
+    run_id: str
+    span_id: str
+    at: float
+    name: str
+    units: float
+    valid: float | None = None
+    accurate: float | None = None
+    solution: str | None = None
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class DecisionRecord:
+    """What the scheduler decided for a run, and the carbon intensity (gCO2eq/kWh) that it saw.
+
+    `intensity` is what the run's emissions use; `expected` and `run_now` are means over the planned and the immediate
+    window. `signal` is for example "average, direct". `plan` holds what the plan was made from (policy, slots).
+    """
+
+    id: str
+    run_id: str
+    at: float
+    zone: str | None
+    signal: str
+    source: str
+    reason: str
+    intensity: float | None = None
+    start: float | None = None
+    end: float | None = None
+    expected: float | None = None
+    run_now: float | None = None
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+Record = ProcessRecord | SpanRecord | VersionRecord | ReadRecord | EdgeRecord | OutcomeRecord | DecisionRecord
+
+TYPES: dict[str, type[Record]] = {
+    "process": ProcessRecord,
+    "span": SpanRecord,
+    "version": VersionRecord,
+    "read": ReadRecord,
+    "edge": EdgeRecord,
+    "outcome": OutcomeRecord,
+    "decision": DecisionRecord,
+}
+TAGS = {cls: tag for tag, cls in TYPES.items()}
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """The record as plain JSON values, with its type under "type"."""
+    return {"type": TAGS[type(record)], **asdict(record)}
+
+
+def from_dict(values: Mapping[str, Any]) -> Record:
+    """The record that `to_dict` wrote; fields unknown to this version are ignored."""
+    cls = TYPES[values["type"]]
+    known = {f.name for f in fields(cls)}
+    kept = {key: value for key, value in values.items() if key in known}
+    if cls is ProcessRecord:
+        kept["sources"] = [SourceRecord(**source) for source in kept.get("sources", [])]
+    return cls(**kept)
+
+
+@dataclass(slots=True)
+class RunRecords:
+    """Everything the ledger knows of one root run: what summaries and lineage are computed from."""
+
+    run_id: str
+    processes: list[ProcessRecord] = field(default_factory=list)
+    spans: list[SpanRecord] = field(default_factory=list)
+    versions: list[VersionRecord] = field(default_factory=list)
+    reads: list[ReadRecord] = field(default_factory=list)
+    edges: list[EdgeRecord] = field(default_factory=list)
+    outcomes: list[OutcomeRecord] = field(default_factory=list)
+    decisions: list[DecisionRecord] = field(default_factory=list)
+    version_numbers: dict[str, int] = field(default_factory=dict)  # version id -> 1, 2, ... within its URI

@@ -1,0 +1,62 @@
+"""The door through which everything opens spans: a protocol, and the one recorder that serves it.
+
+I/O lies below the recorder, so it asks here; `e2s_tasks/__init__.py` says which recorder answers.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from e2s_tasks.core.records import Kind
+
+
+class Span(Protocol):
+    """An open span: what its work moved, wrote and read is told to it. Never raises into the work it measures."""
+
+    id: str
+
+    def moved(
+        self,
+        *,
+        bytes_read: int = 0,
+        bytes_written: int = 0,
+        rows: int | None = None,
+        storage_j: float | None = None,
+        network_j: float | None = None,
+    ) -> None:
+        """Add bytes, rows and modelled movement (joules) to the span."""
+
+    def wrote(
+        self, uri: str, *, size: int | None, rows: int | None, format: str, schema_digest: str | None = None,  # noqa: A002
+        files: int = 1,
+    ) -> None:
+        """Record a completed write of `uri`: a new version of that artifact."""
+
+    def read(self, uri: str) -> None:
+        """Record that this span read `uri`."""
+
+    def note(self, attributes: Mapping[str, Any]) -> None:
+        """Add attributes (JSON values) to the span."""
+
+
+class Recorder(Protocol):
+    """What opens spans."""
+
+    def span(self, name: str, kind: Kind = Kind.SPAN) -> AbstractContextManager[Span]:
+        """A span around a block, on this thread or in this coroutine."""
+
+
+_factory: Callable[[], Recorder] | None = None
+
+
+def use(factory: Callable[[], Recorder]) -> None:
+    """Say which recorder serves this process; called once, where the package is put together."""
+    global _factory  # noqa: PLW0603
+    _factory = factory
+
+
+def recorder() -> Recorder:
+    """The recorder of this process."""
+    if _factory is None:
+        raise RuntimeError("no recorder: import e2s_tasks before its parts")
+    return _factory()
