@@ -1,0 +1,52 @@
+"""Energy-to-Solution for data and ML pipelines: what a result costs in joules and grams CO2eq.
+
+    from e2s_tasks import e2s_task, e2s_flow, span, record_outcome, CarbonPolicy
+    from e2s_tasks.io import read_parquet, write_parquet
+
+Importing this package loads none of Prefect, pandas or CodeCarbon: each name is found where it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from e2s_tasks.core import spans as _spans
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from e2s_tasks.core.policy import CarbonPolicy
+    from e2s_tasks.integrations.prefect import e2s_flow, e2s_task
+    from e2s_tasks.recorder.outcomes import record_outcome
+
+__all__ = ["CarbonPolicy", "e2s_flow", "e2s_task", "record_outcome", "span"]
+
+_HOMES = {
+    "CarbonPolicy": "e2s_tasks.core.policy",
+    "e2s_flow": "e2s_tasks.integrations.prefect",
+    "e2s_task": "e2s_tasks.integrations.prefect",
+    "record_outcome": "e2s_tasks.recorder.outcomes",
+}
+
+
+def _process_recorder() -> _spans.Recorder:
+    from e2s_tasks.recorder.recorder import process_recorder  # noqa: PLC0415
+
+    return process_recorder()
+
+
+_spans.use(_process_recorder)
+
+
+def span(name: str) -> "AbstractContextManager[_spans.Span]":
+    """A measured block: `with span("name"):`. Works anywhere, also outside Prefect.
+
+    Inside measured work it is a part of that work; outside it is a run of its own.
+    """
+    return _spans.recorder().span(name)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'e2s_tasks' has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -1,0 +1,165 @@
+"""The hardware profile: found once per host with CodeCarbon's tables, then read from a small file."""
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from e2s_tasks.settings import Settings
+
+# CodeCarbon 3: DEFAULT_POWER_PER_CORE in codecarbon/core/cpu.py, for CPUs that its table does not know.
+WATTS_PER_THREAD = 4.0
+# CodeCarbon 3: a machine draws at least a tenth of its TDP (codecarbon/external/hardware.py).
+IDLE_FRACTION = 0.1
+# Green Algorithms (Lannelongue et al. 2021), used by nf-co2footprint: 0.3725 W per GB; 0.28 to 0.39 are published.
+DRAM_W_PER_GB = 0.3725
+DRAM_W_PER_GB_RANGE = (0.28, 0.39)
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the models need to know of a host. Powers in watts; ranges are factors on the figure before them."""
+
+    host: str
+    cpu_name: str
+    cpus: int
+    virtual: bool
+    cpu_full_w: float
+    cpu_idle_w: float
+    cpu_source: str
+    idle_source: str
+    cpu_range: tuple[float, float]
+    idle_range: tuple[float, float]
+    ram_gb: float
+    dram_w: float
+    dram_source: str
+    dram_range: tuple[float, float]
+    reserved_cpus: float
+    version: int = VERSION
+
+
+def profile(settings: Settings) -> Profile:
+    """This host's profile, from the file in the data directory where there is one; settings override its powers."""
+    path = settings.data_dir / f"profile-{socket.gethostname()}.json"
+    found = _load(path)
+    if found is None:
+        found = _find()
+        _save(path, found)
+    return _override(found, settings)
+
+
+def _load(path: Path) -> Profile | None:
+    try:
+        values = json.loads(path.read_text())
+        if values.get("version") != VERSION or values.get("cpus") != (os.cpu_count() or 1):
+            return None
+        return Profile(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _save(path: Path, found: Profile) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.tmp")
+        part.write_text(json.dumps(asdict(found), indent=1))
+        part.replace(path)
+    except OSError:  # a read-only data directory only costs the search again
+        return
+
+
+def _find() -> Profile:
+    name, virtual, sockets = _cpu()
+    cpus = os.cpu_count() or 1
+    full_w, source, span = _full_power(name, virtual, sockets, cpus)
+    ram_gb = _ram_gb()
+    low, high = DRAM_W_PER_GB_RANGE
+    return Profile(
+        host=socket.gethostname(), cpu_name=name, cpus=cpus, virtual=virtual,
+        cpu_full_w=full_w, cpu_idle_w=full_w * IDLE_FRACTION, cpu_source=source,
+        idle_source="10 % of full power, CodeCarbon's constant",
+        cpu_range=span, idle_range=(0.5, 4.0),
+        ram_gb=ram_gb, dram_w=ram_gb * DRAM_W_PER_GB, dram_source="0.3725 W/GB, Green Algorithms",
+        dram_range=(low / DRAM_W_PER_GB, high / DRAM_W_PER_GB),
+        reserved_cpus=_reserved_cpus(cpus),
+    )  # fmt: skip
+
+
+def _cpu() -> tuple[str, bool, int]:
+    """CPU name, whether this is a virtual machine, number of sockets."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        import platform
+
+        return platform.processor() or "unknown CPU", False, 1
+    fields = [line.split(":", 1) for line in text.splitlines() if ":" in line]
+    names = [value.strip() for key, value in fields if key.strip() in {"model name", "Model"}]
+    sockets = {value.strip() for key, value in fields if key.strip() == "physical id"}
+    virtual = any(key.strip() == "flags" and " hypervisor" in value for key, value in fields)
+    return (names[0] if names else "unknown CPU"), virtual, max(1, len(sockets))
+
+
+def _full_power(name: str, virtual: bool, sockets: int, cpus: int) -> tuple[float, str, tuple[float, float]]:
+    """Watts at full load, where they come from, and their range as factors.
+
+    A virtual machine has an unknown share of its CPU's threads, so the CPU's TDP is only an upper bound there.
+    """
+    tdp = _tdp(name)
+    per_thread = WATTS_PER_THREAD * cpus
+    if virtual:
+        bound = "" if tdp is None else f", at most the CPU's {tdp:.0f} W"
+        full_w = per_thread if tdp is None else min(per_thread, tdp * sockets)
+        return full_w, f"virtual machine: {WATTS_PER_THREAD:.0f} W per vCPU, CodeCarbon's default{bound}", (0.4, 2.5)
+    if tdp is None:
+        return per_thread, f"unknown CPU: {WATTS_PER_THREAD:.0f} W per thread, CodeCarbon's default", (0.4, 2.5)
+    return tdp * sockets, f"TDP {tdp:.0f} W x {sockets} from CodeCarbon's table", (0.6, 1.3)
+
+
+def _tdp(name: str) -> float | None:
+    """TDP of a CPU in watts from CodeCarbon's table, matched as CodeCarbon matches it; None where it is unknown."""
+    try:
+        from codecarbon.core.cpu import TDP
+
+        matcher = TDP.__new__(TDP)  # its constructor would search for the CPU's name for over a second
+        power = matcher._get_cpu_power_from_registry(name)  # noqa: SLF001
+    except Exception:  # noqa: BLE001 - without the table the default per thread holds, and says so
+        return None
+    return None if power is None else float(power)
+
+
+def _ram_gb() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES")) / 1e9
+
+
+def _reserved_cpus(cpus: int) -> float:
+    """CPUs that a cgroup v2 limit leaves to this process; all of the host's where there is none."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().rsplit("::", 1)[1].strip()
+        folders = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup" + own)]
+    except (OSError, IndexError):
+        return float(cpus)
+    limit = float(cpus)
+    for folder in folders:
+        try:
+            quota, period = (folder / "cpu.max").read_text().split()
+            limit = min(limit, limit if quota == "max" else int(quota) / int(period))
+        except (OSError, ValueError):
+            continue
+    return limit
+
+
+def _override(found: Profile, settings: Settings) -> Profile:
+    """The profile with the powers that the user set, which then carry no range of ours."""
+    if settings.cpu_tdp_w is None and settings.cpu_idle_w is None:
+        return found
+    values = asdict(found)
+    if settings.cpu_tdp_w is not None:
+        values |= {"cpu_full_w": settings.cpu_tdp_w, "cpu_source": "E2S_CPU_TDP_W", "cpu_range": (0.8, 1.2)}
+        values |= {"cpu_idle_w": settings.cpu_tdp_w * IDLE_FRACTION}
+    if settings.cpu_idle_w is not None:
+        values |= {"cpu_idle_w": settings.cpu_idle_w, "idle_source": "E2S_CPU_IDLE_W", "idle_range": (0.8, 1.2)}
+    values["cpu_full_w"] = max(values["cpu_full_w"], values["cpu_idle_w"])
+    return Profile(**values)

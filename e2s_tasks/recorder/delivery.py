@@ -1,0 +1,41 @@
+"""From the journal to the ledger: what is not delivered stays in the journal, which is the outbox."""
+
+import threading
+
+from e2s_tasks.ledger.journal import Journal, read_journal
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.settings import Settings
+
+
+class Delivery:
+    """Takes what is new in a journal to the ledger; a ledger that does not answer costs one warning."""
+
+    def __init__(self, journal: Journal, options: Settings) -> None:
+        self._journal = journal
+        self._settings = options
+        self._ledger: object | None = None
+        self._offset = 0
+        self._delivering = threading.Lock()
+        self.complete = False
+
+    def deliver(self) -> None:
+        """Ingest what was appended since the last delivery. Idempotent: a record that arrives twice changes nothing."""
+        with self._delivering:
+            self.complete = False
+            try:
+                self._ingest()
+            except Exception as error:  # noqa: BLE001 - law 5: the records wait in the journal
+                self._ledger = None
+                warn_once("delivery to the ledger", error)
+            else:
+                self.complete = True
+
+    def _ingest(self) -> None:
+        from e2s_tasks.ledger import Ledger  # noqa: PLC0415
+
+        ledger = self._ledger if isinstance(self._ledger, Ledger) else Ledger.open(self._settings.ledger)
+        self._ledger = ledger
+        records, offset = read_journal(self._journal.path, self._offset)
+        if records:
+            ledger.ingest(records)
+        self._offset = offset

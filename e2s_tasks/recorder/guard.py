@@ -1,0 +1,38 @@
+"""Metering never fails the work: what goes wrong here leaves a gap and one warning."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
+_warned: set[str] = set()
+
+
+class MeteringWarning(UserWarning):
+    """Something was not measured or not written down; the measured work is unharmed."""
+
+
+def warn_once(what: str, error: BaseException) -> None:
+    """One warning per place and kind of error in a process."""
+    key = f"{what}: {type(error).__name__}"
+    if key not in _warned:
+        _warned.add(key)
+        message = f"e2s: {what} failed ({type(error).__name__}: {error}); a gap is recorded, the work goes on"
+        try:
+            warnings.warn(message, MeteringWarning, stacklevel=3)
+        except MeteringWarning:  # a user who turns warnings into errors still keeps the work unharmed
+            return
+
+
+def guarded(method: Callable[P, None]) -> Callable[P, None]:
+    """The method, which now never raises an Exception: it warns once instead."""
+
+    @functools.wraps(method)
+    def safe(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - law 5: whatever it is, it stays here
+            warn_once(method.__qualname__, error)
+
+    return safe

@@ -1,0 +1,47 @@
+"""What a run achieved: the business outcome that energy is counted per."""
+
+import math
+import time
+from collections.abc import Mapping
+
+from e2s_tasks.core.records import OutcomeRecord
+from e2s_tasks.errors import SettingError
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.recorder.open_span import CURRENT, new_id
+
+
+def record_outcome(
+    units: float,
+    *,
+    valid: float | None = None,
+    accurate: float | None = None,
+    name: str = "unit",
+    quality: Mapping[str, float] | None = None,
+) -> None:
+    """Record what the current measured work achieved; only a successful attempt's outcome counts.
+
+    units: how many units of the outcome (`name`, in the singular: "prediction") were made; valid and accurate: how many
+    of them count as such. quality: figures such as accuracy, kept beside the KPI.
+
+    Raises:
+        SettingError: a count is negative or not a number, or valid or accurate exceed units.
+    """
+    counts = {"units": units, "valid": valid, "accurate": accurate}
+    for field, count in counts.items():
+        if count is not None and not (math.isfinite(count) and count >= 0):
+            raise SettingError(f"record_outcome({field}={count!r}): a count is a number from 0 on; pass how many there were")
+    for field in ("valid", "accurate"):
+        count = counts[field]
+        if count is not None and count > units:
+            raise SettingError(f"record_outcome({field}={count!r}) exceeds units={units!r}; pass a part of the units")
+    span = CURRENT.get()
+    if span is None:
+        warn_once("record_outcome", RuntimeError("called outside measured work, so it belongs to no run"))
+        return
+    span.recorder.write(
+        OutcomeRecord(
+            id=new_id(), run_id=span.record.run_id, span_id=span.id, at=time.time(), name=name, units=float(units),
+            valid=None if valid is None else float(valid), accurate=None if accurate is None else float(accurate),
+            solution=span.record.solution, quality={key: float(value) for key, value in (quality or {}).items()},
+        )
+    )  # fmt: skip
