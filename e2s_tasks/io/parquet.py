@@ -1,0 +1,190 @@
+"""Measured Parquet: what pandas and pyarrow users expect, with what each call moved written down."""
+
+import hashlib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from e2s_tasks.core.records import Kind
+from e2s_tasks.core.spans import Span, recorder
+from e2s_tasks.errors import NotFoundError, SettingError
+from e2s_tasks.io.bookkeeping import bookkeeping, note_read, note_write
+from e2s_tasks.io.chunks import Filters, bytes_touched
+from e2s_tasks.io.places import PathLike, Place, place_of
+from e2s_tasks.io.replacing import replaced_directory, replaced_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class MissingFileError(NotFoundError, FileNotFoundError):
+    """A file or data set to read that does not exist (also a FileNotFoundError)."""
+
+
+@overload
+def read_parquet(
+    path: PathLike,
+    columns: Sequence[str] | None = None,
+    filters: Filters = None,
+    *,
+    to: Literal["pandas"] = "pandas",
+    filesystem: Any = None,
+    storage_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> "pd.DataFrame": ...
+@overload
+def read_parquet(
+    path: PathLike,
+    columns: Sequence[str] | None = None,
+    filters: Filters = None,
+    *,
+    to: Literal["arrow"],
+    filesystem: Any = None,
+    storage_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> "pa.Table": ...
+def read_parquet(
+    path: PathLike,
+    columns: Sequence[str] | None = None,
+    filters: Filters = None,
+    *,
+    to: Literal["pandas", "arrow"] = "pandas",
+    filesystem: Any = None,
+    storage_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> "pd.DataFrame | pa.Table":
+    """A Parquet file or (hive partitioned) data set as a pandas DataFrame, or with `to="arrow"` as a pyarrow Table.
+
+    Measured: the compressed bytes of the column chunks that `columns` and `filters` leave to be read, from the files'
+    footers (the footers themselves, a few KiB a file, are not counted), rows, files, and which version was read.
+    `options` are further ones of `pyarrow.parquet.ParquetDataset`, such as `partitioning` or `schema`.
+
+    Raises:
+        MissingFileError: nothing is at `path`.
+        SettingError: `to` is neither "pandas" nor "arrow".
+    """
+    if to not in ("pandas", "arrow"):
+        raise SettingError(f'to={to!r} is not a kind of table: use to="pandas" or to="arrow".')
+    from pyarrow import parquet
+
+    place = place_of(path, filesystem, storage_options)
+    with recorder().span(f"read {place.name}", Kind.READ) as span:
+        try:
+            dataset = parquet.ParquetDataset(place.path, place.filesystem, filters=filters, **options)
+            wanted = None if columns is None else list(columns)
+            table = dataset.read(columns=wanted, use_pandas_metadata=to == "pandas")
+        except FileNotFoundError as error:
+            raise _missing(place) from error
+        result = table if to == "arrow" else table.to_pandas()
+        with bookkeeping():
+            _record_read(span, place, (dataset, wanted, filters), table)
+    return result
+
+
+def write_parquet(
+    table: "pd.DataFrame | pa.Table",
+    path: PathLike,
+    *,
+    partition_cols: Sequence[str] | str | None = None,
+    compression: str = "snappy",
+    index: bool | None = None,
+    filesystem: Any = None,
+    storage_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """Write a pandas DataFrame or pyarrow Table as one Parquet file, or as a data set partitioned by `partition_cols`.
+
+    What was at `path` is replaced as a whole, and only after everything is written: a failed write leaves it as it
+    was, and makes no version. Measured: the sizes of the files written, rows, files and schema.
+    `options` are further ones of `pyarrow.parquet.write_table` or `write_to_dataset`.
+
+    Raises:
+        SettingError: a partition column that the table does not have, or no column left beside them; a directory to
+            replace that holds other things than Parquet.
+    """
+    from pyarrow import Table
+
+    place = place_of(path, filesystem, storage_options)
+    with recorder().span(f"write {place.name}", Kind.WRITE) as span:
+        arrow = table if isinstance(table, Table) else Table.from_pandas(table, preserve_index=index)
+        partitions = _partitions(arrow, partition_cols)
+        if partitions:
+            sizes = _write_partitions(arrow, place, partitions, compression=compression, **options)
+        else:
+            sizes = [_write_file(arrow, place, compression=compression, **options)]
+        with bookkeeping():
+            note_write(
+                span,
+                place,
+                size=sum(sizes),
+                files=len(sizes),
+                rows=arrow.num_rows,
+                format="parquet",
+                digest=schema_digest(arrow.schema),
+            )
+
+
+def schema_digest(schema: "pa.Schema") -> str:
+    """A short sha256 of the columns' names, types and nullability; metadata leaves it unchanged."""
+    text = "\n".join(f"{field.name}: {field.type} {field.nullable}" for field in schema)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _record_read(span: Span, place: Place, scan: tuple[Any, list[str] | None, Filters], table: Any) -> None:
+    dataset, columns, filters = scan
+    if columns is not None:  # pandas' metadata adds the index columns
+        columns = [*columns, *(set(table.column_names) - {column.rpartition(".")[2] for column in columns})]
+    size, files = bytes_touched(dataset, columns, filters)
+    note_read(span, place, size=size, rows=table.num_rows)
+    span.note({"files": files, "schema_digest": schema_digest(dataset.schema)})
+
+
+def _partitions(table: Any, partition_cols: Sequence[str] | str | None) -> list[str]:
+    chosen = [partition_cols] if isinstance(partition_cols, str) else list(partition_cols or ())
+    unknown = [column for column in chosen if column not in table.column_names]
+    if unknown:
+        raise SettingError(
+            f"partition_cols={chosen}: no column {unknown[0]!r}. There are: {', '.join(table.column_names)}."
+        )
+    if chosen and set(chosen) == set(table.column_names):
+        raise SettingError(f"partition_cols={chosen} leaves no column to write. Leave out at least one.")
+    return chosen
+
+
+def _missing(place: Place) -> MissingFileError:
+    folder = Path(place.path).parent
+    beside = [path.name for path in folder.iterdir()] if place.local and folder.is_dir() else []
+    near = get_close_matches(place.name, beside)
+    hint = f" Near it: {', '.join(near)}." if near else ""
+    return MissingFileError(
+        f"nothing to read at {place.uri}. Check the path, or run the step that writes it.{hint}", near
+    )
+
+
+def _write_file(table: Any, place: Place, **options: Any) -> int:
+    """The size in bytes of the one file written."""
+    from pyarrow import parquet
+
+    with replaced_file(place) as stream:
+        parquet.write_table(table, stream, **options)
+        return int(stream.tell())
+
+
+def _write_partitions(table: Any, place: Place, partitions: list[str], **options: Any) -> list[int]:
+    """The sizes in bytes of the files written, one or more for each combination of the partition columns' values."""
+    from pyarrow import parquet
+
+    sizes: list[int] = []
+    with replaced_directory(place) as (root, template):
+        parquet.write_to_dataset(
+            table,
+            root,
+            partition_cols=partitions,
+            filesystem=place.filesystem,
+            basename_template=template,
+            file_visitor=lambda file: sizes.append(file.size),
+            **options,
+        )
+    return sizes

@@ -1,0 +1,138 @@
+"""Where data lies: one name per file or data set, the file system that holds it, and what its bytes travel over."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from e2s_tasks.io.factors import Medium
+
+PathLike = str | os.PathLike[str]
+
+LOCAL = ("", "file", "local")
+IN_MEMORY = ("memory", "mock")
+# One name where several are in use, so that what one call wrote is what another reads.
+SCHEMES = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or directory: its URI, and its path on the (pyarrow) file system that holds it."""
+
+    uri: str
+    path: str
+    filesystem: Any
+    medium: Medium | None
+
+    @property
+    def local(self) -> bool:
+        """True for a path on this machine's own file system, which can rename."""
+        return self.uri.startswith("file:")
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+
+def uri_of(path: PathLike) -> str:
+    """The one URI of a path or URL: absolute `file:///...`, or the URL without credentials and query."""
+    text = os.fspath(path)
+    if _scheme(text) in LOCAL:
+        return _local_path(text).as_uri()
+    return "::".join(_without_secrets(part) for part in text.split("::"))
+
+
+def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, Any] | None = None) -> Place:
+    """The place that `path` names: on this machine, behind a URL, or on the given pyarrow or fsspec file system.
+
+    Raises:
+        ImportError: the URL's file system needs a package that is not installed (fsspec's own message names it).
+        ValueError: no file system knows the URL's scheme.
+    """
+    text = os.fspath(path)
+    if filesystem is not None:
+        return _on(_as_pyarrow(filesystem), text)
+    if _scheme(text) in LOCAL:
+        from pyarrow.fs import LocalFileSystem
+
+        found = _local_path(text)
+        return Place(found.as_uri(), found.as_posix(), LocalFileSystem(), "storage")
+    remote, remote_path = _from_url(text, storage_options)
+    return Place(uri_of(text), remote_path, remote, _medium(_scheme(text)))
+
+
+def _scheme(text: str) -> str:
+    scheme, separator, _ = text.rpartition("::")[2].partition("://")
+    return scheme.lower() if separator else ""
+
+
+def _local_path(text: str) -> Path:
+    bare = unquote(urlsplit(text.rpartition("::")[2]).path) if "://" in text else text
+    return Path(bare).expanduser().resolve()
+
+
+def _without_secrets(part: str) -> str:
+    if "://" not in part:
+        return part
+    split = urlsplit(part)
+    path = split.netloc.rpartition("@")[2] + split.path.rstrip("/")
+    return f"{SCHEMES.get(split.scheme, split.scheme)}://{path.lstrip('/') if split.scheme in IN_MEMORY else path}"
+
+
+def _from_url(url: str, storage_options: dict[str, Any] | None) -> tuple[Any, str]:
+    """The file system behind a URL: pyarrow's own where it has one, else fsspec's, as pandas chooses."""
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    if storage_options is None:
+        try:
+            filesystem, path = FileSystem.from_uri(url)
+        except (TypeError, pa.ArrowInvalid):
+            pass
+        else:
+            return filesystem, path
+    from fsspec.core import url_to_fs
+
+    spec, path = url_to_fs(url, **(storage_options or {}))
+    return PyFileSystem(FSSpecHandler(spec)), path
+
+
+def _as_pyarrow(filesystem: Any) -> Any:
+    from pyarrow.fs import FileSystem, FSSpecHandler, LocalFileSystem, PyFileSystem
+
+    if isinstance(filesystem, FileSystem):
+        return filesystem
+    if "file" in _protocols(filesystem):
+        return LocalFileSystem()
+    return PyFileSystem(FSSpecHandler(filesystem))
+
+
+def _on(filesystem: Any, path: str) -> Place:
+    """The place of `path` on a pyarrow file system."""
+    from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
+    if isinstance(filesystem, LocalFileSystem):
+        found = _local_path(path)
+        return Place(found.as_uri(), found.as_posix(), filesystem, "storage")
+    if isinstance(filesystem, SubTreeFileSystem):
+        inner = _on(filesystem.base_fs, filesystem.base_path.rstrip("/") + "/" + path.lstrip("/"))
+        return Place(inner.uri, inner.path, inner.filesystem, inner.medium)
+    bare = path.partition("://")[2] or path
+    scheme = _scheme(path) or _scheme_of(filesystem)
+    return Place(uri_of(f"{scheme}://{bare}"), bare, filesystem, _medium(scheme))
+
+
+def _scheme_of(filesystem: Any) -> str:
+    spec = getattr(getattr(filesystem, "handler", None), "fs", None)
+    return _protocols(spec)[0] if spec else str(filesystem.type_name).rpartition(":")[2]
+
+
+def _protocols(spec: Any) -> tuple[str, ...]:
+    protocol = spec.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _medium(scheme: str) -> Medium | None:
+    return None if scheme in IN_MEMORY else "network"

@@ -1,0 +1,124 @@
+"""Replace a file or a whole data set only once its successor is complete: a failed write leaves the old one."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from e2s_tasks.errors import SettingError
+from e2s_tasks.io.places import Place
+
+PARQUET = (".parquet", ".parq", ".pq")
+
+
+@contextmanager
+def replaced_file(place: Place) -> Iterator[Any]:
+    """A binary stream whose content becomes the file at `place` when the block has succeeded.
+
+    Raises:
+        SettingError: a directory is there, and holds other things than Parquet.
+    """
+    import pyarrow as pa
+
+    old = _files_of_data_set(place)
+    if not place.local:
+        # Nothing is uploaded before everything is encoded; an object then appears as a whole.
+        content = pa.BufferOutputStream()
+        yield content
+        with place.filesystem.open_output_stream(place.path) as upload:
+            upload.write(content.getvalue())
+        _delete(place, old)
+        return
+    with _beside(Path(place.path)) as new:
+        with place.filesystem.open_output_stream(str(new)) as stream:
+            yield stream
+        _swap(new, Path(place.path))
+
+
+@contextmanager
+def replaced_directory(place: Place) -> Iterator[tuple[str, str]]:
+    """A directory to write into and a template of new file names; it becomes the data set at `place` on success.
+
+    Elsewhere than on a local file system the new files lie among the old ones until these are deleted.
+
+    Raises:
+        SettingError: the directory to replace holds other things than Parquet.
+    """
+    old = _files_of_data_set(place)
+    token = uuid4().hex
+    template = f"{token}-{{i}}.parquet"
+    if place.local:
+        with _beside(Path(place.path)) as new:
+            new.mkdir()
+            yield str(new), template
+            _swap(new, Path(place.path))
+        return
+    try:
+        yield place.path, template
+    except BaseException:
+        with suppress(Exception):
+            _delete(place, [path for path in _files(place) if token in path])
+        raise
+    _delete(place, old)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A hidden path in the target's own directory, so that a rename stays on one file system; gone afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        yield new
+    finally:
+        _remove(new)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put `new` where `target` is; a directory cannot be renamed over, so it steps aside for that moment."""
+    if not (target.is_dir() or (new.is_dir() and target.exists())):
+        new.replace(target)
+        return
+    aside = new.with_suffix(".old")
+    target.rename(aside)
+    try:
+        new.rename(target)
+    except BaseException:
+        aside.rename(target)
+        raise
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files_of_data_set(place: Place) -> list[str]:
+    """The files below the place, if it is a directory; only what a Parquet data set consists of may be replaced."""
+    found = _files(place)
+    for path in found:
+        name = path.rpartition("/")[2]
+        if not name.endswith(PARQUET) and not name.startswith(("_", ".")):
+            raise SettingError(
+                f"{place.uri} holds {name!r}, which is not Parquet, and would be replaced as a whole. "
+                "Name a directory of the data set's own."
+            )
+    return found
+
+
+def _files(place: Place) -> list[str]:
+    from pyarrow.fs import FileSelector, FileType
+
+    if place.filesystem.get_file_info(place.path).type != FileType.Directory:
+        return []
+    below = place.filesystem.get_file_info(FileSelector(place.path, recursive=True))
+    return [info.path for info in below if info.type == FileType.File]
+
+
+def _delete(place: Place, paths: list[str]) -> None:
+    for path in paths:
+        place.filesystem.delete_file(path)

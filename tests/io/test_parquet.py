@@ -1,0 +1,342 @@
+import logging
+from typing import ClassVar
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import compute, parquet
+from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem, SubTreeFileSystem
+
+from e2s_tasks.core.records import Kind
+from e2s_tasks.errors import NotFoundError, SettingError
+from e2s_tasks.io import MissingFileError, read_parquet, write_parquet
+from e2s_tasks.io.factors import factors
+from e2s_tasks.io.parquet import schema_digest
+
+
+class RemoteFileSystem(MemoryFileSystem):
+    """An object store as far as the library can tell; it counts what is opened and how much is read."""
+
+    protocol = "remote"
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list] = [""]
+    opened: ClassVar[list] = []
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return MemoryFileSystem._strip_protocol("memory://" + path.rpartition("://")[2].partition("?")[0])
+
+    def _open(self, path, mode="rb", **options):
+        if mode == "rb":
+            self.opened.append(path)
+        return super()._open(path, mode, **options)
+
+
+fsspec.register_implementation("remote", RemoteFileSystem, clobber=True)
+
+
+@pytest.fixture
+def remote():
+    RemoteFileSystem.store.clear()
+    RemoteFileSystem.pseudo_dirs[:] = [""]
+    RemoteFileSystem.opened.clear()
+    return RemoteFileSystem()
+
+
+@pytest.fixture
+def flights():
+    rows = 4000
+    return pd.DataFrame(
+        {
+            "month": [1 + i * 4 // rows for i in range(rows)],
+            "carrier": [("UA", "DL", "B6")[i % 3] for i in range(rows)],
+            "delay": [float(i * 7919 % 1000) for i in range(rows)],
+            "number": range(rows),
+        }
+    )
+
+
+def chunks(path, columns, groups=None):
+    footer = parquet.read_metadata(path)
+    names = [footer.schema.column(i).path for i in range(footer.num_columns)]
+    return sum(
+        footer.row_group(group).column(names.index(column)).total_compressed_size
+        for group in (range(footer.num_row_groups) if groups is None else groups)
+        for column in columns
+    )
+
+
+def files_below(directory):
+    return sorted(path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+
+
+# What users of pandas and pyarrow expect
+
+
+def test_a_frame_comes_back_as_pandas_itself_would_read_it(recorded, flights, tmp_path):
+    frame = flights.set_index("number")
+    write_parquet(frame, tmp_path / "f.parquet")
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "f.parquet"), pd.read_parquet(tmp_path / "f.parquet"))
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "f.parquet"), frame)
+    pd.testing.assert_frame_equal(
+        read_parquet(tmp_path / "f.parquet", ["delay"], [("delay", ">", 500)]),
+        pd.read_parquet(tmp_path / "f.parquet", columns=["delay"], filters=[("delay", ">", 500)]),
+    )
+
+
+def test_a_partitioned_data_set_comes_back_as_pandas_itself_would_read_it(recorded, flights, tmp_path):
+    write_parquet(flights, tmp_path / "f.parquet", partition_cols="month")
+    for columns, filters in [(None, None), (["delay"], [("month", "in", [2, 3])]), (["month"], [[("month", "=", 1)]])]:
+        pd.testing.assert_frame_equal(
+            read_parquet(tmp_path / "f.parquet", columns, filters),
+            pd.read_parquet(tmp_path / "f.parquet", columns=columns, filters=filters),
+        )
+
+
+def test_arrow_tables_go_in_and_out(recorded, tmp_path):
+    table = pa.table({"point": [{"x": 1, "y": 2.0}], "tags": [["a", "b"]]})
+    write_parquet(table, tmp_path / "t.parquet", compression="zstd")
+    assert read_parquet(tmp_path / "t.parquet", to="arrow").equals(table)
+
+
+@settings(max_examples=25, deadline=None)
+@given(values=st.lists(st.tuples(st.sampled_from(["a", "b", "", None]), st.integers(-9, 9)), min_size=1))
+def test_partitioning_keeps_every_row(values, tmp_path_factory, recorded_anywhere):
+    values = [("a", 0), *values]  # pyarrow cannot tell the type of a partition column that holds only null
+    table = pa.table({"key": pa.array([k for k, _ in values], pa.string()), "value": [v for _, v in values]})
+    path = tmp_path_factory.mktemp("p") / "t.parquet"
+    write_parquet(table, path, partition_cols=["key"])
+    back = read_parquet(path, to="arrow")
+    rows = lambda t: sorted(zip(map(repr, t["key"].to_pylist()), t["value"].to_pylist(), strict=True))  # noqa: E731
+    assert rows(back) == rows(table)
+
+
+@pytest.mark.parametrize("form", ["str", "file-url", "arrow-fs", "fsspec-fs", "subtree", "relative"])
+def test_a_local_file_has_one_uri_however_it_is_named(form, recorded, flights, tmp_path, monkeypatch):
+    path = tmp_path / "my flights.parquet"
+    write_parquet(flights, path)
+    monkeypatch.chdir(tmp_path)
+    name, filesystem = {
+        "str": (str(path), None),
+        "file-url": (path.as_uri(), None),
+        "arrow-fs": (str(path), LocalFileSystem()),
+        "fsspec-fs": (str(path), fsspec.filesystem("file")),
+        "subtree": ("my flights.parquet", SubTreeFileSystem(str(tmp_path), LocalFileSystem())),
+        "relative": ("x/../my flights.parquet", None),
+    }[form]
+    read_parquet(name, filesystem=filesystem)
+    assert recorded.last.reads == [path.as_uri()]
+    assert recorded.last.storage_j > 0
+    assert recorded.last.network_j is None
+
+
+# What is recorded
+
+
+def test_a_read_counts_the_column_chunks_that_projection_and_filters_leave(recorded, flights, tmp_path):
+    path = tmp_path / "f.parquet"
+    write_parquet(flights, path, row_group_size=500)
+    everything = read_parquet(path)
+    assert recorded.last.bytes_read == chunks(path, flights.columns)
+    assert recorded.last.rows == len(everything)
+    read_parquet(path, columns=["delay"])
+    assert recorded.last.bytes_read == chunks(path, ["delay"])
+    kept = read_parquet(path, columns=["delay"], filters=[("number", ">=", 3600)])
+    assert len(kept) == recorded.last.rows == 400
+    assert recorded.last.bytes_read == chunks(path, ["delay", "number"], groups=[7])
+    read_parquet(path, columns=["delay"], filters=compute.field("number") >= 3600)
+    assert recorded.last.bytes_read == chunks(path, ["delay", "number"], groups=[7])
+
+
+def test_a_read_counts_the_index_columns_that_pandas_adds(recorded, flights, tmp_path):
+    write_parquet(flights.set_index("carrier"), tmp_path / "f.parquet")
+    read_parquet(tmp_path / "f.parquet", columns=["delay"])
+    assert recorded.last.bytes_read == chunks(tmp_path / "f.parquet", ["delay", "carrier"])
+
+
+def test_a_read_counts_only_the_part_of_a_nested_column_that_it_asks_for(recorded, tmp_path):
+    path = tmp_path / "t.parquet"
+    write_parquet(pa.table({"p": [{"x": i, "y": i} for i in range(500)], "px": list(range(500))}), path)
+    read_parquet(path, ["p.x"], to="arrow")
+    assert recorded.last.bytes_read == chunks(path, ["p.x"])
+    read_parquet(path, ["p"], to="arrow")
+    assert recorded.last.bytes_read == chunks(path, ["p.x", "p.y"])
+
+
+def test_a_read_opens_only_the_partitions_that_it_needs_and_each_footer_once(recorded, flights, remote):
+    write_parquet(flights, "remote://lake/f.parquet", partition_cols=["month"])
+    kept = sorted(path for path in remote.find("/lake/f.parquet") if "month=1" not in path and "month=2" not in path)
+    remote.opened.clear()
+    read_parquet("remote://lake/f.parquet", ["delay"], [("month", ">", 2)], to="arrow")
+    after_read = list(remote.opened)
+    assert recorded.last.attributes["files"] == 2
+    remote.opened.clear()
+    parquet.read_table(
+        "/lake/f.parquet",
+        columns=["delay"],
+        filters=[("month", ">", 2)],
+        filesystem=PyFileSystem(FSSpecHandler(remote)),
+    )
+    assert sorted(after_read) == sorted(remote.opened)
+    assert set(kept) <= set(after_read)
+
+
+def test_a_remote_file_system_costs_network_energy_and_its_uri_has_no_secrets(recorded, flights, remote):
+    write_parquet(flights, "remote://user:secret@lake/f.parquet?token=secret")
+    span = recorded.last
+    assert span.versions[0]["uri"] == "remote://lake/f.parquet"
+    assert span.storage_j is None
+    assert span.network_j == pytest.approx(factors()["network"].value * span.bytes_written / 1e9)
+
+
+def test_memory_is_neither_storage_nor_network(recorded, flights):
+    write_parquet(flights, "memory://f.parquet")
+    read_parquet("f.parquet", filesystem=fsspec.filesystem("memory"))
+    assert recorded.spans[0].versions[0]["uri"] == recorded.last.reads[0] == "memory://f.parquet"
+    assert (recorded.last.storage_j, recorded.last.network_j) == (None, None)
+    assert recorded.last.bytes_read > 0
+
+
+def test_a_write_makes_one_version_with_size_rows_files_and_schema(recorded, flights, tmp_path):
+    path = tmp_path / "new" / "f.parquet"
+    write_parquet(flights, path)
+    one = recorded.last
+    assert one.kind == Kind.WRITE
+    assert one.name == "write f.parquet"
+    digest = schema_digest(pa.Schema.from_pandas(flights))
+    assert one.versions == [
+        {
+            "uri": path.as_uri(),
+            "size": path.stat().st_size,
+            "rows": 4000,
+            "format": "parquet",
+            "schema_digest": digest,
+            "files": 1,
+        }
+    ]
+    assert one.bytes_written == path.stat().st_size
+    write_parquet(flights, path, partition_cols=["month"])
+    version = recorded.last.versions[0]
+    assert version["files"] == 4
+    assert version["size"] == sum(file.stat().st_size for file in path.rglob("*.parquet"))
+
+
+def test_a_schema_digest_depends_on_names_and_types_alone():
+    schema = pa.schema({"a": pa.int64(), "b": pa.string()})
+    assert schema_digest(schema) == schema_digest(schema.with_metadata({"pandas": "x"}))
+    assert len({schema_digest(schema), schema_digest(pa.schema({"a": pa.int32(), "b": pa.string()}))}) == 2
+
+
+# What is replaced, and what a failure leaves
+
+
+def test_a_data_set_is_replaced_as_a_whole(recorded, flights, tmp_path, remote):
+    for place in (str(tmp_path / "f.parquet"), "remote://lake/f.parquet"):
+        write_parquet(flights, place, partition_cols=["month"])
+        write_parquet(flights[flights.month == 3], place, partition_cols=["month"])
+        assert read_parquet(place)["month"].unique().tolist() == [3]
+    assert [path.name for path in tmp_path.iterdir()] == ["f.parquet"]
+
+
+def test_a_file_takes_the_place_of_a_data_set_and_the_reverse(recorded, flights, tmp_path):
+    path = tmp_path / "f.parquet"
+    for partitions in (None, ["month"], None):
+        write_parquet(flights, path, partition_cols=partitions)
+        assert path.is_dir() == bool(partitions)
+        assert len(read_parquet(path)) == len(flights)
+    assert [path.name for path in tmp_path.iterdir()] == ["f.parquet"]
+
+
+@pytest.mark.parametrize("partitions", [None, ["month"]])
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_a_failed_write_leaves_the_old_artifact_and_makes_no_version(
+    where, partitions, recorded, flights, tmp_path, remote
+):
+    path = str(tmp_path / "f.parquet") if where == "local" else "remote://lake/f.parquet"
+    write_parquet(flights, path, partition_cols=partitions)
+    before = files_below(tmp_path), remote.find("/lake")
+    unwritable = pa.table({"month": [1, 2], "span": pa.array([(1, 2, 3)] * 2, pa.month_day_nano_interval())})
+    with pytest.raises(pa.ArrowNotImplementedError):
+        write_parquet(unwritable, path, partition_cols=partitions)
+    assert (files_below(tmp_path), remote.find("/lake")) == before
+    pd.testing.assert_frame_equal(
+        read_parquet(path)[["number"]].sort_values("number", ignore_index=True), flights[["number"]]
+    )
+    failed = recorded.spans[1]
+    assert failed.failed
+    assert failed.versions == []
+
+
+def test_a_directory_with_other_things_in_it_is_never_replaced(recorded, flights, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SettingError, match=r"thesis\.txt"):
+        write_parquet(flights, tmp_path, partition_cols=["month"])
+    with pytest.raises(SettingError, match=r"thesis\.txt"):
+        write_parquet(flights, tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+    assert files_below(tmp_path) == [(tmp_path / "thesis.txt").relative_to(tmp_path)]
+
+
+def test_a_link_is_written_through(recorded, flights, tmp_path):
+    (tmp_path / "latest.parquet").symlink_to(tmp_path / "v1.parquet")
+    write_parquet(flights, tmp_path / "latest.parquet")
+    assert (tmp_path / "latest.parquet").is_symlink()
+    assert recorded.last.versions[0]["uri"] == (tmp_path / "v1.parquet").as_uri()
+
+
+def test_a_table_without_rows_is_a_data_set_without_files(recorded, flights, tmp_path):
+    write_parquet(flights[:0], tmp_path / "f.parquet", partition_cols=["month"])
+    assert recorded.last.versions[0]["files"] == 0
+    write_parquet(flights[:0], tmp_path / "g.parquet")
+    assert list(read_parquet(tmp_path / "g.parquet").columns) == list(flights.columns)
+
+
+# What bad input gets
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, NotFoundError, MissingFileError])
+def test_a_missing_file_is_named_with_its_neighbours(kind, recorded, flights, tmp_path):
+    write_parquet(flights, tmp_path / "flights.parquet")
+    with pytest.raises(kind, match=r"flight\.parquet.*Near it: flights\.parquet") as caught:
+        read_parquet(tmp_path / "flight.parquet")
+    assert caught.value.suggestions == ("flights.parquet",)
+    assert recorded.last.reads == []
+
+
+def test_a_missing_remote_file_is_named(recorded, remote):
+    with pytest.raises(MissingFileError, match="remote://lake/none"):
+        read_parquet("remote://lake/none.parquet")
+
+
+def test_a_wrong_partition_column_is_named(recorded, flights, tmp_path):
+    with pytest.raises(SettingError, match=r"no column 'mnth'.*month"):
+        write_parquet(flights, tmp_path / "f.parquet", partition_cols=["mnth"])
+    with pytest.raises(SettingError, match="leaves no column"):
+        write_parquet(flights[["month"]], tmp_path / "f.parquet", partition_cols=["month"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_kind_of_table_is_named(recorded, tmp_path):
+    with pytest.raises(SettingError, match="polars"):
+        read_parquet(tmp_path / "f.parquet", to="polars")
+
+
+def test_pyarrows_own_errors_pass_unchanged(recorded, tmp_path):
+    (tmp_path / "f.parquet").write_bytes(b"not parquet at all")
+    with pytest.raises(pa.ArrowInvalid):
+        read_parquet(tmp_path / "f.parquet")
+
+
+def test_trouble_with_the_bookkeeping_is_one_warning_and_never_the_callers(
+    recorded, flights, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("e2s_tasks.io.factors.factors", dict)
+    with caplog.at_level(logging.WARNING, "e2s_tasks"):
+        for _ in range(3):
+            write_parquet(flights, tmp_path / "f.parquet")
+            assert len(read_parquet(tmp_path / "f.parquet")) == len(flights)
+    assert len(caplog.records) == 1
