@@ -1,0 +1,24 @@
+"""Carbon intensity of the grid: services, traces and country averages behind one protocol."""
+
+from datetime import datetime
+from typing import Protocol
+
+from e2s_tasks.core.planning import Forecast
+
+
+class Provider(Protocol):
+    """Where carbon intensities come from."""
+
+    def forecast(self, zone: str, start: datetime, end: datetime) -> Forecast:
+        """What is expected in `zone` from `start` to `end`; slots may reach beyond it, or be missing.
+
+        Raises:
+            GridError: no usable figure.
+        """
+
+    def actual(self, zone: str, start: datetime, end: datetime) -> Forecast:
+        """What was observed in `zone` from `start` to `end`; slots may reach beyond it, or be missing.
+
+        Raises:
+            GridError: no usable figure.
+        """

@@ -1,0 +1,156 @@
+"""The decision for a run: the best source of carbon intensity, and the best window in it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from e2s_tasks.core.planning import UNIT, best_window
+from e2s_tasks.core.policy import CarbonPolicy, Duration, aware
+from e2s_tasks.core.records import DecisionRecord
+from e2s_tasks.errors import GridError
+from e2s_tasks.grid.ladder import Outlook, average_for, forecast_for
+
+if TYPE_CHECKING:
+    from e2s_tasks.settings import Settings
+
+HALF_HOUR = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """When a run should start, and the carbon intensities (gCO2eq/kWh) that speak for it.
+
+    intensity: what the emissions of a run that starts now use: the mean over its expected duration or, without a
+    policy, the figure of the moment. expected and run_now: the means over the planned window and the immediate one.
+    plan: the policy, the rung of the source, why higher rungs failed, and the slots [start, end, intensity] (epoch s).
+    """
+
+    at: datetime
+    zone: str | None
+    signal: str
+    source: str
+    reason: str
+    intensity: float | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    expected: float | None = None
+    run_now: float | None = None
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+def decide(policy: CarbonPolicy, now: datetime, settings: "Settings") -> Decision:
+    """The cleanest start within the policy; now, where nothing is known about the hours to come.
+
+    Takes at most about twice `settings.grid_timeout_s`, however dead the network is.
+
+    Raises:
+        PolicyError: the policy's deadline has passed.
+        ZoneError, TraceError: see `forecast_for`.
+    """
+    duration, latest_end = policy.expected_duration, policy.latest_end(now)
+    outlook = forecast_for(policy.zone, now, max(latest_end, now + duration), settings)
+    best = None
+    if outlook.knows_timing:
+        try:
+            best = best_window(outlook.forecast, now, duration, latest_end)
+        except GridError as error:
+            outlook = average_for(policy.zone, now, latest_end, (str(error),))
+    flat = outlook.forecast.at(now)
+    return Decision(
+        at=now,
+        zone=policy.zone,
+        signal=outlook.forecast.signal,
+        source=outlook.forecast.source,
+        reason=best.reason if best else _no_timing(policy.zone, outlook),
+        intensity=best.run_now if best else flat,
+        start=best.start if best else now,
+        end=best.end if best else now + duration,
+        expected=best.expected if best else flat,
+        run_now=best.run_now if best else flat,
+        plan=_plan(policy, latest_end, outlook, now),
+    )
+
+
+def plan(zone: str, duration: Duration, slack: Duration, now: datetime, settings: "Settings") -> Decision:
+    """The decision for a run in `zone` that takes `duration` and may finish up to `slack` later than if started now.
+
+    Raises:
+        SettingError: a duration that cannot be used.
+        ZoneError, TraceError: see `forecast_for`.
+    """
+    return decide(CarbonPolicy(zone, max_delay=slack, expected_duration=duration), now, settings)
+
+
+def intensity_now(zone: str | None, now: datetime, settings: "Settings") -> Decision:
+    """The carbon intensity at `now`, for a run without a policy: it plans nothing, so `start` stays None.
+
+    Raises:
+        ZoneError, TraceError: see `forecast_for`.
+    """
+    outlook = forecast_for(zone, aware(now, "now"), now + HALF_HOUR, settings)
+    if outlook.knows_timing and outlook.forecast.at(now) is None:
+        failure = f"{outlook.forecast.source} has no figure for {now:%Y-%m-%d %H:%M}"
+        outlook = average_for(zone, now, now + HALF_HOUR, (failure,))
+    return Decision(
+        at=now,
+        zone=zone,
+        signal=outlook.forecast.signal,
+        source=outlook.forecast.source,
+        reason="no policy: the run starts at once" + _why(outlook),
+        intensity=outlook.forecast.at(now),
+        plan={"rung": str(outlook.rung), "failures": list(outlook.failures)},
+    )
+
+
+def to_record(decision: Decision, run_id: str) -> DecisionRecord:
+    """The decision as it is written down for the run; the same one always gets the same id."""
+    return DecisionRecord(
+        id=uuid5(NAMESPACE_URL, f"e2s:decision:{run_id}:{decision.at.timestamp()}").hex,
+        run_id=run_id,
+        at=decision.at.timestamp(),
+        zone=decision.zone,
+        signal=decision.signal,
+        source=decision.source,
+        reason=decision.reason,
+        intensity=decision.intensity,
+        start=_epoch(decision.start),
+        end=_epoch(decision.end),
+        expected=decision.expected,
+        run_now=decision.run_now,
+        plan=decision.plan,
+    )
+
+
+def _epoch(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _no_timing(zone: str, outlook: Outlook) -> str:
+    """Why a run starts now when only an average, or nothing, is known."""
+    if not outlook.forecast.slots:
+        return f"start now: no carbon intensity for {zone}{_why(outlook)}"
+    average = f"the {outlook.forecast.source}, {outlook.forecast.slots[0].intensity:.0f} {UNIT},"
+    return f"start now: no forecast for {zone}{_why(outlook)}; {average} says nothing about timing"
+
+
+def _why(outlook: Outlook) -> str:
+    """Why the best source failed, without the remedy, to be added to a reason."""
+    return f" ({outlook.failures[0].partition('. ')[0]})" if outlook.failures else ""
+
+
+def _plan(policy: CarbonPolicy, latest_end: datetime, outlook: Outlook, now: datetime) -> dict[str, Any]:
+    """What the decision was made from, as JSON values."""
+    slots = outlook.forecast.between(now, latest_end)
+    return {
+        "policy": {
+            "zone": policy.zone,
+            "max_delay_s": policy.max_delay.total_seconds(),
+            "expected_duration_s": policy.expected_duration.total_seconds(),
+            "deadline": _epoch(policy.deadline),
+        },
+        "latest_end": latest_end.timestamp(),
+        "rung": str(outlook.rung),
+        "failures": list(outlook.failures),
+        "slots": [[slot.start.timestamp(), slot.end.timestamp(), slot.intensity] for slot in slots],
+    }
