@@ -1,0 +1,221 @@
+"""The meter against a world whose truth is known."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from e2s_tasks.meters.account import Account, Role
+from tests.fakes.world import BUSY_W, IDLE_W, World, WorldCounter, WorldMeter
+
+MS = 1_000_000
+
+
+def booked(account: Account) -> float:
+    return sum(account.joules.values())
+
+
+def test_one_task_gets_its_dynamic_and_all_static_energy():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    task = meter.begin(Account(Role.ATTEMPT))
+    world.run(1000 * MS, {0: 500 * MS})
+    meter.finish(task)
+    meter.settle(force=True)
+    assert task.joules["cpu"] == pytest.approx(0.5 * BUSY_W)
+    assert task.joules["static"] == pytest.approx(IDLE_W)
+    assert task.cpu_ns == 500 * MS
+
+
+def test_four_concurrent_tasks_are_counted_once():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow = meter.begin(Account(Role.FLOW))
+    tasks = [meter.begin(Account(Role.ATTEMPT, flow), thread) for thread in (1, 2, 3, 4)]
+    world.run(1000 * MS, {thread: thread * 100 * MS for thread in (1, 2, 3, 4)}, others_ns=500 * MS)
+    for thread, task in enumerate(tasks, 1):
+        meter.finish(task, thread)
+    meter.finish(flow)
+    meter.settle(force=True)
+    for thread, task in enumerate(tasks, 1):
+        assert task.joules["cpu"] == pytest.approx(thread * 0.1 * BUSY_W)
+        assert task.joules["static"] == pytest.approx(IDLE_W / 4)
+    assert meter.other_j == pytest.approx(0.5 * BUSY_W)
+    assert booked(flow) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_flow_run_answers_for_idle_power_only_while_no_attempt_is_open():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow = meter.begin(Account(Role.FLOW))
+    world.run(100 * MS, {})
+    task = meter.begin(Account(Role.ATTEMPT, flow), 1)
+    nested = meter.begin(Account(Role.ATTEMPT, task), 2)
+    world.run(100 * MS, {})
+    meter.finish(nested, 2)
+    meter.finish(task, 1)
+    world.run(100 * MS, {})
+    meter.finish(flow)
+    meter.settle(force=True)
+    assert flow.joules["static"] == pytest.approx(0.2 * IDLE_W)
+    assert task.joules["static"] == pytest.approx(0.1 * IDLE_W)
+    assert "static" not in nested.joules
+
+
+def test_a_nested_span_takes_its_own_part_out_of_its_parents():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    outer = meter.begin(Account(Role.ATTEMPT))
+    world.run(20 * MS, {0: 10 * MS})
+    inner = meter.begin(Account(Role.SPAN, outer))
+    world.run(20 * MS, {0: 15 * MS})
+    meter.finish(inner)
+    world.run(20 * MS, {0: 5 * MS})
+    meter.finish(outer)
+    meter.settle(force=True)
+    assert (outer.cpu_ns, inner.cpu_ns) == (15 * MS, 15 * MS)
+
+
+def test_thirty_short_tasks_within_coalesced_boundaries_keep_their_cpu_time():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow = meter.begin(Account(Role.FLOW))
+    tasks = []
+    for number in range(30):
+        task = meter.begin(Account(Role.ATTEMPT, flow))
+        world.run(1 * MS, {0: (number % 3) * MS // 2})
+        meter.finish(task)
+        tasks.append(task)
+    meter.finish(flow)
+    meter.settle(force=True)
+    assert [task.cpu_ns for task in tasks] == [(number % 3) * MS // 2 for number in range(30)]
+    assert sum(task.joules.get("static", 0) for task in tasks) == pytest.approx(0.03 * IDLE_W, rel=1e-6)
+
+
+def test_with_one_active_span_a_native_pools_time_is_its_own():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow = meter.begin(Account(Role.FLOW))
+    task = meter.begin(Account(Role.ATTEMPT, flow), 1)
+    world.run(100 * MS, {1: 50 * MS}, pool_ns=70 * MS)
+    meter.finish(task, 1)
+    meter.finish(flow)
+    meter.settle(force=True)
+    assert task.cpu_ns == 120 * MS
+    assert task.shared_ns == 0
+
+
+def test_with_several_active_spans_a_native_pools_time_is_split_and_labelled():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    tasks = [meter.begin(Account(Role.ATTEMPT), thread) for thread in (1, 2)]
+    world.run(100 * MS, {1: 50 * MS}, pool_ns=60 * MS)
+    for thread, task in enumerate(tasks, 1):
+        meter.finish(task, thread)
+    meter.settle(force=True)
+    assert [task.cpu_ns for task in tasks] == [80 * MS, 30 * MS]
+    assert [task.shared_ns for task in tasks] == [30 * MS, 30 * MS]
+
+
+def test_a_suspended_coroutine_uses_no_cpu_energy_but_holds_its_share_of_idle_power():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    first, second = Account(Role.ATTEMPT), Account(Role.ATTEMPT)
+    meter.open(first)
+    meter.open(second)
+    meter.enter([first])
+    world.run(50 * MS, {0: 50 * MS})
+    meter.leave(first)
+    meter.enter([second])
+    world.run(150 * MS, {0: 150 * MS})
+    meter.leave(second)
+    meter.close(second)
+    meter.close(first)
+    meter.settle(force=True)
+    assert (first.cpu_ns, second.cpu_ns) == (50 * MS, 150 * MS)
+    assert first.joules["static"] == pytest.approx(second.joules["static"])
+
+
+def test_a_sensor_that_dies_leaves_a_gap_and_no_zero():
+    world = World()
+    counter = WorldCounter(world)
+    meter = WorldMeter(world, counter)
+    task = meter.begin(Account(Role.ATTEMPT))
+    counter.broken = True
+    world.run(100 * MS, {0: 50 * MS})
+    meter.finish(task)
+    meter.settle(force=True)
+    assert task.joules == {}
+    assert task.gaps == {"cpu"}
+    assert task.cpu_ns == 50 * MS
+
+
+def test_the_time_between_two_runs_belongs_to_nobody():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    for _ in range(2):
+        task = meter.begin(Account(Role.ATTEMPT))
+        world.run(100 * MS, {0: 100 * MS})
+        meter.finish(task)
+        world.run(10_000 * MS, {0: 10_000 * MS})
+    meter.settle(force=True)
+    assert meter.counted_j == pytest.approx(0.2 * (IDLE_W + BUSY_W))
+
+
+def test_a_coarse_host_clock_waits_for_a_window_that_it_can_tell():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world), step_ns=10 * MS)
+    task = meter.begin(Account(Role.ATTEMPT))
+    world.run(50 * MS, {0: 7 * MS})
+    meter.tick()
+    meter.settle()
+    assert task.joules == {}
+    world.run(200 * MS, {0: 13 * MS}, others_ns=100 * MS)
+    meter.tick()
+    meter.settle()
+    assert task.cpu_ns == 20 * MS
+    assert meter.other_j == pytest.approx(0.1 * BUSY_W, rel=0.1)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "nest", "flow", "close", "tick", "run", "settle"]),
+        st.integers(0, 3),
+        st.integers(0, 30),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200)
+@given(steps, st.sampled_from([1, 10 * MS]))
+def test_every_joule_is_booked_exactly_once_under_any_overlap(actions, step_ns):
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world), step_ns=step_ns)
+    stacks: dict[int, list[Account]] = {}
+    accounts: list[Account] = []
+    truth_uj = 0.0
+    for action, thread, amount in actions:
+        stack = stacks.setdefault(thread, [])
+        if action in {"open", "nest", "flow"}:
+            parent = stack[-1] if stack and action == "nest" else None
+            role = Role.FLOW if action == "flow" else Role.ATTEMPT
+            stack.append(meter.begin(Account(role, parent), thread))
+            accounts.append(stack[-1])
+        elif action == "close" and stack:
+            meter.finish(stack.pop(), thread)
+        elif action == "tick":
+            meter.tick()
+        elif action == "settle":
+            meter.settle()
+        elif action == "run":
+            before = round(world.energy_uj)
+            world.run(amount * MS, {t: amount * MS // (t + 2) for t in range(4)}, pool_ns=amount * MS // 7, others_ns=thread * MS)
+            if meter.active:
+                truth_uj += round(world.energy_uj) - before
+    for thread, stack in stacks.items():
+        while stack:
+            meter.finish(stack.pop(), thread)
+    meter.settle(force=True)
+    spans = sum(booked(account) for account in accounts)
+    assert spans + meter.other_j + meter.idle_j == pytest.approx(meter.counted_j, rel=1e-9, abs=1e-9)
+    assert meter.counted_j == pytest.approx(truth_uj / 1e6, rel=1e-9, abs=1e-9)
