@@ -1,0 +1,34 @@
+# The two commands of the README: `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test test-all check clean
+
+run: $(READY)  ## the flight-delay pipeline on 336,776 real flights, and what each of its results cost
+	E2S_PRINT_SUMMARY=always $(BIN)/python flows/flight_delays.py
+
+test: $(READY)  ## the default tests, under 5 minutes on 2 cores
+	$(BIN)/python -m pytest -q
+
+test-all: $(READY)  ## the slow tests too
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+check: $(READY)  ## lint, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# constraints.txt pins every package, so that a fresh install tomorrow is the one that was tested.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "e2s-tasks needs Python 3.11 or newer; set it with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the pinned environment into .venv (once; one to three minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -e ".[flows]" hypothesis import-linter mypy pandas-stubs pytest pytest-timeout ruff
+	touch $(READY)
+
+clean:  ## remove the environment and what the flow wrote
+	rm -rf .venv output
