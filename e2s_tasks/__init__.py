@@ -29,7 +29,7 @@ _HOMES = {
 
 
 def _process_recorder() -> _spans.Recorder:
-    from e2s_tasks.recorder.recorder import process_recorder  # noqa: PLC0415
+    from e2s_tasks.recorder.recorder import process_recorder
 
     return process_recorder()
 
@@ -38,7 +38,7 @@ _spans.use(_process_recorder)
 
 
 def span(name: str) -> "AbstractContextManager[_spans.Span]":
-    """A measured block: `with span("name"):`. Works anywhere, also outside Prefect.
+    """A block to be measured, as in `with span("load"):`. Works anywhere, also outside Prefect.
 
     Inside measured work it is a part of that work; outside it is a run of its own.
     """

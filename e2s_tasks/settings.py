@@ -19,7 +19,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("e2s-tasks"), description="ledger, journals, hardware profile, cache"
     )
-    ledger_url: str | None = Field(None, description="SQLAlchemy URL of the ledger; default: SQLite in the data directory")
+    ledger_url: str | None = Field(
+        None, description="SQLAlchemy URL of the ledger; default: SQLite in the data directory"
+    )
     zone: str | None = Field(None, description="grid zone for flows without a policy, e.g. GB, DE, FR")
     gb_api_url: str = Field("https://api.carbonintensity.org.uk", description="GB Carbon Intensity API")
     grid_timeout_s: float = Field(3.0, gt=0, description="time limit of one request to a carbon-intensity service")
@@ -31,6 +33,9 @@ class Settings(BaseSettings):
     cpu_tdp_w: float | None = Field(None, gt=0, description="CPU model: power of this machine's CPUs at full load, W")
     cpu_idle_w: float | None = Field(None, ge=0, description="CPU model: idle power of this machine's CPUs, W")
     tick_s: float = Field(1.0, gt=0, description="longest time between two readings while a span is open, s")
+    print_summary: Literal["auto", "always", "never"] = Field(
+        "auto", description="print the summary on stderr when a flow run ends: auto = when it was started by hand"
+    )
     enabled: bool = Field(True, description="false: run everything unmeasured")
 
     @property

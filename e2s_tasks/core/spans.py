@@ -27,7 +27,13 @@ class Span(Protocol):
         """Add bytes, rows and modelled movement (joules) to the span."""
 
     def wrote(
-        self, uri: str, *, size: int | None, rows: int | None, format: str, schema_digest: str | None = None,  # noqa: A002
+        self,
+        uri: str,
+        *,
+        size: int | None,
+        rows: int | None,
+        format: str,  # noqa: A002 - the field's own word
+        schema_digest: str | None = None,
         files: int = 1,
     ) -> None:
         """Record a completed write of `uri`: a new version of that artifact."""

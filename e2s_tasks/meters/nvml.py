@@ -30,11 +30,13 @@ class GpuCounter:
         return Reading("gpu", joules, joules, "gpu")
 
 
-def gpus(nvml: Any | None = None) -> tuple[list[GpuCounter], SourceRecord | None]:
+def gpus(nvml: Any = None) -> tuple[list[GpuCounter], SourceRecord | None]:
     """A counter for each GPU; and, where there is none, the record that says why."""
     try:
         if nvml is None:
-            import pynvml as nvml
+            import pynvml
+
+            nvml = pynvml
         nvml.nvmlInit()
     except Exception as error:  # noqa: BLE001 - whatever the driver's library throws, it is the reason
         absent = not any(Path("/dev").glob("nvidia[0-9]*"))

@@ -5,7 +5,9 @@ import os
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from e2s_tasks.errors import SettingError
 from e2s_tasks.settings import Settings
 
 # CodeCarbon 3: DEFAULT_POWER_PER_CORE in codecarbon/core/cpu.py, for CPUs that its table does not know.
@@ -41,7 +43,7 @@ class Profile:
 
 
 def profile(settings: Settings) -> Profile:
-    """This host's profile, from the file in the data directory where there is one; settings override its powers."""
+    """The host's profile, from the file in the data directory where there is one; settings override its powers."""
     path = settings.data_dir / f"profile-{socket.gethostname()}.json"
     found = _load(path)
     if found is None:
@@ -55,7 +57,8 @@ def _load(path: Path) -> Profile | None:
         values = json.loads(path.read_text())
         if values.get("version") != VERSION or values.get("cpus") != (os.cpu_count() or 1):
             return None
-        return Profile(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return Profile(**fields)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
@@ -152,7 +155,11 @@ def _reserved_cpus(cpus: int) -> float:
 
 
 def _override(found: Profile, settings: Settings) -> Profile:
-    """The profile with the powers that the user set, which then carry no range of ours."""
+    """The profile with the powers that the user set.
+
+    Raises:
+        SettingError: idle power is not below the power at full load.
+    """
     if settings.cpu_tdp_w is None and settings.cpu_idle_w is None:
         return found
     values = asdict(found)
@@ -161,5 +168,9 @@ def _override(found: Profile, settings: Settings) -> Profile:
         values |= {"cpu_idle_w": settings.cpu_tdp_w * IDLE_FRACTION}
     if settings.cpu_idle_w is not None:
         values |= {"cpu_idle_w": settings.cpu_idle_w, "idle_source": "E2S_CPU_IDLE_W", "idle_range": (0.8, 1.2)}
-    values["cpu_full_w"] = max(values["cpu_full_w"], values["cpu_idle_w"])
+    if values["cpu_idle_w"] >= values["cpu_full_w"]:
+        raise SettingError(
+            f"CPU power: idle {values['cpu_idle_w']:g} W is not below full load {values['cpu_full_w']:g} W; "
+            "set E2S_CPU_IDLE_W below E2S_CPU_TDP_W"
+        )
     return Profile(**values)

@@ -22,7 +22,7 @@ class Domain:
 
 
 def domains(root: Path) -> list[Domain]:
-    """The packages and DRAM domains under a powercap root, each once; psys, core and uncore overlap and are left out."""
+    """The package and DRAM domains under a powercap root, each once; psys, core and uncore overlap with them."""
     found: dict[tuple[str, str], Domain] = {}
     for folder in _folders(root):
         try:
@@ -99,6 +99,4 @@ class RaplCounter:
         if delta < 0:
             delta += self._range_uj
         background_to = "static" if self._component == "cpu" else "dram"
-        return Reading(
-            self._component, delta / 1e6, self._idle_w * duration_s, background_to, self._attributed
-        )
+        return Reading(self._component, delta / 1e6, self._idle_w * duration_s, background_to, self._attributed)

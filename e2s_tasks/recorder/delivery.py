@@ -31,7 +31,7 @@ class Delivery:
                 self.complete = True
 
     def _ingest(self) -> None:
-        from e2s_tasks.ledger import Ledger  # noqa: PLC0415
+        from e2s_tasks.ledger import Ledger
 
         ledger = self._ledger if isinstance(self._ledger, Ledger) else Ledger.open(self._settings.ledger)
         self._ledger = ledger

@@ -29,7 +29,9 @@ def record_outcome(
     counts = {"units": units, "valid": valid, "accurate": accurate}
     for field, count in counts.items():
         if count is not None and not (math.isfinite(count) and count >= 0):
-            raise SettingError(f"record_outcome({field}={count!r}): a count is a number from 0 on; pass how many there were")
+            raise SettingError(
+                f"record_outcome({field}={count!r}): a count is a number from 0 on; pass how many there were"
+            )
     for field in ("valid", "accurate"):
         count = counts[field]
         if count is not None and count > units:

@@ -32,8 +32,10 @@ ROLES = {Kind.FLOW: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT}
 class SpanRecorder:
     """Opens spans, ends them, and keeps their records. One per process; cheap until the first span."""
 
-    def __init__(self, options: Settings, meter: Meter | None = None, records: list[SourceRecord] | None = None) -> None:
-        policy = options.static_policy
+    def __init__(
+        self, options: Settings, meter: Meter | None = None, records: list[SourceRecord] | None = None
+    ) -> None:
+        policy: str = options.static_policy
         if meter is None:
             chosen = sources(options)
             meter, records, policy = Meter(chosen.sources, host_busy_clock()), chosen.records, chosen.static_policy
@@ -47,7 +49,8 @@ class SpanRecorder:
         self._open: dict[str, OpenSpan] = {}
         self._ended: list[OpenSpan] = []
         self._draining = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = threading.Event()  # drain now, before the tick
+        self._resume = threading.Event()  # a span has opened after a time without any
         self._parked = True
         self._thread: threading.Thread | None = None
 
@@ -110,23 +113,28 @@ class SpanRecorder:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="e2s-recorder", daemon=True)
             self._thread.start()
-        self._wake.set()
+        self._resume.set()
 
     def _run(self) -> None:
         self.meter.own_thread()
         delivered = time.monotonic()
         while True:
-            if self._parked:
-                self._wake.wait()
-                self._wake.clear()
+            self._resume.wait()
             self._wake.wait(self.settings.tick_s)
             self._wake.clear()
             due = time.monotonic() - delivered >= DELIVER_EVERY_S
             self._work(deliver=due)
             if due:
                 delivered = time.monotonic()
-            if not self.meter.active and not self._ended:
-                self._parked = True
+            self._park()
+
+    def _park(self) -> None:
+        """Sleep until the next span opens; one that opened meanwhile has seen `_parked` or is seen here."""
+        if not self.meter.active and not self._ended:
+            self._resume.clear()
+            self._parked = True
+            if self.meter.active:
+                self._unpark()
 
     @guarded
     def _work(self, *, deliver: bool) -> None:
@@ -200,7 +208,7 @@ def process_recorder() -> SpanRecorder:
 
 def _forget() -> None:
     """A forked child starts with a recorder of its own."""
-    global _recorder, _creating  # noqa: PLW0603
+    global _recorder, _creating
     if _recorder is not None:
         atexit.unregister(_recorder.close)
     _recorder, _creating = None, threading.Lock()

@@ -1,0 +1,38 @@
+"""The grid beside a flow run: what the policy would have planned, and the intensity that emissions use."""
+
+import threading
+from datetime import UTC, datetime
+
+from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.recorder import SpanRecorder
+from e2s_tasks.recorder.guard import warn_once
+
+_looking: dict[str, threading.Thread] = {}
+
+
+def look_at_the_grid(recorder: SpanRecorder, run_id: str, policy: CarbonPolicy | None) -> None:
+    """Ask the grid on a thread of its own, so that a slow service delays nothing."""
+    thread = threading.Thread(target=_look, args=(recorder, run_id, policy), name="e2s-grid", daemon=True)
+    _looking[run_id] = thread
+    thread.start()
+
+
+def _look(recorder: SpanRecorder, run_id: str, policy: CarbonPolicy | None) -> None:
+    try:
+        from e2s_tasks import scheduler
+
+        now = datetime.now(UTC)
+        if policy is None:
+            decision = scheduler.intensity_now(recorder.settings.zone, now, recorder.settings)
+        else:
+            decision = scheduler.decide(policy, now, recorder.settings)
+        recorder.write(scheduler.to_record(decision, run_id))
+    except Exception as error:  # noqa: BLE001 - law 5: emissions stay unknown
+        warn_once("looking at the grid", error)
+
+
+def wait_for_the_grid(run_id: str, seconds: float) -> None:
+    """Give the answer a last chance before the summary is written."""
+    thread = _looking.pop(run_id, None)
+    if thread is not None:
+        thread.join(seconds)

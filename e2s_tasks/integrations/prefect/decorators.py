@@ -1,0 +1,133 @@
+"""`@e2s_task` and `@e2s_flow`: Prefect's own tasks and flows, with all their options, measured per attempt."""
+
+from collections.abc import Callable
+from copy import copy
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import prefect
+from prefect import Flow, Task
+from prefect.tasks import MaterializingTask
+
+from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.errors import SettingError
+from e2s_tasks.integrations.prefect.functions import MeasuredFunction
+from e2s_tasks.integrations.prefect.publish import publish_summary
+from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, record_cached
+
+W = TypeVar("W", bound="Task[..., Any] | Flow[..., Any]")
+FLOW_ENDINGS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks")
+
+
+class E2STask(Task[Any, Any]):
+    """A Prefect task whose attempts are measured."""
+
+    def with_options(self, **options: Any) -> "Task[Any, Any]":
+        """A new measured task with other options, as `Task.with_options`."""
+        return _measured_task(_plain(self, Task).with_options(**options))
+
+
+class E2SMaterializingTask(MaterializingTask[Any, Any]):
+    """A Prefect asset-materializing task whose attempts are measured."""
+
+    def with_options(self, assets: Any = None, **options: Any) -> "MaterializingTask[Any, Any]":
+        """A new measured task with other options, as `MaterializingTask.with_options`."""
+        return cast(
+            "MaterializingTask[Any, Any]", _measured_task(_plain(self, MaterializingTask).with_options(assets, **options))
+        )
+
+
+class E2SFlow(Flow[Any, Any]):
+    """A Prefect flow whose runs are measured, with its carbon policy and solution."""
+
+    carbon: CarbonPolicy | None
+    solution: str | None
+
+    def with_options(self, **options: Any) -> "E2SFlow":
+        """A new measured flow with other options, as `Flow.with_options`; `carbon` and `solution` too."""
+        carbon = options.pop("carbon", self.carbon)
+        solution = options.pop("solution", self.solution)
+        return _measured_flow(_plain(self, Flow).with_options(**options), carbon, solution)
+
+
+def _plain(work: Any, cls: type[W]) -> W:
+    """The task or flow as it was before it was measured."""
+    plain = copy(work)
+    plain.__class__ = cls
+    plain.fn = work.fn.__wrapped__
+    return cast("W", plain)
+
+
+def _measured_task(task: "Task[Any, Any]") -> "Task[Any, Any]":
+    if isinstance(task.fn, MeasuredFunction):
+        return task
+    measured = copy(task)
+    measured.__class__ = E2SMaterializingTask if isinstance(task, MaterializingTask) else E2STask
+    measured.fn = MeasuredFunction(task.fn, begin_attempt)
+    measured.on_completion_hooks = _with(task.on_completion_hooks, record_cached)
+    return measured
+
+
+def _measured_flow(flow: "Flow[Any, Any]", carbon: CarbonPolicy | None, solution: str | None) -> E2SFlow:
+    fn = flow.fn.__wrapped__ if isinstance(flow.fn, MeasuredFunction) else flow.fn
+    measured = copy(flow)
+    measured.__class__ = E2SFlow
+    measured = cast("E2SFlow", measured)
+    measured.carbon, measured.solution = carbon, solution
+    measured.fn = MeasuredFunction(fn, partial(begin_flow_run, solution, carbon))
+    for ending in FLOW_ENDINGS:
+        setattr(measured, ending, _with(getattr(flow, ending), publish_summary))
+    return measured
+
+
+def _with(hooks: list[Any] | None, ours: Any) -> list[Any]:
+    return [hook for hook in hooks or [] if hook is not ours] + [ours]
+
+
+def e2s_task(work: Any = None, **options: Any) -> Any:
+    """A Prefect task that measures each of its attempts.
+
+    Use it as `@e2s_task`, as `@e2s_task(retries=2, ...)` with any option of `prefect.task`, on an existing task, or on
+    an existing flow (which is then measured as by `e2s_flow`).
+
+    Raises:
+        SettingError: what is decorated is neither a function, a task nor a flow.
+    """
+    if work is None:
+        return partial(e2s_task, **options)
+    if isinstance(work, Flow):
+        return e2s_flow(work, **options)
+    if isinstance(work, Task):
+        return _measured_task(work.with_options(**options) if options else work)
+    _check_callable(work, "e2s_task")
+    return _measured_task(prefect.task(**options)(work) if options else prefect.task(work))
+
+
+def e2s_flow(
+    work: Any = None, *, carbon: CarbonPolicy | None = None, solution: str | None = None, **options: Any
+) -> Any:
+    """A Prefect flow that measures its runs and puts their energy summary on the run's page.
+
+    Use it as `@e2s_flow`, with any option of `prefect.flow`, or on an existing flow. carbon: the carbon policy, which
+    is reported beside the energy. solution: the name under which outcomes and energy are put together.
+
+    Raises:
+        SettingError: what is decorated is neither a function nor a flow, or the policy is no CarbonPolicy.
+    """
+    if work is None:
+        return partial(e2s_flow, carbon=carbon, solution=solution, **options)
+    if carbon is not None and not isinstance(carbon, CarbonPolicy):
+        raise SettingError(
+            f"e2s_flow(carbon={carbon!r}): pass a CarbonPolicy(zone=..., max_delay=..., expected_duration=...)"
+        )
+    if isinstance(work, E2SFlow):
+        return work.with_options(carbon=carbon or work.carbon, solution=solution or work.solution, **options)
+    if isinstance(work, Flow):
+        return _measured_flow(work.with_options(**options) if options else work, carbon, solution)
+    _check_callable(work, "e2s_flow")
+    return _measured_flow(prefect.flow(**options)(work) if options else prefect.flow(work), carbon, solution)
+
+
+def _check_callable(work: Any, name: str) -> None:
+    if not isinstance(work, Callable | classmethod | staticmethod):  # type: ignore[arg-type]
+        raise SettingError(f"@{name} on {work!r}: decorate a function, a Prefect task or a Prefect flow")

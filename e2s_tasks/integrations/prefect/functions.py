@@ -1,0 +1,80 @@
+"""The callable that takes the place of a task's or flow's function, and measures each call of it.
+
+It keeps the function's name, signature, annotations and code, so that Prefect sees no difference: the same task key,
+cache keys, parameter validation and source. It is pickled by reference, so that it works under every task runner.
+"""
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+from e2s_tasks.core.records import Status
+from e2s_tasks.recorder import drive, drive_async_generator, drive_generator
+from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured, status_of
+
+Begin = Callable[[], OpenSpan | Unmeasured]
+
+
+class MeasuredFunction:
+    """A function whose every call is a span; `begin` opens it from the orchestrator's context."""
+
+    __wrapped__: Callable[..., Any]
+    __name__: str
+
+    def __init__(self, fn: Callable[..., Any], begin: Begin) -> None:
+        functools.update_wrapper(self, fn)
+        self.begin = begin
+
+    @property
+    def __code__(self) -> Any:
+        """The function's own code: Prefect hashes it for cache keys."""
+        return self.__wrapped__.__code__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's own result, coroutine or generator, measured."""
+        fn = self.__wrapped__
+        if inspect.iscoroutinefunction(fn):
+            return self._coroutine(args, kwargs)
+        if inspect.isasyncgenfunction(fn):
+            return drive_async_generator(self.begin(), fn(*args, **kwargs), _Ending())
+        if inspect.isgeneratorfunction(fn):
+            return drive_generator(self.begin(), fn(*args, **kwargs), _Ending())
+        ending = _Ending()
+        span = self.begin()
+        span.resume()
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            span.suspend()
+            span.end(ending(error))
+            raise
+        span.suspend()
+        span.end(Status.COMPLETED)
+        return result
+
+    async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await drive(self.begin(), self.__wrapped__(*args, **kwargs), _Ending())
+
+
+class _Ending:
+    """How a call ended: Prefect's time-outs arrive as a cancellation, its SIGTERM as an exception of its own."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __call__(self, error: BaseException) -> Status:
+        from prefect.context import FlowRunContext, TaskRunContext
+        from prefect.exceptions import TerminationSignal
+
+        if isinstance(error, TerminationSignal):
+            return Status.CRASHED
+        status = status_of(error)
+        if status is Status.CANCELLED:
+            task_run, flow_run = TaskRunContext.get(), FlowRunContext.get()
+            owner = task_run.task if task_run else flow_run.flow if flow_run else None
+            limit = owner.timeout_seconds if owner is not None else None
+            if limit is not None and time.monotonic() - self._started >= 0.99 * limit:
+                return Status.TIMED_OUT
+        return status

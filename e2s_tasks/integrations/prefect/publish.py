@@ -1,0 +1,61 @@
+"""At the end of a root flow run: its energy summary on the run's page, and on a terminal if started by hand."""
+
+import sys
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.settings import get_current_settings
+
+from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.recorder import process_recorder
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.settings import settings
+
+ARTIFACT_KEY = "energy-summary"
+
+
+def publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a Prefect state hook
+    """One summary per root run; a subflow is a part of its root's. Never fails the flow."""
+    if flow_run.parent_task_run_id is not None or not settings().enabled:
+        return
+    try:
+        _publish(flow_run)
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("publishing the energy summary", error)
+
+
+def _publish(flow_run: FlowRun) -> None:
+    from e2s_tasks.reporter import markdown, summarise_run, terminal
+
+    run_id = str(flow_run.id)
+    options = settings()
+    wait_for_the_grid(run_id, 2 * options.grid_timeout_s)
+    process_recorder().flush()
+    summary = summarise_run(Ledger.open(options.ledger), run_id)
+    if _wants_terminal(flow_run):
+        terminal.print_summary(summary, ui_url=_page(run_id), stream=sys.stderr)
+    with get_client(sync_client=True) as client:
+        client.create_artifact(
+            ArtifactCreate(
+                key=ARTIFACT_KEY, type="markdown", description="What this flow run cost in energy",
+                data=markdown.render(summary), flow_run_id=flow_run.id,
+            )
+        )  # fmt: skip
+
+
+def _wants_terminal(flow_run: FlowRun) -> bool:
+    """Whoever starts a flow by hand is shown its summary (on stderr); a worker's log is spared it."""
+    choice = settings().print_summary
+    return choice == "always" or (choice == "auto" and flow_run.deployment_id is None)
+
+
+def _page(run_id: str) -> str | None:
+    """The run's page in the Prefect UI, where a server that outlives this process is configured."""
+    prefect_settings = get_current_settings()
+    url = prefect_settings.ui_url
+    if url is None or prefect_settings.api.url is None:
+        return None
+    return f"{str(url).rstrip('/')}/runs/flow-run/{run_id}"

@@ -1,0 +1,126 @@
+"""Spans from Prefect's context: a task run's attempt, a flow run, a cached task run."""
+
+import time
+from pathlib import PurePath
+from typing import Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.transactions import get_transaction
+
+from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
+from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
+from e2s_tasks.recorder import SpanRecorder, process_recorder
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.recorder.open_span import CURRENT, OpenSpan, Unmeasured, new_id
+from e2s_tasks.settings import settings
+
+NOT_LINEAGE = {"__parents__", "wait_for"}
+
+
+def begin_attempt() -> OpenSpan | Unmeasured:
+    """A span for this attempt of the current task run; for a plain call outside Prefect, a span of its own."""
+    try:
+        if not settings().enabled:
+            return Unmeasured()
+        context = TaskRunContext.get()
+        recorder = process_recorder()
+        if context is None:
+            return recorder.begin("task", Kind.ATTEMPT, attempt=1)
+        return _attempt(recorder, context)
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("measuring a task run", error)
+        return Unmeasured()
+
+
+def _attempt(recorder: SpanRecorder, context: TaskRunContext) -> OpenSpan | Unmeasured:
+    run = context.task_run
+    transaction = get_transaction()
+    key = transaction.key if transaction is not None else None
+    span = recorder.begin(
+        context.task.name,
+        Kind.ATTEMPT,
+        flow_run_id=str(run.flow_run_id) if run.flow_run_id else None,
+        task_run_id=str(run.id),
+        task_key=run.task_key,
+        attempt=max(1, run.run_count),
+        result_key=None if key is None else PurePath(key).name,
+        attributes={"task_run_name": run.name},
+    )
+    if isinstance(span, OpenSpan) and run.run_count <= 1:
+        _record_edges(recorder, run, span.record.run_id)
+    return span
+
+
+def _record_edges(recorder: SpanRecorder, run: TaskRun, run_id: str) -> None:
+    """The results of other task runs that this one was handed, as Prefect knows them."""
+    for parameter, inputs in (run.task_inputs or {}).items():
+        if parameter in NOT_LINEAGE:
+            continue
+        for given in inputs:
+            upstream = getattr(given, "id", None)
+            if upstream is not None:
+                recorder.write(EdgeRecord(f"{upstream}>{run.id}", run_id, str(upstream), str(run.id)))
+
+
+def begin_flow_run(solution: str | None, policy: CarbonPolicy | None) -> OpenSpan | Unmeasured:
+    """A span for this attempt of the current flow run; the root run also looks at the grid, on a thread of its own."""
+    try:
+        if not settings().enabled:
+            return Unmeasured()
+        recorder = process_recorder()
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None:
+            return recorder.begin("flow", Kind.FLOW, solution=solution)
+        return _flow_run(recorder, context, solution, policy)
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("measuring a flow run", error)
+        return Unmeasured()
+
+
+def _flow_run(
+    recorder: SpanRecorder, context: FlowRunContext, solution: str | None, policy: CarbonPolicy | None
+) -> OpenSpan | Unmeasured:
+    run = context.flow_run
+    assert run is not None and context.flow is not None  # noqa: S101, PT018 - for the type checker
+    facts: dict[str, Any] = {"solution": solution} if solution else {}
+    span = recorder.begin(
+        context.flow.name,
+        Kind.FLOW,
+        flow_run_id=str(run.id),
+        attempt=max(1, run.run_count),
+        task_run_id=str(run.parent_task_run_id) if run.parent_task_run_id else None,
+        attributes={"flow_run_name": run.name},
+        **facts,
+    )
+    if isinstance(span, OpenSpan) and span.record.parent_id is None:
+        look_at_the_grid(recorder, span.record.run_id, policy)
+    return span
+
+
+def record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
+    """Completion hook of every measured task: a cached task run costs nothing, and names the result that it reused."""
+    try:
+        if state.name != "Cached" or not settings().enabled:
+            return
+        key = getattr(getattr(state.data, "metadata", None), "storage_key", None)
+        recorder = process_recorder()
+        flow_run_id = str(run.flow_run_id) if run.flow_run_id else None
+        parent = CURRENT.get()
+        flow = FlowRunContext.get()
+        run_id = parent.record.run_id if parent else flow_run_id or str(run.id)
+        now = time.time()
+        recorder.write(
+            SpanRecord(
+                id=new_id(), seq=1, process_id=recorder.process.id, run_id=run_id, kind=Kind.ATTEMPT, name=task.name,
+                status=Status.CACHED, started_at=now, ended_at=now, parent_id=parent.id if parent else None,
+                flow_run_id=flow_run_id, task_run_id=str(run.id), task_key=run.task_key,
+                attempt=max(1, run.run_count), cpu_j=0.0, dram_j=0.0, static_j=0.0,
+                result_key=None if key is None else PurePath(key).name,
+                attributes={"task_run_name": run.name, "flow": flow.flow.name if flow and flow.flow else None},
+            )
+        )  # fmt: skip
+        _record_edges(recorder, run, run_id)
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("recording a cached task run", error)
