@@ -27,6 +27,8 @@ def get_json(base_url: str, path: str, timeout_s: float) -> Any:
     Raises:
         GridError: no usable answer; the message names the path, what was wrong and the remedy.
     """
+    import httpx  # noqa: F401  before the clock starts: a slow import is not a slow network
+
     give_up = monotonic() + 2 * timeout_s
     for attempt in range(1, TRIES + 1):
         left = give_up - monotonic()

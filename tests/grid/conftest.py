@@ -1,0 +1,25 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fakes.grid_server import GridServer
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GridServer]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with GridServer() as fake:
+        yield fake
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the recorded answers and traces of ../shared/data are not here")
+    return SHARED
