@@ -1,0 +1,95 @@
+"""Questions about artifacts: their versions, and which version a read saw."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from e2s_tasks.core.records import ReadRecord, RunRecords, VersionRecord
+from e2s_tasks.errors import NotFoundError
+from e2s_tasks.ledger.query import select, select_in
+from e2s_tasks.ledger.tables import version
+
+
+def age(one: VersionRecord) -> tuple[float, str]:
+    """What orders the versions of an artifact."""
+    return one.created_at, one.id
+
+
+def versions(connection: sa.Connection, uri: str) -> list[VersionRecord]:
+    """The versions of an artifact, the first one first."""
+    return sorted(select(connection, VersionRecord, version.c.uri == uri), key=age)
+
+
+def find(connection: sa.Connection, text: str) -> str:
+    """The URI of an artifact named by its URI, its path, or the unique end of either.
+
+    Raises:
+        NotFoundError: there is none, or several; `suggestions` holds near matches.
+    """
+    uris: list[str] = sorted(connection.execute(sa.select(version.c.uri).distinct()).scalars())
+    known = set(uris)
+    path = Path(text).expanduser().absolute()
+    for uri in (text, text.rstrip("/"), path.as_uri(), f"file://{path}"):
+        if uri in known:
+            return uri
+    ending = "/" + text.strip("/")
+    found = [uri for uri in uris if uri.rstrip("/").endswith(ending)] if ending != "/" else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NotFoundError(f"{text!r} could be any of {len(found)} artifacts. Give more of the path.", found[:5])
+    by_name = {name: uri for uri in uris for name in (uri, uri.rstrip("/").rpartition("/")[2])}
+    near = list(dict.fromkeys(by_name[name] for name in get_close_matches(text, by_name, n=3, cutoff=0.5)))
+    hint = f"Did you mean {' or '.join(near)}?" if near else "`e2s show` lists the artifacts of a run."
+    raise NotFoundError(f"No artifact {text!r} is in the ledger. {hint}", near)
+
+
+def latest_version(connection: sa.Connection, uri: str, before: float | None) -> VersionRecord | None:
+    """The last version, at the time `before`, of the URI or of a data set that holds it; None: external."""
+    query = sa.select(version).where(version.c.uri.in_(holders(uri)))
+    if before is not None:
+        query = query.where(version.c.created_at <= before)
+    row = connection.execute(query.order_by(version.c.created_at.desc(), version.c.id.desc()).limit(1)).first()
+    return None if row is None else VersionRecord(*row)
+
+
+def holders(uri: str) -> list[str]:
+    """The URI, and every directory above it: a part of a data set is explained by the data set's version."""
+    scheme, separator, path = uri.partition("://")
+    root = scheme + separator if separator else ""
+    parts = (path if separator else uri).rstrip("/").split("/")
+    above = [root + "/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return list(dict.fromkeys([uri, *(holder for holder in above if holder != root)]))
+
+
+def explain_reads(connection: sa.Connection, run: RunRecords) -> None:
+    """Name the version that each read saw, where a measured write explains it, and number the run's versions."""
+    unexplained = [read for read in run.reads if read.version_id is None]
+    above = {read.uri: holders(read.uri) for read in unexplained}
+    uris = {holder for found in above.values() for holder in found} | {one.uri for one in run.versions}
+    seen = {read.version_id for read in run.reads if read.version_id is not None}
+    uris |= {one.uri for one in select_in(connection, VersionRecord, version.c.id, seen)}
+    history = _history(select_in(connection, VersionRecord, version.c.uri, uris))
+    run.version_numbers = {one.id: number for of_uri in history.values() for number, one in enumerate(of_uri, start=1)}
+    for read in unexplained:
+        read.version_id = _seen(read, above[read.uri], history)
+
+
+def _history(found: Iterable[VersionRecord]) -> dict[str, list[VersionRecord]]:
+    history: dict[str, list[VersionRecord]] = defaultdict(list)
+    for one in sorted(found, key=age):
+        history[one.uri].append(one)
+    return history
+
+
+def _seen(read: ReadRecord, uris: list[str], history: dict[str, list[VersionRecord]]) -> str | None:
+    candidates = []
+    for uri in uris:
+        of_uri = history.get(uri, [])
+        before = bisect_right(of_uri, read.at, key=lambda one: one.created_at)
+        candidates += of_uri[before - 1 : before] if before else []
+    return max(candidates, key=age).id if candidates else None

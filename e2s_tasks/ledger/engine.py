@@ -1,0 +1,136 @@
+"""Opens the ledger's database: SQLite or PostgreSQL, with its tables at the version that this package knows."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from e2s_tasks.errors import LedgerError
+from e2s_tasks.ledger.migrations import HEAD, upgrade, version_of
+
+BUSY_TIMEOUT_S = 10.0
+_WRITES = "e2s_writes"
+_REMEDY = "Set E2S_LEDGER_URL to a database that can be written, e.g. sqlite:////path/ledger.db."
+
+
+def connect(url: str) -> sa.Engine:
+    """The engine of a ledger whose tables are up to date; the database and its directory are made if missing.
+
+    Raises:
+        LedgerError: it cannot be opened; the message names the URL (without its password) and the remedy.
+    """
+    engine = _engine(url)
+    with reporting(engine, "cannot be opened"):
+        with engine.connect() as connection:
+            current = version_of(connection)
+        if current != HEAD:
+            _upgrade(engine)
+    return engine
+
+
+@contextmanager
+def reporting(engine: sa.Engine, problem: str) -> Iterator[None]:
+    """Turn what the database raises in a block into a LedgerError that names the URL and the remedy."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise _error(engine.url.render_as_string(), problem, error) from error
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that takes the write lock at its start, so that it can wait for it without a deadlock."""
+    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+        yield connection
+
+
+def _error(url: str, problem: str, error: Exception) -> LedgerError:
+    cause = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    return LedgerError(f"The ledger {url} {problem}: {cause}. {_REMEDY}")
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise LedgerError(f"The ledger URL {_without_password(url)!r} cannot be understood. {_REMEDY}") from None
+    shown = parsed.render_as_string()
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed)
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+    except ImportError as error:
+        raise _error(shown, f"needs a driver that is not installed (pip install {_driver(parsed)})", error) from error
+    except (NoSuchModuleError, ArgumentError, OSError) as error:
+        raise _error(shown, "cannot be opened", error) from error
+    if engine.dialect.name != "postgresql" or engine.dialect.is_async:
+        raise LedgerError(f"The ledger {shown} cannot be used: only sqlite and postgresql+psycopg can. {_REMEDY}")
+    return engine
+
+
+def _driver(url: sa.URL) -> str:
+    return "psycopg2" if url.drivername == "postgresql" else url.drivername.partition("+")[2]
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    in_memory = url.database in (None, "", ":memory:")
+    if not in_memory and not str(url.database).startswith("file:"):
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    # No pool for files: a connection costs 0.1 ms, and one that is kept must not cross a fork.
+    engine = sa.create_engine(url, **({} if in_memory else {"poolclass": NullPool}))
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, also around DDL
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _upgrade(engine: sa.Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        _use_wal(engine)
+    from alembic.util import CommandError
+
+    try:
+        with writing(engine) as connection:
+            upgrade(connection)
+    except CommandError as error:
+        url = engine.url.render_as_string()
+        raise LedgerError(
+            f"The ledger {url} is from another version of e2s-tasks ({error}). Upgrade e2s-tasks."
+        ) from error
+
+
+def _use_wal(engine: sa.Engine) -> None:
+    """Readers and a writer side by side. SQLite does not wait for this lock by itself, so several first users retry."""
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise OperationalError("PRAGMA journal_mode = WAL", None, error) from error
+            time.sleep(0.02)
+        else:
+            return
+        finally:
+            connection.close()

@@ -1,0 +1,288 @@
+"""The journal: a local outbox that measured processes append to, and that is replayed into the ledger.
+
+One file per process, one line per record: CRC-32 of the JSON in hex, a space, compact JSON. Nothing here opens the
+ledger's database, so that a measured process never waits for SQL.
+"""
+
+import json
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Protocol
+
+from e2s_tasks.core.records import (
+    TYPES,
+    ProcessRecord,
+    Record,
+    SourceRecord,
+    SpanRecord,
+    Status,
+    from_dict,
+    to_dict,
+)
+from e2s_tasks.errors import LedgerError
+
+SUFFIX = ".jsonl"
+
+_log = logging.getLogger(__name__)
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_NAMES = {cls: [field.name for field in fields(cls)] for cls in TYPES.values() if cls is not ProcessRecord}
+_VALUES = {cls: attrgetter(*names) for cls, names in _NAMES.items()}
+_TAGS = {cls: tag for tag, cls in TYPES.items()}
+
+
+class Ingests(Protocol):
+    """What a journal is replayed into: idempotent, and all or nothing."""
+
+    def ingest(self, records: Iterable[Record]) -> None:
+        """Keep the records."""
+
+
+class Journal:
+    """One process's append-only file of records. Appending never raises: what cannot be written is counted.
+
+    `dropped` is the number of records that could not be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.dropped = 0
+        self._fd: int | None = None
+        self._torn = False
+        self._header = b""
+
+    @classmethod
+    def start(cls, journals: Path, process: ProcessRecord) -> "Journal":
+        """The journal of a process in the directory, with the process as its first record."""
+        journal = cls(journal_path(journals, process))
+        journal.append(process)
+        return journal
+
+    def append(self, record: Record) -> None:
+        """Write one record with a single append, without fsync."""
+        try:
+            line = encode(record)
+            if type(record) is ProcessRecord:
+                self._header = line
+            if self._fd is None:
+                self._fd = self._open()
+                if line is not self._header and not os.fstat(self._fd).st_size:
+                    line = self._header + line  # removed or never written: whose journal it is comes first
+            if self._torn:  # a line that a full disk cut short must not spoil the next one
+                line = b"\n" + line
+            written = os.write(self._fd, line)
+            self._torn = written < len(line)
+            if self._torn:
+                self._drop(OSError(f"only {written} of {len(line)} bytes were written"))
+        except (OSError, TypeError, ValueError, RecursionError) as error:
+            self._drop(error)
+
+    def close(self) -> None:
+        """Close the file; a later append opens it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def remove(self) -> None:
+        """Close and delete the file: all of it has reached the ledger. A later append begins it anew."""
+        self.close()
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("The journal %s cannot be removed (%s).", self.path, error)
+
+    def _open(self) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+
+    def _drop(self, error: Exception) -> None:
+        self.dropped += 1
+        if self.dropped == 1:
+            _log.warning("Energy records are being lost: the journal %s cannot be written (%s).", self.path, error)
+
+
+def encode(record: Record) -> bytes:
+    """The record's line. Fields without a value are left out."""
+    cls = type(record)
+    if cls is ProcessRecord:
+        values: dict[str, Any] = to_dict(record)
+    else:
+        pairs = zip(_NAMES[cls], _VALUES[cls](record), strict=True)
+        values = {name: value for name, value in pairs if value is not None}
+        values["type"] = _TAGS[cls]
+    text = _encode(values).encode("ascii")
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def decode(line: bytes) -> Record | None:
+    """The record of a line; None where the line is torn, corrupt or of an unknown type."""
+    checksum, _, text = line.partition(b" ")
+    try:
+        if int(checksum, 16) != zlib.crc32(text):
+            return None
+        return from_dict(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def read_journal(path: Path, offset: int = 0) -> tuple[list[Record], int]:
+    """The records of the complete lines from `offset` on, and the offset after them. Never raises.
+
+    A corrupt line is left out, with one warning for the file. A last line without its end is not yet complete.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            _log.warning("The journal %s cannot be read (%s).", path, error)
+        return [], offset
+    end = content.rfind(b"\n") + 1
+    lines = [line for line in content[:end].split(b"\n") if line]
+    records = [record for line in lines if (record := decode(line)) is not None]
+    if len(records) < len(lines):
+        _log.warning("%d corrupt lines in the journal %s were left out.", len(lines) - len(records), path)
+    return records, offset + end
+
+
+def replay(journals: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], bool] | None = None) -> int:
+    """Ingest every journal of the directory; the number of journals of ended processes that were taken in and removed.
+
+    What an ended process left running has crashed: it keeps the energy that it had used. Journals of live processes,
+    and those that the ledger refuses, stay. Two replays at once are safe, since ingesting is idempotent.
+
+    Raises:
+        LedgerError: the ledger took in none of the journals.
+    """
+    removed, refused, taken = 0, None, 0
+    for path in sorted(journals.glob(f"*{SUFFIX}")):
+        try:
+            removed += _replay_one(path, ledger, is_alive or alive)
+            taken += 1
+        except LedgerError as error:
+            refused = error
+            _log.warning("The journal %s waits: %s", path, error)
+    if refused is not None and not taken:
+        raise refused
+    return removed
+
+
+def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], bool]) -> int:
+    process = _first_process(path)
+    if process is None:
+        return 0
+    ended = not is_alive(process)  # asked before reading: the file of an ended process no longer grows
+    records, _ = read_journal(path)
+    if ended:
+        records += _crashed(records, path)
+    if records:
+        ledger.ingest(records)
+    if ended:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("The journal %s was taken in but cannot be removed (%s).", path, error)
+    return int(ended)
+
+
+def _first_process(path: Path) -> ProcessRecord | None:
+    """Whose journal this is: by its first line, else by its name (on this host, as far as anyone knows)."""
+    try:
+        with path.open("rb") as file:
+            record = decode(file.readline().rstrip(b"\n"))
+        if isinstance(record, ProcessRecord):
+            return record
+        pid, ticks, short_id = path.name.removesuffix(SUFFIX).split("-", 2)
+        return ProcessRecord(short_id, socket.gethostname(), _boot_id(), int(pid), int(ticks), 0.0, "")
+    except (OSError, ValueError):
+        return None
+
+
+def _crashed(records: list[Record], path: Path) -> list[SpanRecord]:
+    """The end of every span that its process left running: crashed at the last sign of life in the journal."""
+    last: dict[str, SpanRecord] = {}
+    for record in records:
+        if isinstance(record, SpanRecord) and (record.id not in last or record.seq > last[record.id].seq):
+            last[record.id] = record
+    running = [span for span in last.values() if span.status == Status.RUNNING]
+    if not running:
+        return []
+    try:
+        seen = path.stat().st_mtime  # ticks append too, and carry no time of their own
+    except OSError:
+        seen = time.time()
+    return [_crash(span, seen) for span in running]
+
+
+def _crash(span: SpanRecord, seen: float) -> SpanRecord:
+    ended_at = max(span.started_at, span.ended_at or 0.0, seen)
+    return replace(span, seq=span.seq + 1, status=Status.CRASHED, ended_at=ended_at)
+
+
+def this_process(sources: Iterable[SourceRecord] = (), *, static_policy: str = "dedicated") -> ProcessRecord:
+    """The identity of this process: host, boot, pid and start time together; start_ticks is 0 where unknown."""
+    return ProcessRecord(
+        id=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        boot_id=_boot_id(),
+        pid=os.getpid(),
+        start_ticks=_stat(os.getpid())[1],
+        started_at=time.time(),
+        static_policy=static_policy,
+        sources=list(sources),
+    )
+
+
+def journal_path(journals: Path, process: ProcessRecord) -> Path:
+    """Where a process's journal lies in the directory of all journals."""
+    return journals / f"{process.pid}-{process.start_ticks}-{process.id[:8]}{SUFFIX}"
+
+
+def alive(process: ProcessRecord) -> bool:
+    """Whether the process still runs; one of another host is left alone, so it counts as running."""
+    if process.host != socket.gethostname():
+        return True
+    if process.boot_id != _boot_id():
+        return False
+    if process.start_ticks:
+        state, ticks = _stat(process.pid)
+        return ticks == process.start_ticks and state not in "ZX"
+    return _pid_exists(process.pid)
+
+
+def _pid_exists(pid: int) -> bool:
+    if sys.platform == "win32":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """A process's state letter and its start time in clock ticks since boot; ("", 0) where unknown (see proc(5))."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", 0
+    after_name = line.rpartition(")")[2].split()  # the name may hold spaces and brackets
+    return after_name[0], int(after_name[19])

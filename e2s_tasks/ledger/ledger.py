@@ -1,0 +1,122 @@
+"""The ledger: takes records in, idempotently, and answers questions about runs and artifacts."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
+from e2s_tasks.ledger import artifacts, runs
+from e2s_tasks.ledger.engine import connect, reporting, writing
+from e2s_tasks.ledger.runs import RunRow
+from e2s_tasks.ledger.tables import TABLES, span
+
+_NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
+
+
+class Ledger:
+    """What every measured process recorded. Every method raises LedgerError when the database does not answer."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> "Ledger":
+        """The ledger at a SQLAlchemy URL, made at its first use.
+
+        Raises:
+            LedgerError: it cannot be opened; the message names the URL (without its password) and the remedy.
+        """
+        return cls(connect(url))
+
+    def ingest(self, records: Iterable[Record]) -> None:
+        """Keep the records, all or none. Idempotent: a span is replaced by a higher `seq` only, others never change."""
+        rows = _latest(records)
+        if not rows:
+            return
+        with reporting(self._engine, "cannot be written"), writing(self._engine) as connection:
+            for record_type, values in rows.items():
+                connection.execute(self._insert(record_type), values)
+
+    def _insert(self, record_type: type[Record]) -> Any:
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        insert: Any = dialect.insert(TABLES[record_type])
+        if record_type is not SpanRecord:
+            return insert.on_conflict_do_nothing(index_elements=["id"])
+        newer = {name: insert.excluded[name] for name in _NAMES[SpanRecord] if name != "id"}
+        return insert.on_conflict_do_update(index_elements=["id"], set_=newer, where=insert.excluded.seq > span.c.seq)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with reporting(self._engine, "cannot be read"), self._engine.connect() as connection:
+            yield connection
+
+    def runs(self, limit: int | None = 20, since: float | None = None) -> list[RunRow]:
+        """Root runs, newest first: those that started at or after `since` (epoch seconds), `limit` at most."""
+        with self._reading() as connection:
+            return runs.latest(connection, limit, since)
+
+    def run(self, run_id: str) -> RunRecords:
+        """Everything known of one root run, with the flow runs that belong to it.
+
+        Raises:
+            NotFoundError: no span of such a run is known.
+        """
+        with self._reading() as connection:
+            return runs.records(connection, run_id)
+
+    def find_run(self, text: str | None = None) -> str:
+        """The root run of a run id, the unique start of one, or a flow run's name; None: the latest root run.
+
+        Raises:
+            NotFoundError: there is none, or several; `suggestions` holds near matches.
+        """
+        with self._reading() as connection:
+            return runs.find(connection, text)
+
+    def versions(self, uri: str) -> list[VersionRecord]:
+        """The versions of an artifact, the first one first."""
+        with self._reading() as connection:
+            return artifacts.versions(connection, uri)
+
+    def find_artifact(self, text: str) -> str:
+        """The URI of an artifact named by its URI, its path, or the unique end of either.
+
+        Raises:
+            NotFoundError: there is none, or several; `suggestions` holds near matches.
+        """
+        with self._reading() as connection:
+            return artifacts.find(connection, text)
+
+    def latest_version(self, uri: str, before: float | None = None) -> VersionRecord | None:
+        """The last version, at the time `before`, of the URI or of a data set that holds it; None: external."""
+        with self._reading() as connection:
+            return artifacts.latest_version(connection, uri, before)
+
+    def result(self, result_key: str, not_flow_run_id: str | None = None) -> SpanRecord | None:
+        """The completed attempt that last produced a persisted result, in another flow run than the one given."""
+        with self._reading() as connection:
+            return runs.producer(connection, result_key, not_flow_run_id)
+
+
+def _latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]]]:
+    """Rows by record type: one per id, of a span the one with the highest sequence number."""
+    kept: dict[type[Record], dict[str, Record]] = {}
+    for record in records:
+        of_type = kept.setdefault(type(record), {})
+        known = of_type.get(record.id)
+        if known is None or (isinstance(record, SpanRecord) and record.seq > cast("SpanRecord", known).seq):
+            of_type[record.id] = record
+    return {record_type: [_row(record) for record in of_type.values()] for record_type, of_type in kept.items()}
+
+
+def _row(record: Record) -> dict[str, Any]:
+    if isinstance(record, ProcessRecord):
+        return asdict(record)
+    row = {name: getattr(record, name) for name in _NAMES[type(record)]}
+    if isinstance(record, SpanRecord):  # drivers see plain text, not enumerations
+        row["kind"], row["status"] = str(record.kind), str(record.status)
+    return row

@@ -1,0 +1,33 @@
+"""Reading whole records, many ids at a time."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from e2s_tasks.core.records import Record
+from e2s_tasks.ledger.tables import TABLES
+
+CHUNK = 500  # below every database's limit on the parameters of a statement
+R = TypeVar("R", bound=Record)
+
+
+def chunks(values: Iterable[str]) -> Iterator[list[str]]:
+    """The values in lists that fit into one statement."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
+
+
+def select(connection: sa.Connection, record_type: type[R], *conditions: sa.ColumnElement[bool]) -> list[R]:
+    """The records of a type that meet the conditions, in no particular order."""
+    rows = connection.execute(sa.select(*TABLES[record_type].columns).where(*conditions))
+    return [record_type(*row) for row in rows]
+
+
+def select_in(
+    connection: sa.Connection, record_type: type[R], column: sa.Column[Any], values: Iterable[str]
+) -> list[R]:
+    """The records of a type whose column holds one of the values."""
+    return [record for chunk in chunks(values) for record in select(connection, record_type, column.in_(chunk))]

@@ -1,0 +1,267 @@
+"""Questions about runs. A root run is a flow run that no measured run started, or work outside any flow.
+
+The flow runs under it belong to it, as does what other processes recorded under the id of one of those.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from e2s_tasks.core.energy import COMPONENTS, Energy, total
+from e2s_tasks.core.records import (
+    DecisionRecord,
+    EdgeRecord,
+    Kind,
+    OutcomeRecord,
+    ProcessRecord,
+    ReadRecord,
+    RunRecords,
+    SourceRecord,
+    SpanRecord,
+    Status,
+    VersionRecord,
+)
+from e2s_tasks.errors import NotFoundError
+from e2s_tasks.ledger import artifacts
+from e2s_tasks.ledger.query import chunks, select, select_in
+from e2s_tasks.ledger.tables import decision, edge, outcome, process, read, span, version
+
+NEAR = 200  # how many of the latest runs are searched for near matches
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A root run at a glance. `energy` is inclusive: all its spans, in joules by component."""
+
+    run_id: str
+    flow_run_id: str | None
+    name: str
+    flow_run_name: str | None
+    kind: str
+    status: str
+    solution: str | None
+    started_at: float
+    ended_at: float | None
+    spans: int
+    energy: Energy
+
+
+def members(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:
+    """The ids under which the root runs' spans are recorded, each with its root run: their own and their subflows'."""
+    root_of = {run_id: run_id for run_id in run_ids}
+    frontier = list(root_of)
+    while frontier:
+        found: dict[str, str] = {}
+        for chunk in chunks(frontier):
+            flows = sa.select(span.c.flow_run_id, span.c.run_id).where(_is_flow(), span.c.run_id.in_(chunk)).distinct()
+            for flow_run_id, run_id in connection.execute(flows):
+                if flow_run_id is not None and flow_run_id not in root_of:
+                    found[flow_run_id] = root_of[run_id]
+        root_of |= found
+        frontier = list(found)
+    return root_of
+
+
+def _is_flow(table: sa.FromClause = span) -> sa.ColumnElement[bool]:
+    return table.c.kind == sa.literal_column("'flow'")  # as written in the partial index
+
+
+def _roots() -> sa.Select[tuple[str, float]]:
+    """Root runs with the time of their first start."""
+    flow = span.alias("flow")
+    of_another = (
+        sa.exists().where(_is_flow(flow), flow.c.flow_run_id == span.c.run_id, flow.c.run_id != flow.c.flow_run_id)
+    )  # fmt: skip
+    started_at = sa.func.min(span.c.started_at).label("started_at")
+    return (
+        sa.select(span.c.run_id, started_at)
+        .where(span.c.parent_id.is_(None))
+        .group_by(span.c.run_id)
+        .having(~of_another)
+    )
+
+
+def latest(connection: sa.Connection, limit: int | None, since: float | None) -> list[RunRow]:
+    """Root runs, newest first."""
+    roots = _roots().subquery()
+    query = sa.select(roots.c.run_id).order_by(roots.c.started_at.desc(), roots.c.run_id).limit(limit)
+    if since is not None:
+        query = query.where(roots.c.started_at >= since)
+    run_ids = list(connection.execute(query).scalars())
+    heads = _heads(connection, run_ids)
+    energies = _energies(connection, run_ids)
+    return [_row(heads[run_id], *energies[run_id]) for run_id in run_ids]
+
+
+def _heads(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, list[SpanRecord]]:
+    """The root spans of each run, in the order of their starts; a flow's before anything else."""
+    heads: dict[str, list[SpanRecord]] = defaultdict(list)
+    for chunk in chunks(run_ids):
+        for root in select(connection, SpanRecord, span.c.parent_id.is_(None), span.c.run_id.in_(chunk)):
+            heads[root.run_id].append(root)
+    for roots in heads.values():
+        roots.sort(key=lambda root: (root.kind != Kind.FLOW or root.flow_run_id != root.run_id, root.started_at))
+    return heads
+
+
+def _energies(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, tuple[Energy, int]]:
+    root_of = members(connection, run_ids)
+    sums = [sa.func.sum(span.c[f"{name}_j"]) for name in COMPONENTS]
+    parts: dict[str, list[Energy]] = defaultdict(list)
+    counts: dict[str, int] = defaultdict(int)
+    for chunk in chunks(root_of):
+        query = sa.select(span.c.run_id, sa.func.count(), *sums).where(span.c.run_id.in_(chunk)).group_by(span.c.run_id)
+        for run_id, count, *figures in connection.execute(query):
+            parts[root_of[run_id]].append(Energy(*figures))
+            counts[root_of[run_id]] += count
+    return {run_id: (total(parts[run_id]), counts[run_id]) for run_id in run_ids}
+
+
+def _row(roots: list[SpanRecord], energy: Energy, spans: int) -> RunRow:
+    first = roots[0]
+    lives = [root for root in roots if root.kind == first.kind and root.flow_run_id == first.flow_run_id]
+    last = lives[-1]
+    return RunRow(
+        run_id=first.run_id,
+        flow_run_id=first.flow_run_id,
+        name=first.name,
+        flow_run_name=first.attributes.get("flow_run_name"),
+        kind=first.kind,
+        status=last.status,
+        solution=first.solution,
+        started_at=first.started_at,
+        ended_at=last.ended_at,
+        spans=spans,
+        energy=energy,
+    )
+
+
+def records(connection: sa.Connection, run_id: str) -> RunRecords:
+    """Everything known of one root run.
+
+    Raises:
+        NotFoundError: no span of such a run is known.
+    """
+    ids = list(members(connection, [run_id]))
+    spans = select_in(connection, SpanRecord, span.c.run_id, ids)
+    if not spans:
+        raise _not_found(connection, run_id)
+    spans.sort(key=lambda one: (one.started_at, one.id))
+    _adopt(spans, run_id)
+    processes = select_in(connection, ProcessRecord, process.c.id, {one.process_id for one in spans})
+    for one in processes:
+        one.sources = [SourceRecord(**source) for source in cast("list[dict[str, Any]]", one.sources)]
+    found = RunRecords(
+        run_id,
+        processes=processes,
+        spans=spans,
+        versions=sorted(select_in(connection, VersionRecord, version.c.run_id, ids), key=artifacts.age),
+        reads=sorted(select_in(connection, ReadRecord, read.c.run_id, ids), key=lambda one: (one.at, one.id)),
+        edges=sorted(select_in(connection, EdgeRecord, edge.c.run_id, ids), key=lambda one: one.id),
+        outcomes=sorted(select_in(connection, OutcomeRecord, outcome.c.run_id, ids), key=lambda one: (one.at, one.id)),
+        decisions=sorted(
+            select_in(connection, DecisionRecord, decision.c.run_id, ids), key=lambda one: (one.at, one.id)
+        ),
+    )
+    artifacts.explain_reads(connection, found)
+    return found
+
+
+def _adopt(spans: list[SpanRecord], run_id: str) -> None:
+    """Give what was recorded in another process than its flow's the flow span as its parent.
+
+    Work goes to the last life of its flow run that had begun; a subflow to the root flow run's.
+    """
+    lives: dict[str | None, list[SpanRecord]] = defaultdict(list)
+    for one in spans:
+        if one.kind == Kind.FLOW and one.flow_run_id is not None:
+            lives[one.flow_run_id].append(one)
+    for one in spans:
+        parents = lives.get(_home(one, run_id)) if one.parent_id is None else None
+        if parents:
+            begun = [parent for parent in parents if parent.started_at <= one.started_at]
+            one.parent_id = (begun[-1] if begun else parents[0]).id
+
+
+def _home(orphan: SpanRecord, run_id: str) -> str | None:
+    """The flow run that a span without a parent belongs under; None for the root flow run's own spans."""
+    if orphan.kind != Kind.FLOW:
+        return orphan.flow_run_id
+    return run_id if orphan.flow_run_id != run_id else None
+
+
+def find(connection: sa.Connection, text: str | None) -> str:
+    """The root run of a run id, the unique start of one, or a flow run's name; None: the latest root run.
+
+    Raises:
+        NotFoundError: there is none, or several; `suggestions` holds near matches.
+    """
+    if text is None:
+        newest = latest(connection, 1, None)
+        if not newest:
+            raise NotFoundError("The ledger holds no run yet. Run a flow that is decorated with @e2s_flow.")
+        return newest[0].run_id
+    found = _matching(connection, text)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NotFoundError(f"{text!r} could be any of {len(found)} runs. Give more of the run's id.", found[:5])
+    raise _not_found(connection, text)
+
+
+def _matching(connection: sa.Connection, text: str) -> list[str]:
+    """The root runs that the text may name: by exact id, else by a flow run's name, else by the start of an id."""
+    roots = _roots().subquery()
+    flow_run_name = span.c.attributes["flow_run_name"].as_string()
+    root_ids = sa.select(roots.c.run_id)
+    run_of = sa.select(span.c.run_id).where(_is_flow())
+    attempts = (
+        (root_ids.where(roots.c.run_id == text), run_of.where(span.c.flow_run_id == text)),
+        (run_of.where(flow_run_name == text),),
+        (
+            root_ids.where(roots.c.run_id.startswith(text, autoescape=True)),
+            run_of.where(span.c.flow_run_id.startswith(text, autoescape=True)),
+        ),
+    )
+    for queries in attempts:
+        found = {run_id for query in queries for run_id in connection.execute(query).scalars()}
+        if text and found:
+            return sorted({_root(connection, run_id) for run_id in found})
+    return []
+
+
+def _root(connection: sa.Connection, run_id: str) -> str:
+    """The root run that a run id belongs to: itself, or the run that recorded a flow span of that id."""
+    seen = {run_id}
+    while True:
+        above = sa.select(span.c.run_id).where(_is_flow(), span.c.flow_run_id == run_id, span.c.run_id.not_in(seen))
+        parent = connection.execute(above.limit(1)).scalar()
+        if parent is None:
+            return run_id
+        run_id = parent
+        seen.add(run_id)
+
+
+def _not_found(connection: sa.Connection, text: str) -> NotFoundError:
+    names = [name for row in latest(connection, NEAR, None) for name in (row.flow_run_name, row.run_id) if name]
+    near = get_close_matches(text, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "`e2s runs` lists the runs."
+    return NotFoundError(f"No run {text!r} is in the ledger. {hint}", near)
+
+
+def producer(connection: sa.Connection, result_key: str, not_flow_run_id: str | None) -> SpanRecord | None:
+    """The completed attempt that last produced a persisted result, in another flow run than the one given."""
+    query = (
+        sa.select(span)
+        .where(span.c.result_key == result_key, span.c.status == str(Status.COMPLETED))
+        .order_by(span.c.ended_at.desc())
+        .limit(1)
+    )
+    if not_flow_run_id is not None:
+        query = query.where(span.c.flow_run_id.is_distinct_from(not_flow_run_id))
+    row = connection.execute(query).first()
+    return None if row is None else SpanRecord(*row)
