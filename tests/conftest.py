@@ -1,0 +1,14 @@
+"""Every test run has a data directory of its own, and no network beyond this host."""
+
+import os
+import tempfile
+
+_data = tempfile.TemporaryDirectory(prefix="e2s-tests-")
+os.environ |= {
+    "E2S_DATA_DIR": _data.name,
+    "E2S_PRINT_SUMMARY": "never",
+    "E2S_GB_API_URL": "http://127.0.0.1:9",
+    "E2S_GRID_TIMEOUT_S": "0.5",
+}
+for name in ("E2S_LEDGER_URL", "E2S_ZONE", "E2S_TRACE", "E2S_POWERCAP_ROOT"):
+    os.environ.pop(name, None)

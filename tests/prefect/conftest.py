@@ -1,0 +1,37 @@
+"""One real Prefect server for all tests of the integration."""
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from e2s_tasks.core.records import RunRecords
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.recorder import process_recorder
+from e2s_tasks.settings import settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_server():
+    with prefect_test_harness(server_startup_timeout=90):
+        yield
+
+
+@pytest.fixture
+def ledger_run():
+    """What the ledger knows of a root run, everything of this process flushed."""
+
+    def of(run_id) -> RunRecords:
+        process_recorder().flush()
+        return Ledger.open(settings().ledger).run(str(run_id))
+
+    return of
+
+
+@pytest.fixture(autouse=True)
+def no_metering_warnings(recwarn):
+    """Metering must not have gone wrong in silence."""
+    yield
+    from e2s_tasks.recorder.guard import MeteringWarning, _warned
+
+    gone_wrong = [str(w.message) for w in recwarn.list if issubclass(w.category, MeteringWarning)]
+    _warned.clear()
+    assert gone_wrong == []

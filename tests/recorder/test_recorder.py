@@ -1,0 +1,291 @@
+"""Spans outside any orchestrator: blocks, threads, coroutines, generators, and what goes wrong."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from e2s_tasks import record_outcome, span
+from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, VersionRecord
+from e2s_tasks.errors import SettingError
+from e2s_tasks.ledger.journal import read_journal
+from e2s_tasks.recorder import drive, drive_generator
+from e2s_tasks.recorder.guard import MeteringWarning, _warned
+from e2s_tasks.recorder.recorder import SpanRecorder
+from e2s_tasks.settings import Settings
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_a_block_outside_any_flow_is_a_run_of_its_own(recorded):
+    with span("alone"):
+        burn(0.02)
+    record = recorded.spans()["alone"]
+    assert record.run_id == record.id
+    assert record.parent_id is None
+    assert record.cpu_ns >= 0.02e9
+    assert record.cpu_j > 0
+    assert record.gpu_j is None
+
+
+def test_nested_blocks_keep_their_own_energy_apart(recorded):
+    with span("outer"):
+        burn(0.02)
+        with span("inner"):
+            burn(0.04)
+    spans = recorded.spans()
+    assert spans["inner"].parent_id == spans["outer"].id
+    assert spans["outer"].cpu_ns == pytest.approx(0.02e9, abs=0.015e9)
+    assert spans["inner"].cpu_ns == pytest.approx(0.04e9, abs=0.015e9)
+    assert spans["inner"].static_j == 0.0
+
+
+def test_an_exception_marks_the_block_as_failed_and_passes_unchanged(recorded):
+    with pytest.raises(KeyError, match="k"), span("failing"):
+        raise KeyError("k")
+    assert recorded.spans()["failing"].status == "failed"
+
+
+def test_threads_that_work_at_once_are_measured_apart(recorded):
+    def work(name, seconds):
+        with span(name):
+            burn(seconds)
+
+    threads = [threading.Thread(target=work, args=(f"t{i}", i * 0.05)) for i in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spans = recorded.spans()
+    for i in (1, 2, 3):
+        own = spans[f"t{i}"].cpu_ns - spans[f"t{i}"].shared_cpu_ns
+        assert own == pytest.approx(i * 0.05e9, abs=0.02e9)
+
+
+def test_gathered_coroutines_are_measured_apart_and_to_the_step(recorded):
+    async def work(seconds):
+        for _ in range(5):
+            burn(seconds / 5)
+            await asyncio.sleep(0.005)
+        return seconds
+
+    async def both():
+        begin = recorded.recorder.begin
+        return await asyncio.gather(
+            drive(begin("short", Kind.ATTEMPT), work(0.05)), drive(begin("long", Kind.ATTEMPT), work(0.15))
+        )
+
+    assert asyncio.run(both()) == [0.05, 0.15]
+    spans = recorded.spans()
+    for name, seconds in (("short", 0.05), ("long", 0.15)):
+        assert spans[name].cpu_ns - spans[name].shared_cpu_ns == pytest.approx(seconds * 1e9, abs=0.02e9)
+
+
+def test_a_block_around_an_await_is_not_charged_for_other_coroutines(recorded):
+    async def waiting():
+        with span("waiting"):
+            await asyncio.sleep(0.1)
+
+    async def busy():
+        await asyncio.sleep(0.01)
+        burn(0.08)
+
+    async def both():
+        begin = recorded.recorder.begin
+        await asyncio.gather(drive(begin("a", Kind.ATTEMPT), waiting()), drive(begin("b", Kind.ATTEMPT), busy()))
+
+    asyncio.run(both())
+    spans = recorded.spans()
+    assert spans["waiting"].parent_id == spans["a"].id
+    assert spans["waiting"].cpu_ns - spans["waiting"].shared_cpu_ns < 0.02e9
+    assert spans["b"].cpu_ns >= 0.08e9
+
+
+def test_a_cancelled_coroutine_is_cancelled_and_its_cleanup_runs(recorded):
+    cleaned = []
+
+    async def work():
+        try:
+            await asyncio.sleep(10)
+        finally:
+            cleaned.append(True)
+
+    async def main():
+        running = asyncio.ensure_future(drive(recorded.recorder.begin("work", Kind.ATTEMPT), work()))
+        await asyncio.sleep(0.02)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(main())
+    assert cleaned == [True]
+    assert recorded.spans()["work"].status == "cancelled"
+
+
+def test_a_generator_takes_sends_throws_and_an_early_end(recorded):
+    log = []
+
+    def work():
+        try:
+            got = yield 1
+            log.append(got)
+            try:
+                yield 2
+            except ValueError as error:
+                log.append(str(error))
+            yield 3
+        finally:
+            log.append("closed")
+
+    driven = drive_generator(recorded.recorder.begin("gen", Kind.ATTEMPT), work())
+    assert next(driven) == 1
+    assert driven.send("hello") == 2
+    assert driven.throw(ValueError("odd")) == 3
+    driven.close()
+    assert log == ["hello", "odd", "closed"]
+    assert recorded.spans()["gen"].status == "completed"
+
+
+def test_what_a_span_reads_writes_and_achieves_is_written_down(recorded):
+    with span("work") as work:
+        work.read("file:///in")
+        work.wrote("file:///out", size=10, rows=2, format="parquet")
+        work.moved(bytes_read=5, bytes_written=10, rows=2, storage_j=0.5)
+        record_outcome(units=10, accurate=7, name="prediction", quality={"accuracy": 0.7})
+    record = recorded.spans()["work"]
+    assert (record.bytes_read, record.bytes_written, record.storage_j) == (5, 10, 0.5)
+    (read,) = recorded.records(ReadRecord).values()
+    (version,) = recorded.records(VersionRecord).values()
+    (outcome,) = recorded.records(OutcomeRecord).values()
+    assert (read.span_id, version.span_id, outcome.span_id) == (record.id,) * 3
+    assert (outcome.units, outcome.accurate) == (10, 7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [({"units": -1}, "-1"), ({"units": 5, "accurate": 6}, "6"), ({"units": float("nan")}, "nan")],
+)
+def test_an_impossible_outcome_is_refused_with_its_value(recorded, arguments, value):
+    with span("work"), pytest.raises(SettingError, match=value):
+        record_outcome(**arguments)
+
+
+def test_a_ledger_that_cannot_be_opened_costs_one_warning_and_no_work(tmp_path, monkeypatch):
+    from e2s_tasks.core import spans
+
+    _warned.clear()
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    recorder = SpanRecorder(Settings(data_dir=tmp_path / "data", ledger_url=f"sqlite:///{blocked}/ledger.db", tick_s=0.05))
+    monkeypatch.setattr(spans, "_factory", lambda: recorder)
+    with span("work"):
+        result = 42
+    with pytest.warns(MeteringWarning, match="delivery to the ledger") as caught:
+        recorder.flush()
+        recorder.flush()
+    assert (result, len(caught)) == (42, 1)
+    records, _ = read_journal(recorder._journal.path)
+    assert any(getattr(record, "name", "") == "work" for record in records)
+
+
+def test_a_data_directory_that_cannot_be_written_does_not_stop_the_work(tmp_path, monkeypatch, caplog):
+    from e2s_tasks.core import spans
+
+    _warned.clear()
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    recorder = SpanRecorder(Settings(data_dir=blocked, ledger_url="sqlite://", tick_s=0.05))
+    monkeypatch.setattr(spans, "_factory", lambda: recorder)
+    with span("work"):
+        result = 42
+    assert result == 42
+
+
+PROGRAM = """
+    import os, sys, time
+    from e2s_tasks import span
+    with span("outer"):
+        with span("killed"):
+            end = time.thread_time() + 0.5
+            while time.thread_time() < end:
+                pass
+            print("ready", flush=True)
+            time.sleep(30)
+"""
+
+
+def test_a_process_killed_with_9_leaves_what_it_had_used(tmp_path):
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "0.1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (journal,) = (tmp_path / "journal").glob("*.jsonl")
+    records, _ = read_journal(journal)
+    last = {record.name: record for record in records if hasattr(record, "cpu_ns")}
+    assert last["killed"].status == "running"
+    assert last["killed"].cpu_ns >= 0.5e9
+    assert last["killed"].cpu_j > 0
+
+
+def test_stdout_signals_and_exit_codes_are_the_users_own(tmp_path):
+    program = """
+        import signal
+        before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+        from e2s_tasks import span
+        with span("work"):
+            print("only this")
+        assert before == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+        raise SystemExit(3)
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("only this\n", "", 3)
+    assert list((tmp_path / "journal").glob("*.jsonl")) == []
+
+
+def test_a_forked_child_has_a_recorder_of_its_own(tmp_path):
+    program = """
+        import os
+        from e2s_tasks import span
+        from e2s_tasks.recorder import process_recorder
+        with span("parent"):
+            parent = process_recorder().process.id
+            pid = os.fork()
+            if pid == 0:
+                with span("child"):
+                    pass
+                process_recorder().flush()
+                os._exit(0 if process_recorder().process.id != parent else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+        process_recorder().flush()
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_importing_the_package_loads_no_heavy_packages():
+    program = """
+        import sys, json
+        import e2s_tasks
+        print(json.dumps([m for m in ("prefect", "pandas", "codecarbon", "pyarrow", "sqlalchemy", "pydantic") if m in sys.modules]))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
