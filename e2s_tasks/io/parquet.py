@@ -101,14 +101,12 @@ def write_parquet(
     `options` are further ones of `pyarrow.parquet.write_table` or `write_to_dataset`.
 
     Raises:
-        SettingError: a partition column that the table does not have, or no column left beside them; a directory to
-            replace that holds other things than Parquet.
+        SettingError: something else than a table; a partition column that it does not have, or no column left beside
+            them; a directory to replace that holds other things than Parquet.
     """
-    from pyarrow import Table
-
     place = place_of(path, filesystem, storage_options)
     with recorder().span(f"write {place.name}", Kind.WRITE) as span:
-        arrow = table if isinstance(table, Table) else Table.from_pandas(table, preserve_index=index)
+        arrow = _as_arrow(table, index)
         partitions = _partitions(arrow, partition_cols)
         if partitions:
             sizes = _write_partitions(arrow, place, partitions, compression=compression, **options)
@@ -139,6 +137,18 @@ def _record_read(span: Span, place: Place, scan: tuple[Any, list[str] | None, Fi
     size, files = bytes_touched(dataset, columns, filters)
     note_read(span, place, size=size, rows=table.num_rows)
     span.note({"files": files, "schema_digest": schema_digest(dataset.schema)})
+
+
+def _as_arrow(table: Any, index: bool | None) -> Any:
+    from pyarrow import Table
+
+    if isinstance(table, Table):
+        return table
+    from pandas import DataFrame
+
+    if not isinstance(table, DataFrame):
+        raise SettingError(f"a {type(table).__name__} is not a table: pass a pandas DataFrame or a pyarrow Table.")
+    return Table.from_pandas(table, preserve_index=index)
 
 
 def _partitions(table: Any, partition_cols: Sequence[str] | str | None) -> list[str]:

@@ -320,6 +320,12 @@ def test_a_wrong_partition_column_is_named(recorded, flights, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_table_is_named(recorded, tmp_path):
+    with pytest.raises(SettingError, match="list is not a table"):
+        write_parquet([1, 2], tmp_path / "f.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_kind_of_table_is_named(recorded, tmp_path):
     with pytest.raises(SettingError, match="polars"):
         read_parquet(tmp_path / "f.parquet", to="polars")
