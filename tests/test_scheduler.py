@@ -11,6 +11,7 @@ from fakes.grid_server import Answer, GridServer, half_hours
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import DecisionRecord, from_dict, to_dict
 from e2s_tasks.errors import PolicyError, SettingError, ZoneError
+from e2s_tasks.grid.http import forget
 from e2s_tasks.scheduler import Decision, decide, intensity_now, plan, to_record
 from e2s_tasks.settings import Settings
 
@@ -22,6 +23,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GridServer]:
     monkeypatch.setenv("NO_PROXY", "*")
+    forget()
     with GridServer() as fake:
         yield fake
 
@@ -62,6 +64,14 @@ def test_a_dead_service_means_run_now_and_says_why(server: GridServer) -> None:
     assert decision.reason.startswith("start now: no forecast for GB (GET /intensity/2026-03-02T12:00Z/fw48h timed out")
     assert decision.reason.endswith("says nothing about timing")
     assert decision.source.startswith("country average (CodeCarbon")
+
+
+def test_many_runs_ask_a_dead_service_once(server: GridServer) -> None:
+    server.say(Answer("{}", 503))
+    settings = Settings(gb_api_url=server.url, grid_timeout_s=0.2)
+    decisions = [intensity_now("GB", NOW + timedelta(seconds=second), settings) for second in range(20)]
+    assert len(server.paths) <= 3
+    assert all("answered 503" in decision.reason for decision in decisions)
 
 
 def test_a_run_longer_than_the_forecast_starts_now(server: GridServer) -> None:

@@ -4,12 +4,13 @@ https://carbon-intensity.github.io/api-definitions/
 """
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError
-from e2s_tasks.grid.http import REMEDY, get_json
+from e2s_tasks.grid.http import REMEDY, get_json, recent_json
 
 # Emissions of generation, imports and grid losses, without fuel supply and construction (the API's methodology paper).
 SIGNAL = "average, direct"
@@ -27,9 +28,9 @@ class CarbonIntensityApi:
         self._timeout_s = timeout_s
 
     def forecast(self, zone: str, start: datetime, end: datetime) -> Forecast:
-        """The forecast for the 48 hours from `start`, as far as it touches start..end."""
+        """The forecast for the 48 hours from `start`, at most 5 minutes old, as far as it touches start..end."""
         path = f"/intensity/{_half_hour(start)}/fw48h"
-        return self._forecast(zone, start, end, self._slots(path, "forecast"), path)
+        return self._forecast(zone, start, end, self._slots(path, "forecast", recent_json), path)
 
     def actual(self, zone: str, start: datetime, end: datetime) -> Forecast:
         """What was observed from `start` to `end`; half-hours that have no observation yet are left out."""
@@ -42,8 +43,8 @@ class CarbonIntensityApi:
             begin = until
         return self._forecast(zone, start, end, [slots[key] for key in sorted(slots)], path)
 
-    def _slots(self, path: str, figure: str) -> list[Slot]:
-        answer = get_json(self._base_url, path, self._timeout_s)
+    def _slots(self, path: str, figure: str, ask: Callable[[str, str, float], Any] = get_json) -> list[Slot]:
+        answer = ask(self._base_url, path, self._timeout_s)
         entries = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(entries, list):
             raise GridError(f"GET {path} answered without a list under 'data'. Check the base URL {self._base_url}.")

@@ -12,11 +12,39 @@ from e2s_tasks.errors import GridError
 TRIES = 3
 BACK_OFF_S = 0.2
 LARGEST_ANSWER = 4 << 20  # bytes; a year of half-hours is about 2 MB
+KEEP_S = 300.0  # forecasts are made anew every half-hour
+MOST_KEPT = 32
+KEEP_FAILURE_S = 60.0  # a dead service delays one run a minute, not every run
 REMEDY = "Try again later; until then the country average is used."
 
 
 class _PassingError(GridError):
     """A failure that may have passed when the request is tried again."""
+
+
+_recent: dict[tuple[str, str], tuple[float, Any]] = {}
+
+
+def recent_json(base_url: str, path: str, timeout_s: float) -> Any:
+    """What `get_json` gives or raises, remembered in this process: an answer 5 minutes, a failure 1 minute."""
+    key = (base_url, path)
+    good_until, answer = _recent.get(key, (0.0, None))
+    if monotonic() > good_until:
+        try:
+            answer = get_json(base_url, path, timeout_s)
+        except GridError as error:
+            answer = error
+        if len(_recent) >= MOST_KEPT:
+            _recent.clear()
+        _recent[key] = (monotonic() + (KEEP_FAILURE_S if isinstance(answer, GridError) else KEEP_S), answer)
+    if isinstance(answer, GridError):
+        raise GridError(str(answer))
+    return answer
+
+
+def forget() -> None:
+    """Ask every service anew from now on."""
+    _recent.clear()
 
 
 def get_json(base_url: str, path: str, timeout_s: float) -> Any:
@@ -62,7 +90,7 @@ def _within(seconds: float, fetch: Callable[[float], Any]) -> Any:
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
-        raise _PassingError(f"timed out after {seconds:.3g} s") from None
+        raise _PassingError(f"timed out after {seconds:.1f} s") from None
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -82,12 +110,12 @@ def _fetch(base_url: str, path: str, seconds: float) -> Any:
             for chunk in response.iter_bytes():
                 body += chunk
                 if monotonic() > give_up:
-                    raise _PassingError(f"timed out after {seconds:.3g} s")
+                    raise _PassingError(f"timed out after {seconds:.1f} s")
                 if len(body) > LARGEST_ANSWER:
                     raise GridError(f"answered more than {LARGEST_ANSWER >> 20} MiB. Check the base URL {base_url}.")
             return _parse(response.status_code, response.headers.get("content-type", ""), body, base_url)
     except httpx.TimeoutException:
-        raise _PassingError(f"timed out after {seconds:.3g} s") from None
+        raise _PassingError(f"timed out after {seconds:.1f} s") from None
     except httpx.RemoteProtocolError as error:
         raise _PassingError(f"got a broken answer ({error})") from None
     except httpx.TransportError as error:

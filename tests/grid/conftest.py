@@ -8,7 +8,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fakes.grid_server import GridServer
 
+from e2s_tasks.grid.http import forget
+
 SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    forget()
 
 
 @pytest.fixture
