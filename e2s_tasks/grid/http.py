@@ -13,8 +13,8 @@ TRIES = 3
 BACK_OFF_S = 0.2
 LARGEST_ANSWER = 4 << 20  # bytes; a year of half-hours is about 2 MB
 KEEP_S = 300.0  # forecasts are made anew every half-hour
-MOST_KEPT = 32
 KEEP_FAILURE_S = 60.0  # a dead service delays one run a minute, not every run
+MOST_KEPT = 32  # answers
 REMEDY = "Try again later; until then the country average is used."
 
 
