@@ -195,7 +195,8 @@ def score(features: Path, model: Path, output: Path) -> Path:
     """forecast.parquet: the probability of being late for every flight of the last two months."""
     flights = read_months(features, FORECAST_MONTHS, [*FLIGHT, *FEATURES[len(CATEGORIES) :], "late"])
     with reading(model) as path:
-        late = probability(skops.io.load(path, trusted=MODEL_TYPES), flights)
+        loaded = skops.io.load(path, trusted=MODEL_TYPES)
+    late = probability(loaded, flights)
     forecast = flights[[*FLIGHT, "late"]].assign(probability_late=late, predicted_late=late > 0.5)
     made = output / "forecast.parquet"
     write_parquet(forecast, made, compression="zstd", index=False)
