@@ -179,10 +179,10 @@ class DecisionRecord:
     id: str
     run_id: str
     at: float
-    zone: str | None
     signal: str
     source: str
     reason: str
+    zone: str | None = None
     intensity: float | None = None
     start: float | None = None
     end: float | None = None

@@ -47,7 +47,13 @@ def test_a_split_is_linear_in_the_energy(segment, factor):
         segment.cpu_s,
         segment.holders,
         [
-            Reading(r.component, None if r.joules is None else r.joules * factor, r.background * factor, r.background_to, r.attributed)
+            Reading(
+                r.component,
+                None if r.joules is None else r.joules * factor,
+                r.background * factor,
+                r.background_to,
+                r.attributed,
+            )
             for r in segment.readings
         ],
     )

@@ -209,7 +209,12 @@ def test_every_joule_is_booked_exactly_once_under_any_overlap(actions, step_ns):
             meter.settle()
         elif action == "run":
             before = round(world.energy_uj)
-            world.run(amount * MS, {t: amount * MS // (t + 2) for t in range(4)}, pool_ns=amount * MS // 7, others_ns=thread * MS)
+            world.run(
+                amount * MS,
+                {t: amount * MS // (t + 2) for t in range(4)},
+                pool_ns=amount * MS // 7,
+                others_ns=thread * MS,
+            )
             if meter.active:
                 truth_uj += round(world.energy_uj) - before
     for thread, stack in stacks.items():

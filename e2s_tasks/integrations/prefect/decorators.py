@@ -12,9 +12,11 @@ from prefect.tasks import MaterializingTask
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction
-from e2s_tasks.integrations.prefect.publish import publish_summary
-from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, record_cached
+from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
+from e2s_tasks.integrations.prefect.quiet import quiet_hooks
+from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
 
+quiet_hooks()
 W = TypeVar("W", bound="Task[..., Any] | Flow[..., Any]")
 FLOW_ENDINGS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks")
 
@@ -33,7 +35,8 @@ class E2SMaterializingTask(MaterializingTask[Any, Any]):
     def with_options(self, assets: Any = None, **options: Any) -> "MaterializingTask[Any, Any]":
         """A new measured task with other options, as `MaterializingTask.with_options`."""
         return cast(
-            "MaterializingTask[Any, Any]", _measured_task(_plain(self, MaterializingTask).with_options(assets, **options))
+            "MaterializingTask[Any, Any]",
+            _measured_task(_plain(self, MaterializingTask).with_options(assets, **options)),
         )
 
 
@@ -64,7 +67,7 @@ def _measured_task(task: "Task[Any, Any]") -> "Task[Any, Any]":
     measured = copy(task)
     measured.__class__ = E2SMaterializingTask if isinstance(task, MaterializingTask) else E2STask
     measured.fn = MeasuredFunction(task.fn, begin_attempt)
-    measured.on_completion_hooks = _with(task.on_completion_hooks, record_cached)
+    measured.on_completion_hooks = _with(task.on_completion_hooks, e2s_record_cached)
     return measured
 
 
@@ -76,7 +79,7 @@ def _measured_flow(flow: "Flow[Any, Any]", carbon: CarbonPolicy | None, solution
     measured.carbon, measured.solution = carbon, solution
     measured.fn = MeasuredFunction(fn, partial(begin_flow_run, solution, carbon))
     for ending in FLOW_ENDINGS:
-        setattr(measured, ending, _with(getattr(flow, ending), publish_summary))
+        setattr(measured, ending, _with(getattr(flow, ending), e2s_publish_summary))
     return measured
 
 

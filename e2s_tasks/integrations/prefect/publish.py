@@ -17,7 +17,7 @@ from e2s_tasks.settings import settings
 ARTIFACT_KEY = "energy-summary"
 
 
-def publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a Prefect state hook
+def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a Prefect state hook
     """One summary per root run; a subflow is a part of its root's. Never fails the flow."""
     if flow_run.parent_task_run_id is not None or not settings().enabled:
         return

@@ -99,7 +99,7 @@ def _flow_run(
     return span
 
 
-def record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
+def e2s_record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
     """Completion hook of every measured task: a cached task run costs nothing, and names the result that it reused."""
     try:
         if state.name != "Cached" or not settings().enabled:

@@ -1,0 +1,17 @@
+"""Our state hooks stay out of the users' logs: Prefect announces each hook of each run in two lines."""
+
+import logging
+
+OURS = ("hook 'e2s_", "Hook 'e2s_")
+
+
+def quiet_hooks() -> None:
+    """From now on Prefect does not log that our hooks run; the users' own hooks are announced as before."""
+    for name in ("prefect.task_runs", "prefect.flow_runs"):
+        logger = logging.getLogger(name)
+        if _not_ours not in logger.filters:
+            logger.addFilter(_not_ours)
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.msg, str) and any(mark in record.msg for mark in OURS))
