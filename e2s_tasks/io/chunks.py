@@ -43,9 +43,11 @@ def _belongs(leaf: str, columns: Collection[str]) -> bool:
 
 def _filtered(filters: Filters, names: Sequence[str]) -> set[str]:
     """The columns that the filters look at: an expression names them only in its text."""
+    from pyarrow.compute import Expression
+
     if filters is None:
         return set()
-    if isinstance(filters, list):
-        clauses = [[clause] if isinstance(clause, tuple) else clause for clause in filters]
+    if not isinstance(filters, Expression):
+        clauses = [filters] if isinstance(filters[0][0], str) else filters
         return {term[0] for clause in clauses for term in clause}
     return {name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(filters))}

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -102,7 +103,7 @@ def write_parquet(
 
     Raises:
         SettingError: something else than a table; a partition column that it does not have, or no column left beside
-            them; a directory to replace that holds other things than Parquet.
+            them; a directory to replace that holds other things than a partitioned data set.
     """
     place = place_of(path, filesystem, storage_options)
     with recorder().span(f"write {place.name}", Kind.WRITE) as span:
@@ -164,8 +165,10 @@ def _partitions(table: Any, partition_cols: Sequence[str] | str | None) -> list[
 
 
 def _missing(place: Place) -> MissingFileError:
-    folder = Path(place.path).parent
-    beside = [path.name for path in folder.iterdir()] if place.local and folder.is_dir() else []
+    beside: list[str] = []
+    if place.local:
+        with suppress(OSError):
+            beside = [path.name for path in Path(place.path).parent.iterdir()]
     near = get_close_matches(place.name, beside)
     hint = f" Near it: {', '.join(near)}." if near else ""
     return MissingFileError(

@@ -89,7 +89,7 @@ def _from_url(url: str, storage_options: dict[str, Any] | None) -> tuple[Any, st
     if storage_options is None:
         try:
             filesystem, path = FileSystem.from_uri(url)
-        except (TypeError, pa.ArrowInvalid):
+        except (TypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass
         else:
             return filesystem, path
@@ -117,8 +117,7 @@ def _on(filesystem: Any, path: str) -> Place:
         found = _local_path(path)
         return Place(found.as_uri(), found.as_posix(), filesystem, "storage")
     if isinstance(filesystem, SubTreeFileSystem):
-        inner = _on(filesystem.base_fs, filesystem.base_path.rstrip("/") + "/" + path.lstrip("/"))
-        return Place(inner.uri, inner.path, inner.filesystem, inner.medium)
+        return _on(filesystem.base_fs, filesystem.base_path.rstrip("/") + "/" + path.lstrip("/"))
     bare = path.partition("://")[2] or path
     scheme = _scheme(path) or _scheme_of(filesystem)
     return Place(uri_of(f"{scheme}://{bare}"), bare, filesystem, _medium(scheme))

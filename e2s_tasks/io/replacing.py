@@ -10,7 +10,8 @@ from uuid import uuid4
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.places import Place
 
-PARQUET = (".parquet", ".parq", ".pq")
+PARQUET = (".parquet", ".parq", ".pq", ".crc")
+MARKERS = ("_SUCCESS", "_metadata", "_common_metadata")
 
 
 @contextmanager
@@ -18,11 +19,11 @@ def replaced_file(place: Place) -> Iterator[Any]:
     """A binary stream whose content becomes the file at `place` when the block has succeeded.
 
     Raises:
-        SettingError: a directory is there, and holds other things than Parquet.
+        SettingError: a directory is there that holds other things than a partitioned data set.
     """
     import pyarrow as pa
 
-    old = _files_of_data_set(place)
+    old = _replaceable(place)
     if not place.local:
         # Nothing is uploaded before everything is encoded; an object then appears as a whole.
         content = pa.BufferOutputStream()
@@ -44,9 +45,9 @@ def replaced_directory(place: Place) -> Iterator[tuple[str, str]]:
     Elsewhere than on a local file system the new files lie among the old ones until these are deleted.
 
     Raises:
-        SettingError: the directory to replace holds other things than Parquet.
+        SettingError: the directory to replace holds other things than a partitioned data set.
     """
-    old = _files_of_data_set(place)
+    old = _replaceable(place) or _single_file(place)
     token = uuid4().hex
     template = f"{token}-{{i}}.parquet"
     if place.local:
@@ -97,15 +98,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _files_of_data_set(place: Place) -> list[str]:
-    """The files below the place, if it is a directory; only what a Parquet data set consists of may be replaced."""
+def _replaceable(place: Place) -> list[str]:
+    """The files of the partitioned data set at the place; none if there is no directory.
+
+    Anything else in the directory may be somebody's work, so that it is refused rather than deleted.
+    """
     found = _files(place)
     for path in found:
-        name = path.rpartition("/")[2]
-        if not name.endswith(PARQUET) and not name.startswith(("_", ".")):
+        inside = path[len(place.path) :].lstrip("/")
+        partition, _, name = inside.rpartition("/")
+        if inside not in MARKERS and not ("=" in partition.split("/")[0] and name.endswith(PARQUET)):
             raise SettingError(
-                f"{place.uri} holds {name!r}, which is not Parquet, and would be replaced as a whole. "
-                "Name a directory of the data set's own."
+                f"{place.uri} is a directory with {inside!r} in it, which is no part of a partitioned data set, and "
+                "would be replaced as a whole. Name another path, or remove the directory first."
             )
     return found
 
@@ -117,6 +122,10 @@ def _files(place: Place) -> list[str]:
         return []
     below = place.filesystem.get_file_info(FileSelector(place.path, recursive=True))
     return [info.path for info in below if info.type == FileType.File]
+
+
+def _single_file(place: Place) -> list[str]:
+    return [place.path] if place.filesystem.get_file_info(place.path).is_file else []
 
 
 def _delete(place: Place, paths: list[str]) -> None:

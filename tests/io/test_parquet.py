@@ -271,14 +271,23 @@ def test_a_failed_write_leaves_the_old_artifact_and_makes_no_version(
     assert failed.versions == []
 
 
-def test_a_directory_with_other_things_in_it_is_never_replaced(recorded, flights, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(SettingError, match=r"thesis\.txt"):
-        write_parquet(flights, tmp_path, partition_cols=["month"])
-    with pytest.raises(SettingError, match=r"thesis\.txt"):
-        write_parquet(flights, tmp_path)
-    assert (tmp_path / "thesis.txt").exists()
-    assert files_below(tmp_path) == [(tmp_path / "thesis.txt").relative_to(tmp_path)]
+@pytest.mark.parametrize("other", ["thesis.txt", ".bashrc", "_notes", "planes.parquet", "month=1/notes.txt"])
+def test_a_directory_with_other_things_in_it_is_never_replaced(other, recorded, flights, tmp_path):
+    target = tmp_path / "output"
+    write_parquet(flights, target, partition_cols=["month"])
+    (target / other).write_text("years of work")
+    before = files_below(tmp_path)
+    for partitions in (["month"], None):
+        with pytest.raises(SettingError, match=other.replace(".", r"\.")):
+            write_parquet(flights, target, partition_cols=partitions)
+    assert files_below(tmp_path) == before
+
+
+def test_the_markers_of_other_writers_are_replaced_with_the_data_set(recorded, flights, tmp_path):
+    write_parquet(flights, tmp_path / "f.parquet", partition_cols=["month"])
+    (tmp_path / "f.parquet" / "_SUCCESS").touch()
+    write_parquet(flights, tmp_path / "f.parquet", partition_cols=["month"])
+    assert not (tmp_path / "f.parquet" / "_SUCCESS").exists()
 
 
 def test_a_link_is_written_through(recorded, flights, tmp_path):
