@@ -1,9 +1,11 @@
 """The grid beside a flow run: what the policy would have planned, and the intensity that emissions use."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.errors import PolicyError
 from e2s_tasks.recorder import SpanRecorder
 from e2s_tasks.recorder.guard import warn_once
 
@@ -25,7 +27,10 @@ def _look(recorder: SpanRecorder, run_id: str, policy: CarbonPolicy | None) -> N
         if policy is None:
             decision = scheduler.intensity_now(recorder.settings.zone, now, recorder.settings)
         else:
-            decision = scheduler.decide(policy, now, recorder.settings)
+            try:
+                decision = scheduler.decide(policy, now, recorder.settings)
+            except PolicyError as error:
+                decision = replace(scheduler.intensity_now(policy.zone, now, recorder.settings), reason=str(error))
         recorder.write(scheduler.to_record(decision, run_id))
     except Exception as error:  # noqa: BLE001 - law 5: emissions stay unknown
         warn_once("looking at the grid", error)

@@ -11,10 +11,12 @@ from prefect.tasks import MaterializingTask
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
+from e2s_tasks.grid.country import country
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
+from e2s_tasks.settings import settings
 
 quiet_hooks()
 W = TypeVar("W", bound="Task[..., Any] | Flow[..., Any]")
@@ -116,19 +118,28 @@ def e2s_flow(
 
     Raises:
         SettingError: what is decorated is neither a function nor a flow, or the policy is no CarbonPolicy.
+        ZoneError: nobody knows the policy's zone.
     """
     if work is None:
         return partial(e2s_flow, carbon=carbon, solution=solution, **options)
-    if carbon is not None and not isinstance(carbon, CarbonPolicy):
-        raise SettingError(
-            f"e2s_flow(carbon={carbon!r}): pass a CarbonPolicy(zone=..., max_delay=..., expected_duration=...)"
-        )
+    _check_policy(carbon)
     if isinstance(work, E2SFlow):
         return work.with_options(carbon=carbon or work.carbon, solution=solution or work.solution, **options)
     if isinstance(work, Flow):
         return _measured_flow(work.with_options(**options) if options else work, carbon, solution)
     _check_callable(work, "e2s_flow")
     return _measured_flow(prefect.flow(**options)(work) if options else prefect.flow(work), carbon, solution)
+
+
+def _check_policy(carbon: CarbonPolicy | None) -> None:
+    if carbon is None:
+        return
+    if not isinstance(carbon, CarbonPolicy):
+        raise SettingError(
+            f"e2s_flow(carbon={carbon!r}): pass a CarbonPolicy(zone=..., max_delay=..., expected_duration=...)"
+        )
+    if settings().trace is None:  # a trace may name zones of its own
+        country(carbon.zone)
 
 
 def _check_callable(work: Any, name: str) -> None:
