@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import copy
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import prefect
 from prefect import Flow, Task
@@ -19,6 +19,8 @@ from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, 
 from e2s_tasks.settings import settings
 
 quiet_hooks()
+P = ParamSpec("P")
+R = TypeVar("R")
 W = TypeVar("W", bound="Task[..., Any] | Flow[..., Any]")
 FLOW_ENDINGS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks")
 
@@ -89,6 +91,14 @@ def _with(hooks: list[Any] | None, ours: Any) -> list[Any]:
     return [hook for hook in hooks or [] if hook is not ours] + [ours]
 
 
+@overload
+def e2s_task(work: Flow[P, R], **options: Any) -> Flow[P, R]: ...
+@overload
+def e2s_task(work: Task[P, R], **options: Any) -> Task[P, R]: ...
+@overload
+def e2s_task(work: Callable[P, R]) -> Task[P, R]: ...
+@overload
+def e2s_task(work: None = None, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def e2s_task(work: Any = None, **options: Any) -> Any:
     """A Prefect task that measures each of its attempts.
 
@@ -108,6 +118,16 @@ def e2s_task(work: Any = None, **options: Any) -> Any:
     return _measured_task(prefect.task(**options)(work) if options else prefect.task(work))
 
 
+@overload
+def e2s_flow(
+    work: Flow[P, R], *, carbon: CarbonPolicy | None = None, solution: str | None = None, **options: Any
+) -> Flow[P, R]: ...
+@overload
+def e2s_flow(work: Callable[P, R]) -> Flow[P, R]: ...
+@overload
+def e2s_flow(
+    work: None = None, *, carbon: CarbonPolicy | None = None, solution: str | None = None, **options: Any
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def e2s_flow(
     work: Any = None, *, carbon: CarbonPolicy | None = None, solution: str | None = None, **options: Any
 ) -> Any:
