@@ -1,0 +1,155 @@
+"""What a person finds on the flow run's page, and what is left of a run that was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.settings import get_current_settings
+
+from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, record_outcome
+from e2s_tasks.io import read_parquet, write_parquet
+
+E2S = Path(sys.executable).parent / "e2s"
+
+
+def artifacts_of(flow_run_id):
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+        )
+
+
+@e2s_task
+def make(folder):
+    import pandas as pd
+
+    frame = pd.DataFrame({"x": range(1000)})
+    write_parquet(frame, folder / "made.parquet")
+    record_outcome(units=10, accurate=8, name="prediction")
+    return folder / "made.parquet"
+
+
+@e2s_task
+def use(path):
+    frame = read_parquet(path)
+    write_parquet(frame * 2, path.with_name("used.parquet"))
+
+
+@e2s_flow(solution="demo", carbon=CarbonPolicy(zone="GB", max_delay="2h", expected_duration="5m"))
+def making(folder):
+    use(make(folder))
+
+
+def show(run_id):
+    done = subprocess.run([E2S, "show", str(run_id), "--json"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_flow_runs_page_gets_one_summary_with_its_results_and_their_energy(tmp_path):
+    run_id = making(tmp_path, return_state=True).state_details.flow_run_id
+    (artifact,) = artifacts_of(run_id)
+    assert (artifact.type, artifact.key) == ("markdown", "energy-summary")
+    for word in ("make", "use", "made.parquet", "used.parquet", "data:image/svg+xml;base64,", "modelled", "GB"):
+        assert word in artifact.data
+
+
+def test_show_json_tells_the_same_run(tmp_path):
+    run_id = making(tmp_path, return_state=True).state_details.flow_run_id
+    summary = show(run_id)
+    assert summary["flow_run"]["id"] == str(run_id)
+    assert summary["flow_run"]["solution"] == "demo"
+    total = summary["energy_j"]["total"]
+    assert sum(s["exclusive_j"] for s in summary["spans"]) == pytest.approx(total)
+    made, used = sorted(summary["artifacts"], key=lambda a: a["uri"])
+    assert made["uri"].endswith("made.parquet")
+    assert 0 < made["in_run_j"] < used["in_run_j"] <= total * (1 + 1e-9)
+    assert made["attributed_j"] is None
+    assert used["attributed_j"] == pytest.approx(total - summary["unclaimed_j"])
+    kpi = summary["kpis"]["joules_per_accurate_prediction"]
+    assert kpi["value"] == pytest.approx(kpi["numerator"] / 8)
+    assert summary["emissions_g"]["zone"] == "GB"
+    assert summary["provenance"]["cpu"] == "modelled"
+    assert summary["energy_j"]["gpu"] is None
+
+
+def test_a_failed_flow_run_gets_its_summary_too():
+    @e2s_flow
+    def failing():
+        raise RuntimeError("no")
+
+    run_id = failing(return_state=True).state_details.flow_run_id
+    (artifact,) = artifacts_of(run_id)
+    assert "failed" in artifact.data
+
+
+def test_a_subflow_is_part_of_its_roots_summary():
+    @e2s_flow
+    def inner():
+        return 1
+
+    @e2s_flow
+    def outer():
+        return inner(return_state=True).state_details.flow_run_id
+
+    state = outer(return_state=True)
+    assert len(artifacts_of(state.state_details.flow_run_id)) == 1
+    assert artifacts_of(state.result()) == []
+
+
+FLOW = """
+    import os, time
+    from e2s_tasks import e2s_flow, e2s_task
+
+    @e2s_task
+    def finished():
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+
+    @e2s_task
+    def killed():
+        end = time.thread_time() + 0.4
+        while time.thread_time() < end:
+            pass
+        print("ready", flush=True)
+        time.sleep(60)
+
+    @e2s_flow
+    def doomed():
+        finished()
+        killed()
+
+    doomed()
+"""
+
+
+def test_a_flow_killed_with_9_is_shown_as_crashed_with_what_it_had_used(tmp_path):
+    environment = os.environ | {
+        "E2S_DATA_DIR": str(tmp_path),
+        "E2S_TICK_S": "0.1",
+        "PREFECT_API_URL": str(get_current_settings().api.url),
+    }
+    script = tmp_path / "doomed.py"
+    script.write_text(textwrap.dedent(FLOW))
+    process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = subprocess.run([E2S, "show", "--json"], env=environment, capture_output=True, text=True, check=True)
+    summary = json.loads(done.stdout)
+    by_name = {span["name"]: span for span in summary["spans"]}
+    assert summary["flow_run"]["status"] == "crashed"
+    assert (by_name["finished"]["status"], by_name["killed"]["status"]) == ("completed", "crashed")
+    assert by_name["killed"]["cpu_s"] >= 0.4
+    assert by_name["killed"]["inclusive_j"] > 0
+    again = subprocess.run([E2S, "show", "--json"], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout) == summary
