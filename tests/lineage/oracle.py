@@ -1,0 +1,99 @@
+"""The same figures from raw records, by the plainest means: sets, and relaxation until nothing changes.
+
+Imports nothing of the library. Understands one flow with subflows: attempts, nested ones, I/O, bodies, reused results.
+"""
+
+HOST = ("cpu_j", "dram_j", "gpu_j", "static_j")
+MOVED = ("storage_j", "network_j")
+
+
+def joules(span):
+    return sum(getattr(span, name) or 0.0 for name in HOST + MOVED)
+
+
+def owners(run):
+    by_id = {span.id: span for span in run.spans}
+    owner = {}
+    for span in run.spans:
+        chain = [span]
+        while chain[-1].parent_id in by_id:
+            chain.append(by_id[chain[-1].parent_id])
+        attempts = [one for one in chain if one.kind == "attempt"]
+        flows = [one for one in chain if one.kind == "flow"]
+        if any(one.kind == "wait" for one in chain):
+            owner[span.id] = "waiting"
+        elif attempts:
+            owner[span.id] = ("task", attempts[-1].task_run_id)
+        elif span.kind == "flow":
+            owner[span.id] = "orchestration"
+        else:
+            owner[span.id] = ("body", flows[0].flow_run_id)
+    return owner
+
+
+def figures(run):
+    """Per version in-run and attributed joules; E(R), o(R), unclaimed; final products."""
+    owner = owners(run)
+    spans = {span.id: span for span in run.spans}
+    steps = {who for who in owner.values() if isinstance(who, tuple)}
+    e = {step: sum(joules(s) for s in run.spans if owner[s.id] == step) for step in steps}
+    o = sum(joules(s) for s in run.spans if owner[s.id] == "orchestration")
+    end = {step: max(s.ended_at for s in run.spans if owner[s.id] == step) for step in steps}
+    task_of = {s.task_run_id: owner[s.id] for s in run.spans if s.kind == "attempt"}
+
+    leads = set()
+    for v in run.versions:
+        leads.add((owner[v.span_id], v.id))
+        if owner[v.span_id][0] == "body":
+            leads |= {(step, owner[v.span_id]) for step in steps if end[step] <= spans[v.span_id].started_at}
+    versions = {v.id for v in run.versions}
+    leads |= {(r.version_id, owner[r.span_id]) for r in run.reads if r.version_id in versions}
+    leads |= {(task_of[x.upstream], task_of[x.downstream]) for x in run.edges}
+    for cached in [s for s in run.spans if s.status == "cached"]:
+        makers = [
+            s for s in run.spans
+            if s.kind == "attempt" and s.status == "completed" and s.result_key == cached.result_key
+            and s.ended_at <= cached.started_at
+        ]  # fmt: skip
+        if cached.result_key and makers:
+            leads.add((owner[max(makers, key=lambda s: s.ended_at).id], owner[cached.id]))
+
+    reach = {node: {node} for node in steps | versions}
+    changed = True
+    while changed:
+        changed = False
+        for a, b in leads:
+            if not reach[b] <= reach[a]:
+                reach[a] = reach[a] | reach[b]
+                changed = True
+
+    sum_e = sum(e.values())
+    closure = {v: {s for s in steps if v in reach[s]} for v in versions}
+    in_run = {}
+    for v in versions:
+        s = sum(e[step] for step in closure[v])
+        in_run[v] = s + (o * s / sum_e if sum_e else 0.0)
+
+    last = {}
+    for v in sorted(run.versions, key=lambda v: (v.created_at, v.id)):
+        last[v.uri] = v
+    finals = [
+        v for v in last.values() if not any(u != v.id and u in reach[v.id] and v.id not in reach[u] for u in versions)
+    ]
+    attributed = {v.id: 0.0 for v in finals}
+    unclaimed = 0.0 if sum_e else o
+    for step in steps:
+        loaded = e[step] * (1 + o / sum_e) if sum_e else 0.0
+        users = [v for v in finals if step in closure[v.id]]
+        if not users:
+            unclaimed += loaded
+            continue
+        weights = [v.bytes for v in users]
+        if None in weights or sum(weights) == 0:
+            weights = [1] * len(users)
+        for v, weight in zip(users, weights, strict=True):
+            attributed[v.id] += loaded * weight / sum(weights)
+    return {
+        "in_run": in_run, "attributed": attributed, "unclaimed": unclaimed, "orchestration": o, "energy": sum_e + o,
+        "finals": {v.id for v in finals},
+    }  # fmt: skip
