@@ -233,7 +233,7 @@ def flight_delays(output: Path = Path("output"), sample: float | None = None) ->
     flights = import_flights(output, sample)
     features = build_features(flights, output)
     candidates = [train.submit(features, name) for name in CANDIDATES]
-    model = keep_better(candidates, output)
+    model = keep_better(candidates, output)  # type: ignore[arg-type] # Prefect hands the task their results
     forecast = score(features, model, output)
     return evaluate(forecast)
 

@@ -92,7 +92,7 @@ def _with(hooks: list[Any] | None, ours: Any) -> list[Any]:
 
 
 @overload
-def e2s_task(work: Flow[P, R], **options: Any) -> Flow[P, R]: ...
+def e2s_task(work: Flow[P, R], **options: Any) -> Flow[P, R]: ...  # type: ignore[overload-overlap] # flows are callable
 @overload
 def e2s_task(work: Task[P, R], **options: Any) -> Task[P, R]: ...
 @overload
