@@ -1,0 +1,181 @@
+"""`e2s`: its commands, and what becomes of their errors.
+
+Exit codes: 0 all is well; 1 an unknown run or artifact, or input that cannot be used; the error, the remedy and near
+matches stand on stderr. With --json, stdout holds one JSON document and nothing else.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from e2s_tasks.errors import E2SError, NotFoundError, SettingError
+from e2s_tasks.integrations.cli import answers
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("e2s-tasks")
+
+
+app = App(name="e2s", help="What the results of data and ML pipelines cost in energy and carbon.", version=_version)
+
+
+@app.command
+def runs(*, limit: int = 20, json: Json = False) -> None:
+    """List the measured runs, the newest first.
+
+    Parameters
+    ----------
+    limit: int
+        How many to list at most.
+    json: bool
+        Print JSON.
+    """
+    found = answers.runs(_at_least_one(limit))
+    if json:
+        _print_json({"runs": found})
+    else:
+        from e2s_tasks.integrations.cli import tables
+
+        tables.print_runs(found)
+
+
+@app.command
+def show(run: str | None = None, /, *, json: Json = False) -> None:
+    """Show what a run cost, and the energy-to-solution of its artifacts.
+
+    Parameters
+    ----------
+    run: str
+        A run's id, the start of one, or its name; the latest run by default.
+    json: bool
+        Print JSON, in the shape that docs/summary.md describes.
+    """
+    summary = answers.summary(run)
+    if json:
+        _print_json(summary)
+    else:
+        from e2s_tasks.reporter.terminal import print_summary
+
+        print_summary(summary)
+
+
+@app.command
+def artifact(uri: str, /, *, limit: int = 20, json: Json = False) -> None:
+    """Show the versions of an artifact: when, by which run and step, and at what energy-to-solution.
+
+    Parameters
+    ----------
+    uri: str
+        Its URI or path, or the end of one.
+    limit: int
+        How many of the last versions to show at most.
+    json: bool
+        Print JSON.
+    """
+    found = answers.artifact(uri, _at_least_one(limit))
+    if json:
+        _print_json(found)
+    else:
+        from e2s_tasks.integrations.cli import tables
+
+        tables.print_artifact(found)
+
+
+@app.command
+def plan(
+    *, zone: str | None = None, duration: str, slack: str = "0", trace: Path | None = None, json: Json = False
+) -> None:
+    """Say when a run would emit least.
+
+    Parameters
+    ----------
+    zone: str
+        The grid zone, for example GB; E2S_ZONE by default.
+    duration: str
+        How long the run takes, for example 2h or 1h30m.
+    slack: str
+        How much later than at once it may finish, for example 12h.
+    trace: Path
+        A carbon-intensity trace (CSV or Parquet) to plan with instead of a service.
+    json: bool
+        Print JSON.
+    """
+    found = answers.plan(zone, duration, slack, trace)
+    if json:
+        _print_json(found)
+    else:
+        from e2s_tasks.integrations.cli import tables
+
+        tables.print_plan(found)
+
+
+@app.command
+def doctor(*, json: Json = False) -> None:
+    """Examine what this host can measure, what is only modelled, and how to mend what is missing.
+
+    Parameters
+    ----------
+    json: bool
+        Print JSON.
+    """
+    found = answers.doctor()
+    if json:
+        _print_json(found)
+    else:
+        from e2s_tasks.integrations.cli import tables
+
+        tables.print_doctor(found)
+
+
+def _at_least_one(limit: int) -> int:
+    if limit < 1:
+        raise SettingError(f"--limit={limit}: give a number from 1 on.")
+    return limit
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    import json
+
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `e2s` and exit: 0, or 1 with the error on stderr."""
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        app(arguments or ["--help"], exit_on_error=False, print_error=False)
+    except E2SError as error:
+        _complain(str(error), error.suggestions if isinstance(error, NotFoundError) else ())
+    except CycloptsError as error:
+        _complain(f"{error} `e2s --help` lists the commands and their options.")
+    except KeyboardInterrupt:
+        return 130
+    else:
+        return 0
+    return 1
+
+
+def _complain(message: str, suggestions: Sequence[str] = ()) -> None:
+    """The error on one line, and the near matches that it does not name itself."""
+    line = "e2s: " + " ".join(message.split())
+    unnamed = [one for one in suggestions if one not in message]
+    if unnamed:
+        line += f" Did you mean {' or '.join(unnamed)}?"
+    sys.stderr.write(line + "\n")

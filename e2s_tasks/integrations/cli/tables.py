@@ -1,0 +1,107 @@
+"""The answers of `e2s` as tables for people."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.terminal import console
+
+NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow and run it."
+
+
+def _table(*columns: str, figures: int, ids: int = 0) -> Table:
+    """A table whose first columns are ids that stay whole, whose last columns are figures, and whose others fold."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        if index >= len(columns) - figures:
+            table.add_column(column, justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold", no_wrap=index < ids)
+    return table
+
+
+def print_runs(rows: list[dict[str, Any]]) -> None:
+    """Runs, one a line."""
+    if not rows:
+        console().print(NOTHING_YET)
+        return
+    table = _table("run", "flow", "name", "status", "started (UTC)", "time", "energy", figures=2, ids=1)
+    for row in rows:
+        table.add_row(
+            row["id"][:8],
+            units.printable(row["flow"]),
+            units.printable(row["name"] or ""),
+            phrases.status(row["status"]),
+            units.clock(row["started_at"])[:16],
+            units.seconds(row["duration_s"]),
+            units.joules(row["energy_j"]),
+            style="red" if row["status"] in phrases.BROKEN else "",
+        )
+    console().print(table)
+
+
+def print_artifact(found: dict[str, Any]) -> None:
+    """An artifact's versions, the last one first."""
+    out = console()
+    out.print(Text(units.printable(found["uri"]), style="bold"))
+    wide = out.width >= 100
+    more = ("size", "rows") if wide else ()
+    table = _table(
+        "v", "written (UTC)", "run", "by", *more, "in-run", "attributed", figures=2 + len(more), ids=3
+    )  # fmt: skip
+    for one in reversed(found["versions"]):
+        mark = phrases.bounds(one)
+        figures = [units.size(one["bytes"]), units.count(one["rows"])] if wide else []
+        table.add_row(
+            str(one["version"]),
+            units.clock(one["created_at"])[:16],
+            one["run_id"][:8],
+            units.printable(one["produced_by"] or units.UNKNOWN),
+            *figures,
+            (mark if one["in_run_j"] is not None else "") + units.joules(one["in_run_j"]),
+            (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
+        )
+    out.print(table)
+    reasons = dict.fromkeys(why for one in found["versions"] for why in one["reasons"])
+    for why in reasons:
+        out.print(Text(f">= lower bound. {units.printable(why)}", style="dim"))
+
+
+def print_plan(found: dict[str, Any]) -> None:
+    """The plan in a few lines."""
+    out = console()
+    out.print(Text(found["reason"], style="bold"))
+    table = _facts()
+    table.add_row("start", units.clock(found["start"]))
+    table.add_row("end", units.clock(found["end"]))
+    for word, key in (("expected", "expected_gco2eq_per_kwh"), ("at once", "run_now_gco2eq_per_kwh")):
+        value = found[key]
+        table.add_row(word, units.UNKNOWN if value is None else f"{units.number(value)} gCO2eq/kWh")
+    table.add_row("source", Text(f"{found['source']} ({found['signal']}), zone {found['zone']}"))
+    for failure in found["failures"]:
+        table.add_row("not used", Text(failure))
+    out.print(table)
+
+
+def print_doctor(found: dict[str, Any]) -> None:
+    """What was found, and how to mend it."""
+    out = console()
+    table = _facts()
+    styles = {"ok": "green", "missing": "dim", "failed": "red"}
+    for one in found["findings"]:
+        state = Text(one["provenance"] if one["provenance"] and one["state"] == "ok" else one["state"])
+        state.stylize(styles.get(one["state"], ""))
+        table.add_row(one["name"], state, Text(one["detail"]))
+        if one["fix"]:
+            table.add_row("", "", Text(f"fix: {one['fix']}", style="dim"))
+    out.print(table)
+    out.print(Text(f"Data directory: {found['data_dir']}"))
+
+
+def _facts() -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table

@@ -1,0 +1,253 @@
+"""The energy, emissions, savings and KPIs of a run: one small function per figure, in joules and grams."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add, total
+from e2s_tasks.core.records import DecisionRecord, Kind, OutcomeRecord, RunRecords, SourceRecord, SpanRecord, Status
+from e2s_tasks.reporter.tree import SpanTree, succeeded
+from e2s_tasks.reporter.units import iso
+
+UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
+TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
+
+Avoided = Callable[[SpanRecord], float | None]
+
+
+def run_energy(spans: Iterable[SpanRecord]) -> Energy:
+    """The joules of the run by component. The zeros of cached task runs stand for nothing that a source counted."""
+    known = list(spans)
+    return total(span.energy for span in [s for s in known if s.status != Status.CACHED] or known)
+
+
+def energy_figures(energy: Energy) -> dict[str, float | None]:
+    """The vector with its sums: total = host (cpu + dram + gpu + static) + storage + network."""
+    return {"total": energy.total, "host": energy.host} | {name: getattr(energy, name) for name in COMPONENTS}
+
+
+def _sources(run: RunRecords) -> dict[str, list[SourceRecord]]:
+    """The sources that can give a figure, by process."""
+    return {
+        process.id: [source for source in process.sources if source.provenance != Provenance.MISSING]
+        for process in run.processes
+    }
+
+
+def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
+    """What each component's figure rests on: measured only where no process that counted it used a model."""
+    sources = _sources(run)
+    worth: dict[str, set[str]] = defaultdict(set)
+    for span in run.spans:
+        for name in COMPONENTS:
+            if getattr(span, f"{name}_j") is not None and span.status != Status.CACHED:
+                of_component = [source for source in sources.get(span.process_id, []) if source.component == name]
+                worth[name] |= {source.provenance for source in of_component} or {Provenance.MODELLED}
+    return {name: _worth(worth[name], getattr(energy, name)) for name in COMPONENTS}
+
+
+def _worth(kinds: set[str], figure: float | None) -> str:
+    if figure is None:
+        return str(Provenance.MISSING)
+    return str(Provenance.MEASURED if kinds == {Provenance.MEASURED} else Provenance.MODELLED)
+
+
+def energy_range(run: RunRecords, energy: Energy) -> dict[str, list[float] | None]:
+    """[low, high] in joules of each figure: the ranges of its models, all at their low or all at their high ends."""
+    bounds = {
+        (process_id, name): _bounds(name, sources)
+        for process_id, sources in _sources(run).items()
+        for name in COMPONENTS
+    }
+    low, high = (
+        total(_at_bound(span, bounds, end) for span in run.spans if span.status != Status.CACHED) for end in (0, 1)
+    )
+    figures, lows, highs = energy_figures(energy), energy_figures(low), energy_figures(high)
+    return {name: _pair(lows[name], highs[name]) if figures[name] is not None else None for name in figures}
+
+
+def _bounds(component: str, sources: list[SourceRecord]) -> tuple[float, float]:
+    of_component = [source for source in sources if source.component == component]
+    if not of_component:
+        return 1.0, 1.0
+    return min(source.low for source in of_component), max(source.high for source in of_component)
+
+
+def _at_bound(span: SpanRecord, bounds: dict[tuple[str, str], tuple[float, float]], end: int) -> Energy:
+    energy = span.energy
+    factors = (bounds.get((span.process_id, name), (1.0, 1.0))[end] for name in COMPONENTS)
+    figures = (getattr(energy, name) for name in COMPONENTS)
+    return Energy(*(None if j is None else j * factor for j, factor in zip(figures, factors, strict=True)))
+
+
+def _pair(low: float | None, high: float | None) -> list[float] | None:
+    return None if low is None or high is None else [low, high]
+
+
+def sources(run: RunRecords) -> list[dict[str, Any]]:
+    """Each source of the run once, with its provenance, detail, and whether the host has no such device."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for process in run.processes:
+        for one in process.sources:
+            row = {
+                "component": one.component, "name": one.name, "provenance": str(one.provenance),
+                "detail": one.detail, "absent": one.absent, "low": one.low, "high": one.high,
+            }  # fmt: skip
+            found.setdefault(tuple(row.values()), row)
+    return sorted(found.values(), key=lambda row: COMPONENTS.index(row["component"]))
+
+
+def gaps(run: RunRecords, energy: Energy) -> dict[str, int]:
+    """Host components with a figure that some spans lack, and how many: the figure is then a lower bound."""
+    covered = {(process, source.component) for process, found in _sources(run).items() for source in found}
+    missing: dict[str, int] = {}
+    for span in run.spans:
+        named = span.attributes.get("gaps", ())
+        for name in HOST:
+            unknown = getattr(span, f"{name}_j") is None and (span.process_id, name) in covered
+            if (unknown or name in named) and getattr(energy, name) is not None and span.status != Status.CACHED:
+                missing[name] = missing.get(name, 0) + 1
+    return missing
+
+
+def not_attributed(spans: SpanTree) -> dict[str, float | None]:
+    """What the host used beside the run while it went on, in joules: figures of the host, not additive."""
+    return {
+        "other": add(root.other_j for root in spans.roots),
+        "idle": add(root.idle_j for root in spans.roots),
+    }
+
+
+def waiting(spans: SpanTree) -> float:
+    """What waiting for a cleaner grid used, in joules."""
+    return add(spans.used[span.id].joules for span in spans.spans if span.kind == Kind.WAIT) or 0.0
+
+
+def unsuccessful(spans: SpanTree) -> float | None:
+    """What attempts that failed, crashed, timed out or were cancelled used, in joules, each joule once."""
+    lost = [span for span in spans.spans if span.kind == Kind.ATTEMPT and span.status in UNSUCCESSFUL]
+    ids = {span.id for span in lost}
+    outermost = [span for span in lost if not any(around.id in ids for around in spans.ancestors(span))]
+    return add(spans.used[span.id].joules for span in outermost) if outermost else 0.0
+
+
+def without_waiting(total_j: float | None, waiting_j: float) -> float | None:
+    """E(R): what the run used, waiting aside, in joules."""
+    return None if total_j is None else total_j - waiting_j
+
+
+def last_decision(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
+    """The decision that holds: the last one."""
+    return max(decisions, key=lambda decision: decision.at, default=None)
+
+
+def grams(joules: float | None, intensity: float | None) -> float | None:
+    """gCO2eq of energy in joules at an intensity in gCO2eq/kWh."""
+    return None if joules is None or intensity is None else joules * intensity / JOULES_PER_KWH
+
+
+def emissions(joules: float | None, decision: DecisionRecord | None) -> dict[str, Any]:
+    """gCO2eq of the run, with the zone, signal and source of the intensity (gCO2eq/kWh) used."""
+    if decision is None:
+        return dict.fromkeys(("total", "zone", "signal", "source", "intensity_gco2eq_per_kwh"))
+    return {
+        "total": grams(joules, decision.intensity),
+        "zone": decision.zone,
+        "signal": decision.signal,
+        "source": decision.source,
+        "intensity_gco2eq_per_kwh": decision.intensity,
+    }
+
+
+def carbon(joules: float | None, decision: DecisionRecord | None) -> dict[str, Any] | None:
+    """The decision, and what waiting as planned would have saved: null where the hours to come were not known."""
+    if decision is None:
+        return None
+    saving = _saving_per_kwh(decision)
+    return {
+        "start": iso(decision.start),
+        "end": iso(decision.end),
+        "decided_at": iso(decision.at),
+        "expected_gco2eq_per_kwh": decision.expected,
+        "run_now_gco2eq_per_kwh": decision.run_now,
+        "zone": decision.zone,
+        "signal": decision.signal,
+        "source": decision.source,
+        "reason": decision.reason,
+        "potential_saving_percent": 100 * saving / decision.run_now
+        if saving is not None and decision.run_now
+        else None,
+        "potential_saving_g": grams(joules, saving),
+    }
+
+
+def _saving_per_kwh(decision: DecisionRecord) -> float | None:
+    if decision.expected is None or decision.run_now is None or decision.start is None:
+        return None
+    return None if decision.plan.get("rung") in TIMELESS else decision.run_now - decision.expected
+
+
+def avoided(spans: SpanTree, lookup: Avoided) -> dict[str, float | None]:
+    """By cached span, the joules that producing its result had cost in another run; None where that is not known."""
+    made_here = {span.result_key for span in spans.spans if span.status == Status.COMPLETED and span.result_key}
+    return {
+        span.id: 0.0 if span.result_key in made_here else lookup(span)
+        for span in spans.spans
+        if span.status == Status.CACHED
+    }
+
+
+def total_avoided(by_span: dict[str, float | None]) -> float | None:
+    """The joules that caching avoided: 0.0 without a cached task run, None where one's producer is not known."""
+    known = [joules for joules in by_span.values() if joules is not None]
+    return sum(known) if len(known) == len(by_span) else None
+
+
+def kpis(outcomes: Iterable[OutcomeRecord], spans: SpanTree, joules: float | None) -> dict[str, dict[str, Any]]:
+    """Joules per unit, valid unit and accurate unit of each outcome; numerator E(R), denominator their number."""
+    by_name: dict[str, list[OutcomeRecord]] = defaultdict(list)
+    for outcome in outcomes:
+        by_name[outcome.name].append(outcome)
+    result = {}
+    for name, recorded in by_name.items():
+        counted = _counted(recorded, spans)
+        for prefix, field in (("", "units"), ("valid ", "valid"), ("accurate ", "accurate")):
+            if any(getattr(outcome, field) is not None for outcome in recorded):
+                unit = f"{prefix}{name}"
+                counts = [getattr(outcome, field) for outcome in counted]
+                result["joules_per_" + "_".join(unit.split())] = _kpi(unit, joules, counts)
+    return result
+
+
+def _kpi(per: str, joules: float | None, counts: list[float | None]) -> dict[str, Any]:
+    units = add(counts) if None not in counts else None
+    reason = None
+    if not counts:
+        reason = f"no successful attempt recorded a number of {per}s"
+    elif units is None:
+        reason = f"not every outcome says how many {per}s there were"
+    elif units == 0:
+        reason = f"there was no {per}"
+    elif joules is None:
+        reason = "the run's energy is missing"
+    value = joules / units if joules is not None and units and reason is None else None
+    return {
+        "value": value, "unit": "J", "per": per, "numerator": joules, "denominator": units, "reason": reason
+    }  # fmt: skip
+
+
+def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[OutcomeRecord]:
+    """The outcomes that count: of successful attempts, and of a flow run's last life that recorded the same work's."""
+    kept: dict[tuple[str | None, str | None], list[tuple[int, OutcomeRecord]]] = defaultdict(list)
+    for outcome in recorded:
+        span = spans.by_id.get(outcome.span_id)
+        if span is None or not succeeded(span, spans):
+            continue
+        flow = next((one for one in [span, *spans.ancestors(span)] if one.kind == Kind.FLOW), None)
+        work = (span.flow_run_id, span.task_key)
+        kept[work].append(((flow.attempt if flow else None) or 1, outcome))
+    counted = []
+    for of_work in kept.values():
+        last = max(life for life, _ in of_work)
+        counted += [outcome for life, outcome in of_work if life == last]
+    return counted

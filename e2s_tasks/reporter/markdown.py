@@ -1,0 +1,113 @@
+"""The summary as markdown for the Prefect page. Raw SVG would be stripped there, so the chart is an image."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from e2s_tasks.reporter import chart, phrases, units
+from e2s_tasks.reporter.phrases import Summary
+
+MOST_ROWS = 30
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$#])")
+
+
+def render(summary: Summary) -> str:
+    """The summary as markdown."""
+    parts = [_headline(summary), _chart(summary), _steps(summary), _artifacts(summary), _facts(summary)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def text(words: object) -> str:
+    """The words as markdown that shows them as they are, on one line and inside a table's cell."""
+    return _SPECIAL.sub(r"\\\1", units.printable(str(words)))
+
+
+def _headline(summary: Summary) -> str:
+    lines = [f"### {text(phrases.title(summary))}", "", f"**{text(phrases.energy(summary))}**"]
+    kpis = phrases.kpi_lines(summary)
+    more = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
+    lines += ["", *(f"- {text(line)}" for line in [phrases.emissions(summary), *kpis, *more] if line)]
+    return "\n".join(lines)
+
+
+def _chart(summary: Summary) -> str:
+    svg = chart.bars(summary["consumers"])
+    return f"![Energy by step]({chart.data_url(svg)})" if svg else ""
+
+
+def _table(title: str, head: list[str], figures: int, rows: Iterable[list[str]]) -> str:
+    """A table whose last columns hold figures."""
+    alignment = [":--"] * (len(head) - figures) + ["--:"] * figures
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, alignment, *rows)).join((f"#### {title}\n\n", ""))
+
+
+def _steps(summary: Summary) -> str:
+    shown, folded = phrases.top_rows(summary, MOST_ROWS)
+    rows = [_step(row) for row in shown]
+    if folded:
+        joules = sum(row["inclusive_j"] or 0.0 for row in folded)
+        total = summary["energy_j"]["total"]
+        cpu = units.seconds(sum(row["cpu_s"] for row in folded))
+        share = units.percent(joules / total if total else None)
+        rows.append([f"*{len(folded)} smaller steps*", "", "", "", cpu, units.joules(joules), share, "", ""])
+    total_row = ["**total**", "", "", "", "", f"**{units.joules(summary['energy_j']['total'])}**", "", "", ""]
+    head = ["step", "status", "attempt", "time", "CPU", "energy", "share", "read", "written"]
+    return _table("Steps", head, 7, [*rows, total_row])
+
+
+def _step(row: dict[str, Any]) -> list[str]:
+    name = "&emsp;" * min(row["depth"], 6) + text(row["name"])
+    if row["spans"] > 1 and row["depth"]:
+        name += f" x {row['spans']}"
+    word = "" if row["status"] is None else text(phrases.status(row["status"]))
+    return [
+        name,
+        f"**{word}**" if row["status"] in phrases.BROKEN else word,
+        "" if row["attempt"] is None else str(row["attempt"]),
+        units.seconds(row["duration_s"]),
+        units.seconds(row["cpu_s"]),
+        units.joules(row["inclusive_j"]),
+        units.percent(row["share"]),
+        units.size(row["bytes_read"]),
+        units.size(row["bytes_written"]),
+    ]
+
+
+def _artifacts(summary: Summary) -> str:
+    if not summary["artifacts"]:
+        return ""
+    rows = [_artifact(one) for one in summary["artifacts"]]
+    if summary["unclaimed_j"]:
+        rows.append(["*no final product*", "", "", "", "", units.joules(summary["unclaimed_j"]), ""])
+    head = ["artifact", "version", "produced by", "size", "in-run", "attributed", "CO2eq"]
+    table = _table("Energy-to-Solution of artifacts", head, 4, rows)
+    reasons = [f"- \\>= lower bound. {text(reason)}" for reason in phrases.reasons(summary)]
+    return "\n\n".join([table, "\n".join(reasons)] if reasons else [table])
+
+
+def _artifact(one: dict[str, Any]) -> list[str]:
+    def bound(figure: str) -> str:
+        return text(phrases.bounds(one)) + figure if figure != units.UNKNOWN else figure
+
+    return [
+        text(phrases.artifact_name(one["uri"])),
+        "" if one["version"] is None else str(one["version"]),
+        text(one["produced_by"] or units.UNKNOWN),
+        units.size(one["bytes"]),
+        bound(units.joules(one["in_run_j"])),
+        bound(units.joules(one["attributed_j"])),
+        bound(units.grams(one["emissions_g"])),
+    ]
+
+
+def _facts(summary: Summary) -> str:
+    gaps = phrases.gaps(summary)
+    facts = [
+        *phrases.provenance(summary),
+        *([("gaps", gaps)] if gaps else []),
+        ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
+        ("carbon", phrases.carbon(summary)),
+    ]
+    lines = [f"- **{word}**: {text(what)}" for word, what in facts]
+    more = f"More: `e2s show {summary['flow_run']['id']}`"
+    return "\n".join(["#### What the figures rest on", "", *lines, "", more])

@@ -1,0 +1,224 @@
+"""What the summary says in sentences: the same words in the terminal and on the Prefect page. Plain text, ASCII."""
+
+from typing import Any
+
+from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
+from e2s_tasks.reporter import units
+from e2s_tasks.reporter.steps import ORCHESTRATION
+
+Summary = dict[str, Any]
+STATUS = {"completed": "ok", "timed_out": "timed out"}
+BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
+DEVICES = {"gpu": "GPU", "cpu": "CPU", "dram": "DRAM"}
+
+
+def title(summary: Summary) -> str:
+    """What ran, how it ended and how long it took."""
+    run = summary["flow_run"]
+    name = units.printable(run["flow"] or run["id"])
+    which = f" '{units.printable(run['name'])}'" if run["name"] and run["name"] != run["flow"] else ""
+    solution = f" for {units.printable(run['solution'])}" if run["solution"] else ""
+    took = f" in {units.seconds(duration(summary))}" if duration(summary) is not None else ""
+    return f"{name}{which}{solution}: {status(run['status'])}{took}"
+
+
+def duration(summary: Summary) -> float | None:
+    """Seconds from the run's start to its end; None while it runs."""
+    from datetime import datetime
+
+    start, end = summary["flow_run"]["started_at"], summary["flow_run"]["ended_at"]
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() if start and end else None
+
+
+def status(word: str | None) -> str:
+    """A status in words."""
+    return units.UNKNOWN if word is None else word.replace("_", " ")
+
+
+def energy(summary: Summary) -> str:
+    """The run's energy, with its range and what it rests on."""
+    joules = summary["energy_j"]["total"]
+    if joules is None:
+        return "energy unknown: no source gave a figure (`e2s doctor` says why)"
+    at_least = ">= " if summary["gaps"] else ""
+    return f"{at_least}{units.joules(joules)} ({units.watt_hours(joules)}){_worth(summary)}"
+
+
+def _worth(summary: Summary) -> str:
+    kinds = {kind for kind in summary["provenance"].values() if kind != "missing"}
+    if kinds == {"measured"}:
+        return ", measured"
+    bounds = summary["energy_j_range"]["total"]
+    between = f" (between {units.joules(bounds[0])} and {units.joules(bounds[1])})" if bounds else ""
+    return (", modelled" if kinds == {"modelled"} else ", partly modelled") + between
+
+
+def emissions(summary: Summary) -> str:
+    """The run's emissions, with the zone and signal that they rest on."""
+    found = summary["emissions_g"]
+    if found["total"] is None:
+        return "gCO2eq unknown: no carbon intensity"
+    intensity = units.number(found["intensity_gco2eq_per_kwh"])
+    zone = f"{found['zone']}, " if found["zone"] else ""
+    return f"{units.grams(found['total'])} CO2eq at {intensity} g/kWh ({zone}{found['signal']}; {found['source']})"
+
+
+def kpi_lines(summary: Summary) -> list[str]:
+    """Each KPI with its numerator and denominator, the most telling first."""
+    ranking = sorted(summary["kpis"].values(), key=lambda kpi: -len(kpi["per"].split()))
+    return [_kpi(kpi) for kpi in ranking]
+
+
+def _kpi(kpi: dict[str, Any]) -> str:
+    per = units.printable(kpi["per"])
+    if kpi["value"] is None:
+        return f"joules per {per}: undefined, {kpi['reason']}"
+    parts = f"{units.joules(kpi['numerator'])} / {units.count(kpi['denominator'])} {_plural(per, kpi['denominator'])}"
+    return f"{units.joules(kpi['value'])} per {per} = {parts}"
+
+
+def _plural(noun: str, number: float) -> str:
+    return noun if number == 1 or noun.endswith("s") else f"{noun}s"
+
+
+def biggest(summary: Summary) -> str | None:
+    """Where most of the energy went."""
+    if not summary["consumers"] or summary["consumers"][0]["share"] is None:
+        return None
+    top = summary["consumers"][0]
+    runs = f" ({top['count']} spans)" if top["count"] > 1 and top["kind"] != ORCHESTRATION else ""
+    return f"{units.percent(top['share'])} in {units.printable(top['name'])}{runs}, {units.joules(top['inclusive_j'])}"
+
+
+def lost(summary: Summary) -> str | None:
+    """What attempts that did not succeed had used, if there were any."""
+    if not summary["unsuccessful_j"]:
+        return None
+    return f"{units.joules(summary['unsuccessful_j'])} of it in attempts that did not succeed"
+
+
+def cached(summary: Summary) -> str | None:
+    """What cached results avoided, if a task run was cached."""
+    count = sum(span["status"] == "cached" for span in summary["spans"])
+    if not count:
+        return None
+    runs = f"{count} cached task run{'s' if count > 1 else ''}"
+    if summary["avoided_j"] is None:
+        return f"{runs}: what that avoided is not known, the run that made a result is not in the ledger"
+    return f"{runs} avoided {units.joules(summary['avoided_j'])}"
+
+
+def waited(summary: Summary) -> str | None:
+    """What waiting for a cleaner grid used, if it did."""
+    return f"{units.joules(summary['waiting_j'])} went into waiting" if summary["waiting_j"] else None
+
+
+def provenance(summary: Summary) -> list[tuple[str, str]]:
+    """(measured | modelled | missing | not present | none recorded, which components and why)."""
+    lines = [(kind, ", ".join(_component(summary, name, kind) for name in COMPONENTS if _is(summary, name, kind)))
+             for kind in ("measured", "modelled")]  # fmt: skip
+    unknown: dict[str, list[str]] = {}
+    for name in COMPONENTS:
+        if _is(summary, name, "missing"):
+            word, why = _missing(summary, name)
+            unknown.setdefault(word, []).append(why)
+    lines += [(word, "; ".join(whys)) for word, whys in unknown.items()]
+    return [(word, text) for word, text in lines if text]
+
+
+def _is(summary: Summary, component: str, kind: str) -> bool:
+    return bool(summary["provenance"][component] == kind)
+
+
+def _component(summary: Summary, component: str, kind: str) -> str:
+    figure = units.joules(summary["energy_j"][component])
+    bounds = summary["energy_j_range"][component]
+    between = f" ({units.joules(bounds[0])} to {units.joules(bounds[1])})" if kind == "modelled" and bounds else ""
+    return f"{component} {figure}{between}"
+
+
+def _missing(summary: Summary, component: str) -> tuple[str, str]:
+    """How a component without a figure is told: a device that is not there is no gap."""
+    name = DEVICES.get(component, component)
+    of_component = [source for source in summary["sources"] if source["component"] == component]
+    if of_component and all(source["absent"] for source in of_component):
+        return "not present", f"no {name} on this host"
+    if component in MOVEMENT and (of_component or not summary["sources"]):
+        return "none recorded", name
+    detail = "; ".join(units.printable(source["detail"]) for source in of_component if source["detail"])
+    return "missing", f"{name} ({detail})" if detail else name
+
+
+def gaps(summary: Summary) -> str | None:
+    """Which figures are lower bounds because spans lack a part."""
+    if not summary["gaps"]:
+        return None
+    parts = [f"{name} in {count} span{'s' if count > 1 else ''}" for name, count in summary["gaps"].items()]
+    return f"no figure for {', '.join(parts)}: the sums are lower bounds"
+
+
+def idle_policy(summary: Summary) -> str:
+    """Who pays for idle power."""
+    return "idle power: policy " + (" and ".join(summary["static_policy"]) or units.UNKNOWN)
+
+
+def not_attributed(summary: Summary) -> str:
+    """What the host used beside the run."""
+    beside = summary["not_attributed_j"]
+    return (
+        f"other programs {units.joules(beside['other'])}, idle {units.joules(beside['idle'])}"
+        " (figures of the host while the run went on: not additive over runs)"
+    )
+
+
+def carbon(summary: Summary) -> str:
+    """What waiting within the policy would have saved, or why nothing can be said."""
+    plan = summary["carbon"]
+    if plan is None:
+        return "nothing can be said about waiting: no carbon intensity was looked up for this run"
+    if plan["start"] is None:
+        return f"no policy, so no waiting was planned{_intensity(plan)}; `e2s plan` shows when it would be cleaner"
+    saving = plan["potential_saving_percent"]
+    if saving is None:
+        return f"nothing can be said about waiting: {plan['reason']}"
+    if saving < 0.5:
+        return f"waiting within the policy would have saved nothing: {plan['reason']} ({plan['source']})"
+    grams = f" ({units.grams(plan['potential_saving_g'])})" if plan["potential_saving_g"] is not None else ""
+    start = units.clock(plan["start"], today=plan["decided_at"])
+    then, now = plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"]
+    return (
+        f"starting at {start} (within the policy) would have saved {saving:.0f} % of the emissions{grams}:"
+        f" forecast {then:.0f} instead of {now:.0f} g/kWh ({plan['source']})"
+    )
+
+
+def _intensity(plan: dict[str, Any]) -> str:
+    return f" ({plan['source']})" if plan["source"] and plan["source"] != "none" else ""
+
+
+def bounds(artifact: dict[str, Any]) -> str:
+    """The mark of a lower bound."""
+    return ">= " if artifact["lower_bound"] else ""
+
+
+def artifact_name(uri: str) -> str:
+    """The last part of a URI."""
+    return units.printable(uri.rstrip("/").rsplit("/", 1)[-1] or uri)
+
+
+def reasons(summary: Summary) -> list[str]:
+    """Why figures of artifacts are lower bounds, each reason once."""
+    found = [
+        f"{artifact_name(one['uri'])}: {units.printable(why)}" for one in summary["artifacts"] for why in one["reasons"]
+    ]
+    return list(dict.fromkeys(found))
+
+
+def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows to show, in their order, and those to fold: of depth 0 the biggest first, then what lies inside."""
+    rows = summary["steps"]
+    if len(rows) <= most:
+        return rows, []
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], -(rows[i]["inclusive_j"] or 0.0), i))
+    kept = set(order[:most]) | {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
+    return [rows[i] for i in sorted(kept)], [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]

@@ -1,0 +1,90 @@
+"""The summary of a run as the ledger holds it."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from e2s_tasks.core.lineage import lineage_of
+from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.reporter.summary import artifacts, summarise
+from e2s_tasks.reporter.tree import SpanTree, tree
+
+if TYPE_CHECKING:
+    from e2s_tasks.ledger import Ledger
+
+
+def summarise_run(ledger: "Ledger", run_id: str) -> dict[str, Any]:
+    """The summary of the root run `run_id`.
+
+    Raises:
+        NotFoundError: the ledger holds no such run.
+        LedgerError: the ledger cannot be read.
+    """
+    run = ledger.run(run_id)
+    producers = _Producers(ledger)
+    return summarise(run, producers.joules, producers.replayed(run))
+
+
+def artifact_versions(ledger: "Ledger", uri: str, limit: int = 20) -> list[dict[str, Any]]:
+    """The last `limit` versions of an artifact, the first of them first, each with its energy-to-solution in its run.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    numbered = list(enumerate(ledger.versions(uri), 1))[-limit:]
+    costs: dict[str, dict[str, dict[str, Any]]] = {}
+    found = []
+    for number, version in numbered:
+        if version.run_id not in costs:
+            costs[version.run_id] = _by_version(ledger.run(version.run_id))
+        found.append(costs[version.run_id][version.id] | {"version": number})
+    return found
+
+
+def _by_version(run: RunRecords) -> dict[str, dict[str, Any]]:
+    rows = artifacts(run, tree(run.spans, run.run_id), lineage_of(run))
+    ids = [one.id for one in sorted(run.versions, key=lambda one: (one.created_at, one.id))]
+    return {version_id: row | {"run_id": run.run_id} for version_id, row in zip(ids, rows, strict=True)}
+
+
+class _Producers:
+    """The attempts of other runs whose results cached task runs reused."""
+
+    def __init__(self, ledger: "Ledger") -> None:
+        self._ledger = ledger
+        self._run = lru_cache(maxsize=16)(self._load)
+
+    def _load(self, run_id: str) -> tuple[RunRecords, SpanTree]:
+        run = self._ledger.run(run_id)
+        return run, tree(run.spans, run_id)
+
+    def _producer(self, cached: SpanRecord) -> SpanRecord | None:
+        if cached.result_key is None:
+            return None
+        return self._ledger.result(cached.result_key, cached.flow_run_id)
+
+    def joules(self, cached: SpanRecord) -> float | None:
+        """What the attempt that produced the result had used, with everything inside it; None where not known."""
+        producer = self._producer(cached)
+        if producer is None:
+            return None
+        _, spans = self._run(producer.run_id)
+        return spans.used[producer.id].joules
+
+    def replayed(self, run: RunRecords) -> list[OutcomeRecord]:
+        """The outcomes that those attempts recorded: a cached task run achieves them again, at no cost.
+
+        A result made in this very run (resumed after a deferral, say) is no new achievement.
+        """
+        made_here = {span.result_key for span in run.spans if span.status == Status.COMPLETED}
+        found = []
+        for cached in run.spans:
+            if cached.status != Status.CACHED or cached.result_key in made_here:
+                continue
+            producer = self._producer(cached)
+            if producer is None:
+                continue
+            records, spans = self._run(producer.run_id)
+            inside = {span.id for span in spans.within(spans.by_id[producer.id])}
+            found += [replace(one, span_id=cached.id) for one in records.outcomes if one.span_id in inside]
+        return found

@@ -1,0 +1,148 @@
+"""The rows that a person reads: each step of a run once, so that the rows of depth 0 add up to the run's energy.
+
+A row is an outermost attempt, a wait, or what a flow run's own body did; reads, writes and transfers are folded into
+the row around them, and equal work inside a row into one row below it. The flow runs' own remainder is the last row.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from e2s_tasks.core.energy import add
+from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.reporter.tree import SpanTree, Used, own
+from e2s_tasks.reporter.units import iso
+
+FOLDED = {Kind.READ, Kind.WRITE, Kind.MOVE}
+BODY = "body"
+ORCHESTRATION = "orchestration"
+
+
+def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
+    """The rows in order of time, each followed by the rows inside it. Iterative: any depth and number."""
+    rows: list[dict[str, Any]] = []
+    flows: list[SpanRecord] = []
+    bodies: dict[str, list[SpanRecord]] = defaultdict(list)
+    pending = list(reversed(spans.roots))
+    while pending:
+        span = pending.pop()
+        if span.kind == Kind.FLOW:
+            flows.append(span)
+            pending += reversed(spans.children[span.id])
+        elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or spans.parents[span.id] is None:
+            rows += _with_inner([span], _name(span, spans), spans, total_j)
+        else:
+            flow = next(around for around in spans.ancestors(span) if around.kind == Kind.FLOW)
+            bodies[flow.id].append(span)
+            pending += reversed(spans.children[span.id])
+    for flow_id, group in bodies.items():
+        rows += _body(group, spans.by_id[flow_id], total_j)
+    if flows:
+        rows.append(
+            _row(flows, ORCHESTRATION, ORCHESTRATION, depth=0, used=[own(flow) for flow in flows], total_j=total_j)
+        )
+    return rows
+
+
+def _name(span: SpanRecord, spans: SpanTree) -> str:
+    """The step's name, after the subflow that it is part of."""
+    flows = [around.name for around in spans.ancestors(span) if around.kind == Kind.FLOW]
+    return " / ".join([*reversed(flows[:-1]), span.name])
+
+
+def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> list[dict[str, Any]]:
+    """What a flow's own body did outside tasks, with its named spans below; tasks in those are steps of their own."""
+    top = _row(group, BODY, f"{flow.name} (its own body)", depth=0, used=[own(span) for span in group], total_j=total_j)
+    named = (
+        _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], total_j=total_j)
+        for alike in _alike(group)
+    )
+    return [top, *named]
+
+
+def _with_inner(group: list[SpanRecord], name: str, spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
+    used = [spans.used[span.id] for span in group]
+    top = _row(group, group[0].kind, name, depth=0, used=used, total_j=total_j)
+    return [top, *_inner(spans.children[group[0].id], 1, spans, total_j)]
+
+
+def _inner(inside: list[SpanRecord], depth: int, spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
+    """Rows for what lies inside a row: spans of one kind, name, status and attempt together."""
+    rows = []
+    pending = [(depth, group) for group in reversed(_alike(inside))]
+    while pending:
+        level, group = pending.pop()
+        first = group[0]
+        rows.append(
+            _row(
+                group,
+                first.kind,
+                first.name,
+                depth=level,
+                used=[spans.used[span.id] for span in group],
+                total_j=total_j,
+            )
+        )
+        deeper = [child for span in group for child in spans.children[span.id]]
+        pending += [(level + 1, alike) for alike in reversed(_alike(deeper))]
+    return rows
+
+
+def _alike(spans: Iterable[SpanRecord]) -> list[list[SpanRecord]]:
+    groups: dict[tuple[Any, ...], list[SpanRecord]] = defaultdict(list)
+    for span in spans:
+        if span.kind not in FOLDED:
+            groups[span.kind, span.name, span.status, span.attempt].append(span)
+    return list(groups.values())
+
+
+def _row(
+    group: list[SpanRecord], kind: str, name: str, *, depth: int, used: list[Used], total_j: float | None
+) -> dict[str, Any]:
+    whole = Used()
+    for one in used:
+        whole.include(one)
+    first = group[0]
+    told = kind not in {BODY, ORCHESTRATION}
+    durations = [span.ended_at - span.started_at for span in group if span.ended_at is not None]
+    return {
+        "span_id": first.id if told and len(group) == 1 else None,
+        "kind": str(kind),
+        "name": name,
+        "run_name": first.attributes.get("task_run_name") if len(group) == 1 else None,
+        "depth": depth,
+        "spans": len(group),
+        "attempt": first.attempt if told else None,
+        "status": str(first.status) if told else None,
+        "started_at": iso(first.started_at),
+        "duration_s": sum(durations) if durations and kind != ORCHESTRATION else None,
+        "cpu_s": whole.cpu_ns / 1e9,
+        "inclusive_j": whole.joules,
+        "share": share(whole.joules, total_j),
+        "bytes_read": whole.bytes_read,
+        "bytes_written": whole.bytes_written,
+    }
+
+
+def share(joules: float | None, total_j: float | None) -> float | None:
+    """The part of the total, from 0 to 1; None where one of them is missing or there is no total."""
+    return joules / total_j if joules is not None and total_j else None
+
+
+def consumers(rows: Iterable[dict[str, Any]], total_j: float | None) -> list[dict[str, Any]]:
+    """The rows of depth 0 by name, the biggest first, with how many there were; rows without a figure left out."""
+    by_name: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        if row["depth"] == 0 and row["inclusive_j"] is not None:
+            by_name[row["kind"], row["name"]].append(row["inclusive_j"])
+    ranking = [
+        {
+            "kind": kind,
+            "name": name,
+            "count": len(joules),
+            "inclusive_j": add(joules),
+            "share": share(sum(joules), total_j),
+        }
+        for (kind, name), joules in by_name.items()
+    ]
+    return sorted(ranking, key=lambda one: -(one["inclusive_j"] or 0.0))

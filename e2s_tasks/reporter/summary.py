@@ -1,0 +1,143 @@
+"""The summary of a run: the one dict from which the terminal, the Prefect page and `e2s show --json` read.
+
+Its shape is documented in docs/summary.md; fields are only ever added.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from e2s_tasks.core.lineage import Lineage, lineage_of
+from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord
+from e2s_tasks.reporter import figures
+from e2s_tasks.reporter.steps import consumers, steps
+from e2s_tasks.reporter.tree import SpanTree, last_root, tree
+from e2s_tasks.reporter.units import iso
+
+SCHEMA_VERSION = 1
+
+
+def _nobody_knows(span: SpanRecord) -> None:  # noqa: ARG001
+    return None
+
+
+def summarise(
+    run: RunRecords,
+    avoided_by: Callable[[SpanRecord], float | None] = _nobody_knows,
+    replayed: list[OutcomeRecord] | None = None,
+) -> dict[str, Any]:
+    """The summary of a root run, as plain JSON values.
+
+    avoided_by: what the attempt that produced a cached span's result had used, in joules; None where not known.
+    replayed: outcomes of the attempts whose results cached spans of this run reused, with those spans' ids.
+    """
+    spans = tree(run.spans, run.run_id)
+    lineage = lineage_of(run)
+    energy = figures.run_energy(run.spans)
+    decision = figures.last_decision(run.decisions)
+    saved = figures.avoided(spans, avoided_by)
+    waiting_j = figures.waiting(spans)
+    rows = steps(spans, energy.total)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "flow_run": _flow_run(spans, run.run_id),
+        "energy_j": figures.energy_figures(energy),
+        "energy_j_range": figures.energy_range(run, energy),
+        "provenance": figures.provenance(run, energy),
+        "gaps": figures.gaps(run, energy),
+        "sources": figures.sources(run),
+        "static_policy": sorted({process.static_policy for process in run.processes}),
+        "not_attributed_j": figures.not_attributed(spans),
+        "orchestration_j": lineage.orchestration_j,
+        "unsuccessful_j": figures.unsuccessful(spans),
+        "unclaimed_j": lineage.unclaimed_j,
+        "waiting_j": waiting_j,
+        "avoided_j": figures.total_avoided(saved),
+        "emissions_g": figures.emissions(energy.total, decision),
+        "spans": [_span(span, spans, saved) for span in spans.spans],
+        "steps": rows,
+        "consumers": consumers(rows, energy.total),
+        "artifacts": artifacts(run, spans, lineage),
+        "attributed_by": lineage.weights,
+        "kpis": figures.kpis(
+            [*run.outcomes, *(replayed or [])], spans, figures.without_waiting(energy.total, waiting_j)
+        ),
+        "carbon": figures.carbon(energy.total, decision),
+    }
+
+
+def _flow_run(spans: SpanTree, run_id: str) -> dict[str, Any]:
+    """What ran: names, status and times; several lives of one flow run count from the first to the last."""
+    root = last_root(spans, run_id)
+    if root is None:
+        return {"id": run_id} | dict.fromkeys(("name", "flow", "solution", "status", "started_at", "ended_at"))
+    lives = [life for life in spans.roots if life.kind == root.kind and life.flow_run_id == root.flow_run_id]
+    return {
+        "id": run_id,
+        "name": root.attributes.get("flow_run_name") or root.attributes.get("task_run_name"),
+        "flow": root.name,
+        "solution": root.solution,
+        "status": str(root.status),
+        "started_at": iso(min(life.started_at for life in lives)),
+        "ended_at": iso(root.ended_at),
+    }
+
+
+def _span(span: SpanRecord, spans: SpanTree, saved: dict[str, float | None]) -> dict[str, Any]:
+    """One span: its own figures, and `inclusive_j`, its own and its descendants' joules."""
+    return {
+        "id": span.id,
+        "parent_id": spans.parents[span.id],
+        "kind": str(span.kind),
+        "name": span.name,
+        "attempt": span.attempt,
+        "status": str(span.status),
+        "started_at": iso(span.started_at),
+        "duration_s": None if span.ended_at is None else span.ended_at - span.started_at,
+        "cpu_s": span.cpu_ns / 1e9,
+        "inclusive_cpu_s": spans.used[span.id].cpu_ns / 1e9,
+        "exclusive_j": span.energy.total,
+        "inclusive_j": spans.used[span.id].joules,
+        "energy_j": figures.energy_figures(span.energy),
+        "bytes_read": span.bytes_read,
+        "bytes_written": span.bytes_written,
+        "rows": span.rows,
+        "task_run_id": span.task_run_id,
+        "avoided_j": saved.get(span.id),
+    }
+
+
+def artifacts(run: RunRecords, spans: SpanTree, lineage: Lineage) -> list[dict[str, Any]]:
+    """Each version that the run wrote, in the order of writing, with its energy-to-solution in that run."""
+    decision = figures.last_decision(run.decisions)
+    rows = []
+    for version in sorted(run.versions, key=lambda one: (one.created_at, one.id)):
+        cost = lineage.versions[version.id]
+        rows.append(
+            {
+                "uri": version.uri,
+                "version": run.version_numbers.get(version.id),
+                "produced_by": _producer(spans, version.span_id),
+                "in_run_j": cost.in_run_j,
+                "fully_loaded_j": None,
+                "attributed_j": cost.attributed_j,
+                "emissions_g": figures.grams(cost.in_run_j, decision.intensity if decision else None),
+                "lower_bound": cost.lower_bound,
+                "reasons": list(cost.reasons),
+                "final": version.id in lineage.final_products,
+                "bytes": version.bytes,
+                "rows": version.rows,
+                "created_at": iso(version.created_at),
+            }
+        )
+    return rows
+
+
+def _producer(spans: SpanTree, span_id: str) -> str | None:
+    """The name of the outermost task, else of the flow, that wrote a version."""
+    span = spans.by_id.get(span_id)
+    if span is None:
+        return None
+    around = [span, *spans.ancestors(span)]
+    attempts = [one for one in around if one.kind == Kind.ATTEMPT]
+    flows = [one for one in around if one.kind == Kind.FLOW]
+    return attempts[-1].name if attempts else flows[0].name if flows else around[-1].name

@@ -1,0 +1,181 @@
+"""The summary in a terminal: readable at 80 columns, without colour through a pipe, in any encoding."""
+
+import sys
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.phrases import Summary
+
+WIDE = 100
+MOST_ROWS = 40
+INDENT = 2
+DEEPEST = 6
+
+
+def print_summary(summary: Summary, *, ui_url: str | None = None, stream: TextIO | None = None) -> None:
+    """Write the summary to a stream, by default stdout."""
+    out = console(stream)
+    out.print(render(summary, out.width, ui_url))
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console on a stream, which replaces what the stream's encoding cannot write."""
+    return Console(file=_Encodable(stream or sys.stdout), highlight=False)  # type: ignore[arg-type]
+
+
+class _Encodable:
+    """A text stream that writes "?" for what its encoding lacks."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write the text."""
+        return self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def render(summary: Summary, width: int, ui_url: str | None = None) -> RenderableType:
+    """The summary as something that rich prints."""
+    parts: list[RenderableType] = [_headline(summary), "", _steps(summary, width)]
+    if summary["artifacts"]:
+        parts += ["", _artifacts(summary, width), *_notes(summary)]
+    parts += ["", _facts(summary, ui_url)]
+    return Group(*parts)
+
+
+def _headline(summary: Summary) -> RenderableType:
+    good = summary["flow_run"]["status"] == "completed"
+    lines = [Text(phrases.energy(summary), style="bold"), Text(phrases.emissions(summary))]
+    lines += [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(phrases.kpi_lines(summary))]
+    found = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
+    lines += [Text(line) for line in found if line]
+    style = "green" if good else "yellow"
+    return Panel(Group(*lines), title=Text(phrases.title(summary)), title_align="left", border_style=style)
+
+
+def _table(title: str, *columns: str, flexible: int = 1) -> Table:
+    """A table whose first columns are text that folds, and whose others are figures."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        if index < flexible:
+            table.add_column(column, overflow="fold", min_width=8)
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _steps(summary: Summary, width: int) -> Table:
+    wide = width >= WIDE
+    marks = ("status", "try") if wide else ()
+    table = _table("Steps", "step", *marks, "time", "CPU", "energy", "share", "read", "written")
+    shown, folded = phrases.top_rows(summary, MOST_ROWS)
+    for row in shown:
+        table.add_row(*_step(row, wide=wide), style=_style(row))
+    if folded:
+        table.add_row(*_folded(folded, summary, wide=wide), style="dim")
+    totals = ["", units.joules(summary["energy_j"]["total"]), units.percent(1.0)]
+    table.add_row("total", *([""] * len(marks)), "", *totals, "", "", style="bold")
+    return table
+
+
+def _step(row: dict[str, Any], *, wide: bool) -> list[str]:
+    name = " " * INDENT * min(row["depth"], DEEPEST) + units.printable(row["name"])
+    if row["spans"] > 1 and row["depth"]:
+        name += f" x {row['spans']}"
+    word = "" if row["status"] is None else phrases.STATUS.get(row["status"], row["status"])
+    marks = [word, "" if row["attempt"] is None else str(row["attempt"])] if wide else []
+    if not wide:
+        name += _marks(row, word)
+    return [
+        name,
+        *marks,
+        units.seconds(row["duration_s"]),
+        units.seconds(row["cpu_s"]),
+        units.joules(row["inclusive_j"]),
+        units.percent(row["share"]),
+        units.size(row["bytes_read"]),
+        units.size(row["bytes_written"]),
+    ]
+
+
+def _marks(row: dict[str, Any], word: str) -> str:
+    """In a narrow terminal: the attempt and the status, where they say something."""
+    attempt = f"try {row['attempt']}" if (row["attempt"] or 1) > 1 else ""
+    said = ", ".join(part for part in (attempt, word if word != "ok" else "") if part)
+    return f" ({said})" if said else ""
+
+
+def _folded(rows: list[dict[str, Any]], summary: Summary, *, wide: bool) -> list[str]:
+    joules = sum(row["inclusive_j"] or 0.0 for row in rows)
+    total = summary["energy_j"]["total"]
+    marks = ["", ""] if wide else []
+    cpu = units.seconds(sum(row["cpu_s"] for row in rows))
+    share = units.percent(joules / total if total else None)
+    return [f"... {len(rows)} smaller steps", *marks, "", cpu, units.joules(joules), share, "", ""]
+
+
+def _style(row: dict[str, Any]) -> str:
+    if row["status"] in phrases.BROKEN:
+        return "red"
+    return "dim" if row["depth"] else ""
+
+
+def _artifacts(summary: Summary, width: int) -> Table:
+    wide = width >= WIDE
+    table = _table(
+        "Energy-to-Solution of artifacts", "artifact", "produced by", *(["size"] if wide else []),
+        "in-run", "attributed", "CO2eq", flexible=2,
+    )  # fmt: skip
+    for one in summary["artifacts"]:
+        mark = phrases.bounds(one)
+        version = f" v{one['version']}" if one["version"] is not None else ""
+        table.add_row(
+            phrases.artifact_name(one["uri"]) + version,
+            units.printable(one["produced_by"] or units.UNKNOWN),
+            *([units.size(one["bytes"])] if wide else []),
+            mark + units.joules(one["in_run_j"]),
+            (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
+            (mark if one["emissions_g"] is not None else "") + units.grams(one["emissions_g"]),
+        )
+    if summary["unclaimed_j"]:
+        cells = (
+            ["", "", units.joules(summary["unclaimed_j"]), ""]
+            if wide
+            else ["", units.joules(summary["unclaimed_j"]), ""]
+        )
+        table.add_row("no final product", "", *cells, style="dim")
+    return table
+
+
+def _notes(summary: Summary) -> list[RenderableType]:
+    reasons = phrases.reasons(summary)
+    shown = [f">= lower bound. {reason}" for reason in reasons[:4]]
+    if len(reasons) > 4:
+        shown.append(f"   and {len(reasons) - 4} more reasons: e2s show --json")
+    return [Padding(Text(line, style="dim"), (0, 0, 0, 2)) for line in shown]
+
+
+def _facts(summary: Summary, ui_url: str | None) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for word, text in phrases.provenance(summary):
+        table.add_row(word, Text(text))
+    gaps = phrases.gaps(summary)
+    if gaps:
+        table.add_row("gaps", Text(gaps))
+    table.add_row("not attributed", Text(f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"))
+    table.add_row("carbon", Text(phrases.carbon(summary)))
+    more = f"e2s show {summary['flow_run']['id']}"
+    table.add_row("more", Text(f"{more} | {ui_url}" if ui_url else more))
+    return table

@@ -1,0 +1,111 @@
+"""Figures for people: the one place where joules, grams, seconds and bytes become text. Plain ASCII."""
+
+import unicodedata
+from datetime import UTC, datetime
+from math import floor, log10
+
+from e2s_tasks.core.energy import JOULES_PER_WH
+
+UNKNOWN = "-"
+_JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
+_WATT_HOURS = ((1e6, "MWh"), (1e3, "kWh"), (1.0, "Wh"), (1e-3, "mWh"), (1e-6, "uWh"))
+_GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-3, "mg"), (1e-6, "ug"))
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """The value to significant digits, without an exponent."""
+    if value == 0:
+        return "0"
+    rounded = round(value, digits - 1 - floor(log10(abs(value))))
+    return f"{rounded:,.{max(digits - 1 - floor(log10(abs(rounded))), 0)}f}"
+
+
+def _scaled(value: float, scale: tuple[tuple[float, str], ...]) -> str:
+    """The value in the unit that leaves 1 to 999 before the point, after rounding."""
+    if value == 0:
+        return f"0 {next(unit for factor, unit in scale if factor == 1.0)}"
+    sign = "-" if value < 0 else ""
+    size = abs(value)
+    for factor, unit in scale:
+        if size >= factor * 0.9995:
+            return f"{sign}{number(size / factor)} {unit}"
+    factor, unit = scale[-1]
+    return f"{sign}{number(size / factor)} {unit}"
+
+
+def joules(value: float | None) -> str:
+    """Energy given in joules: "212 kJ"; "-" where it is missing."""
+    return UNKNOWN if value is None else _scaled(value, _JOULES)
+
+
+def watt_hours(value: float | None) -> str:
+    """Energy given in joules: "58.9 Wh"; "-" where it is missing."""
+    return UNKNOWN if value is None else _scaled(value / JOULES_PER_WH, _WATT_HOURS)
+
+
+def grams(value: float | None) -> str:
+    """Mass given in grams: "21 g", "1.2 kg"; "-" where it is missing."""
+    return UNKNOWN if value is None else _scaled(value, _GRAMS)
+
+
+def size(value: int | None) -> str:
+    """A size given in bytes, in powers of 1000: "9.6 MB"; "-" where it is missing."""
+    if value is not None and value < 1000:
+        return f"{value} B"
+    return UNKNOWN if value is None else _scaled(value, _BYTES)
+
+
+def seconds(value: float | None) -> str:
+    """A duration given in seconds: "85 ms", "3.2 s", "2 min 5 s", "3 h 10 min"; "-" where it is missing."""
+    if value is None:
+        return UNKNOWN
+    if value < 0.9995:
+        return f"{value * 1000:.0f} ms"
+    if value < 59.95:
+        return f"{number(value)} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def percent(share: float | None) -> str:
+    """A fraction of 1: "44 %", "<1 %"; "-" where it is missing."""
+    if share is None:
+        return UNKNOWN
+    if 0 < share < 0.005:
+        return "<1 %"
+    return f"{share * 100:.0f} %"
+
+
+def count(value: float | None) -> str:
+    """A count: "49,217"; "-" where it is missing."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def iso(at: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC, to the microsecond; None stays None."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def clock(moment: str | None, *, today: str | None = None) -> str:
+    """An ISO 8601 time as "2026-03-01 02:30 UTC"; without the date where it is that of `today`."""
+    if moment is None:
+        return UNKNOWN
+    text = datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return text[11:] if today is not None and clock(today)[:10] == text[:10] else text
+
+
+def printable(text: str) -> str:
+    """The text on one line, without characters that would steer a terminal."""
+    return "".join(" " if char.isspace() else char for char in text if char.isspace() or _shown(char))
+
+
+def _shown(char: str) -> bool:
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
