@@ -1,0 +1,228 @@
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from e2s_tasks.core.records import ProcessRecord, SourceRecord, SpanRecord, VersionRecord
+from e2s_tasks.errors import LedgerError
+from e2s_tasks.ledger import Journal, Ledger, alive, journal_path, read_journal, replay, this_process
+from e2s_tasks.ledger.journal import decode, encode
+
+
+class Kept:
+    """A ledger that remembers, or refuses."""
+
+    def __init__(self, refuses=False):
+        self.records, self.refuses = [], refuses
+
+    def ingest(self, records):
+        if self.refuses:
+            raise LedgerError("no")
+        self.records += records
+
+
+def running(seq=1, **values):
+    return SpanRecord("s", seq, "p", "run", "attempt", "work", "running", 1.0, **values)
+
+
+def test_a_journal_gives_back_what_was_appended(tmp_path):
+    process = this_process([SourceRecord("cpu", "RAPL", "measured")])
+    journal = Journal.start(tmp_path / "journal", process)
+    span = running(cpu_j=0.1 + 0.2, attributes={"a": ["ü", None, 1.5]})
+    version = VersionRecord("v", "file:///x", "s", "run", 2.0)
+    journal.append(span)
+    journal.append(version)
+    records, offset = read_journal(journal.path)
+    assert records == [process, span, version]
+    journal.append(replace(span, seq=2))
+    assert read_journal(journal.path, offset)[0] == [replace(span, seq=2)]
+    assert journal.path.name == f"{os.getpid()}-{process.start_ticks}-{process.id[:8]}.jsonl"
+
+
+floats = st.none() | st.floats(allow_nan=False)
+
+
+@given(st.text(), floats, st.none() | st.integers(0, 2**62), st.dictionaries(st.text(), st.text() | floats))
+def test_any_value_survives_the_journal(text, figure, count, attributes):
+    record = replace(running(cpu_j=figure, rows=count, attributes=attributes), name=text, result_key=text)
+    line = encode(record)
+    assert line.count(b"\n") == 1
+    assert decode(line.rstrip(b"\n")) == record
+
+
+def test_every_field_that_is_left_out_of_a_line_has_that_default():
+    assert all(field.default is None for field in fields(SpanRecord) if field.name.endswith("_j"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_damaged_byte_costs_at_most_the_lines_that_it_touches(data):
+    lines = [encode(running(seq=seq)) for seq in range(4)]
+    content = bytearray(b"".join(lines))
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at]))
+    records = [decode(line) for line in bytes(content).split(b"\n") if line]
+    kept = [record.seq for record in records if record is not None]
+    assert len(kept) >= 2
+    assert kept == sorted(set(kept) & {0, 1, 2, 3})
+
+
+def test_a_torn_last_line_waits_and_a_corrupt_one_is_left_out_with_a_warning(tmp_path, caplog):
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(encode(running()) + b"00000000 {}\n" + encode(running(seq=2)) + encode(running(seq=3))[:20])
+    records, offset = read_journal(path)
+    assert [record.seq for record in records] == [1, 2]
+    assert "1 corrupt" in caplog.text
+    with path.open("ab") as file:
+        file.write(encode(running(seq=3))[20:])
+    assert [record.seq for record in read_journal(path, offset)[0]] == [3]
+
+
+def test_reading_a_journal_never_raises(tmp_path):
+    assert read_journal(tmp_path / "missing.jsonl", 7) == ([], 7)
+    assert read_journal(tmp_path) == ([], 0)
+
+
+def test_a_journal_that_cannot_be_written_warns_once_counts_and_never_raises(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    journal = Journal(tmp_path / "file" / "journal.jsonl")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            journal.append(running())
+    assert journal.dropped == 3
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+def test_a_full_disk_is_survived():
+    journal = Journal.__new__(Journal)
+    journal.__init__(__import__("pathlib").Path("/dev/full"))
+    journal.append(running())
+    assert journal.dropped == 1
+
+
+def test_a_line_cut_short_by_a_full_disk_does_not_spoil_the_next(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append(running(seq=1))
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, line: write(fd, line[:10]))
+    journal.append(running(seq=2))
+    monkeypatch.undo()
+    journal.append(running(seq=3))
+    assert [record.seq for record in read_journal(journal.path)[0]] == [1, 3]
+    assert journal.dropped == 1
+
+
+def test_what_is_no_json_is_written_as_text_and_what_cannot_be_written_is_dropped(tmp_path):
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append(running(attributes={"path": tmp_path}))
+    loop = {}
+    loop["self"] = loop
+    journal.append(running(attributes=loop))
+    assert [record.attributes for record in read_journal(journal.path)[0]] == [{"path": str(tmp_path)}]
+    assert journal.dropped == 1
+
+
+def test_a_removed_journal_begins_anew_with_its_process(tmp_path):
+    process = this_process()
+    journal = Journal.start(tmp_path, process)
+    journal.remove()
+    assert not journal.path.exists()
+    journal.append(running())
+    assert read_journal(journal.path)[0] == [process, running()]
+
+
+def test_this_process_is_alive_and_what_only_shares_its_pid_is_not():
+    process = this_process()
+    assert alive(process)
+    assert not alive(replace(process, start_ticks=process.start_ticks + 1))
+    assert not alive(replace(process, boot_id="another boot"))
+    assert alive(replace(process, host="another host", boot_id="", pid=1, start_ticks=1))
+
+
+def test_without_a_start_time_the_pid_decides():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    process = replace(this_process(), start_ticks=0)
+    assert alive(process)
+    assert not alive(replace(process, pid=child.pid))
+
+
+def test_a_process_that_was_killed_but_not_yet_waited_for_is_dead():
+    code = "import sys\nfrom e2s_tasks.ledger import this_process\nprint(this_process().start_ticks, flush=True)\nsys.stdin.read()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    process = replace(this_process(), pid=child.pid, start_ticks=int(child.stdout.readline()))
+    assert alive(process)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not alive(process)
+    child.communicate()
+
+
+def test_replay_takes_in_the_living_and_removes_the_journals_of_the_ended(tmp_path):
+    living, ended = this_process(), replace(this_process(), id="e" * 32)
+    for process in (living, ended):
+        Journal.start(tmp_path, process).append(running())
+    kept = Kept()
+    assert replay(tmp_path, kept, lambda process: process.id == living.id) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [journal_path(tmp_path, living).name]
+    assert [r.status for r in kept.records if isinstance(r, SpanRecord)].count("crashed") == 1
+    assert replay(tmp_path, kept) == 0
+
+
+def test_a_killed_process_leaves_its_attempt_crashed_with_the_energy_it_had_used(tmp_path):
+    code = (
+        "import os, sys, pathlib\n"
+        "from e2s_tasks.core.records import SpanRecord\n"
+        "from e2s_tasks.ledger import Journal, this_process\n"
+        "journal = Journal.start(pathlib.Path(sys.argv[1]), this_process())\n"
+        "for seq in (1, 2):\n"
+        "    journal.append(SpanRecord('s', seq, 'p', 'run', 'attempt', 'work', 'running', 1.0, cpu_j=seq * 4.0))\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    last_sign = next(tmp_path.glob("*.jsonl")).stat().st_mtime
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert replay(tmp_path, ledger) == 1
+    [span] = ledger.run("run").spans
+    assert (span.status, span.cpu_j, span.seq, span.ended_at) == ("crashed", 8.0, 3, last_sign)
+    assert list(tmp_path.glob("*.jsonl")) == []
+
+
+def test_a_journal_that_the_ledger_refuses_stays_for_later(tmp_path):
+    process = replace(this_process(), start_ticks=1)
+    Journal.start(tmp_path, process).append(running())
+    with pytest.raises(LedgerError):
+        replay(tmp_path, Kept(refuses=True))
+    kept = Kept()
+    assert replay(tmp_path, kept) == 1
+    assert len(kept.records) == 3
+
+
+def test_a_journal_without_its_first_line_is_known_by_its_name(tmp_path):
+    path = tmp_path / "1-1-abcdefgh.jsonl"
+    path.write_bytes(b"torn\n" + encode(running()))
+    kept = Kept()
+    assert replay(tmp_path, kept) == 1
+    assert [record.status for record in kept.records] == ["running", "crashed"]
+
+
+def test_replaying_a_directory_that_does_not_exist_does_nothing(tmp_path):
+    assert replay(tmp_path / "missing", Kept()) == 0
+
+
+def test_a_line_is_a_checksum_and_plain_json():
+    checksum, text = encode(ProcessRecord("p", "h", "b", 1, 2, 3.0, "share")).split(b" ", 1)
+    assert len(checksum) == 8
+    assert json.loads(text)["type"] == "process"
