@@ -56,9 +56,7 @@ def _steps(summary: Summary) -> str:
 
 
 def _step(row: dict[str, Any]) -> list[str]:
-    name = "&emsp;" * min(row["depth"], 6) + text(row["name"])
-    if row["spans"] > 1 and row["depth"]:
-        name += f" x {row['spans']}"
+    name = "&emsp;" * min(row["depth"], 6) + text(phrases.step_name(row))
     word = "" if row["status"] is None else text(phrases.status(row["status"]))
     return [
         name,
@@ -81,7 +79,7 @@ def _artifacts(summary: Summary) -> str:
         rows.append(["*no final product*", "", "", "", "", units.joules(summary["unclaimed_j"]), ""])
     head = ["artifact", "version", "produced by", "size", "in-run", "attributed", "CO2eq"]
     table = _table("Energy-to-Solution of artifacts", head, 4, rows)
-    reasons = [f"- \\>= lower bound. {text(reason)}" for reason in phrases.reasons(summary)]
+    reasons = [f"- \\>= a lower bound: {text(reason)}" for reason in phrases.reasons(summary)]
     return "\n\n".join([table, "\n".join(reasons)] if reasons else [table])
 
 
@@ -101,11 +99,12 @@ def _artifact(one: dict[str, Any]) -> list[str]:
 
 
 def _facts(summary: Summary) -> str:
-    gaps = phrases.gaps(summary)
+    gaps, grid = phrases.gaps(summary), phrases.grid(summary)
     facts = [
         *phrases.provenance(summary),
         *([("gaps", gaps)] if gaps else []),
         ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
+        *([("grid", grid)] if grid else []),
         ("carbon", phrases.carbon(summary)),
     ]
     lines = [f"- **{word}**: {text(what)}" for word, what in facts]

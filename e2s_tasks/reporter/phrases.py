@@ -1,14 +1,18 @@
 """What the summary says in sentences: the same words in the terminal and on the Prefect page. Plain text, ASCII."""
 
+import re
+from datetime import datetime
 from typing import Any
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
+from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION
 
 Summary = dict[str, Any]
 STATUS = {"completed": "ok", "timed_out": "timed out"}
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
+_GIVEN = re.compile(r".+-[0-9a-f]{3}")
 DEVICES = {"gpu": "GPU", "cpu": "CPU", "dram": "DRAM"}
 
 
@@ -24,8 +28,6 @@ def title(summary: Summary) -> str:
 
 def duration(summary: Summary) -> float | None:
     """Seconds from the run's start to its end; None while it runs."""
-    from datetime import datetime
-
     start, end = summary["flow_run"]["started_at"], summary["flow_run"]["ended_at"]
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() if start and end else None
 
@@ -58,9 +60,16 @@ def emissions(summary: Summary) -> str:
     found = summary["emissions_g"]
     if found["total"] is None:
         return "gCO2eq unknown: no carbon intensity"
-    intensity = units.number(found["intensity_gco2eq_per_kwh"])
     zone = f"{found['zone']}, " if found["zone"] else ""
-    return f"{units.grams(found['total'])} CO2eq at {intensity} g/kWh ({zone}{found['signal']}; {found['source']})"
+    return f"{units.grams(found['total'])} CO2eq ({zone}{found['signal']})"
+
+
+def grid(summary: Summary) -> str | None:
+    """The carbon intensity that the emissions use, and who says so."""
+    found = summary["emissions_g"]
+    if found["intensity_gco2eq_per_kwh"] is None:
+        return None
+    return f"{units.number(found['intensity_gco2eq_per_kwh'])} gCO2eq/kWh, {found['source']}"
 
 
 def kpi_lines(summary: Summary) -> list[str]:
@@ -86,7 +95,7 @@ def biggest(summary: Summary) -> str | None:
     if not summary["consumers"] or summary["consumers"][0]["share"] is None:
         return None
     top = summary["consumers"][0]
-    runs = f" ({top['count']} spans)" if top["count"] > 1 and top["kind"] != ORCHESTRATION else ""
+    runs = f" ({top['count']} attempts)" if top["count"] > 1 and top["kind"] == Kind.ATTEMPT else ""
     return f"{units.percent(top['share'])} in {units.printable(top['name'])}{runs}, {units.joules(top['inclusive_j'])}"
 
 
@@ -196,6 +205,14 @@ def _intensity(plan: dict[str, Any]) -> str:
     return f" ({plan['source']})" if plan["source"] and plan["source"] != "none" else ""
 
 
+def step_name(row: dict[str, Any]) -> str:
+    """A step's name; of one with a name of its own for the task run, that too. Prefect's "train-3fa" says nothing."""
+    name, run_name = units.printable(row["name"]), units.printable(row["run_name"] or "")
+    if not run_name or _GIVEN.fullmatch(run_name) or run_name == name:
+        return name + (f" x {row['spans']}" if row["spans"] > 1 and row["depth"] else "")
+    return f"{name}: {run_name.removeprefix(name).strip(' -:_') or run_name}"
+
+
 def bounds(artifact: dict[str, Any]) -> str:
     """The mark of a lower bound."""
     return ">= " if artifact["lower_bound"] else ""
@@ -207,11 +224,12 @@ def artifact_name(uri: str) -> str:
 
 
 def reasons(summary: Summary) -> list[str]:
-    """Why figures of artifacts are lower bounds, each reason once."""
-    found = [
-        f"{artifact_name(one['uri'])}: {units.printable(why)}" for one in summary["artifacts"] for why in one["reasons"]
-    ]
-    return list(dict.fromkeys(found))
+    """Why figures of artifacts are lower bounds, each reason once; those that differ in their last word together."""
+    alike: dict[str, list[str]] = {}
+    for reason in dict.fromkeys(why for one in summary["artifacts"] for why in one["reasons"]):
+        start, _, last = units.printable(reason).rpartition(" ")
+        alike.setdefault(start, []).append(artifact_name(last) if "://" in last else last)
+    return [f"{start} {', '.join(dict.fromkeys(lasts))}".strip() for start, lasts in alike.items()]
 
 
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -4,7 +4,6 @@ import sys
 from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +15,7 @@ WIDE = 100
 MOST_ROWS = 40
 INDENT = 2
 DEEPEST = 6
+MOST_REASONS = 4
 
 
 def print_summary(summary: Summary, *, ui_url: str | None = None, stream: TextIO | None = None) -> None:
@@ -89,9 +89,7 @@ def _steps(summary: Summary, width: int) -> Table:
 
 
 def _step(row: dict[str, Any], *, wide: bool) -> list[str]:
-    name = " " * INDENT * min(row["depth"], DEEPEST) + units.printable(row["name"])
-    if row["spans"] > 1 and row["depth"]:
-        name += f" x {row['spans']}"
+    name = " " * INDENT * min(row["depth"], DEEPEST) + phrases.step_name(row)
     word = "" if row["status"] is None else phrases.STATUS.get(row["status"], row["status"])
     marks = [word, "" if row["attempt"] is None else str(row["attempt"])] if wide else []
     if not wide:
@@ -159,10 +157,10 @@ def _artifacts(summary: Summary, width: int) -> Table:
 
 def _notes(summary: Summary) -> list[RenderableType]:
     reasons = phrases.reasons(summary)
-    shown = [f">= lower bound. {reason}" for reason in reasons[:4]]
-    if len(reasons) > 4:
-        shown.append(f"   and {len(reasons) - 4} more reasons: e2s show --json")
-    return [Padding(Text(line, style="dim"), (0, 0, 0, 2)) for line in shown]
+    shown = [f">= a lower bound: {reason}" for reason in reasons[:MOST_REASONS]]
+    if len(reasons) > MOST_REASONS:
+        shown.append(f"   and {len(reasons) - MOST_REASONS} more reasons: e2s show --json")
+    return [Text(line, style="dim") for line in shown]
 
 
 def _facts(summary: Summary, ui_url: str | None) -> Table:
@@ -175,6 +173,9 @@ def _facts(summary: Summary, ui_url: str | None) -> Table:
     if gaps:
         table.add_row("gaps", Text(gaps))
     table.add_row("not attributed", Text(f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"))
+    grid = phrases.grid(summary)
+    if grid:
+        table.add_row("grid", Text(grid))
     table.add_row("carbon", Text(phrases.carbon(summary)))
     more = f"e2s show {summary['flow_run']['id']}"
     table.add_row("more", Text(f"{more} | {ui_url}" if ui_url else more))

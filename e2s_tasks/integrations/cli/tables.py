@@ -8,17 +8,18 @@ from rich.text import Text
 from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.terminal import console
 
+STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow and run it."
 
 
-def _table(*columns: str, figures: int, ids: int = 0) -> Table:
-    """A table whose first columns are ids that stay whole, whose last columns are figures, and whose others fold."""
+def _table(*columns: str, figures: int, whole: tuple[str, ...]) -> Table:
+    """A table whose last columns are figures; of the others those in `whole` stay on one line, the rest fold."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         if index >= len(columns) - figures:
             table.add_column(column, justify="right", no_wrap=True)
         else:
-            table.add_column(column, overflow="fold", no_wrap=index < ids)
+            table.add_column(column, overflow="fold", no_wrap=column in whole)
     return table
 
 
@@ -27,13 +28,15 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
     if not rows:
         console().print(NOTHING_YET)
         return
-    table = _table("run", "flow", "name", "status", "started (UTC)", "time", "energy", figures=2, ids=1)
+    table = _table(
+        "run", "flow", "name", "status", STARTED, "time", "energy", figures=2, whole=("run", "status", STARTED)
+    )
     for row in rows:
         table.add_row(
             row["id"][:8],
             units.printable(row["flow"]),
             units.printable(row["name"] or ""),
-            phrases.status(row["status"]),
+            phrases.STATUS.get(row["status"], row["status"]),
             units.clock(row["started_at"])[:16],
             units.seconds(row["duration_s"]),
             units.joules(row["energy_j"]),
@@ -49,7 +52,7 @@ def print_artifact(found: dict[str, Any]) -> None:
     wide = out.width >= 100
     more = ("size", "rows") if wide else ()
     table = _table(
-        "v", "written (UTC)", "run", "by", *more, "in-run", "attributed", figures=2 + len(more), ids=3
+        "v", WRITTEN, "run", "by", *more, "in-run", "attributed", figures=2 + len(more), whole=("v", WRITTEN, "run")
     )  # fmt: skip
     for one in reversed(found["versions"]):
         mark = phrases.bounds(one)
@@ -64,9 +67,8 @@ def print_artifact(found: dict[str, Any]) -> None:
             (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
         )
     out.print(table)
-    reasons = dict.fromkeys(why for one in found["versions"] for why in one["reasons"])
-    for why in reasons:
-        out.print(Text(f">= lower bound. {units.printable(why)}", style="dim"))
+    for reason in phrases.reasons({"artifacts": found["versions"]}):
+        out.print(Text(f">= a lower bound: {reason}", style="dim"))
 
 
 def print_plan(found: dict[str, Any]) -> None:
@@ -95,7 +97,7 @@ def print_doctor(found: dict[str, Any]) -> None:
         state.stylize(styles.get(one["state"], ""))
         table.add_row(one["name"], state, Text(one["detail"]))
         if one["fix"]:
-            table.add_row("", "", Text(f"fix: {one['fix']}", style="dim"))
+            table.add_row("", "", Text(f"{'hint' if one['state'] == 'ok' else 'fix'}: {one['fix']}", style="dim"))
     out.print(table)
     out.print(Text(f"Data directory: {found['data_dir']}"))
 

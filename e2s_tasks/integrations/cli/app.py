@@ -147,18 +147,18 @@ def _print_json(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `e2s` and exit: 0, or 1 with the error on stderr."""
+def run(arguments: list[str]) -> int:
+    """Run one command; the exit code."""
     try:
-        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        code = _answer(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+        return 0
+    return code
 
 
-def _run(arguments: list[str]) -> int:
+def _answer(arguments: list[str]) -> int:
     try:
         app(arguments or ["--help"], exit_on_error=False, print_error=False)
     except E2SError as error:
