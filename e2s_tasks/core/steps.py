@@ -162,6 +162,7 @@ def _step(home: _Home, spans: list[SpanRecord], name: str | None, absent: dict[s
     ids = {span.id for span in spans}
     heads = [span for span in spans if span.parent_id not in ids]
     ends = [span.ended_at for span in spans]
+    energies = [span.energy for span in spans]
     return Step(
         id=home.key,
         name=name or heads[-1].name,
@@ -171,9 +172,9 @@ def _step(home: _Home, spans: list[SpanRecord], name: str | None, absent: dict[s
         attempts=len(heads) if home.kind == "task" else 1,
         started_at=spans[0].started_at,
         ended_at=None if None in ends else max(end for end in ends if end is not None),
-        energy=total(span.energy for span in spans),
+        energy=total(energies),
         returned=any(head.attributes.get(RETURNED) is True for head in heads),
-        gaps=tuple(dict.fromkeys(_gaps(spans, absent))),
+        gaps=tuple(dict.fromkeys(_gaps(spans, energies, absent))),
     )
 
 
@@ -202,20 +203,21 @@ def _absent(run: RunRecords) -> dict[str, set[str]]:
     return absent
 
 
-def _gaps(spans: list[SpanRecord], absent: dict[str, set[str]]) -> Iterator[str]:
+def _gaps(spans: list[SpanRecord], energies: list[Energy], absent: dict[str, set[str]]) -> Iterator[str]:
     """Why the energy of a step's spans is not all that they used."""
-    measured = [span for span in spans if span.status != Status.CACHED]
-    for span in measured:
-        if span.energy.host is None:
+    expected: set[str] = set()
+    for span, energy in zip(spans, energies, strict=True):
+        if span.status == Status.CACHED:
+            continue
+        expected.update(component for component in HOST if component not in absent.get(span.process_id, HOST))
+        if energy.host is None:
             yield f"the energy of {span.name!r} is missing"
         for component in span.attributes.get("gaps", ()):
             yield f"{component} energy of {span.name!r} is missing for some time"
         if span.status == Status.RUNNING:
             yield f"{span.name!r} is still running"
-    known = {component for span in spans for component in HOST if getattr(span.energy, component) is not None}
-    if not known:
-        return
-    for component in HOST:
-        expected = any(component not in absent.get(span.process_id, HOST) for span in measured)
-        if component not in known and expected:
-            yield f"{component} energy of {spans[0].name!r} is missing"
+    known = total(energies)
+    if known.host is not None:
+        for component in HOST:
+            if component in expected and getattr(known, component) is None:
+                yield f"{component} energy of {spans[0].name!r} is missing"

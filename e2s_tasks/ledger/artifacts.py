@@ -2,7 +2,8 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from e2s_tasks.core.records import ReadRecord, RunRecords, VersionRecord
 from e2s_tasks.errors import NotFoundError
-from e2s_tasks.ledger.query import select, select_in
+from e2s_tasks.ledger.query import chunks, select, select_in
 from e2s_tasks.ledger.tables import version
 
 
@@ -67,16 +68,37 @@ def holders(uri: str) -> list[str]:
 
 
 def explain_reads(connection: sa.Connection, run: RunRecords) -> None:
-    """Name the version that each read saw, where a measured write explains it, and number the run's versions."""
-    unexplained = [read for read in run.reads if read.version_id is None]
-    above = {read.uri: holders(read.uri) for read in unexplained}
-    uris = {holder for found in above.values() for holder in found} | {one.uri for one in run.versions}
+    """Name the version that each read saw, where a measured write explains it, and number the run's versions.
+
+    A read of a data set whose parts were written one by one saw several: it becomes one read of each.
+    """
     seen = {read.version_id for read in run.reads if read.version_id is not None}
-    uris |= {one.uri for one in select_in(connection, VersionRecord, version.c.id, seen)}
+    uris = {one.uri for one in (*run.versions, *select_in(connection, VersionRecord, version.c.id, seen))}
+    unexplained = [read for read in run.reads if read.version_id is None]
+    whole = {read.uri.rstrip("/") for read in unexplained}
+    uris |= {holder for read in unexplained for holder in holders(read.uri)} | _parts(connection, whole)
     history = _history(select_in(connection, VersionRecord, version.c.uri, uris))
+    parts: dict[str, list[str]] = defaultdict(list)
+    for uri in history:
+        for holder in whole.intersection(holders(uri)[1:]):
+            parts[holder].append(uri)
     run.version_numbers = {one.id: number for of_uri in history.values() for number, one in enumerate(of_uri, start=1)}
-    for read in unexplained:
-        read.version_id = _seen(read, above[read.uri], history)
+    run.reads = [one for read in run.reads for one in _explained(read, parts[read.uri.rstrip("/")], history)]
+
+
+def _parts(connection: sa.Connection, whole: Iterable[str]) -> set[str]:
+    """The artifacts that lie below one of the URIs."""
+    found: set[str] = set()
+    for chunk in chunks(whole, 100):
+        below = sa.or_(*(_is_below(connection, uri) for uri in chunk))
+        found.update(connection.execute(sa.select(version.c.uri).where(below).distinct()).scalars())
+    return found
+
+
+def _is_below(connection: sa.Connection, uri: str) -> sa.ColumnElement[bool]:
+    if connection.dialect.name == "sqlite":  # a range that its index serves; "0" is what follows "/"
+        return sa.and_(version.c.uri > f"{uri}/", version.c.uri < f"{uri}0")
+    return version.c.uri.startswith(f"{uri}/", autoescape=True)  # elsewhere, text is ordered by the locale
 
 
 def _history(found: Iterable[VersionRecord]) -> dict[str, list[VersionRecord]]:
@@ -86,10 +108,23 @@ def _history(found: Iterable[VersionRecord]) -> dict[str, list[VersionRecord]]:
     return history
 
 
-def _seen(read: ReadRecord, uris: list[str], history: dict[str, list[VersionRecord]]) -> str | None:
-    candidates = []
+def _explained(read: ReadRecord, parts: list[str], history: dict[str, list[VersionRecord]]) -> list[ReadRecord]:
+    """The read, once for each version that it saw: the data set's, and those of parts that were written after it."""
+    if read.version_id is not None:
+        return [read]
+    whole = max(_before(read.at, holders(read.uri), history), key=age, default=None)
+    later = [one for one in _before(read.at, parts, history) if whole is None or age(one) > age(whole)]
+    seen = ([whole] if whole else []) + sorted(later, key=age)
+    if not seen:
+        return [read]
+    ids = [read.id, *(f"{read.id}/{number}" for number in range(1, len(seen)))]
+    return [replace(read, id=own_id, version_id=one.id) for own_id, one in zip(ids, seen, strict=True)]
+
+
+def _before(at: float, uris: Iterable[str], history: dict[str, list[VersionRecord]]) -> Iterator[VersionRecord]:
+    """The last version of each artifact at a time."""
     for uri in uris:
         of_uri = history.get(uri, [])
-        before = bisect_right(of_uri, read.at, key=lambda one: one.created_at)
-        candidates += of_uri[before - 1 : before] if before else []
-    return max(candidates, key=age).id if candidates else None
+        count = bisect_right(of_uri, at, key=lambda one: one.created_at)
+        if count:
+            yield of_uri[count - 1]

@@ -6,7 +6,6 @@ from dataclasses import asdict, fields
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
 from e2s_tasks.ledger import artifacts, runs
@@ -42,8 +41,7 @@ class Ledger:
                 connection.execute(self._insert(record_type), values)
 
     def _insert(self, record_type: type[Record]) -> Any:
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        insert: Any = dialect.insert(TABLES[record_type])
+        insert: Any = _insert_for(self._engine.dialect.name)(TABLES[record_type])
         if record_type is not SpanRecord:
             return insert.on_conflict_do_nothing(index_elements=["id"])
         newer = {name: insert.excluded[name] for name in _NAMES[SpanRecord] if name != "id"}
@@ -100,6 +98,15 @@ class Ledger:
         """The completed attempt that last produced a persisted result, in another flow run than the one given."""
         with self._reading() as connection:
             return runs.producer(connection, result_key, not_flow_run_id)
+
+
+def _insert_for(dialect: str) -> Any:
+    """The dialect's INSERT, which can leave or replace what is there; the other dialect is not loaded."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+    return insert
 
 
 def _latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]]]:

@@ -13,10 +13,10 @@ CHUNK = 500  # below every database's limit on the parameters of a statement
 R = TypeVar("R", bound=Record)
 
 
-def chunks(values: Iterable[str]) -> Iterator[list[str]]:
+def chunks(values: Iterable[str], size: int = CHUNK) -> Iterator[list[str]]:
     """The values in lists that fit into one statement."""
     iterator = iter(values)
-    while chunk := list(islice(iterator, CHUNK)):
+    while chunk := list(islice(iterator, size)):
         yield chunk
 
 

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2s_tasks.core.records import ProcessRecord, SourceRecord, SpanRecord, VersionRecord
+from e2s_tasks.core.records import TYPES, ProcessRecord, SourceRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import LedgerError
 from e2s_tasks.ledger import Journal, Ledger, alive, journal_path, read_journal, replay, this_process
 from e2s_tasks.ledger.journal import decode, encode
@@ -49,6 +51,7 @@ def test_a_journal_gives_back_what_was_appended(tmp_path):
 floats = st.none() | st.floats(allow_nan=False)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(), floats, st.none() | st.integers(0, 2**62), st.dictionaries(st.text(), st.text() | floats))
 def test_any_value_survives_the_journal(text, figure, count, attributes):
     record = replace(running(cpu_j=figure, rows=count, attributes=attributes), name=text, result_key=text)
@@ -57,8 +60,10 @@ def test_any_value_survives_the_journal(text, figure, count, attributes):
     assert decode(line.rstrip(b"\n")) == record
 
 
-def test_every_field_that_is_left_out_of_a_line_has_that_default():
-    assert all(field.default is None for field in fields(SpanRecord) if field.name.endswith("_j"))
+@pytest.mark.parametrize("record", TYPES.values())
+def test_every_field_that_may_be_left_out_of_a_line_is_none_by_default(record):
+    optional = [field for field in fields(record) if type(None) in get_args(field.type)]
+    assert all(field.default is None for field in optional)
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,10 +105,9 @@ def test_a_journal_that_cannot_be_written_warns_once_counts_and_never_raises(tmp
     assert len(caplog.records) == 1
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_survived():
-    journal = Journal.__new__(Journal)
-    journal.__init__(__import__("pathlib").Path("/dev/full"))
+    journal = Journal(Path("/dev/full"))
     journal.append(running())
     assert journal.dropped == 1
 
@@ -156,7 +160,12 @@ def test_without_a_start_time_the_pid_decides():
 
 
 def test_a_process_that_was_killed_but_not_yet_waited_for_is_dead():
-    code = "import sys\nfrom e2s_tasks.ledger import this_process\nprint(this_process().start_ticks, flush=True)\nsys.stdin.read()"
+    code = (
+        "import sys\n"
+        "from e2s_tasks.ledger import this_process\n"
+        "print(this_process().start_ticks, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
     process = replace(this_process(), pid=child.pid, start_ticks=int(child.stdout.readline()))
     assert alive(process)

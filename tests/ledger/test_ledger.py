@@ -67,7 +67,7 @@ def test_replaying_records_in_any_portions_changes_nothing(tmp_path_factory, ent
 
 
 def test_a_refused_record_leaves_nothing_behind(ledger, span):
-    with pytest.raises(LedgerError, match="ledger.db"):
+    with pytest.raises(LedgerError, match=r"ledger\.db"):
         ledger.ingest([span("a"), replace(span("b"), name=None)])
     assert ledger.runs() == []
 
@@ -205,3 +205,14 @@ def test_the_attempt_that_once_produced_a_cached_result_is_found(ledger, span):
     assert ledger.result("k", "run-2").id == "first"
     assert ledger.result("k").id == "own"
     assert ledger.result("other") is None
+
+
+def test_a_read_of_a_data_set_whose_parts_were_written_one_by_one_saw_each_of_them(ledger, flow, version, read):
+    ledger.ingest([flow("run-1"), version("file:///x/set/month=1", 2.0, "p1")])
+    ledger.ingest([version("file:///x/set/month=2", 3.0, "p2")])
+    ledger.ingest([version("file:///x/settle", 3.0, "no"), version("file:///x/set/month=1", 9.0, "later")])
+    ledger.ingest([read("file:///x/set", 1.0), read("file:///x/set", 5.0)])
+    assert [(one.at, one.version_id) for one in ledger.run("run-1").reads] == [(1.0, None), (5.0, "p1"), (5.0, "p2")]
+    ledger.ingest([version("file:///x/set", 2.5, "whole")])
+    assert [one.version_id for one in ledger.run("run-1").reads] == [None, "whole", "p2"]
+    assert len({one.id for one in ledger.run("run-1").reads}) == 3

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -22,11 +23,8 @@ def described(path):
     """Every table and index of a database, as the parts of the statement that makes it, in any order."""
     with sqlite3.connect(path) as database:
         rows = database.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        plain = {
-            name: sql.replace('"', "").replace("span.", "").replace("(", ", ").replace(")", ", ") for name, sql in rows
-        }
-        plain = {name: " ".join(sql.split()) for name, sql in plain.items()}
-    return {name: sorted(sql.split(", ")) for name, sql in plain.items() if name != "alembic_version"}
+        statements = {name: re.sub(r'"|\bspan\.', "", sql) for name, sql in rows if name != "alembic_version"}
+    return {name: sorted(part.strip() for part in re.split("[(),]", sql)) for name, sql in statements.items()}
 
 
 def test_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path):
