@@ -33,17 +33,17 @@ class Energy:
 
     @property
     def host(self) -> float | None:
-        """cpu + dram + gpu + static in joules; None where all four are missing."""
+        """The sum of cpu, dram, gpu and static in joules; None where all four are missing."""
         return add(getattr(self, component) for component in HOST)
 
     @property
     def movement(self) -> float | None:
-        """storage + network in joules; None where both are missing."""
+        """The sum of storage and network in joules; None where both are missing."""
         return add(getattr(self, component) for component in MOVEMENT)
 
     @property
     def total(self) -> float | None:
-        """host + movement in joules; None where everything is missing."""
+        """The sum of all components in joules; None where everything is missing."""
         return add(getattr(self, component) for component in COMPONENTS)
 
     def __add__(self, other: "Energy") -> "Energy":

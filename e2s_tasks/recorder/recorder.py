@@ -98,8 +98,14 @@ class SpanRecorder:
         span.record.status = status
         self._ended.append(span)
         self._open.pop(span.id, None)
-        if len(self._ended) >= BACKLOG:
+        if span.account.parent is None and span.record.kind == Kind.ATTEMPT:
+            self._write_down()  # its flow runs in another process, which may read the journal next
+        elif len(self._ended) >= BACKLOG:
             self._wake.set()
+
+    @guarded
+    def _write_down(self) -> None:
+        self.drain(force=True)
 
     @guarded
     def write(self, record: Record) -> None:

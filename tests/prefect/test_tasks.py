@@ -344,3 +344,19 @@ def test_decorating_something_else_says_what_to_decorate():
         e2s_task(42)
     with pytest.raises(SettingError, match="CarbonPolicy"):
         e2s_flow(carbon="GB")(lambda: None)
+
+
+def test_task_runs_in_other_processes_belong_to_their_flow_run(ledger_run):
+    from prefect.task_runners import ProcessPoolTaskRunner
+
+    @e2s_flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+    def spread():
+        return [future.result() for future in [plain.submit(1), plain.submit(2)]]
+
+    state = spread(return_state=True)
+    assert state.result() == [2, 3]
+    run = ledger_run(run_id_of(state))
+    assert [s.status for s in attempts(run)] == ["completed"] * 2
+    assert {s.parent_id for s in attempts(run)} == {root(run).id}
+    assert len({s.process_id for s in run.spans}) >= 2
+    assert all(s.cpu_ns >= 0.02e9 for s in attempts(run))

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import get_current_settings
 
 from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
-from e2s_tasks.ledger import Ledger
+from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import settings
@@ -34,7 +34,9 @@ def _publish(flow_run: FlowRun) -> None:
     options = settings()
     wait_for_the_grid(run_id, 2 * options.grid_timeout_s)
     process_recorder().flush()
-    summary = summarise_run(Ledger.open(options.ledger), run_id)
+    ledger = Ledger.open(options.ledger)
+    replay(options.journals, ledger)  # what task runs in other processes wrote down
+    summary = summarise_run(ledger, run_id)
     if _wants_terminal(flow_run):
         terminal.print_summary(summary, ui_url=_page(run_id), stream=sys.stderr)
     with get_client(sync_client=True) as client:
