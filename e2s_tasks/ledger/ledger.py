@@ -117,7 +117,8 @@ def _latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]
         known = of_type.get(record.id)
         if known is None or (isinstance(record, SpanRecord) and record.seq > cast("SpanRecord", known).seq):
             of_type[record.id] = record
-    return {record_type: [_row(record) for record in of_type.values()] for record_type, of_type in kept.items()}
+    # In the order of their ids, so that two writers never wait for each other in a circle.
+    return {record_type: [_row(of_type[id_]) for id_ in sorted(of_type)] for record_type, of_type in kept.items()}
 
 
 def _row(record: Record) -> dict[str, Any]:
