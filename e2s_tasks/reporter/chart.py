@@ -36,7 +36,7 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
     y, room = index * ROW, WIDTH - LABEL - FIGURE
     name = units.printable(one["name"])
     name = escape(name if len(name) <= LONGEST else name[: LONGEST - 3] + "...")
-    figure = f"{units.joules(one['inclusive_j'])}, {units.percent(one['share'])}"
+    figure = escape(f"{units.joules(one['inclusive_j'])}, {units.percent(one['share'])}")
     middle, bar_y = y + ROW // 2 + 4, y + (ROW - BAR) // 2
     return (
         f'<text x="{LABEL - 8}" y="{middle}" text-anchor="end" fill="{TEXT}">{name}</text>'

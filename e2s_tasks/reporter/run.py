@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.reporter.summary import artifacts, summarise
-from e2s_tasks.reporter.tree import SpanTree, tree
+from e2s_tasks.reporter.tree import SpanTree, adopted, tree
 
 if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
@@ -42,7 +42,8 @@ def artifact_versions(ledger: "Ledger", uri: str, limit: int = 20) -> list[dict[
 
 
 def _by_version(run: RunRecords) -> dict[str, dict[str, Any]]:
-    rows = artifacts(run, tree(run.spans, run.run_id), lineage_of(run))
+    spans = tree(run.spans, run.run_id)
+    rows = artifacts(run, spans, lineage_of(adopted(run, spans)))
     ids = [one.id for one in sorted(run.versions, key=lambda one: (one.created_at, one.id))]
     return {version_id: row | {"run_id": run.run_id} for version_id, row in zip(ids, rows, strict=True)}
 

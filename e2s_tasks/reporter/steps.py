@@ -23,18 +23,18 @@ def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     flows: list[SpanRecord] = []
     bodies: dict[str, list[SpanRecord]] = defaultdict(list)
-    pending = list(reversed(spans.roots))
+    pending: list[tuple[SpanRecord, SpanRecord | None]] = [(one, None) for one in reversed(spans.roots)]
     while pending:
-        span = pending.pop()
+        span, flow = pending.pop()
+        inside = reversed(spans.children[span.id])
         if span.kind == Kind.FLOW:
             flows.append(span)
-            pending += reversed(spans.children[span.id])
-        elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or spans.parents[span.id] is None:
+            pending += [(child, span) for child in inside]
+        elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or flow is None:
             rows += _with_inner([span], _name(span, spans), spans, total_j)
         else:
-            flow = next(around for around in spans.ancestors(span) if around.kind == Kind.FLOW)
             bodies[flow.id].append(span)
-            pending += reversed(spans.children[span.id])
+            pending += [(child, flow) for child in inside]
     for flow_id, group in bodies.items():
         rows += _body(group, spans.by_id[flow_id], total_j)
     if flows:

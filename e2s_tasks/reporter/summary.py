@@ -10,7 +10,7 @@ from e2s_tasks.core.lineage import Lineage, lineage_of
 from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord
 from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.steps import consumers, steps
-from e2s_tasks.reporter.tree import SpanTree, last_root, tree
+from e2s_tasks.reporter.tree import SpanTree, adopted, last_root, tree
 from e2s_tasks.reporter.units import iso
 
 SCHEMA_VERSION = 1
@@ -31,7 +31,7 @@ def summarise(
     replayed: outcomes of the attempts whose results cached spans of this run reused, with those spans' ids.
     """
     spans = tree(run.spans, run.run_id)
-    lineage = lineage_of(run)
+    lineage = lineage_of(adopted(run, spans))
     energy = figures.run_energy(run.spans)
     decision = figures.last_decision(run.decisions)
     saved = figures.avoided(spans, avoided_by)

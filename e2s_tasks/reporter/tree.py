@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import Kind, SpanRecord, Status
+from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
 
 
 @dataclass(slots=True)
@@ -113,6 +113,15 @@ def _wanted_parents(in_time: Sequence[SpanRecord], run_id: str, by_id: dict[str,
         begun = [life for life in lives if life.started_at <= span.started_at] or lives[:1]
         wanted[span.id] = begun[-1].id if begun else None
     return wanted
+
+
+def adopted(run: RunRecords, spans: SpanTree) -> RunRecords:
+    """The run with each span inside the parent that the tree found for it."""
+    found = [
+        span if span.parent_id == spans.parents[span.id] else replace(span, parent_id=spans.parents[span.id])
+        for span in run.spans
+    ]
+    return replace(run, spans=found)
 
 
 def last_root(spans: SpanTree, run_id: str) -> SpanRecord | None:

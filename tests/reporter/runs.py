@@ -72,7 +72,7 @@ def outcome(span_id: str, outcome_id: str = "o1", name: str = "prediction", **fi
 
 def full_run() -> RunRecords:
     """A run with a bit of everything: a failed attempt, a retry, nested work, I/O, a cached run, a failed check."""
-    used = {"cpu_j": 40.0, "dram_j": 2.0, "static_j": 8.0, "cpu_ns": 2_000_000_000}
+    used = {"cpu_j": 40.0, "dram_j": 2.0, "static_j": 8.0, "cpu_ns": 2_000_000_000, "task_run_id": "build"}
     return run(
         root(cpu_j=5.0, dram_j=0.5, static_j=0.5, cpu_ns=300_000_000, other_j=3.0, idle_j=1.0,
              solution="delay-forecast", attributes={"flow_run_name": "amber-fox"}, ended_at=NOON + 12),

@@ -1,6 +1,6 @@
 """What each command of `e2s` answers, as plain JSON values; heavy packages are imported where they are needed."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dic
     if trace is not None:
         if not trace.is_file():
             raise SettingError(f"--trace={trace}: there is no such file; give a CSV or Parquet file.")
-        options = options.model_copy(update={"trace": trace})
+        options = replace(options, trace=trace)
     zone = zone or options.zone
     if zone is None:
         raise SettingError("No zone: give one with --zone (for example --zone GB) or set E2S_ZONE.")

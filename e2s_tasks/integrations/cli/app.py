@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from e2s_tasks.errors import E2SError, NotFoundError, SettingError
 from e2s_tasks.integrations.cli import answers
 
+Length = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that "-2h" is called negative, not an option
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
@@ -91,7 +92,7 @@ def artifact(uri: str, /, *, limit: int = 20, json: Json = False) -> None:
 
 @app.command
 def plan(
-    *, zone: str | None = None, duration: str, slack: str = "0", trace: Path | None = None, json: Json = False
+    *, zone: str | None = None, duration: Length, slack: Length = "0", trace: Path | None = None, json: Json = False
 ) -> None:
     """Say when a run would emit least.
 

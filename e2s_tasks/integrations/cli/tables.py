@@ -14,7 +14,7 @@ NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow an
 
 def _table(*columns: str, figures: int, whole: tuple[str, ...]) -> Table:
     """A table whose last columns are figures; of the others those in `whole` stay on one line, the rest fold."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
         if index >= len(columns) - figures:
             table.add_column(column, justify="right", no_wrap=True)

@@ -1,0 +1,189 @@
+"""The command line, on a ledger of its own."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from e2s_tasks.core.records import ProcessRecord, Status
+from e2s_tasks.integrations.cli import main
+from e2s_tasks.ledger import Journal, Ledger, this_process
+from e2s_tasks.settings import settings
+from tests.reporter.runs import NOON, RUN, full_run, span
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("E2S_DATA_DIR", str(tmp_path / "e2s"))
+    monkeypatch.setenv("COLUMNS", "80")
+    settings.cache_clear()
+    yield tmp_path / "e2s"
+    settings.cache_clear()
+
+
+@pytest.fixture
+def ledger(data_dir):
+    records = full_run()
+    opened = Ledger.open(settings().ledger)
+    opened.ingest(
+        [*records.processes, *records.spans, *records.versions, *records.outcomes, *records.decisions]
+    )  # fmt: skip
+    return opened
+
+
+@pytest.fixture
+def e2s(capsys):
+    def run(*arguments):
+        """Exit code, stdout and stderr."""
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_an_empty_ledger_is_told_kindly(e2s):
+    code, out, _ = e2s("runs")
+    assert code == 0
+    assert "No runs yet: run `make run`" in out
+    assert json.loads(e2s("runs", "--json")[1]) == {"runs": []}
+
+
+def test_show_without_a_run_fails_on_one_line(e2s):
+    code, out, err = e2s("show")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert err.startswith("e2s: ")
+
+
+@pytest.mark.parametrize("name", [(), (RUN,), (RUN[:6],), ("amber-fox",)])
+def test_show_finds_a_run_by_id_by_its_start_by_name_and_the_latest(e2s, ledger, name):
+    code, out, err = e2s("show", *name, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["flow_run"]["id"] == RUN
+
+
+def test_show_prints_the_summary_for_people(e2s, ledger):
+    code, out, _ = e2s("show")
+    assert code == 0
+    assert "per accurate prediction" in out
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_an_unknown_run_is_an_error_with_a_near_match(e2s, ledger):
+    code, out, err = e2s("show", "amber-fix")
+    assert (code, out) == (1, "")
+    assert "Did you mean amber-fox?" in err
+
+
+def test_runs_lists_what_the_ledger_holds(e2s, ledger):
+    (row,) = json.loads(e2s("runs", "--json", "--limit", "5")[1])["runs"]
+    assert (row["id"], row["flow"], row["name"], row["status"]) == (RUN, "flight-delays", "amber-fox", "completed")
+    assert row["energy_j"] == pytest.approx(282.7)
+    assert "4c1ad7d2" in e2s("runs")[1]
+
+
+def test_an_artifact_is_found_by_the_end_of_its_uri(e2s, ledger):
+    code, out, _ = e2s("artifact", "features.parquet", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["uri"] == "file:///data/features.parquet"
+    (version,) = found["versions"]
+    assert (version["version"], version["produced_by"], version["run_id"]) == (1, "build_features", RUN)
+    assert version["in_run_j"] > 101
+    assert "features.parquet" in e2s("artifact", "features.parquet")[1]
+
+
+def test_an_unknown_artifact_is_an_error_with_a_near_match(e2s, ledger):
+    code, _, err = e2s("artifact", "feature.parquet")
+    assert code == 1
+    assert "features.parquet" in err
+
+
+def test_a_crashed_process_s_run_shows_because_its_journal_is_replayed(e2s, data_dir):
+    here = this_process()
+    gone = ProcessRecord("p1", here.host, "another boot", here.pid, 1, NOON, "dedicated")
+    journal = Journal.start(settings().journals, gone)
+    journal.append(span("t", status=Status.RUNNING, ended_at=None, parent_id=None, flow_run_id=None, cpu_j=2.0))
+    summary = json.loads(e2s("show", "--json")[1])
+    assert summary["flow_run"]["status"] == "crashed"
+    assert summary["energy_j"]["cpu"] == 2.0
+
+
+def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    trace = tmp_path / "trace.csv"
+    hours = ((start + timedelta(hours=h), 50 if 4 <= h < 6 else 200) for h in range(24))
+    trace.write_text(
+        "ts_utc,zone,carbon_intensity\n" + "".join(f"{at.isoformat()},GB,{value}\n" for at, value in hours)
+    )
+    arguments = ("plan", "--zone", "GB", "--duration", "2h", "--slack", "12h", "--trace", str(trace))
+    code, out, err = e2s(*arguments, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["start"] == (start + timedelta(hours=4)).isoformat()
+    assert (found["expected_gco2eq_per_kwh"], found["run_now_gco2eq_per_kwh"]) == (50.0, 200.0)
+    assert found["saving_percent"] == pytest.approx(75.0)
+    assert found["end"] > found["start"]
+    assert found["source"]
+    assert found["reason"]
+    assert "50.0 gCO2eq/kWh" in e2s(*arguments)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("plan", "--zone", "Atlantis", "--duration", "2h"), "Atlantis"),
+        (("plan", "--zone", "GB", "--duration", "-2h"), "-2h"),
+        (("plan", "--zone", "GB", "--duration", "0"), "zero"),
+        (("plan", "--duration", "2h"), "--zone"),
+        (("plan", "--zone", "GB"), "--duration"),
+        (("plan", "--zone", "GB", "--duration", "2h", "--trace", "no.csv"), "no.csv"),
+        (("runs", "--limit", "0"), "--limit"),
+        (("runs", "--limit", "many"), "many"),
+        (("shwo",), "show"),
+        (("show", "a", "b"), "b"),
+    ],
+)
+def test_unusable_input_is_one_line_on_stderr_and_exit_code_1(e2s, arguments, said):
+    code, out, err = e2s(*arguments)
+    assert (code, out) == (1, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_ledger_that_cannot_be_opened_is_one_line_and_names_the_remedy(e2s, monkeypatch):
+    monkeypatch.setenv("E2S_LEDGER_URL", "sqlite:////proc/nowhere/ledger.db")
+    settings.cache_clear()
+    code, out, err = e2s("runs")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "E2S_LEDGER_URL" in err
+
+
+def test_a_setting_that_cannot_be_used_is_one_line(e2s, monkeypatch):
+    monkeypatch.setenv("E2S_TICK_S", "soon")
+    settings.cache_clear()
+    code, _, err = e2s("runs")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "E2S_TICK_S" in err
+
+
+def test_doctor_says_what_is_measured_and_where_things_are(e2s, data_dir):
+    code, out, _ = e2s("doctor", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert {one["state"] for one in found["findings"]} <= {"ok", "missing", "failed"}
+    assert any(one["name"] == "ledger" and one["state"] == "ok" for one in found["findings"])
+    assert found["profile"]["cpus"] >= 1
+    assert str(data_dir) in e2s("doctor")[1].replace("\n", "")
+
+
+def test_no_command_prints_help(e2s):
+    code, out, _ = e2s()
+    assert code == 0
+    assert all(command in out for command in ("runs", "show", "artifact", "plan", "doctor"))
+
+
+def test_version(e2s):
+    assert e2s("--version")[1].strip()[0].isdigit()

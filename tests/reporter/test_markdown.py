@@ -1,0 +1,54 @@
+"""The summary as the Prefect page shows it."""
+
+import re
+from base64 import b64decode
+from xml.etree import ElementTree as ET
+
+from e2s_tasks.reporter import markdown, summarise
+from tests.reporter.runs import full_run, root, run, span
+
+
+def rows_of(text):
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+
+
+def chart_of(text):
+    encoded = re.search(r"!\[[^]]*\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", text).group(1)
+    return ET.fromstring(b64decode(encoded))
+
+
+def test_the_chart_is_an_image_with_a_bar_for_each_consumer():
+    svg = chart_of(markdown.render(summarise(full_run())))
+    names = [one.text for one in svg.iter("{http://www.w3.org/2000/svg}text")][::2]
+    assert names == ["train", "build_features", "orchestration", "evaluate"]
+
+
+def test_a_name_is_escaped_in_the_chart_and_in_the_table():
+    text = markdown.render(summarise(run(root(), span("a", name="a|b<c>*d*_e_&`f`", cpu_j=1.0))))
+    assert r"a\|b\<c\>\*d\*\_e\_\&\`f\`" in text
+    assert "a|b<c>*d*_e_&`f`" in [one.text for one in chart_of(text).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_every_row_of_a_table_has_the_columns_of_its_head():
+    text = markdown.render(summarise(run(root(), span("a", name="x|y\nz", cpu_j=1.0))))
+    assert {len(cells) for cells in rows_of(text)} == {9}
+
+
+def test_more_than_thirty_steps_fold_into_one_row_with_their_sum():
+    many = [span(f"t{i}", name=f"step{i}", cpu_j=1.0) for i in range(100)]
+    text = markdown.render(summarise(run(root(), *many)))
+    (folded,) = [cells for cells in rows_of(text) if "smaller steps" in cells[0]]
+    assert folded[0].strip() == "*70 smaller steps*"
+    assert folded[5].strip() == "70.0 J"
+
+
+def test_the_page_says_what_the_terminal_says():
+    text = markdown.render(summarise(full_run()))
+    for phrase in ("283 J", "per accurate prediction", "would have saved 50 %", "no GPU on this host", "not additive"):
+        assert phrase in text
+
+
+def test_a_run_without_energy_has_a_page_without_a_chart():
+    text = markdown.render(summarise(run(root(), processes=[])))
+    assert "![" not in text
+    assert "energy unknown" in text

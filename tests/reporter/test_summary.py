@@ -1,0 +1,273 @@
+"""The summary's figures and its shape."""
+
+import json
+from types import NoneType
+
+import pytest
+
+from e2s_tasks.core.records import Kind, SourceRecord, Status
+from e2s_tasks.reporter import summarise
+from tests.reporter.runs import NOON, SOURCES, decision, full_run, outcome, process, root, run, span
+
+NUMBER, TEXT, FLAG = (int, float, NoneType), (str, NoneType), (bool, NoneType)
+ENERGY = dict.fromkeys(("total", "host", "cpu", "dram", "gpu", "static", "storage", "network"), NUMBER)
+SHAPE = {
+    "schema_version": (int,),
+    "flow_run": dict.fromkeys(("id", "name", "flow", "solution", "status", "started_at", "ended_at"), TEXT),
+    "energy_j": ENERGY,
+    "provenance": dict.fromkeys(("cpu", "dram", "gpu", "static", "storage", "network"), (str,)),
+    "not_attributed_j": {"other": NUMBER, "idle": NUMBER},
+    "unclaimed_j": NUMBER,
+    "waiting_j": NUMBER,
+    "avoided_j": NUMBER,
+    "emissions_g": {"total": NUMBER, "zone": TEXT, "signal": TEXT, "source": TEXT},
+    "spans": [
+        {
+            "id": (str,), "parent_id": TEXT, "kind": (str,), "name": (str,), "attempt": NUMBER, "status": (str,),
+            "started_at": (str,), "duration_s": NUMBER, "cpu_s": NUMBER, "exclusive_j": NUMBER, "inclusive_j": NUMBER,
+            "energy_j": ENERGY, "bytes_read": NUMBER, "bytes_written": NUMBER,
+        }
+    ],
+    "artifacts": [
+        {
+            "uri": (str,), "version": NUMBER, "produced_by": TEXT, "in_run_j": NUMBER, "fully_loaded_j": NUMBER,
+            "attributed_j": NUMBER, "emissions_g": NUMBER, "lower_bound": FLAG,
+        }
+    ],
+    "kpis": {},
+    "carbon": {
+        "start": TEXT, "end": TEXT, "expected_gco2eq_per_kwh": NUMBER, "run_now_gco2eq_per_kwh": NUMBER,
+        "source": (str,), "reason": (str,),
+    },
+}  # fmt: skip
+
+
+def misfits(value, shape, where="summary"):
+    """Where the value lacks a field of the shape, or has another type there."""
+    if isinstance(shape, dict):
+        missing = [f"{where}.{key} is missing" for key in shape if key not in value]
+        return missing + [m for key in shape if key in value for m in misfits(value[key], shape[key], f"{where}.{key}")]
+    if isinstance(shape, list):
+        return [m for i, one in enumerate(value) for m in misfits(one, shape[0], f"{where}[{i}]")]
+    return [] if isinstance(value, shape) else [f"{where} is {value!r}"]
+
+
+def test_the_summary_has_the_documented_shape():
+    summary = summarise(full_run())
+    assert misfits(summary, SHAPE) == []
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_a_summary_of_almost_nothing_has_the_shape_too():
+    summary = summarise(run(span("lonely", run_id="lonely", parent_id=None, flow_run_id=None), processes=[]))
+    assert summary.pop("carbon") is None
+    assert misfits(summary, {key: shape for key, shape in SHAPE.items() if key != "carbon"}) == []
+    assert summary["energy_j"]["total"] is None
+
+
+def test_every_documented_field_is_there_and_every_field_is_documented():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "summary.md").read_text(encoding="utf-8")
+    summary = summarise(full_run())
+    keys = {
+        *summary,
+        *(key for rows in ("spans", "steps", "artifacts", "sources", "consumers") for key in summary[rows][0]),
+    }
+    keys |= {*summary["carbon"], *summary["emissions_g"], *next(iter(summary["kpis"].values()))}
+    assert [key for key in sorted(keys) if f'"{key}"' not in page] == []
+
+
+def test_total_is_host_and_movement_and_the_sum_of_all_exclusive_energies():
+    summary = summarise(full_run())
+    joules = summary["energy_j"]
+    assert joules["host"] == pytest.approx(joules["cpu"] + joules["dram"] + joules["static"])
+    assert joules["total"] == pytest.approx(joules["host"] + joules["storage"])
+    assert sum(one["exclusive_j"] for one in summary["spans"]) == pytest.approx(joules["total"])
+
+
+def test_a_missing_component_is_null_and_missing():
+    summary = summarise(full_run())
+    assert summary["energy_j"]["gpu"] is None
+    assert summary["energy_j_range"]["gpu"] is None
+    assert summary["provenance"]["gpu"] == "missing"
+
+
+def test_one_modelled_process_makes_a_component_modelled():
+    sensors = process([SourceRecord("cpu", "package-0", "measured")])
+    model = process([SourceRecord("cpu", "CPU model", "modelled", 0.5, 2.0)])
+    model.id = "p2"
+    both = run(root(cpu_j=1.0), span("a", cpu_j=1.0, process_id="p2"), processes=[sensors, model])
+    assert summarise(both)["provenance"]["cpu"] == "modelled"
+    assert summarise(run(root(cpu_j=1.0), processes=[sensors, model]))["provenance"]["cpu"] == "measured"
+
+
+def test_a_figure_that_no_source_explains_is_not_called_a_measurement():
+    assert summarise(run(root(cpu_j=1.0), processes=[]))["provenance"]["cpu"] == "modelled"
+
+
+def test_a_range_applies_to_what_its_own_process_used():
+    sensors = process([SourceRecord("cpu", "package-0", "measured")])
+    model = process([SourceRecord("cpu", "CPU model", "modelled", 0.5, 2.0)])
+    model.id = "p2"
+    both = run(root(cpu_j=10.0), span("a", cpu_j=4.0, process_id="p2"), processes=[sensors, model])
+    assert summarise(both)["energy_j_range"]["cpu"] == [12.0, 18.0]
+
+
+def test_cached_task_runs_alone_do_not_turn_a_missing_component_into_zero():
+    cached = span("c", status=Status.CACHED, cpu_j=0.0)
+    assert summarise(run(root(), cached, processes=[process([])]))["energy_j"]["cpu"] is None
+
+
+def test_a_span_whose_parent_is_lost_lies_in_its_flow_run():
+    summary = summarise(run(root(cpu_j=1.0), span("a", parent_id="lost", cpu_j=2.0)))
+    by_id = {one["id"]: one for one in summary["spans"]}
+    assert by_id["a"]["parent_id"] == "root"
+    assert by_id["root"]["inclusive_j"] == 3.0
+
+
+def test_the_status_is_that_of_the_last_life_and_the_time_that_of_all():
+    first = root(status=Status.FAILED, attempt=1)
+    second = span("again", Kind.FLOW, "flight-delays", started_at=NOON + 60, attempt=2)
+    flow_run = summarise(run(first, second))["flow_run"]
+    assert flow_run["status"] == "completed"
+    assert flow_run["started_at"] < "2026-02-02T02:41" < flow_run["ended_at"]
+
+
+def test_rows_of_depth_zero_add_up_to_the_total():
+    summary = summarise(full_run())
+    outermost = [row for row in summary["steps"] if row["depth"] == 0]
+    assert sum(row["inclusive_j"] for row in outermost) == pytest.approx(summary["energy_j"]["total"])
+    assert [row["name"] for row in summary["steps"] if row["depth"] == 1] == ["fit"]
+
+
+def test_tasks_called_inside_a_span_of_the_flow_s_body_are_steps_of_their_own():
+    summary = summarise(
+        run(root(cpu_j=1.0), span("phase", Kind.SPAN, cpu_j=2.0), span("train", parent_id="phase", cpu_j=4.0))
+    )
+    rows = {row["name"]: row["inclusive_j"] for row in summary["steps"] if row["depth"] == 0}
+    assert rows == {"train": 4.0, "flight-delays (its own body)": 2.0, "orchestration": 1.0}
+
+
+def test_a_step_of_a_subflow_carries_the_subflow_s_name():
+    subflow = span("sub", Kind.FLOW, "prepare", parent_id="root", flow_run_id="sub-run", cpu_j=1.0)
+    inner = span("clean", parent_id="sub", flow_run_id="sub-run", cpu_j=2.0)
+    summary = summarise(run(root(), subflow, inner))
+    assert [row["name"] for row in summary["steps"]] == ["prepare / clean", "orchestration"]
+
+
+def test_failed_attempts_are_counted_once():
+    outer = span("outer", status=Status.FAILED, cpu_j=1.0)
+    inner = span("inner", parent_id="outer", status=Status.FAILED, cpu_j=2.0)
+    assert summarise(run(root(cpu_j=4.0), outer, inner))["unsuccessful_j"] == 3.0
+
+
+def test_the_biggest_consumer_comes_first():
+    assert summarise(full_run())["consumers"][0]["name"] == "train"
+
+
+def test_joules_per_unit_show_numerator_and_denominator():
+    summary = summarise(full_run())
+    kpi = summary["kpis"]["joules_per_accurate_prediction"]
+    assert kpi["numerator"] == pytest.approx(summary["energy_j"]["total"])
+    assert (kpi["denominator"], kpi["unit"]) == (80.0, "J")
+    assert kpi["value"] == pytest.approx(kpi["numerator"] / 80)
+    assert set(summary["kpis"]) == {"joules_per_prediction", "joules_per_accurate_prediction"}
+
+
+def test_waiting_is_no_part_of_a_kpi_and_of_no_product():
+    waited = run(root(cpu_j=1.0), span("w", Kind.WAIT, cpu_j=5.0), span("e"), outcomes=[outcome("e", units=1.0)])
+    summary = summarise(waited)
+    assert summary["waiting_j"] == 5.0
+    assert summary["kpis"]["joules_per_prediction"]["numerator"] == pytest.approx(1.0)
+
+
+def test_only_the_outcome_of_a_successful_attempt_counts():
+    attempts = [span("e1", status=Status.FAILED, cpu_j=1.0), span("e2", attempt=2, cpu_j=1.0)]
+    outcomes = [outcome("e1", "o1", units=7.0), outcome("e2", "o2", units=5.0)]
+    kpi = summarise(run(root(), *attempts, outcomes=outcomes))["kpis"]["joules_per_prediction"]
+    assert kpi["denominator"] == 5.0
+
+
+def test_an_outcome_inside_a_span_of_a_failed_attempt_does_not_count():
+    spans = [span("e1", status=Status.FAILED, cpu_j=1.0), span("inner", Kind.SPAN, parent_id="e1")]
+    kpi = summarise(run(root(), *spans, outcomes=[outcome("inner")]))["kpis"]["joules_per_prediction"]
+    assert kpi["value"] is None
+    assert "no successful attempt" in kpi["reason"]
+
+
+def test_a_retried_flow_run_counts_the_outcome_of_its_last_life_only():
+    second = span("again", Kind.FLOW, "flight-delays", started_at=NOON + 60, attempt=2)
+    first_e = span("e1", task_key="evaluate", cpu_j=1.0)
+    second_e = span("e2", task_key="evaluate", parent_id="again", started_at=NOON + 61, cpu_j=1.0)
+    outcomes = [outcome("e1", "o1"), outcome("e2", "o2")]
+    kpis = summarise(run(root(attempt=1), second, first_e, second_e, outcomes=outcomes))["kpis"]
+    assert kpis["joules_per_prediction"]["denominator"] == 100.0
+
+
+@pytest.mark.parametrize(("accurate", "reason"), [(0.0, "there was no accurate"), (None, "not every outcome")])
+def test_a_kpi_without_units_is_undefined_and_says_why(accurate, reason):
+    outcomes = [outcome("e", "o1", accurate=accurate), outcome("e", "o2", accurate=0.0)]
+    kpi = summarise(run(root(cpu_j=1.0), span("e"), outcomes=outcomes))["kpis"]["joules_per_accurate_prediction"]
+    assert kpi["value"] is None
+    assert reason in kpi["reason"]
+
+
+def test_emissions_are_energy_times_intensity():
+    summary = summarise(run(root(cpu_j=3.6e6), decisions=[decision(intensity=200.0)]))
+    assert summary["emissions_g"]["total"] == pytest.approx(200.0)
+    assert summary["emissions_g"]["zone"] == "GB"
+
+
+def test_without_an_intensity_emissions_are_null():
+    assert summarise(run(root(cpu_j=1.0)))["emissions_g"]["total"] is None
+    unknown = summarise(run(root(cpu_j=1.0), decisions=[decision(intensity=None)]))
+    assert unknown["emissions_g"]["total"] is None
+    assert unknown["artifacts"] == []
+
+
+def test_what_waiting_would_have_saved_uses_the_measured_energy():
+    carbon = summarise(run(root(cpu_j=3.6e6), decisions=[decision()]))["carbon"]
+    assert carbon["potential_saving_percent"] == pytest.approx(50.0)
+    assert carbon["potential_saving_g"] == pytest.approx(100.0)
+
+
+def test_an_average_says_nothing_about_waiting():
+    flat = decision(expected=200.0, plan={"rung": "average"})
+    assert summarise(run(root(cpu_j=1.0), decisions=[flat]))["carbon"]["potential_saving_g"] is None
+
+
+def test_a_cached_task_run_avoids_what_its_producer_had_used():
+    cached = span("c", status=Status.CACHED, result_key="k")
+    assert summarise(run(root(cpu_j=1.0), cached), lambda _: 7.0)["avoided_j"] == 7.0
+    assert summarise(run(root(cpu_j=1.0), cached))["avoided_j"] is None
+    assert summarise(run(root(cpu_j=1.0)))["avoided_j"] == 0.0
+
+
+def test_a_result_made_in_this_run_avoids_nothing():
+    made = span("m", result_key="k", cpu_j=5.0)
+    cached = span("c", status=Status.CACHED, result_key="k")
+    assert summarise(run(root(), made, cached), lambda _: 7.0)["avoided_j"] == 0.0
+
+
+def test_other_and_idle_are_those_of_the_root_only():
+    elsewhere = span("a", other_j=9.0, idle_j=9.0)
+    assert summarise(run(root(other_j=2.0, idle_j=1.0), elsewhere))["not_attributed_j"] == {"other": 2.0, "idle": 1.0}
+
+
+def test_a_span_without_a_figure_that_its_process_could_give_is_a_gap():
+    summary = summarise(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), span("killed", status=Status.CRASHED)))
+    assert summary["gaps"] == {"cpu": 1, "dram": 1, "static": 1}
+
+
+def test_an_artifact_names_its_step_and_its_version_in_the_whole_ledger():
+    (artifact,) = summarise(full_run())["artifacts"]
+    assert (artifact["produced_by"], artifact["version"]) == ("build_features", 3)
+    assert 101.5 < artifact["in_run_j"] < 105  # both attempts, the cached input, a share of the orchestration
+    assert artifact["emissions_g"] == pytest.approx(artifact["in_run_j"] * 200 / 3.6e6)
+
+
+def test_sources_of_several_alike_processes_are_listed_once():
+    twin = process()
+    twin.id = "p2"
+    assert len(summarise(run(root(), processes=[process(), twin]))["sources"]) == len(SOURCES)

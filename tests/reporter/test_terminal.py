@@ -1,0 +1,89 @@
+"""The summary in a terminal."""
+
+import io
+
+import pytest
+
+from e2s_tasks.core.records import Kind, Status
+from e2s_tasks.reporter import summarise, terminal
+from tests.reporter.runs import decision, full_run, process, root, run, span
+
+
+def printed(records, encoding="utf-8", **options):
+    """What a pipe of that encoding gets."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
+    terminal.print_summary(summarise(records), stream=stream, **options)
+    return raw.getvalue().decode(encoding)
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "PYCHARM_HOSTED"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_no_line_is_longer_than_80_columns_and_a_pipe_gets_no_colour():
+    text = printed(full_run(), ui_url="http://127.0.0.1:4200/runs/flow-run/4c1ad7d2-6cb5-4d1c-9c1b-0d3ad8d1f0aa")
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_long_names_fold_at_any_width(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    long = span("a", name="a_task_whose_name_is_as_long_as_names_get_in_generated_code_" * 3, cpu_j=1.0)
+    text = printed(run(root(), long, decisions=[decision()]))
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_a_stranger_finds_the_figures_that_matter():
+    text = printed(full_run())
+    for phrase in (
+        "283 J", "per accurate prediction", "/ 80 accurate predictions", "mg CO2eq (GB, average, direct)",
+        "61 % in train (2 attempts)", "build_features (failed)", "build_features (try 2)", "orchestration",
+        "features.parquet v3", "measured", "modelled", "no GPU on this host", "would have saved 50 %",
+        "not additive", "dedicated", "attempts that did not succeed", "e2s show 4c1ad7d2",
+    ):  # fmt: skip
+        assert phrase in " ".join(text.replace("│", " ").split()), phrase
+
+
+def test_an_ascii_stream_gets_ascii():
+    text = printed(run(root(), span("a", name="prévision", cpu_j=1.0)), encoding="ascii")
+    assert text.isascii()
+    assert "pr?vision" in text
+
+
+def test_markup_in_a_name_is_shown_as_it_is():
+    assert "train [red]x[/red]" in printed(run(root(), span("a", name="train [red]x[/red]", cpu_j=1.0)))
+
+
+def test_a_missing_figure_is_a_dash_and_a_missing_sensor_is_told():
+    text = printed(run(root(), span("a"), processes=[process([])]))
+    assert "energy unknown" in text
+    assert "e2s doctor" in text
+
+
+def test_hundreds_of_steps_fold_into_one_row_and_keep_the_sum():
+    many = [span(f"t{i}", name="score", cpu_j=float(i)) for i in range(300)]
+    lines = printed(run(root(), *many)).splitlines()
+    assert len(lines) < 80
+    assert any("smaller steps" in line for line in lines)
+
+
+def test_equal_spans_inside_a_step_share_a_row():
+    batches = [span(f"b{i}", Kind.SPAN, "batch", parent_id="t", cpu_j=1.0) for i in range(50)]
+    text = printed(run(root(), span("t", name="train", cpu_j=1.0), *batches))
+    assert "batch x 50" in text
+
+
+def test_a_lower_bound_is_marked():
+    text = printed(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), span("killed", status=Status.CRASHED)))
+    assert ">= 3.00 J" in text
+    assert "lower bounds" in text
+
+
+def test_without_a_decision_it_says_why_nothing_can_be_said():
+    text = " ".join(printed(run(root(cpu_j=1.0))).split())
+    assert "nothing can be said about waiting: no carbon intensity was looked up" in text
