@@ -38,7 +38,7 @@ _spans.use(_process_recorder)
 
 
 def span(name: str) -> "AbstractContextManager[_spans.Span]":
-    """A block to be measured, as in `with span("load"):`. Works anywhere, also outside Prefect.
+    """Measure the block of a `with` statement, in or outside Prefect.
 
     Inside measured work it is a part of that work; outside it is a run of its own.
     """

@@ -1,42 +1,103 @@
-"""All settings, in one class: an argument wins over the `E2S_*` environment, which wins over the default."""
+"""All settings, in one class: an argument wins over the `E2S_*` environment, which wins over the default.
 
+A plain dataclass: importing pydantic-settings alone would cost two fifths of the time in which `e2s` has to start.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
-
-from platformdirs import user_data_path
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Any
 
 from e2s_tasks.errors import SettingError
 
 
-class Settings(BaseSettings):
-    """The settings of this process. Each is read from `E2S_<NAME>`."""
+def _above_zero(text: str | float) -> float:
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError("give a number above 0")
+    return number
 
-    model_config = SettingsConfigDict(env_prefix="E2S_", frozen=True)
 
-    data_dir: Path = Field(
-        default_factory=lambda: user_data_path("e2s-tasks"), description="ledger, journals, hardware profile, cache"
+def _from_zero(text: str | float) -> float:
+    number = float(text)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError("give a number from 0 on")
+    return number
+
+
+def _text(text: str) -> str:
+    if not str(text).strip():
+        raise ValueError("give a value, or unset it")
+    return str(text).strip()
+
+
+def _path(text: str | Path) -> Path:
+    return Path(_text(str(text))).expanduser()
+
+
+def _yes(text: str | bool) -> bool:
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if str(text).lower() not in known:
+        raise ValueError("give true or false")
+    return known[str(text).lower()]
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"give one of {', '.join(choices)}")
+        return text.lower()
+
+    return choose
+
+
+def _default_data_dir() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("e2s-tasks")
+
+
+def _setting(default: Any, read: Callable[[Any], Any], meaning: str) -> Any:
+    metadata = {"read": read, "meaning": meaning}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a process. Each is read from `E2S_<NAME>`.
+
+    Raises:
+        SettingError: a value cannot be used; the message names it and the remedy.
+    """
+
+    data_dir: Path = _setting(_default_data_dir, _path, "ledger, journals and hardware profile")
+    ledger_url: str | None = _setting(None, _text, "SQLAlchemy URL of the ledger; default: SQLite in data_dir")
+    zone: str | None = _setting(None, _text, "grid zone of flows without a policy, for example GB, DE or FR")
+    gb_api_url: str = _setting("https://api.carbonintensity.org.uk", _text, "address of the GB Carbon Intensity API")
+    grid_timeout_s: float = _setting(3.0, _above_zero, "time limit of a request for carbon intensities, s")
+    trace: Path | None = _setting(None, _path, "carbon-intensity trace (CSV or Parquet) used instead of a service")
+    powercap_root: Path = _setting(Path("/sys/class/powercap"), _path, "where the tree of RAPL counters is")
+    static_policy: str = _setting(
+        "auto", _one_of("auto", "dedicated", "share"), "who pays for idle power; auto: share under a CPU limit"
     )
-    ledger_url: str | None = Field(
-        None, description="SQLAlchemy URL of the ledger; default: SQLite in the data directory"
+    cpu_tdp_w: float | None = _setting(None, _above_zero, "CPU model: power of the CPUs at full load, W")
+    cpu_idle_w: float | None = _setting(None, _from_zero, "CPU model: idle power of the CPUs, W")
+    tick_s: float = _setting(1.0, _above_zero, "longest time between two readings while a span is open, s")
+    print_summary: str = _setting(
+        "auto", _one_of("auto", "always", "never"), "summary on stderr when a flow ends; auto: if started by hand"
     )
-    zone: str | None = Field(None, description="grid zone for flows without a policy, e.g. GB, DE, FR")
-    gb_api_url: str = Field("https://api.carbonintensity.org.uk", description="GB Carbon Intensity API")
-    grid_timeout_s: float = Field(3.0, gt=0, description="time limit of one request to a carbon-intensity service")
-    trace: Path | None = Field(None, description="carbon-intensity trace (CSV or Parquet) used instead of a service")
-    powercap_root: Path = Field(Path("/sys/class/powercap"), description="where RAPL's powercap tree is")
-    static_policy: Literal["auto", "dedicated", "share"] = Field(
-        "auto", description="who pays for idle power: auto = share under a CPU limit, else dedicated"
-    )
-    cpu_tdp_w: float | None = Field(None, gt=0, description="CPU model: power of this machine's CPUs at full load, W")
-    cpu_idle_w: float | None = Field(None, ge=0, description="CPU model: idle power of this machine's CPUs, W")
-    tick_s: float = Field(1.0, gt=0, description="longest time between two readings while a span is open, s")
-    print_summary: Literal["auto", "always", "never"] = Field(
-        "auto", description="print the summary on stderr when a flow run ends: auto = when it was started by hand"
-    )
-    enabled: bool = Field(True, description="false: run everything unmeasured")
+    enabled: bool = _setting(True, _yes, "false: run everything unmeasured")
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is not None:
+                object.__setattr__(self, one.name, _read(one.metadata["read"], value, one.name))
 
     @property
     def ledger(self) -> str:
@@ -49,16 +110,25 @@ class Settings(BaseSettings):
         return self.data_dir / "journal"
 
 
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"E2S_{name.upper()}"
+
+
+def _read(read: Callable[[Any], Any], value: Any, name: str) -> Any:
+    try:
+        return read(value)
+    except (ValueError, TypeError) as error:
+        reason = str(error) if str(error).startswith("give") else "give a number"
+        raise SettingError(f"{variable(name)}={str(value)!r} cannot be used: {reason}.") from None
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once.
+    """The settings of this process, read from the environment once.
 
     Raises:
         SettingError: an `E2S_*` variable cannot be used; the message names it, its value and the remedy.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "E2S_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingError(f"{name}={first['input']!r} cannot be used: {first['msg']}. Correct or unset it.") from None
+    given = {one.name: os.environ[variable(one.name)] for one in fields(Settings) if variable(one.name) in os.environ}
+    return Settings(**given)  # type: ignore[arg-type] # texts, which __post_init__ reads

@@ -119,14 +119,13 @@ def lineage_of(run: RunRecords, products: Collection[str] | None = None, weight:
     finals = graph.final_products(products)
     attributed, unclaimed, weights = _attribute(costs, finals, graph, weight)
     unlinked = graph.unlinked()
-    unused = [f"it is not known who used the result of {step.name!r}" for step in unlinked]
     steps = tuple(found.steps)
     versions = {
         version.id: VersionE2S(
             version=version,
             in_run=costs.in_run(graph.closure(version)),
             attributed=attributed.get(version.id),
-            reasons=(*graph.reasons(version), *unused),
+            reasons=(*graph.reasons(version), *_unused_before(version, unlinked)),
             closure=graph.closure(version),
             of=steps,
         )
@@ -144,6 +143,15 @@ def lineage_of(run: RunRecords, products: Collection[str] | None = None, weight:
         unlinked=tuple(unlinked),
         weights=weights,
     )
+
+
+def _unused_before(version: VersionRecord, unlinked: Iterable[Step]) -> list[str]:
+    """The results that may have gone into the version unseen: one that came only after the write cannot have."""
+    return [
+        f"it is not known who used the result of {step.name!r}"
+        for step in unlinked
+        if step.ended_at is None or step.ended_at <= version.created_at
+    ]
 
 
 class _Costs:

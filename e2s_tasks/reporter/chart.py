@@ -7,8 +7,8 @@ from xml.sax.saxutils import escape
 from e2s_tasks.reporter import units
 
 WIDTH, LABEL, FIGURE, ROW, BAR = 640, 210, 120, 24, 14
-# A mid grey and a mid blue keep a contrast of 3:1 or more on white and on near-black alike.
-TEXT, FILL, TRACK = "#808890", "#3b82c4", "#80889033"
+# A mid grey and a mid blue: a contrast of 4:1 or more with white and with near-black alike.
+TEXT, FILL, TRACK = "#737a84", "#3b82c4", "#737a8433"
 MOST = 8
 LONGEST = 28
 

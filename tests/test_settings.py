@@ -1,0 +1,47 @@
+"""Settings: read from the environment, refused with the value and the remedy."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from e2s_tasks.errors import SettingError
+from e2s_tasks.settings import Settings, settings, variable
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture
+def fresh():
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def test_the_environment_wins_over_the_default_and_an_argument_over_both(monkeypatch, fresh):
+    monkeypatch.setenv("E2S_TICK_S", "0.25")
+    monkeypatch.setenv("E2S_STATIC_POLICY", "SHARE")
+    assert (settings().tick_s, settings().static_policy) == (0.25, "share")
+    assert Settings(tick_s=2.0).tick_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tick_s", "-1"), ("tick_s", "soon"), ("tick_s", "nan"), ("static_policy", "mine"), ("cpu_tdp_w", "0"),
+        ("cpu_idle_w", "-3"), ("enabled", "perhaps"), ("ledger_url", " "),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_used_is_named_with_its_variable(monkeypatch, fresh, name, value):
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(SettingError) as caught:
+        settings()
+    assert variable(name) in str(caught.value)
+    assert repr(value) in str(caught.value)
+    assert "give" in str(caught.value)
+
+
+def test_the_readme_lists_every_setting():
+    text = README.read_text()
+    for one in fields(Settings):
+        assert f"| `{variable(one.name)}` | {one.metadata['meaning']} |" in text
