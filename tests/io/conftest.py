@@ -64,7 +64,7 @@ def recorded(monkeypatch):
     return recorder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def recorded_anywhere():
     """For properties, which outlive a function's fixtures."""
     patch = pytest.MonkeyPatch()
