@@ -77,7 +77,7 @@ def test_one_unreadable_package_makes_the_whole_cpu_modelled(tmp_path):
     chosen = sources(settings, HOST)
     assert {r.provenance for r in chosen.records if r.component == "cpu"} == {"modelled"}
     assert any(
-        finding.state == "failed" and "package-1" in finding.detail or finding.fix for finding in examine(settings)
+        (finding.state == "failed" and "package-1" in finding.detail) or finding.fix for finding in examine(settings)
     )
 
 
