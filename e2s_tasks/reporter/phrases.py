@@ -189,7 +189,7 @@ def carbon(summary: Summary) -> str:
         return f"no policy, so no waiting was planned{_intensity(plan)}; `e2s plan` shows when it would be cleaner"
     saving = plan["potential_saving_percent"]
     if saving is None:
-        return f"nothing can be said about waiting: {plan['reason']}"
+        return f"nothing can be said about waiting: {plan['reason'].removeprefix('start now: ')}"
     if saving < 0.5:
         return f"waiting within the policy would have saved nothing: {plan['reason']} ({plan['source']})"
     grams = f" ({units.grams(plan['potential_saving_g'])})" if plan["potential_saving_g"] is not None else ""

@@ -1,5 +1,6 @@
 """The decision for a run: the best source of carbon intensity, and the best window in it."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from e2s_tasks.settings import Settings
 
 HALF_HOUR = timedelta(minutes=30)
+_REQUEST = re.compile(r"GET \S+ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,12 @@ def _no_timing(zone: str, outlook: Outlook) -> str:
 
 
 def _why(outlook: Outlook) -> str:
-    """Why the best source failed, without the remedy, to be added to a reason."""
-    return f" ({outlook.failures[0].partition('. ')[0]})" if outlook.failures else ""
+    """Why the best source failed, in short, to be added to a reason; the plan's `failures` hold all of it."""
+    if not outlook.failures:
+        return ""
+    why = outlook.failures[0].partition(". ")[0]
+    asked = _REQUEST.match(why)
+    return f" (the service {why[asked.end() :].partition(' (')[0]})" if asked else f" ({why})"
 
 
 def _plan(policy: CarbonPolicy, latest_end: datetime, outlook: Outlook, now: datetime) -> dict[str, Any]:

@@ -1,14 +1,10 @@
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from fakes.grid_server import GridServer
-
 from e2s_tasks.grid.http import forget
+from tests.fakes.grid_server import GridServer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

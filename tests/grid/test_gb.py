@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fakes.grid_server import Answer, GridServer, half_hours
 
 from e2s_tasks.core.planning import best_window
 from e2s_tasks.errors import GridError
 from e2s_tasks.grid import http
 from e2s_tasks.grid.gb import CarbonIntensityApi
+from tests.fakes.grid_server import Answer, GridServer, half_hours
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NOW = NOON + timedelta(minutes=17)

@@ -2,12 +2,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fakes.grid_server import Answer, GridServer, half_hours
 
 from e2s_tasks.errors import GridError, TraceError, ZoneError
 from e2s_tasks.grid import ladder
 from e2s_tasks.grid.ladder import Rung, forecast_for
 from e2s_tasks.settings import Settings
+from tests.fakes.grid_server import Answer, GridServer, half_hours
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
