@@ -49,23 +49,23 @@ def _steps(summary: Summary) -> str:
         total = summary["energy_j"]["total"]
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
         share = units.percent(joules / total if total else None)
-        rows.append([f"*{len(folded)} smaller steps*", "", "", "", cpu, units.joules(joules), share, "", ""])
-    total_row = ["**total**", "", "", "", "", f"**{units.joules(summary['energy_j']['total'])}**", "", "", ""]
-    head = ["step", "status", "attempt", "time", "CPU", "energy", "share", "read", "written"]
-    return _table("Steps", head, 7, [*rows, total_row])
+        rows.append([f"*{len(folded)} smaller steps*", units.joules(joules), share, "", "", "", cpu, "", ""])
+    total_row = ["**total**", f"**{units.joules(summary['energy_j']['total'])}**", *[""] * 7]
+    head = ["step", "energy", "share", "status", "try", "time", "CPU", "read", "written"]
+    return _table("Steps", head, 8, [*rows, total_row])
 
 
 def _step(row: dict[str, Any]) -> list[str]:
     name = "&emsp;" * min(row["depth"], 6) + text(phrases.step_name(row))
-    word = "" if row["status"] is None else text(phrases.status(row["status"]))
+    word = text(phrases.mark(row))
     return [
         name,
+        units.joules(row["inclusive_j"]),
+        units.percent(row["share"]),
         f"**{word}**" if row["status"] in phrases.BROKEN else word,
         "" if row["attempt"] is None else str(row["attempt"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
-        units.joules(row["inclusive_j"]),
-        units.percent(row["share"]),
         units.size(row["bytes_read"]),
         units.size(row["bytes_written"]),
     ]

@@ -37,6 +37,19 @@ def status(word: str | None) -> str:
     return units.UNKNOWN if word is None else word.replace("_", " ")
 
 
+def mark(row: dict[str, Any]) -> str:
+    """How a step's attempt ended, in a word for a table."""
+    return "" if row["status"] is None else STATUS.get(row["status"], row["status"])
+
+
+def one_line(summary: Summary) -> str:
+    """The run in one line: energy, emissions and the most telling KPI."""
+    found = summary["emissions_g"]["total"]
+    grams = "" if found is None else f", {units.grams(found)} CO2eq"
+    kpis = kpi_lines(summary)[:1]
+    return "; ".join([units.joules(summary["energy_j"]["total"]) + grams, *kpis])
+
+
 def energy(summary: Summary) -> str:
     """The run's energy, with its range and what it rests on."""
     joules = summary["energy_j"]["total"]

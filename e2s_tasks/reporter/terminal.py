@@ -63,9 +63,10 @@ def _headline(summary: Summary) -> RenderableType:
     return Panel(Group(*lines), title=Text(phrases.title(summary)), title_align="left", border_style=style)
 
 
-def _table(title: str, *columns: str, flexible: int = 1) -> Table:
+def _table(title: str, *columns: str, flexible: int = 1, gap: int = 2) -> Table:
     """A table whose first columns are text that folds, and whose others are figures."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.padding = (0, gap, 0, 0)
     for index, column in enumerate(columns):
         if index < flexible:
             table.add_column(column, overflow="fold", min_width=8)
@@ -75,28 +76,23 @@ def _table(title: str, *columns: str, flexible: int = 1) -> Table:
 
 
 def _steps(summary: Summary, width: int) -> Table:
-    wide = width >= WIDE
-    marks = ("status", "try") if wide else ()
-    table = _table("Steps", "step", *marks, "time", "CPU", "energy", "share", "read", "written")
+    columns = ("step", "status", "try", "time", "CPU", "energy", "share", "read", "written")
+    table = _table("Steps", *columns, gap=2 if width >= WIDE else 1)
     shown, folded = phrases.top_rows(summary, MOST_ROWS)
     for row in shown:
-        table.add_row(*_step(row, wide=wide), style=_style(row))
+        table.add_row(*_step(row), style=_style(row))
     if folded:
-        table.add_row(*_folded(folded, summary, wide=wide), style="dim")
-    totals = ["", units.joules(summary["energy_j"]["total"]), units.percent(1.0)]
-    table.add_row("total", *([""] * len(marks)), "", *totals, "", "", style="bold")
+        table.add_row(*_folded(folded, summary), style="dim")
+    total = [units.joules(summary["energy_j"]["total"]), units.percent(1.0)]
+    table.add_row("total", "", "", "", "", *total, "", "", style="bold")
     return table
 
 
-def _step(row: dict[str, Any], *, wide: bool) -> list[str]:
-    name = " " * INDENT * min(row["depth"], DEEPEST) + phrases.step_name(row)
-    word = "" if row["status"] is None else phrases.STATUS.get(row["status"], row["status"])
-    marks = [word, "" if row["attempt"] is None else str(row["attempt"])] if wide else []
-    if not wide:
-        name += _marks(row, word)
+def _step(row: dict[str, Any]) -> list[str]:
     return [
-        name,
-        *marks,
+        " " * INDENT * min(row["depth"], DEEPEST) + phrases.step_name(row),
+        phrases.mark(row),
+        "" if row["attempt"] is None else str(row["attempt"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
         units.joules(row["inclusive_j"]),
@@ -106,20 +102,12 @@ def _step(row: dict[str, Any], *, wide: bool) -> list[str]:
     ]
 
 
-def _marks(row: dict[str, Any], word: str) -> str:
-    """In a narrow terminal: the attempt and the status, where they say something."""
-    attempt = f"try {row['attempt']}" if (row["attempt"] or 1) > 1 else ""
-    said = ", ".join(part for part in (attempt, word if word != "ok" else "") if part)
-    return f" ({said})" if said else ""
-
-
-def _folded(rows: list[dict[str, Any]], summary: Summary, *, wide: bool) -> list[str]:
+def _folded(rows: list[dict[str, Any]], summary: Summary) -> list[str]:
     joules = sum(row["inclusive_j"] or 0.0 for row in rows)
     total = summary["energy_j"]["total"]
-    marks = ["", ""] if wide else []
     cpu = units.seconds(sum(row["cpu_s"] for row in rows))
     share = units.percent(joules / total if total else None)
-    return [f"... {len(rows)} smaller steps", *marks, "", cpu, units.joules(joules), share, "", ""]
+    return [f"... {len(rows)} smaller steps", "", "", "", cpu, units.joules(joules), share, "", ""]
 
 
 def _style(row: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None
 
 
 def _publish(flow_run: FlowRun) -> None:
-    from e2s_tasks.reporter import markdown, summarise_run, terminal
+    from e2s_tasks.reporter import markdown, phrases, summarise_run, terminal
 
     run_id = str(flow_run.id)
     options = settings()
@@ -42,7 +42,7 @@ def _publish(flow_run: FlowRun) -> None:
     with get_client(sync_client=True) as client:
         client.create_artifact(
             ArtifactCreate(
-                key=ARTIFACT_KEY, type="markdown", description="What this flow run cost in energy",
+                key=ARTIFACT_KEY, type="markdown", description=phrases.one_line(summary),
                 data=markdown.render(summary), flow_run_id=flow_run.id,
             )
         )  # fmt: skip
