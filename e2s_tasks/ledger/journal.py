@@ -42,8 +42,11 @@ _TAGS = {cls: tag for tag, cls in TYPES.items()}
 class Ingests(Protocol):
     """What a journal is replayed into: idempotent, and all or nothing."""
 
-    def ingest(self, records: Iterable[Record]) -> None:
-        """Keep the records."""
+    def ingest(self, records: Iterable[Record], delivered: tuple[str, int] | None = None) -> None:
+        """Keep the records, and how far the journal of a process is taken in with them."""
+
+    def delivered(self, process_id: str) -> int:
+        """How far the journal of a process has been taken in."""
 
 
 class Journal:
@@ -181,17 +184,25 @@ def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord],
     if process is None:
         return 0
     ended = not is_alive(process)  # asked before reading: the file of an ended process no longer grows
-    records, _ = read_journal(path)
+    records, position = read_journal(path, 0 if ended else _from(path, ledger.delivered(process.id)))
     if ended:
         records += _crashed(records, path)
     if records:
-        ledger.ingest(records)
+        ledger.ingest(records, (process.id, position))
     if ended:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("The journal %s was taken in but cannot be removed (%s).", path, error)
     return int(ended)
+
+
+def _from(path: Path, delivered: int) -> int:
+    """Where to read on: a journal that is shorter than what was taken in has been begun anew."""
+    try:
+        return delivered if delivered <= path.stat().st_size else 0
+    except OSError:
+        return 0
 
 
 def _first_process(path: Path) -> ProcessRecord | None:

@@ -11,7 +11,7 @@ from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord
 from e2s_tasks.ledger import artifacts, runs
 from e2s_tasks.ledger.engine import connect, reporting, writing
 from e2s_tasks.ledger.runs import RunRow
-from e2s_tasks.ledger.tables import TABLES, span
+from e2s_tasks.ledger.tables import TABLES, delivery, span
 
 _NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 
@@ -31,14 +31,35 @@ class Ledger:
         """
         return cls(connect(url))
 
-    def ingest(self, records: Iterable[Record]) -> None:
-        """Keep the records, all or none. Idempotent: a span is replaced by a higher `seq` only, others never change."""
+    def ingest(self, records: Iterable[Record], delivered: tuple[str, int] | None = None) -> None:
+        """Keep the records, all or none. Idempotent: a span is replaced by a higher `seq` only, others never change.
+
+        delivered: the process whose journal they are from, and how far (bytes) that is taken in with them.
+        """
         rows = _latest(records)
         if not rows:
             return
         with reporting(self._engine, "cannot be written"), writing(self._engine) as connection:
             for record_type, values in rows.items():
                 connection.execute(self._insert(record_type), values)
+            if delivered is not None:
+                self._mark(connection, *delivered)
+
+    def _mark(self, connection: sa.Connection, process_id: str, position: int) -> None:
+        insert: Any = _insert_for(self._engine.dialect.name)(delivery)
+        further = insert.excluded.position > delivery.c.position
+        connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=["process_id"], set_={"position": insert.excluded.position}, where=further
+            ),
+            {"process_id": process_id, "position": position},
+        )
+
+    def delivered(self, process_id: str) -> int:
+        """How far (bytes) the journal of a process has been taken in."""
+        with self._reading() as connection:
+            found = connection.execute(sa.select(delivery.c.position).where(delivery.c.process_id == process_id))
+            return int(found.scalar() or 0)
 
     def _insert(self, record_type: type[Record]) -> Any:
         insert: Any = _insert_for(self._engine.dialect.name)(TABLES[record_type])

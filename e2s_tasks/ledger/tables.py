@@ -34,6 +34,14 @@ def _table(name: str, record: type[Record]) -> sa.Table:
 TABLES: dict[type[Any], sa.Table] = {record: _table(name, record) for name, record in TYPES.items()}
 process, span, version, read, edge, outcome, decision = TABLES.values()
 
+# How far each live process's journal has been taken in: a reader need not take it in again from its start.
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("process_id", sa.Text(), primary_key=True),
+    sa.Column("position", sa.BigInteger(), nullable=False),
+)
+
 
 def _where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
     """A partial index. PostgreSQL's are made by the migrations; naming it here would load its dialect every time."""

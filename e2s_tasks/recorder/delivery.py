@@ -10,13 +10,20 @@ from e2s_tasks.settings import Settings
 class Delivery:
     """Takes what is new in a journal to the ledger; a ledger that does not answer costs one warning."""
 
-    def __init__(self, journal: Journal, options: Settings) -> None:
+    def __init__(self, journal: Journal, process_id: str, options: Settings) -> None:
         self._journal = journal
+        self._process_id = process_id
         self._settings = options
         self._ledger: object | None = None
         self._offset = 0
         self._delivering = threading.Lock()
         self.complete = False
+
+    def remove_journal(self) -> None:
+        """Remove the journal, all of which has been delivered; what is appended later is delivered from its start."""
+        with self._delivering:
+            self._journal.remove()
+            self._offset = 0
 
     def deliver(self) -> None:
         """Ingest what was appended since the last delivery. Idempotent: a record that arrives twice changes nothing."""
@@ -37,5 +44,5 @@ class Delivery:
         self._ledger = ledger
         records, offset = read_journal(self._journal.path, self._offset)
         if records:
-            ledger.ingest(records)
+            ledger.ingest(records, (self._process_id, offset))
         self._offset = offset

@@ -45,7 +45,7 @@ class SpanRecorder:
         self._covered = {record.component for record in records or [] if record.provenance != "missing"}
         self._journal = Journal(journal_path(options.journals, self.process))
         self._journal.append(self.process)
-        self._delivery = Delivery(self._journal, options)
+        self._delivery = Delivery(self._journal, self.process.id, options)
         self._open: dict[str, OpenSpan] = {}
         self._ended: list[OpenSpan] = []
         self._draining = threading.Lock()
@@ -194,7 +194,7 @@ class SpanRecorder:
         """Flush, and remove the journal if all of it reached the ledger and no span is open."""
         self.flush()
         if not self._open and self._delivery.complete:
-            self._journal.remove()
+            self._delivery.remove_journal()
 
 
 _recorder: SpanRecorder | None = None

@@ -22,12 +22,17 @@ class Kept:
     """A ledger that remembers, or refuses."""
 
     def __init__(self, refuses=False):
-        self.records, self.refuses = [], refuses
+        self.records, self.refuses, self.positions = [], refuses, {}
 
-    def ingest(self, records):
+    def ingest(self, records, delivered=None):
         if self.refuses:
             raise LedgerError("no")
         self.records += records
+        if delivered is not None:
+            self.positions[delivered[0]] = delivered[1]
+
+    def delivered(self, process_id):
+        return self.positions.get(process_id, 0)
 
 
 def running(seq=1, **values):
@@ -235,3 +240,27 @@ def test_a_line_is_a_checksum_and_plain_json():
     checksum, text = encode(ProcessRecord("p", "h", "b", 1, 2, 3.0, "share")).split(b" ", 1)
     assert len(checksum) == 8
     assert json.loads(text)["type"] == "process"
+
+
+def test_a_live_journal_is_taken_in_from_where_the_last_reader_stopped(tmp_path):
+    process = this_process()
+    journal = Journal.start(tmp_path, process)
+    kept = Kept()
+    journal.append(running(seq=1))
+    replay(tmp_path, kept, lambda _: True)
+    journal.append(running(seq=2))
+    replay(tmp_path, kept, lambda _: True)
+    assert [record.seq for record in kept.records if isinstance(record, SpanRecord)] == [1, 2]
+
+
+def test_a_journal_that_was_begun_anew_is_taken_in_from_its_start(tmp_path):
+    process = this_process()
+    journal = Journal.start(tmp_path, process)
+    kept = Kept()
+    journal.append(running(seq=1))
+    journal.append(running(seq=2))
+    replay(tmp_path, kept, lambda _: True)
+    journal.remove()
+    journal.append(running(seq=3))
+    replay(tmp_path, kept, lambda _: True)
+    assert kept.records[-1].seq == 3

@@ -18,11 +18,12 @@ def upgrade() -> None:
     _create_edge()
     _create_outcome()
     _create_decision()
+    _create_delivery()
 
 
 def downgrade() -> None:
     """Drop every table."""
-    for table in ("process", "span", "version", "read", "edge", "outcome", "decision"):
+    for table in ("process", "span", "version", "read", "edge", "outcome", "decision", "delivery"):
         op.drop_table(table)
 
 
@@ -158,6 +159,14 @@ def _create_decision() -> None:
         sa.Column("plan", sa.JSON(), nullable=False),
     )
     op.create_index("decision_run_id", "decision", ["run_id"])
+
+
+def _create_delivery() -> None:
+    op.create_table(
+        "delivery",
+        sa.Column("process_id", sa.Text(), primary_key=True),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+    )
 
 
 def _where(condition: str) -> dict[str, Any]:
