@@ -30,7 +30,11 @@ class Reading:
 
 @dataclass(slots=True)
 class Segment(Generic[Key]):
-    """A segment's facts. cpu: own CPU seconds of each span; holders: seconds for which each answers for idle power."""
+    """A segment's facts. cpu_s: own CPU seconds of each span.
+
+    holders: seconds for which each answers for idle power; where they sum to less than the segment's duration, work of
+    other processes answered for the rest.
+    """
 
     duration_s: float
     busy_s: float
@@ -75,7 +79,8 @@ def split(segment: Segment[Key]) -> Split[Key]:
 
 def _share_background(segment: Segment[Key], reading: Reading, joules: float, result: Split[Key]) -> None:
     held = sum(segment.holders.values())
-    attributed = joules * reading.attributed if held > 0 else 0.0
+    here = min(1.0, held / segment.duration_s) if segment.duration_s > 0 else float(held > 0)
+    attributed = joules * reading.attributed * here
     result.idle_j += joules - attributed
     if attributed:
         for key, seconds in segment.holders.items():

@@ -29,6 +29,7 @@ from e2s_tasks.core.records import (
     to_dict,
 )
 from e2s_tasks.errors import LedgerError
+from e2s_tasks.host import boot_id, process_stat
 
 SUFFIX = ".jsonl"
 
@@ -213,7 +214,7 @@ def _first_process(path: Path) -> ProcessRecord | None:
         if isinstance(record, ProcessRecord):
             return record
         pid, ticks, short_id = path.name.removesuffix(SUFFIX).split("-", 2)
-        return ProcessRecord(short_id, socket.gethostname(), _boot_id(), int(pid), int(ticks), 0.0, "")
+        return ProcessRecord(short_id, socket.gethostname(), boot_id(), int(pid), int(ticks), 0.0, "")
     except (OSError, ValueError):
         return None
 
@@ -244,9 +245,9 @@ def this_process(sources: Iterable[SourceRecord] = (), *, static_policy: str = "
     return ProcessRecord(
         id=uuid.uuid4().hex,
         host=socket.gethostname(),
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
         pid=os.getpid(),
-        start_ticks=_stat(os.getpid())[1],
+        start_ticks=process_stat(os.getpid())[1],
         started_at=time.time(),
         static_policy=static_policy,
         sources=list(sources),
@@ -262,10 +263,10 @@ def alive(process: ProcessRecord) -> bool:
     """Whether the process still runs; one of another host is left alone, so it counts as running."""
     if process.host != socket.gethostname():
         return True
-    if process.boot_id != _boot_id():
+    if process.boot_id != boot_id():
         return False
     if process.start_ticks:
-        state, ticks = _stat(process.pid)
+        state, ticks = process_stat(process.pid)
         return ticks == process.start_ticks and state not in "ZX"
     return _pid_exists(process.pid)
 
@@ -280,20 +281,3 @@ def _pid_exists(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _stat(pid: int) -> tuple[str, int]:
-    """A process's state letter and its start time in clock ticks since boot; ("", 0) where unknown (see proc(5))."""
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "", 0
-    after_name = line.rpartition(")")[2].split()  # the name may hold spaces and brackets
-    return after_name[0], int(after_name[19])

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from e2s_tasks.core.attribution import Segment, split
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import BusyClock, thread_clock, thread_cpu_ns
+from e2s_tasks.meters.host_page import LocalPage, Page
 from e2s_tasks.meters.source import Source
 
 COALESCE_NS = 5_000_000
 COARSE_WINDOW_NS = 200_000_000
+SWEEP_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class _RawSegment:
 class Meter:
     """One meter per process. `counted_j` = what the spans were booked + `other_j` + `idle_j`, to float rounding."""
 
-    def __init__(self, sources: Iterable[Source], busy: BusyClock, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self, sources: Iterable[Source], busy: BusyClock, clocks: Clocks | None = None, page: Page | None = None
+    ) -> None:
         self._sources = list(sources)
         self._busy = busy
         self._clocks = clocks or Clocks()
@@ -67,7 +71,9 @@ class Meter:
         self._settling = threading.Lock()
         self._threads: set[_Thread] = set()
         self._open: dict[Account, None] = {}
-        self._idle_holders = _Holders()
+        self._page = page or LocalPage()
+        self._swept_ns = 0
+        self._idle_holders = _Holders(self._page)
         self._pending: list[_RawSegment] = []
         self._number = 0
         self._start_ns = 0
@@ -166,8 +172,18 @@ class Meter:
     def tick(self) -> None:
         """Close a segment now, whatever its length; nothing while no span is open."""
         with self._lock:
-            if self._open:
-                self._close_segment(self._clocks.now())
+            if not self._open:
+                return
+            now = self._clocks.now()
+            self._close_segment(now)
+            if now - self._swept_ns >= SWEEP_NS:
+                self._page.sweep(now)
+                self._swept_ns = now
+
+    def release(self) -> None:
+        """The process measures no more: what it still has open answers for no idle power of later times."""
+        with self._lock:
+            self._page.release(self._clocks.now())
 
     def own_thread(self) -> None:
         """The calling thread works for the meter: its CPU time is never booked on a span."""
@@ -177,7 +193,6 @@ class Meter:
     def _begin(self, now: int) -> None:
         self._cpu_ns, self._ended = {}, []
         self._start_ns = now
-        self._idle_holders.begin(now)
         self._process_ns = self._clocks.process()
         self._own_used()
         self._busy_before = self._busy.read()
@@ -280,55 +295,40 @@ class Meter:
 
 
 class _Holders:
-    """Who answers for idle power, and for how many seconds: the integral of dt / holders, advanced at each change."""
+    """Who answers for idle power, and for how many seconds: the change of the host page's integrals."""
 
-    def __init__(self) -> None:
-        self._sets: tuple[dict[Account, None], dict[Account, None]] = ({}, {})  # outermost work; outermost flow runs
-        self._integrals = [0.0, 0.0]
-        self._turned_ns = 0
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._open: dict[Account, None] = {}
         self._left: dict[Account, float] = {}
-
-    def begin(self, now: int) -> None:
-        """No time before now counts."""
-        self._turned_ns = now
 
     def add(self, account: Account, now: int) -> None:
         """The account is open from now on."""
         if account.holder:
-            self._turn(now)
-            which = account.role is Role.FLOW
-            self._sets[which][account] = None
-            account.since = self._integrals[which]
+            flow = account.role is Role.FLOW
+            account.since = self._page.advance(now, work=int(not flow), flows=int(flow))[flow]
+            self._open[account] = None
 
     def remove(self, account: Account, now: int) -> None:
         """The account is open no longer."""
         if account.holder:
-            self._turn(now)
-            which = account.role is Role.FLOW
-            self._take(account, which)
-            self._sets[which].pop(account, None)
+            flow = account.role is Role.FLOW
+            self._take(account, self._page.advance(now, work=-int(not flow), flows=-int(flow)))
+            self._open.pop(account, None)
 
     def collect(self, now: int) -> dict[Account, float]:
-        """Seconds for which each account has answered since the last collection; they sum to the time that passed."""
-        self._turn(now)
-        for which in (False, True):
-            for account in self._sets[which]:
-                self._take(account, which)
+        """Seconds for which each account has answered since the last collection."""
+        integrals = self._page.advance(now)
+        for account in self._open:
+            self._take(account, integrals)
         left, self._left = self._left, {}
         return left
 
-    def _take(self, account: Account, which: bool) -> None:
-        seconds = self._integrals[which] - account.since
-        account.since = self._integrals[which]
+    def _take(self, account: Account, integrals: tuple[float, float]) -> None:
+        integral = integrals[account.role is Role.FLOW]
+        seconds, account.since = integral - account.since, integral
         if seconds > 0:
             self._left[account] = self._left.get(account, 0.0) + seconds
-
-    def _turn(self, now: int) -> None:
-        which = not self._sets[False]
-        holders = len(self._sets[which])
-        if holders:
-            self._integrals[which] += (now - self._turned_ns) * 1e-9 / holders
-        self._turned_ns = now
 
 
 def _busy_seconds(pending: list[_RawSegment], *, coarse: bool) -> list[float]:

@@ -17,6 +17,7 @@ from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, journal_path, this_process
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import host_busy_clock
+from e2s_tasks.meters.host_page import host_page
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.setup import sources
 from e2s_tasks.recorder.delivery import Delivery
@@ -38,7 +39,8 @@ class SpanRecorder:
         policy: str = options.static_policy
         if meter is None:
             chosen = sources(options)
-            meter, records, policy = Meter(chosen.sources, host_busy_clock()), chosen.records, chosen.static_policy
+            meter = Meter(chosen.sources, host_busy_clock(), page=host_page(options.data_dir))
+            records, policy = chosen.records, chosen.static_policy
         self.settings = options
         self.meter = meter
         self.process = this_process([*(records or []), *movement_sources()], static_policy=policy)
@@ -193,6 +195,7 @@ class SpanRecorder:
     def close(self) -> None:
         """Flush, and remove the journal if all of it reached the ledger and no span is open."""
         self.flush()
+        self.meter.release()
         if not self._open and self._delivery.complete:
             self._delivery.remove_journal()
 

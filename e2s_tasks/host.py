@@ -1,0 +1,35 @@
+"""Who a process is: the boot of its host, and its start time beside its pid, which is used again and again."""
+
+from pathlib import Path
+
+
+def boot_id() -> str:
+    """The id of the host's present boot; "" where unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def pid_namespace() -> str:
+    """The number of this process's pid namespace: the same pid is another process in another one; "" where unknown."""
+    try:
+        return "".join(char for char in str(Path("/proc/self/ns/pid").readlink()) if char.isdigit())
+    except OSError:
+        return ""
+
+
+def process_stat(pid: int) -> tuple[str, int]:
+    """A process's state letter and its start time in clock ticks since boot; ("", 0) where unknown (see proc(5))."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", 0
+    after_name = line.rpartition(")")[2].split()  # the name may hold spaces and brackets
+    return after_name[0], int(after_name[19])
+
+
+def start_ticks(pid: int) -> int:
+    """When the process started, in clock ticks since boot; 0 where it does not run (any more)."""
+    state, ticks = process_stat(pid)
+    return 0 if state in "ZX" else ticks

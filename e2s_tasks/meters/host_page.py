@@ -1,0 +1,186 @@
+"""Idle power shared over all measured processes of a host: one small memory-mapped file, no daemon.
+
+The page holds two integrals of dt / holders: over the outermost attempts open on the host, and, while there are none,
+over its flow runs. A holder answers for the change of its integral between its start and its end, in seconds. Each
+process has a slot with its own counts, so that those of a process that died can be taken back.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from e2s_tasks.host import boot_id, pid_namespace, start_ticks
+
+MAGIC = b"E2SPAGE1"
+# magic, last advance (monotonic ns), integral over outermost work and over flow runs (s), open work, open flow runs
+HEADER = struct.Struct("<8sqddii")
+SLOT = struct.Struct("<iiiq")  # pid, open work, open flow runs, start ticks
+SLOTS = 1024
+TRIES = 20
+PAUSE_S = 10e-6
+SIZE = HEADER.size + SLOTS * SLOT.size
+
+
+class Page(Protocol):
+    """Where the holders of idle power are counted."""
+
+    def advance(self, now: int, work: int = 0, flows: int = 0) -> tuple[float, float]:
+        """The two integrals (seconds) at `now` (monotonic ns), after which the counts change by `work` and `flows`."""
+
+    def sweep(self, now: int) -> None:
+        """Take back the counts of processes that died."""
+
+    def release(self, now: int) -> None:
+        """The process measures no more."""
+
+
+class Holding(NamedTuple):
+    """Who holds idle power now, and the integrals of dt / holders up to `last` (monotonic ns), in seconds."""
+
+    last: int = 0
+    of_work: float = 0.0
+    of_flows: float = 0.0
+    work: int = 0
+    flows: int = 0
+
+    def advanced(self, now: int, work: int, flows: int) -> "Holding":
+        """The same at `now`, after which the counts change by `work` and `flows`."""
+        seconds = max(0, now - self.last) * 1e-9
+        return Holding(
+            last=max(now, self.last),
+            of_work=self.of_work + (seconds / self.work if self.work else 0.0),
+            of_flows=self.of_flows + (seconds / self.flows if self.flows and not self.work else 0.0),
+            work=max(0, self.work + work),
+            flows=max(0, self.flows + flows),
+        )
+
+
+class LocalPage:
+    """The same for one process alone, where no page can be shared."""
+
+    def __init__(self) -> None:
+        self._holding = Holding()
+
+    def advance(self, now: int, work: int = 0, flows: int = 0) -> tuple[float, float]:
+        """See Page."""
+        self._holding = self._holding.advanced(now, work, flows)
+        return self._holding.of_work, self._holding.of_flows
+
+    def sweep(self, now: int) -> None:
+        """Nothing: there are no others."""
+
+    def release(self, now: int) -> None:
+        """Nothing: there are no others."""
+
+
+class HostPage:
+    """The page of a host, in a file. A lock that stays taken is not waited for: the change is made at the next call.
+
+    Raises:
+        OSError: the file cannot be made or mapped, or all its slots are taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            if os.fstat(self._fd).st_size < SIZE:
+                os.ftruncate(self._fd, SIZE)
+            self._map = mmap.mmap(self._fd, SIZE)
+            if self._map[: len(MAGIC)] != MAGIC:
+                HEADER.pack_into(self._map, 0, MAGIC, *Holding())
+            self._sweep()
+            self._slot = self._take_slot()
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._ticks = start_ticks(os.getpid())
+        self._counts = [0, 0]
+        self._owed = [0, 0]
+        self._seen = (0.0, 0.0)
+
+    def advance(self, now: int, work: int = 0, flows: int = 0) -> tuple[float, float]:
+        """See Page."""
+        work += self._owed[0]
+        flows += self._owed[1]
+        if not self._locked():
+            self._owed = [work, flows]
+            return self._seen
+        try:
+            self._seen = self._advance(now, work, flows)
+            self._owed = [0, 0]
+            self._counts = [self._counts[0] + work, self._counts[1] + flows]
+            SLOT.pack_into(self._map, self._slot, os.getpid(), *self._counts, self._ticks)
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return self._seen
+
+    def sweep(self, now: int) -> None:
+        """See Page."""
+        if self._locked():
+            try:
+                self._advance(now, 0, 0)
+                self._sweep()
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def release(self, now: int) -> None:
+        """See Page."""
+        self.advance(now, -self._counts[0] - self._owed[0], -self._counts[1] - self._owed[1])
+        if self._locked():
+            SLOT.pack_into(self._map, self._slot, 0, 0, 0, 0)
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _locked(self) -> bool:
+        """Take the lock, which others hold for microseconds; a tenth of a millisecond at most is spent on it."""
+        for attempt in range(TRIES):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if attempt >= TRIES // 2:  # its holder may wait for this CPU
+                    time.sleep(PAUSE_S)
+            else:
+                return True
+        return False
+
+    def _advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
+        holding = self._read().advanced(now, work, flows)
+        HEADER.pack_into(self._map, 0, MAGIC, *holding)
+        return holding.of_work, holding.of_flows
+
+    def _read(self) -> Holding:
+        return Holding(*HEADER.unpack_from(self._map, 0)[1:])
+
+    def _sweep(self) -> None:
+        holding = self._read()
+        for offset in range(HEADER.size, SIZE, SLOT.size):
+            pid, held_work, held_flows, ticks = SLOT.unpack_from(self._map, offset)
+            if pid and start_ticks(pid) != ticks:
+                holding = holding.advanced(holding.last, -held_work, -held_flows)
+                SLOT.pack_into(self._map, offset, 0, 0, 0, 0)
+        HEADER.pack_into(self._map, 0, MAGIC, *holding)
+
+    def _take_slot(self) -> int:
+        pid = os.getpid()
+        for offset in range(HEADER.size, SIZE, SLOT.size):
+            if SLOT.unpack_from(self._map, offset)[0] == 0:
+                SLOT.pack_into(self._map, offset, pid, 0, 0, start_ticks(pid))
+                return offset
+        raise OSError(f"all {SLOTS} slots of the page are taken")
+
+
+def host_page(folder: Path) -> Page:
+    """The page of this host (of this boot and pid namespace) in the folder; where it cannot be shared, a local one."""
+    path = folder / f"idle-{boot_id()}-{pid_namespace()}.page"
+    try:
+        page = HostPage(path)
+        for older in folder.glob("idle-*.page"):
+            if not older.name.startswith(f"idle-{boot_id()}"):
+                older.unlink(missing_ok=True)
+    except OSError:
+        return LocalPage()
+    return page
