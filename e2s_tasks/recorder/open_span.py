@@ -1,10 +1,11 @@
 """A span while its work goes on."""
 
 import asyncio
+import os
 import time
-import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,27 @@ if TYPE_CHECKING:
 CURRENT: ContextVar["OpenSpan | None"] = ContextVar("e2s_span", default=None)
 
 
+_numbers = count()
+_process, _seed = "", 0
+
+
+def _new_process() -> None:
+    """A forked child makes ids of its own."""
+    global _process, _seed  # noqa: PLW0603
+    _process = os.urandom(12).hex()
+    _seed = int.from_bytes(os.urandom(4))
+
+
+_new_process()
+os.register_at_fork(after_in_child=_new_process)
+
+
 def new_id() -> str:
-    """A fresh id."""
-    return uuid.uuid4().hex
+    """A fresh id: a scrambled number, so that its start tells it apart, and random digits of the process.
+
+    New random digits for each would cost 20 microseconds.
+    """
+    return f"{next(_numbers) * 0x9E3779B1 + _seed & 0xFFFFFFFF:08x}{_process}"
 
 
 def status_of(error: BaseException | None) -> Status:

@@ -102,7 +102,7 @@ class SpanRecorder:
         self._open.pop(span.id, None)
         if span.account.parent is None and span.record.kind == Kind.ATTEMPT:
             self._write_down()  # its flow runs in another process, which may read the journal next
-        elif len(self._ended) >= BACKLOG:
+        elif len(self._ended) >= BACKLOG and not self._wake.is_set():
             self._wake.set()
 
     @guarded

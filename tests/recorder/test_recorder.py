@@ -297,3 +297,17 @@ def test_importing_the_package_loads_no_heavy_packages():
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_ids_differ_in_their_first_digits_and_across_forks():
+    from e2s_tasks.recorder.open_span import new_id
+
+    ids = [new_id() for _ in range(10_000)]
+    assert len({one[:8] for one in ids}) == len(ids)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, new_id().encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(read, 64).decode()[8:] != ids[0][8:]
