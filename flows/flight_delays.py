@@ -142,7 +142,7 @@ def size(path: Path) -> str:
     return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
 
 
-@e2s_task
+@e2s_task(retries=1)
 def import_flights(output: Path, sample: float | None) -> Path:
     """flights.parquet: every flight of the year, as it was reported."""
     flights = take(read_csv("flights.csv.zip"), sample)
@@ -152,7 +152,7 @@ def import_flights(output: Path, sample: float | None) -> Path:
     return made
 
 
-@e2s_task
+@e2s_task(retries=1)
 def build_features(flights: Path, output: Path) -> Path:
     """features.parquet: what was known before departure, one partition a month."""
     used = [*FLIGHT, "tailnum", "year", "month", "day", "hour", "minute", "distance", "arr_delay"]

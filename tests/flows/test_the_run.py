@@ -1,5 +1,6 @@
 """The whole flow on a sample, in a process of its own, with its own ledger and Prefect home."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -11,7 +12,22 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-RUN = "from flows.flight_delays import Path, flight_delays; flight_delays(Path('output'), sample=0.02)"
+# The first attempt to build the features fails after its work is done; Prefect tries it again.
+RUN = """
+from flows import flight_delays as flow
+
+join, attempts = flow.join, []
+
+def failing_once(*tables):
+    joined = join(*tables)
+    attempts.append(joined)
+    if len(attempts) == 1:
+        raise OSError("the disk was away for a moment")
+    return joined
+
+flow.join = failing_once
+flow.flight_delays(flow.Path("output"), sample=0.02)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +51,21 @@ def run(tmp_path_factory):
 def test_it_leaves_its_four_artifacts_and_nothing_else(run):
     made = sorted(path.name for path in (run / "output").iterdir())
     assert made == ["features.parquet", "flights.parquet", "forecast.parquet", "model.skops"]
+
+
+def test_the_failed_attempt_is_a_part_of_what_every_later_artifact_cost(run):
+    environment = os.environ | {"E2S_DATA_DIR": str(run / "e2s")}
+    command = [Path(sys.executable).parent / "e2s", "show", "--json"]
+    summary = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    first, second = sorted((s for s in summary["spans"] if s["name"] == "build_features"), key=lambda s: s["attempt"])
+    assert (first["status"], second["status"]) == ("failed", "completed")
+    assert first["inclusive_j"] > 0
+    in_run = {Path(one["uri"]).name: one["in_run_j"] for one in summary["artifacts"]}
+    assert in_run["features.parquet"] > in_run["flights.parquet"] + first["inclusive_j"] + second["inclusive_j"]
+    assert in_run["features.parquet"] < in_run["model.skops"] < in_run["forecast.parquet"]
+    assert summary["unsuccessful_j"] == pytest.approx(first["inclusive_j"])
+    shown = sum(span["exclusive_j"] for span in summary["spans"])
+    assert shown == pytest.approx(summary["energy_j"]["total"])
 
 
 def test_each_artifact_is_a_version_in_the_ledger_with_its_size(run):
