@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ class OpenSpan:
     open (a nested `with span` around an await) is suspended and resumed with it.
     """
 
-    __slots__ = ("_current", "_entered", "_token", "account", "id", "record", "recorder")
+    __slots__ = ("_current", "_entered", "_numbers", "_token", "account", "id", "record", "recorder")
 
     def __init__(self, recorder: "SpanRecorder", record: SpanRecord, account: Account) -> None:
         self.id = record.id
@@ -70,6 +71,11 @@ class OpenSpan:
         self._current: OpenSpan | None = self
         self._entered = [account]
         self._token: Token[OpenSpan | None] | None = None
+        self._numbers = count(1)
+
+    def snapshot(self) -> SpanRecord:
+        """The record as it stands, under the next sequence number."""
+        return replace(self.record, seq=next(self._numbers), attributes=dict(self.record.attributes))
 
     @guarded
     def resume(self) -> None:

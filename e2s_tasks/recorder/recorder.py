@@ -8,7 +8,7 @@ import atexit
 import os
 import threading
 import time
-from dataclasses import replace
+from collections import deque
 from typing import Any
 
 from e2s_tasks.core.energy import HOST
@@ -49,7 +49,7 @@ class SpanRecorder:
         self._journal.append(self.process)
         self._delivery = Delivery(self._journal, self.process.id, options)
         self._open: dict[str, OpenSpan] = {}
-        self._ended: list[OpenSpan] = []
+        self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
         self._draining = threading.Lock()
         self._wake = threading.Event()  # drain now, before the tick
         self._resume = threading.Event()  # a span has opened after a time without any
@@ -98,6 +98,8 @@ class SpanRecorder:
         self.meter.close(span.account)
         span.record.ended_at = time.time()
         span.record.status = status
+        if span.record.kind in STARTS_ON_DISK:
+            self._journal.append(span.snapshot())
         self._ended.append(span)
         self._open.pop(span.id, None)
         if span.account.parent is None and span.record.kind == Kind.ATTEMPT:
@@ -161,18 +163,16 @@ class SpanRecorder:
                     self._journal.append(self._account_for(span))
                 else:
                     waiting.append(span)
-            self._ended[:0] = waiting
+            self._ended.extendleft(reversed(waiting))
             for span in list(self._open.values()):
                 self._journal.append(self._account_for(span))
 
     def _take_ended(self) -> list[OpenSpan]:
-        ended, self._ended = self._ended, []
-        return ended
+        return [self._ended.popleft() for _ in range(len(self._ended))]
 
     def _account_for(self, span: OpenSpan) -> SpanRecord:
         """The span's record with what its account shows now, one sequence number on."""
         account, record = span.account, span.record
-        record.seq += 1
         record.cpu_ns = account.cpu_ns
         record.shared_cpu_ns = account.shared_ns
         for component in HOST:
@@ -182,7 +182,7 @@ class SpanRecorder:
             record.attributes["gaps"] = sorted(account.gaps)
         if account.parent is None:
             record.other_j, record.idle_j = account.other_j, account.idle_j
-        return replace(record, attributes=dict(record.attributes))
+        return span.snapshot()
 
     @guarded
     def flush(self) -> None:

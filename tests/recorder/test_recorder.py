@@ -311,3 +311,27 @@ def test_ids_differ_in_their_first_digits_and_across_forks():
         os._exit(0)
     os.waitpid(pid, 0)
     assert os.read(read, 64).decode()[8:] != ids[0][8:]
+
+
+def test_how_an_attempt_ended_is_on_disk_at_once(recorded):
+    recorder = recorded.recorder
+    with recorder.begin("flow", Kind.FLOW), recorder.begin("attempt", Kind.ATTEMPT):
+        pass
+    found, _ = read_journal(recorder._journal.path)
+    assert {r.name: r.status for r in found if hasattr(r, "cpu_ns")} == {"flow": "completed", "attempt": "completed"}
+
+
+def test_no_span_is_lost_while_threads_end_them_and_another_drains(recorded):
+    def work(number):
+        for i in range(200):
+            with span(f"{number}-{i}"):
+                pass
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        recorded.recorder.drain()
+    spans = recorded.spans()
+    assert len(spans) == 800
+    assert {record.status for record in spans.values()} == {"completed"}
