@@ -10,6 +10,9 @@ from prefect.tasks import task_input_hash
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, span
 from e2s_tasks.errors import SettingError
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.recorder import process_recorder
+from e2s_tasks.settings import settings
 
 
 def attempts(run, name=None):
@@ -337,6 +340,29 @@ def test_flow_parameters_are_validated_as_before():
 
     assert typed("4") == (5, "x")
     assert set(typed.parameters.properties) == {"n", "name"}
+
+
+def test_annotations_that_are_texts_are_resolved_as_before(tmp_path, monkeypatch):
+    module = tmp_path / "annotated.py"
+    module.write_text(
+        "from __future__ import annotations\n"
+        "from e2s_tasks import e2s_flow\n"
+        "Number = int\n"
+        "@e2s_flow\n"
+        "def typed(n: Number) -> Number:\n"
+        "    return n + 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import annotated
+
+    assert annotated.typed("4") == 5
+
+
+def test_a_plain_call_outside_prefect_is_a_span_under_the_functions_name():
+    assert plain.fn(1) == 2
+    process_recorder().flush()
+    (row, *_) = Ledger.open(settings().ledger).runs(limit=1)
+    assert (row.name, row.status) == ("plain", "completed")
 
 
 def test_decorating_something_else_says_what_to_decorate():

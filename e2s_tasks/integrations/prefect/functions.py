@@ -15,11 +15,11 @@ from e2s_tasks.core.steps import RETURNED
 from e2s_tasks.recorder import drive, drive_async_generator, drive_generator
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured, status_of
 
-Begin = Callable[[], OpenSpan | Unmeasured]
+Begin = Callable[[str], OpenSpan | Unmeasured]
 
 
 class MeasuredFunction:
-    """A function whose every call is a span; `begin` opens it from the orchestrator's context."""
+    """A function whose every call is a span; `begin` opens it, given its name, in the orchestrator's context."""
 
     __wrapped__: Callable[..., Any]
     __name__: str
@@ -28,10 +28,11 @@ class MeasuredFunction:
         functools.update_wrapper(self, fn)
         self.begin = begin
 
-    @property
-    def __code__(self) -> Any:
-        """The function's own code: Prefect hashes it for cache keys."""
-        return self.__wrapped__.__code__
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a function has: Prefect hashes its `__code__`, pydantic resolves names in its `__globals__`."""
+        if name == "__wrapped__":  # not there yet, while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's own result, coroutine or generator, measured."""
@@ -39,11 +40,11 @@ class MeasuredFunction:
         if inspect.iscoroutinefunction(fn):
             return self._coroutine(args, kwargs)
         if inspect.isasyncgenfunction(fn):
-            return drive_async_generator(self.begin(), fn(*args, **kwargs), _Ending())
+            return drive_async_generator(self.begin(self.__name__), fn(*args, **kwargs), _Ending())
         if inspect.isgeneratorfunction(fn):
-            return drive_generator(self.begin(), fn(*args, **kwargs), _Ending())
+            return drive_generator(self.begin(self.__name__), fn(*args, **kwargs), _Ending())
         ending = _Ending()
-        span = self.begin()
+        span = self.begin(self.__name__)
         span.resume()
         try:
             result = fn(*args, **kwargs)
@@ -57,7 +58,7 @@ class MeasuredFunction:
         return result
 
     async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        span = self.begin()
+        span = self.begin(self.__name__)
 
         async def noted() -> Any:
             result = await self.__wrapped__(*args, **kwargs)

@@ -8,6 +8,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import get_current_settings
 
+from e2s_tasks.errors import NotFoundError
 from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.recorder import process_recorder
@@ -23,6 +24,8 @@ def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None
         return
     try:
         _publish(flow_run)
+    except NotFoundError:  # it failed before it began, so there is nothing to tell
+        return
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("publishing the energy summary", error)
 

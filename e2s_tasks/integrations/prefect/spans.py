@@ -19,7 +19,7 @@ from e2s_tasks.settings import settings
 NOT_LINEAGE = {"__parents__", "wait_for"}
 
 
-def begin_attempt() -> OpenSpan | Unmeasured:
+def begin_attempt(name: str) -> OpenSpan | Unmeasured:
     """A span for this attempt of the current task run; for a plain call outside Prefect, a span of its own."""
     try:
         if not settings().enabled:
@@ -27,7 +27,7 @@ def begin_attempt() -> OpenSpan | Unmeasured:
         context = TaskRunContext.get()
         recorder = process_recorder()
         if context is None:
-            return recorder.begin("task", Kind.ATTEMPT, attempt=1)
+            return recorder.begin(name, Kind.ATTEMPT, attempt=1)
         return _attempt(recorder, context)
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a task run", error)
@@ -64,7 +64,7 @@ def _record_edges(recorder: SpanRecorder, run: TaskRun, run_id: str) -> None:
                 recorder.write(EdgeRecord(f"{upstream}>{run.id}", run_id, str(upstream), str(run.id)))
 
 
-def begin_flow_run(solution: str | None, policy: CarbonPolicy | None) -> OpenSpan | Unmeasured:
+def begin_flow_run(solution: str | None, policy: CarbonPolicy | None, name: str) -> OpenSpan | Unmeasured:
     """A span for this attempt of the current flow run; the root run also looks at the grid, on a thread of its own."""
     try:
         if not settings().enabled:
@@ -72,7 +72,7 @@ def begin_flow_run(solution: str | None, policy: CarbonPolicy | None) -> OpenSpa
         recorder = process_recorder()
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
-            return recorder.begin("flow", Kind.FLOW, solution=solution)
+            return recorder.begin(name, Kind.FLOW, solution=solution)
         return _flow_run(recorder, context, solution, policy)
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a flow run", error)
