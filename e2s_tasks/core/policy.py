@@ -32,6 +32,8 @@ def _seconds(value: str | float) -> float:
     if not isinstance(value, str):
         return float(value)
     text = value.strip().lower()
+    if text.startswith("-"):
+        return -_seconds(text[1:])
     if _DURATION.fullmatch(text):
         return sum(float(number) * SECONDS_PER_UNIT[unit] for number, unit in re.findall(_PART, text))
     return float(text)

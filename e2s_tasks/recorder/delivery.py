@@ -29,6 +29,8 @@ class Delivery:
         """Ingest what was appended since the last delivery. Idempotent: a record that arrives twice changes nothing."""
         with self._delivering:
             self.complete = False
+            if self._journal.dropped and not self._journal.path.exists():
+                return  # nothing could be written down, of which the journal has warned
             try:
                 self._ingest()
             except Exception as error:  # noqa: BLE001 - law 5: the records wait in the journal

@@ -18,7 +18,7 @@ def warn_once(what: str, error: BaseException) -> None:
     key = f"{what}: {type(error).__name__}"
     if key not in _warned:
         _warned.add(key)
-        message = f"e2s: {what} failed ({type(error).__name__}: {error}); a gap is recorded, the work goes on"
+        message = f"e2s: {what} failed ({type(error).__name__}: {error}); the work goes on"
         try:
             warnings.warn(message, MeteringWarning, stacklevel=3)
         except MeteringWarning:  # a user who turns warnings into errors still keeps the work unharmed

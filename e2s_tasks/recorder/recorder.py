@@ -184,6 +184,11 @@ class SpanRecorder:
             record.other_j, record.idle_j = account.other_j, account.idle_j
         return span.snapshot()
 
+    @property
+    def delivered(self) -> bool:
+        """Whether the last delivery to the ledger succeeded; if not, a warning has said why."""
+        return self._delivery.complete
+
     @guarded
     def flush(self) -> None:
         """Everything that ended is settled, in the journal, and in the ledger if that answers."""

@@ -198,6 +198,8 @@ def carbon(summary: Summary) -> str:
     plan = summary["carbon"]
     if plan is None:
         return "nothing can be said about waiting: no carbon intensity was looked up for this run"
+    if plan["start"] is None and not plan["reason"].startswith("no policy"):
+        return f"nothing was planned: {plan['reason']}"
     if plan["start"] is None:
         return f"no policy, so no waiting was planned{_intensity(plan)}; `e2s plan` shows when it would be cleaner"
     saving = plan["potential_saving_percent"]

@@ -152,3 +152,32 @@ def test_a_flow_killed_with_9_is_shown_as_crashed_with_what_it_had_used(tmp_path
     assert by_name["killed"]["inclusive_j"] > 0
     again = subprocess.run([E2S, "show", "--json"], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout) == summary
+
+
+BROKEN = """
+    import sys
+    from e2s_tasks import e2s_flow, e2s_task
+
+    @e2s_task
+    def work():
+        return 7
+
+    @e2s_flow
+    def working():
+        return work()
+
+    print(working())
+"""
+
+
+@pytest.mark.parametrize(
+    "broken", [{"E2S_LEDGER_URL": "sqlite:////proc/nowhere/ledger.db"}, {"E2S_DATA_DIR": "/proc/nowhere"}]
+)
+def test_a_ledger_or_directory_that_cannot_be_written_costs_one_warning_and_no_work(tmp_path, broken):
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)} | broken
+    environment["PREFECT_API_URL"] = str(get_current_settings().api.url)
+    script = tmp_path / "broken.py"
+    script.write_text(textwrap.dedent(BROKEN))
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "7\n"
+    assert len([line for line in done.stderr.splitlines() if "WARNING" in line or "MeteringWarning" in line]) == 1

@@ -36,7 +36,10 @@ def _publish(flow_run: FlowRun) -> None:
     run_id = str(flow_run.id)
     options = settings()
     wait_for_the_grid(run_id, 2 * options.grid_timeout_s)
-    process_recorder().flush()
+    recorder = process_recorder()
+    recorder.flush()
+    if not recorder.delivered:
+        return
     ledger = Ledger.open(options.ledger)
     replay(options.journals, ledger)  # what task runs in other processes wrote down
     summary = summarise_run(ledger, run_id)
