@@ -21,9 +21,12 @@ def number(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{max(digits - 1 - floor(log10(abs(rounded))), 0)}f}"
 
 
+ROUNDING = 1e-10  # what is left of a difference of floats is nothing
+
+
 def _scaled(value: float, scale: tuple[tuple[float, str], ...]) -> str:
     """The value in the unit that leaves 1 to 999 before the point, after rounding."""
-    if value == 0:
+    if abs(value) < ROUNDING:
         return f"0 {next(unit for factor, unit in scale if factor == 1.0)}"
     sign = "-" if value < 0 else ""
     size = abs(value)
