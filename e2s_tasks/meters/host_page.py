@@ -18,10 +18,12 @@ from e2s_tasks.host import boot_id, pid_namespace, start_ticks
 MAGIC = b"E2SPAGE1"
 # magic, last advance (monotonic ns), integral over outermost work and over flow runs (s), open work, open flow runs
 HEADER = struct.Struct("<8sqddii")
-SLOT = struct.Struct("<iiiq")  # pid, open work, open flow runs, start ticks
+# pid, open work, open flow runs, start ticks (of a dead process: minus the time at which it was found dead)
+SLOT = struct.Struct("<iiiq")
 SLOTS = 1024
 TRIES = 20
 PAUSE_S = 10e-6
+REMEMBER_NS = 10_000_000_000
 SIZE = HEADER.size + SLOTS * SLOT.size
 
 
@@ -36,6 +38,9 @@ class Page(Protocol):
 
     def release(self, now: int) -> None:
         """The process measures no more."""
+
+    def processes(self) -> set[int]:
+        """The pids of all measured processes, and of those that ended lately."""
 
 
 class Holding(NamedTuple):
@@ -76,6 +81,10 @@ class LocalPage:
     def release(self, now: int) -> None:
         """Nothing: there are no others."""
 
+    def processes(self) -> set[int]:
+        """The calling process alone."""
+        return {os.getpid()}
+
 
 class HostPage:
     """The page of a host, in a file. A lock that stays taken is not waited for: the change is made at the next call.
@@ -94,7 +103,7 @@ class HostPage:
             self._map = mmap.mmap(self._fd, SIZE)
             if self._map[: len(MAGIC)] != MAGIC:
                 HEADER.pack_into(self._map, 0, MAGIC, *Holding())
-            self._sweep()
+            self._sweep(time.monotonic_ns())
             self._slot = self._take_slot()
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
@@ -124,16 +133,18 @@ class HostPage:
         if self._locked():
             try:
                 self._advance(now, 0, 0)
-                self._sweep()
+                self._sweep(now)
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def release(self, now: int) -> None:
-        """See Page."""
+        """See Page. The slot stays until a sweep finds the process gone: its parent has to know that it had a meter."""
         self.advance(now, -self._counts[0] - self._owed[0], -self._counts[1] - self._owed[1])
-        if self._locked():
-            SLOT.pack_into(self._map, self._slot, 0, 0, 0, 0)
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def processes(self) -> set[int]:
+        """See Page."""
+        slots = struct.iter_unpack(SLOT.format, self._map[HEADER.size :])
+        return {pid for pid, *_ in slots if pid}
 
     def _locked(self) -> bool:
         """Take the lock, which others hold for microseconds; a tenth of a millisecond at most is spent on it."""
@@ -155,12 +166,17 @@ class HostPage:
     def _read(self) -> Holding:
         return Holding(*HEADER.unpack_from(self._map, 0)[1:])
 
-    def _sweep(self) -> None:
+    def _sweep(self, now: int) -> None:
+        """Take back what dead processes held. Their pids stay for a while: a parent has to know who had a meter."""
         holding = self._read()
         for offset in range(HEADER.size, SIZE, SLOT.size):
             pid, held_work, held_flows, ticks = SLOT.unpack_from(self._map, offset)
-            if pid and start_ticks(pid) != ticks:
+            if not pid or (ticks >= 0 and start_ticks(pid) == ticks):
+                continue
+            if ticks >= 0:
                 holding = holding.advanced(holding.last, -held_work, -held_flows)
+                SLOT.pack_into(self._map, offset, pid, 0, 0, -max(now, 1))
+            elif now + ticks > REMEMBER_NS:
                 SLOT.pack_into(self._map, offset, 0, 0, 0, 0)
         HEADER.pack_into(self._map, 0, MAGIC, *holding)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from e2s_tasks.core.attribution import Segment, split
 from e2s_tasks.meters.account import Account, Role
@@ -18,6 +19,7 @@ from e2s_tasks.meters.source import Source
 COALESCE_NS = 5_000_000
 COARSE_WINDOW_NS = 200_000_000
 SWEEP_NS = 5_000_000_000
+POLL_NS = 900_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,20 @@ class Clocks:
     thread: Callable[[], int] = time.thread_time_ns
     process: Callable[[], int] = time.process_time_ns
     other_thread: Callable[[int], int | None] = thread_cpu_ns
+
+
+class ChildProcesses(Protocol):
+    """CPU time of the unmeasured child processes."""
+
+    @property
+    def stirred(self) -> bool:
+        """Whether a poll is due."""
+
+    def begin(self) -> None:
+        """Measured work begins."""
+
+    def poll(self) -> int:
+        """CPU nanoseconds since the last poll."""
 
 
 class _Thread:
@@ -43,7 +59,7 @@ class _Thread:
 
 @dataclass(slots=True)
 class _RawSegment:
-    """A closed segment, not yet split. shared_ns: CPU time of native pools, over the sharers."""
+    """A closed segment, not yet split. shared_ns: CPU time of native pools and child processes, over the sharers."""
 
     number: int
     duration_ns: int
@@ -61,7 +77,12 @@ class Meter:
     """One meter per process. `counted_j` = what the spans were booked + `other_j` + `idle_j`, to float rounding."""
 
     def __init__(
-        self, sources: Iterable[Source], busy: BusyClock, clocks: Clocks | None = None, page: Page | None = None
+        self,
+        sources: Iterable[Source],
+        busy: BusyClock,
+        clocks: Clocks | None = None,
+        page: Page | None = None,
+        children: ChildProcesses | None = None,
     ) -> None:
         self._sources = list(sources)
         self._busy = busy
@@ -73,6 +94,8 @@ class Meter:
         self._open: dict[Account, None] = {}
         self._page = page or LocalPage()
         self._swept_ns = 0
+        self._children = children
+        self._polled_ns = 0
         self._idle_holders = _Holders(self._page)
         self._pending: list[_RawSegment] = []
         self._number = 0
@@ -195,6 +218,9 @@ class Meter:
         self._start_ns = now
         self._process_ns = self._clocks.process()
         self._own_used()
+        if self._children is not None:
+            self._children.begin()
+            self._polled_ns = now
         self._busy_before = self._busy.read()
         self._before = [source.read() for source in self._sources]
 
@@ -205,6 +231,7 @@ class Meter:
         used = sum(self._cpu_ns.values())
         shared = max(0, self._clocks.process() - self._process_ns - self._own_used() - used)
         self._process_ns = self._clocks.process()
+        shared += self._children_used(now)
         self._pending.append(
             _RawSegment(
                 number=self._number,
@@ -239,6 +266,14 @@ class Meter:
             return 0
         used, self._own_ns = now - self._own_ns, now
         return used
+
+    def _children_used(self, now: int) -> int:
+        """CPU time of child processes since the last question: asked each tick, and whenever one has ended or runs."""
+        children = self._children
+        if children is None or not (now - self._polled_ns >= POLL_NS or children.stirred):
+            return 0
+        self._polled_ns = now
+        return children.poll()
 
     def _sharers(self) -> list[Account]:
         """Who may have set native pools to work: the innermost open spans, flow runs only if there is nothing else."""

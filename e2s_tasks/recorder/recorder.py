@@ -16,6 +16,7 @@ from e2s_tasks.core.records import Kind, Record, SourceRecord, SpanRecord, Statu
 from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, journal_path, this_process
 from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import host_busy_clock
 from e2s_tasks.meters.host_page import host_page
 from e2s_tasks.meters.meter import Meter
@@ -39,7 +40,8 @@ class SpanRecorder:
         policy: str = options.static_policy
         if meter is None:
             chosen = sources(options)
-            meter = Meter(chosen.sources, host_busy_clock(), page=host_page(options.data_dir))
+            page = host_page(options.data_dir)
+            meter = Meter(chosen.sources, host_busy_clock(), page=page, children=Children(page.processes))
             records, policy = chosen.records, chosen.static_policy
         self.settings = options
         self.meter = meter

@@ -1,6 +1,8 @@
 """Measured tasks and flows under a real Prefect server."""
 
 import asyncio
+import subprocess
+import sys
 import time
 
 import pytest
@@ -370,6 +372,21 @@ def test_decorating_something_else_says_what_to_decorate():
         e2s_task(42)
     with pytest.raises(SettingError, match="CarbonPolicy"):
         e2s_flow(carbon="GB")(lambda: None)
+
+
+def test_a_program_that_a_task_runs_is_counted_to_the_task(ledger_run):
+    program = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+
+    @e2s_task
+    def shell():
+        subprocess.run([sys.executable, "-S", "-c", program], check=True)
+
+    @e2s_flow
+    def outer():
+        shell()
+
+    (attempt,) = attempts(ledger_run(run_id_of(outer(return_state=True))))
+    assert attempt.cpu_ns / 1e9 == pytest.approx(0.52, abs=0.12)
 
 
 def test_task_runs_in_other_processes_belong_to_their_flow_run(ledger_run):
