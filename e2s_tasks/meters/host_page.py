@@ -15,11 +15,11 @@ from typing import NamedTuple, Protocol
 
 from e2s_tasks.host import boot_id, pid_namespace, start_ticks
 
-MAGIC = b"E2SPAGE1"
+MAGIC = b"E2SPAGE2"
 # magic, last advance (monotonic ns), integral over outermost work and over flow runs (s), open work, open flow runs
 HEADER = struct.Struct("<8sqddii")
-# pid, open work, open flow runs, start ticks (of a dead process: minus the time at which it was found dead)
-SLOT = struct.Struct("<iiiq")
+# pid, open work, open flow runs, unused, start ticks (of a dead process: minus the time at which it was found dead)
+SLOT = struct.Struct("<iiiiq")
 SLOTS = 1024
 TRIES = 20
 PAUSE_S = 10e-6
@@ -101,7 +101,9 @@ class HostPage:
             if os.fstat(self._fd).st_size < SIZE:
                 os.ftruncate(self._fd, SIZE)
             self._map = mmap.mmap(self._fd, SIZE)
+            self._pids = memoryview(self._map)[HEADER.size :].cast("i")[:: SLOT.size // 4]
             if self._map[: len(MAGIC)] != MAGIC:
+                self._map[:] = bytes(SIZE)
                 HEADER.pack_into(self._map, 0, MAGIC, *Holding())
             self._sweep(time.monotonic_ns())
             self._slot = self._take_slot()
@@ -123,7 +125,7 @@ class HostPage:
             self._seen = self._advance(now, work, flows)
             self._owed = [0, 0]
             self._counts = [self._counts[0] + work, self._counts[1] + flows]
-            SLOT.pack_into(self._map, self._slot, os.getpid(), *self._counts, self._ticks)
+            SLOT.pack_into(self._map, self._slot, os.getpid(), *self._counts, 0, self._ticks)
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         return self._seen
@@ -143,8 +145,7 @@ class HostPage:
 
     def processes(self) -> set[int]:
         """See Page."""
-        slots = struct.iter_unpack(SLOT.format, self._map[HEADER.size :])
-        return {pid for pid, *_ in slots if pid}
+        return set(self._pids.tolist()) - {0}
 
     def _locked(self) -> bool:
         """Take the lock, which others hold for microseconds; a tenth of a millisecond at most is spent on it."""
@@ -170,21 +171,21 @@ class HostPage:
         """Take back what dead processes held. Their pids stay for a while: a parent has to know who had a meter."""
         holding = self._read()
         for offset in range(HEADER.size, SIZE, SLOT.size):
-            pid, held_work, held_flows, ticks = SLOT.unpack_from(self._map, offset)
+            pid, held_work, held_flows, _, ticks = SLOT.unpack_from(self._map, offset)
             if not pid or (ticks >= 0 and start_ticks(pid) == ticks):
                 continue
             if ticks >= 0:
                 holding = holding.advanced(holding.last, -held_work, -held_flows)
-                SLOT.pack_into(self._map, offset, pid, 0, 0, -max(now, 1))
+                SLOT.pack_into(self._map, offset, pid, 0, 0, 0, -max(now, 1))
             elif now + ticks > REMEMBER_NS:
-                SLOT.pack_into(self._map, offset, 0, 0, 0, 0)
+                SLOT.pack_into(self._map, offset, 0, 0, 0, 0, 0)
         HEADER.pack_into(self._map, 0, MAGIC, *holding)
 
     def _take_slot(self) -> int:
         pid = os.getpid()
         for offset in range(HEADER.size, SIZE, SLOT.size):
             if SLOT.unpack_from(self._map, offset)[0] == 0:
-                SLOT.pack_into(self._map, offset, pid, 0, 0, start_ticks(pid))
+                SLOT.pack_into(self._map, offset, pid, 0, 0, 0, start_ticks(pid))
                 return offset
         raise OSError(f"all {SLOTS} slots of the page are taken")
 

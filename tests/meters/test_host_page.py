@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.host_page import HEADER, SLOT, HostPage, LocalPage, host_page
+from e2s_tasks.meters.host_page import HEADER, MAGIC, SLOT, HostPage, LocalPage, host_page
 from e2s_tasks.meters.meter import Meter
 from tests.fakes.world import IDLE_W, World, WorldBusy, WorldCounter, WorldMeter
 
@@ -50,8 +50,8 @@ def test_time_in_which_nobody_works_is_nobodys(two):
 def test_what_a_dead_process_held_is_taken_back(two, tmp_path):
     one, other = two
     one.advance(0, work=1)
-    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, 77)  # as if another process, dead by now, held too
-    HEADER.pack_into(other._map, 0, b"E2SPAGE1", 0, 0.0, 0.0, 2, 0)
+    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, 0, 77)  # as if another process, dead by now, held too
+    HEADER.pack_into(other._map, 0, MAGIC, 0, 0.0, 0.0, 2, 0)
     assert one.advance(2 * S)[0] == pytest.approx(1.0)
     one.sweep(2 * S)
     assert one.advance(4 * S)[0] == pytest.approx(3.0)
