@@ -48,7 +48,8 @@ class SpanRecorder:
         self.process = this_process([*(records or []), *movement_sources()], static_policy=policy)
         self._covered = {record.component for record in records or [] if record.provenance != "missing"}
         self._journal = Journal(journal_path(options.journals, self.process))
-        self._journal.append(self.process)
+        if options.enabled:
+            self._journal.append(self.process)
         self._delivery = Delivery(self._journal, self.process.id, options)
         self._open: dict[str, OpenSpan] = {}
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
@@ -66,6 +67,8 @@ class SpanRecorder:
 
     def begin(self, name: str, kind: Kind, **facts: Any) -> "OpenSpan | Unmeasured":
         """A span that has begun but runs on no thread yet (`resume` it). Never raises."""
+        if not self.settings.enabled:
+            return Unmeasured()
         try:
             return self._begin(name, kind, facts)
         except Exception as error:  # noqa: BLE001 - law 5
@@ -201,7 +204,8 @@ class SpanRecorder:
     @guarded
     def close(self) -> None:
         """Flush, and remove the journal if all of it reached the ledger and no span is open."""
-        self.flush()
+        if self.settings.enabled:
+            self.flush()
         self.meter.release()
         if not self._open and self._delivery.complete:
             self._delivery.remove_journal()

@@ -335,3 +335,19 @@ def test_no_span_is_lost_while_threads_end_them_and_another_drains(recorded):
     spans = recorded.spans()
     assert len(spans) == 800
     assert {record.status for record in spans.values()} == {"completed"}
+
+
+def test_switched_off_nothing_is_measured_or_written(tmp_path):
+    program = """
+        from e2s_tasks import span, record_outcome
+        with span("work") as work:
+            work.moved(bytes_read=1)
+            print("done")
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_ENABLED": "false"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert not (tmp_path / "journal").exists()
+    assert not (tmp_path / "ledger.db").exists()
