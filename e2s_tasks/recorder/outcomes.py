@@ -8,6 +8,7 @@ from e2s_tasks.core.records import OutcomeRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import CURRENT, new_id
+from e2s_tasks.settings import settings
 
 
 def record_outcome(
@@ -38,7 +39,8 @@ def record_outcome(
             raise SettingError(f"record_outcome({field}={count!r}) exceeds units={units!r}; pass a part of the units")
     span = CURRENT.get()
     if span is None:
-        warn_once("record_outcome", RuntimeError("called outside measured work, so it belongs to no run"))
+        if settings().enabled:
+            warn_once("record_outcome", RuntimeError("called outside measured work, so it belongs to no run"))
         return
     span.recorder.write(
         OutcomeRecord(

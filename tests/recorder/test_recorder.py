@@ -342,6 +342,7 @@ def test_switched_off_nothing_is_measured_or_written(tmp_path):
         from e2s_tasks import span, record_outcome
         with span("work") as work:
             work.moved(bytes_read=1)
+            record_outcome(units=3)
             print("done")
     """
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_ENABLED": "false"}
