@@ -60,7 +60,10 @@ class Machine:
             self._state = mmap.mmap(file.fileno(), STATE.size)
         self._busy = busy.reader()
         self._drift = drift
-        self.records = [SourceRecord("cpu", "known machine", "measured")]
+        self.records = [
+            SourceRecord("cpu", "known machine", "measured"),
+            SourceRecord("static", "known machine", "measured"),
+        ]
 
     def factor(self, now_s: float) -> float:
         """m(t) at a moment of the monotonic clock."""
