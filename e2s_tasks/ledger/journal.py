@@ -70,24 +70,39 @@ class Journal:
         journal.append(process)
         return journal
 
-    def append(self, record: Record) -> None:
-        """Write one record with a single append, without fsync."""
+    def append(self, *records: Record) -> None:
+        """Write the records with a single append, without fsync."""
+        lines = b"".join([line for record in records if (line := self._line(record))])
+        if not lines:
+            return
         try:
-            line = encode(record)
-            if type(record) is ProcessRecord:
-                self._header = line
             if self._fd is None:
                 self._fd = self._open()
-                if line is not self._header and not os.fstat(self._fd).st_size:
-                    line = self._header + line  # removed or never written: whose journal it is comes first
+                if lines is not self._header and not os.fstat(self._fd).st_size:
+                    lines = self._header + lines  # removed or never written: whose journal it is comes first
             if self._torn:  # a line that a full disk cut short must not spoil the next one
-                line = b"\n" + line
-            written = os.write(self._fd, line)
-            self._torn = written < len(line)
+                lines = b"\n" + lines
+            written = os.write(self._fd, lines)
+            self._torn = written < len(lines)
             if self._torn:
-                self._drop(OSError(f"only {written} of {len(line)} bytes were written"))
-        except (OSError, TypeError, ValueError, RecursionError) as error:
-            self._drop(error)
+                self._drop(OSError(f"only {written} of {len(lines)} bytes were written"), lines[written:].count(b"\n"))
+        except OSError as error:
+            self._drop(error, len(records))
+
+    def _line(self, record: Record) -> bytes:
+        try:
+            line = encode(record)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._drop(error, 1)
+            return b""
+        if type(record) is ProcessRecord:
+            self._header = line
+        return line
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far; 0 where there is no file."""
+        return os.fstat(self._fd).st_size if self._fd is not None else 0
 
     def close(self) -> None:
         """Close the file; a later append opens it again."""
@@ -107,9 +122,9 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
 
-    def _drop(self, error: Exception) -> None:
-        self.dropped += 1
-        if self.dropped == 1:
+    def _drop(self, error: Exception, records: int) -> None:
+        first, self.dropped = not self.dropped, self.dropped + records
+        if first:
             _log.warning("Energy records are being lost: the journal %s cannot be written (%s).", self.path, error)
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -121,16 +123,25 @@ def _full_power(name: str, virtual: bool, sockets: int, cpus: int) -> tuple[floa
     return tdp * sockets, f"TDP {tdp:.0f} W x {sockets} from CodeCarbon's table", (0.6, 1.3)
 
 
-def _tdp(name: str) -> float | None:
-    """TDP of a CPU in watts from CodeCarbon's table, matched as CodeCarbon matches it; None where it is unknown."""
-    try:
-        from codecarbon.core.cpu import TDP
+# Its constructor would search for the CPU's name for over a second.
+ASK_CODECARBON = """
+import sys
+from codecarbon.core.cpu import TDP
+print("TDP:", TDP.__new__(TDP)._get_cpu_power_from_registry(sys.argv[1]))
+"""
 
-        matcher = TDP.__new__(TDP)  # its constructor would search for the CPU's name for over a second
-        power = matcher._get_cpu_power_from_registry(name)  # noqa: SLF001
-    except Exception:  # noqa: BLE001 - without the table the default per thread holds, and says so
+
+def _tdp(name: str) -> float | None:
+    """TDP of a CPU in watts from CodeCarbon's table, matched as CodeCarbon matches it; None where it is unknown.
+
+    Asked in a process of its own: importing CodeCarbon prints and logs what it finds of GPUs, and takes long.
+    """
+    command = [sys.executable, "-c", ASK_CODECARBON, name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+        return float(done.stdout.rpartition("TDP:")[2])
+    except (OSError, ValueError, subprocess.SubprocessError):  # without the table the default per thread holds
         return None
-    return None if power is None else float(power)
 
 
 def _ram_gb() -> float:
