@@ -7,10 +7,8 @@ ledger's database, so that a measured process never waits for SQL.
 import json
 import logging
 import os
-import socket
 import sys
 import time
-import uuid
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
@@ -29,7 +27,7 @@ from e2s_tasks.core.records import (
     to_dict,
 )
 from e2s_tasks.errors import LedgerError
-from e2s_tasks.host import boot_id, process_stat
+from e2s_tasks.host import boot_id, host_name, process_stat
 
 SUFFIX = ".jsonl"
 
@@ -229,7 +227,7 @@ def _first_process(path: Path) -> ProcessRecord | None:
         if isinstance(record, ProcessRecord):
             return record
         pid, ticks, short_id = path.name.removesuffix(SUFFIX).split("-", 2)
-        return ProcessRecord(short_id, socket.gethostname(), boot_id(), int(pid), int(ticks), 0.0, "")
+        return ProcessRecord(short_id, host_name(), boot_id(), int(pid), int(ticks), 0.0, "")
     except (OSError, ValueError):
         return None
 
@@ -258,8 +256,8 @@ def _crash(span: SpanRecord, seen: float) -> SpanRecord:
 def this_process(sources: Iterable[SourceRecord] = (), *, static_policy: str = "dedicated") -> ProcessRecord:
     """The identity of this process: host, boot, pid and start time together; start_ticks is 0 where unknown."""
     return ProcessRecord(
-        id=uuid.uuid4().hex,
-        host=socket.gethostname(),
+        id=os.urandom(16).hex(),
+        host=host_name(),
         boot_id=boot_id(),
         pid=os.getpid(),
         start_ticks=process_stat(os.getpid())[1],
@@ -276,7 +274,7 @@ def journal_path(journals: Path, process: ProcessRecord) -> Path:
 
 def alive(process: ProcessRecord) -> bool:
     """Whether the process still runs; one of another host is left alone, so it counts as running."""
-    if process.host != socket.gethostname():
+    if process.host != host_name():
         return True
     if process.boot_id != boot_id():
         return False

@@ -378,7 +378,7 @@ class Meter:
 
 
 def _add_orchestration(outside_ns: int, open_now: list[Account], own: dict[Account, int]) -> None:
-    """What a thread does between the steps that run on it is the flow runs' own; without one it is another program's."""
+    """Between the steps that run on it a thread works for the flow runs; without one it is another program."""
     flows = [account for account in open_now if account.role is Role.FLOW and account.parent is None]
     for flow in flows:
         own[flow] = own.get(flow, 0) + outside_ns // len(flows)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from e2s_tasks.errors import SettingError
+from e2s_tasks.host import host_name
 from e2s_tasks.settings import Settings
 
 # CodeCarbon 3: DEFAULT_POWER_PER_CORE in codecarbon/core/cpu.py, for CPUs that its table does not know.
@@ -46,7 +46,7 @@ class Profile:
 
 def profile(settings: Settings) -> Profile:
     """The host's profile, from the file in the data directory where there is one; settings override its powers."""
-    path = settings.data_dir / f"profile-{socket.gethostname()}.json"
+    path = settings.data_dir / f"profile-{host_name()}.json"
     found = _load(path)
     if found is None:
         found = _find()
@@ -82,7 +82,7 @@ def _find() -> Profile:
     ram_gb = _ram_gb()
     low, high = DRAM_W_PER_GB_RANGE
     return Profile(
-        host=socket.gethostname(), cpu_name=name, cpus=cpus, virtual=virtual,
+        host=host_name(), cpu_name=name, cpus=cpus, virtual=virtual,
         cpu_full_w=full_w, cpu_idle_w=full_w * IDLE_FRACTION, cpu_source=source,
         idle_source="10 % of full power, CodeCarbon's constant",
         cpu_range=span, idle_range=(0.5, 4.0),

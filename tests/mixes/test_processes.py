@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_a_worker_without_a_meter_is_its_starters(recorded, method):
 
 
 def run_program(tmp_path, program, **options):
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "0.1", "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "0.1", "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False, **options)
 
@@ -185,7 +186,7 @@ def test_what_a_worker_of_multiprocessing_measured_last_is_written_down(tmp_path
                     worker.join()
     """)
     )
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
     subprocess.run([sys.executable, tmp_path / "program.py"], env=environment, timeout=60, check=True)
     spans = ledger_spans(tmp_path)
     for method in ("fork", "spawn"):
