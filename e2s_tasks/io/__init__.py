@@ -1,6 +1,6 @@
 """Measured reading and writing: each call is a span with what it moved, and says which artifact it read or wrote.
 
-Parquet goes through `read_parquet` and `write_parquet`; `reading` and `writing` wrap any other format. Each name is found
+Parquet goes through `read_parquet` and `write_parquet`; `reading` and `writing` wrap any other format. A name is found
 where it is first used, so that a measured process that reads no Parquet does not load what reading it takes.
 """
 
