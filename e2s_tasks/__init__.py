@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from e2s_tasks.core import spans as _spans
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from e2s_tasks.core.policy import CarbonPolicy
     from e2s_tasks.integrations.prefect import e2s_flow, e2s_task
     from e2s_tasks.recorder.outcomes import record_outcome
@@ -31,13 +29,14 @@ _HOMES = {
 def _process_recorder() -> _spans.Recorder:
     from e2s_tasks.recorder.recorder import process_recorder
 
+    _spans.use(process_recorder)  # from the second span on without looking for it
     return process_recorder()
 
 
 _spans.use(_process_recorder)
 
 
-def span(name: str) -> "AbstractContextManager[_spans.Span]":
+def span(name: str) -> _spans.Block:
     """Measure the block of a `with` statement, in or outside Prefect.
 
     Inside measured work it is a part of that work; outside it is a run of its own.

@@ -1,6 +1,17 @@
 """Who a process is: the boot of its host, and its start time beside its pid, which is used again and again."""
 
+import os
 from pathlib import Path
+
+
+def host_name() -> str:
+    """The host's name, as `socket.gethostname` tells it, without loading sockets."""
+    try:
+        return os.uname().nodename
+    except AttributeError:  # Windows
+        import platform
+
+        return platform.node()
 
 
 def boot_id() -> str:

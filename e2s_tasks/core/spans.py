@@ -4,7 +4,6 @@ I/O lies below the recorder, so it asks here; `e2s_tasks/__init__.py` says which
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from e2s_tasks.core.records import Kind
@@ -13,7 +12,9 @@ from e2s_tasks.core.records import Kind
 class Span(Protocol):
     """An open span: what its work moved, wrote and read is told to it. Never raises into the work it measures."""
 
-    id: str
+    @property
+    def id(self) -> str:
+        """The span's id."""
 
     def moved(
         self,
@@ -45,10 +46,20 @@ class Span(Protocol):
         """Add attributes (JSON values) to the span."""
 
 
+class Block(Protocol):
+    """What `with` takes and gives the open span for; whatever goes on inside is none of its business."""
+
+    def __enter__(self) -> Span:
+        """The span begins."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any, /) -> None:
+        """The span ends."""
+
+
 class Recorder(Protocol):
     """What opens spans."""
 
-    def span(self, name: str, kind: Kind = Kind.SPAN) -> AbstractContextManager[Span]:
+    def span(self, name: str, kind: Kind = Kind.SPAN) -> "Block":
         """A span around a block, on this thread or in this coroutine."""
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from e2s_tasks.core.energy import Energy, Provenance
@@ -34,7 +34,7 @@ class Factor:
 @cache
 def factors() -> dict[str, Factor]:
     """The factor of each medium: storage (local files) and network (remote file systems)."""
-    table = json.loads(files("e2s_tasks.io").joinpath("factors.json").read_text(encoding="utf-8"))
+    table = json.loads(Path(__file__).with_name("factors.json").read_text(encoding="utf-8"))
     return {medium: Factor(**fields) for medium, fields in table["factors"].items()}
 
 

@@ -7,10 +7,8 @@ ledger's database, so that a measured process never waits for SQL.
 import json
 import logging
 import os
-import socket
 import sys
 import time
-import uuid
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
@@ -29,7 +27,7 @@ from e2s_tasks.core.records import (
     to_dict,
 )
 from e2s_tasks.errors import LedgerError
-from e2s_tasks.host import boot_id, process_stat
+from e2s_tasks.host import boot_id, host_name, process_stat
 
 SUFFIX = ".jsonl"
 
@@ -70,24 +68,39 @@ class Journal:
         journal.append(process)
         return journal
 
-    def append(self, record: Record) -> None:
-        """Write one record with a single append, without fsync."""
+    def append(self, *records: Record) -> None:
+        """Write the records with a single append, without fsync."""
+        lines = b"".join([line for record in records if (line := self._line(record))])
+        if not lines:
+            return
         try:
-            line = encode(record)
-            if type(record) is ProcessRecord:
-                self._header = line
             if self._fd is None:
                 self._fd = self._open()
-                if line is not self._header and not os.fstat(self._fd).st_size:
-                    line = self._header + line  # removed or never written: whose journal it is comes first
+                if lines is not self._header and not os.fstat(self._fd).st_size:
+                    lines = self._header + lines  # removed or never written: whose journal it is comes first
             if self._torn:  # a line that a full disk cut short must not spoil the next one
-                line = b"\n" + line
-            written = os.write(self._fd, line)
-            self._torn = written < len(line)
+                lines = b"\n" + lines
+            written = os.write(self._fd, lines)
+            self._torn = written < len(lines)
             if self._torn:
-                self._drop(OSError(f"only {written} of {len(line)} bytes were written"))
-        except (OSError, TypeError, ValueError, RecursionError) as error:
-            self._drop(error)
+                self._drop(OSError(f"only {written} of {len(lines)} bytes were written"), lines[written:].count(b"\n"))
+        except OSError as error:
+            self._drop(error, len(records))
+
+    def _line(self, record: Record) -> bytes:
+        try:
+            line = encode(record)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._drop(error, 1)
+            return b""
+        if type(record) is ProcessRecord:
+            self._header = line
+        return line
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far; 0 where there is no file."""
+        return os.fstat(self._fd).st_size if self._fd is not None else 0
 
     def close(self) -> None:
         """Close the file; a later append opens it again."""
@@ -107,9 +120,9 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
 
-    def _drop(self, error: Exception) -> None:
-        self.dropped += 1
-        if self.dropped == 1:
+    def _drop(self, error: Exception, records: int) -> None:
+        first, self.dropped = not self.dropped, self.dropped + records
+        if first:
             _log.warning("Energy records are being lost: the journal %s cannot be written (%s).", self.path, error)
 
 
@@ -214,7 +227,7 @@ def _first_process(path: Path) -> ProcessRecord | None:
         if isinstance(record, ProcessRecord):
             return record
         pid, ticks, short_id = path.name.removesuffix(SUFFIX).split("-", 2)
-        return ProcessRecord(short_id, socket.gethostname(), boot_id(), int(pid), int(ticks), 0.0, "")
+        return ProcessRecord(short_id, host_name(), boot_id(), int(pid), int(ticks), 0.0, "")
     except (OSError, ValueError):
         return None
 
@@ -243,8 +256,8 @@ def _crash(span: SpanRecord, seen: float) -> SpanRecord:
 def this_process(sources: Iterable[SourceRecord] = (), *, static_policy: str = "dedicated") -> ProcessRecord:
     """The identity of this process: host, boot, pid and start time together; start_ticks is 0 where unknown."""
     return ProcessRecord(
-        id=uuid.uuid4().hex,
-        host=socket.gethostname(),
+        id=os.urandom(16).hex(),
+        host=host_name(),
         boot_id=boot_id(),
         pid=os.getpid(),
         start_ticks=process_stat(os.getpid())[1],
@@ -261,7 +274,7 @@ def journal_path(journals: Path, process: ProcessRecord) -> Path:
 
 def alive(process: ProcessRecord) -> bool:
     """Whether the process still runs; one of another host is left alone, so it counts as running."""
-    if process.host != socket.gethostname():
+    if process.host != host_name():
         return True
     if process.boot_id != boot_id():
         return False

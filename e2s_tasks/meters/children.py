@@ -1,14 +1,19 @@
-"""CPU time of child processes that measured work starts: counted while they run, and once.
+"""CPU time of child processes that measured work starts: counted to who started them, while they run, and once.
 
 A child with a meter of its own books its own work, and one that was there before any span belongs to none: both are
-left out. A child that detaches itself (a daemon) is not found, and appears among the other programs.
+left out. A child that detaches itself (a daemon) is counted as long as it was seen before it left; what is not seen
+appears among the other programs.
 """
 
 import os
 import resource
+import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from e2s_tasks.host import process_stat
+from e2s_tasks.meters.account import Account
 
 NS = 1_000_000_000
 
@@ -21,23 +26,29 @@ def process_cpu_ns(pid: int) -> int | None:
         return None
 
 
-def descendants(pid: int) -> set[int]:
-    """The live children of a process, their children, and so on; empty where the system does not tell."""
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        try:
-            tasks = list(Path(f"/proc/{waiting.pop()}/task").iterdir())
-        except OSError:
-            continue
-        for task in tasks:
-            try:
-                children = {int(child) for child in (task / "children").read_text().split()} - found
-            except (OSError, ValueError):
-                continue
-            found |= children
-            waiting += children
-    return found
+def thread_children(pid: int | str, tid: int | str) -> list[int]:
+    """The live children that a thread of a process has started; empty where the system does not tell."""
+    try:
+        fd = os.open(f"/proc/{pid}/task/{tid}/children", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        return [int(child) for child in os.read(fd, 65536).split()]
+    except (OSError, ValueError):
+        return []
+    finally:
+        os.close(fd)
+
+
+def _children(pid: int) -> Iterator[tuple[int, int]]:
+    """(child, the thread that started it), for each live child of a process."""
+    try:
+        tids = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a Path for each thread costs more than the reading
+    except OSError:
+        return
+    for tid in tids:
+        for child in thread_children(pid, tid):
+            yield child, int(tid)
 
 
 def _reaped_ns() -> int:
@@ -45,57 +56,133 @@ def _reaped_ns() -> int:
     return int((usage.ru_utime + usage.ru_stime) * NS)
 
 
-class Children:
-    """The CPU time of this process's unmeasured children. `measured`: those that have or had their own meter.
+@dataclass(slots=True)
+class _Child:
+    """A known descendant. below_ns: what was counted of its own ended children. foreign: it does not count.
 
-    The system tells the time of ended children only as one sum. Where one that does not count has just ended, nothing
-    of that sum is counted: better a little among the other programs than a joule twice.
+    mixed: a measured process has ended below it, so that its sum of ended children cannot be told apart.
     """
 
-    def __init__(self, measured: Callable[[], set[int]]) -> None:
+    parent: int
+    starter: Account | None
+    last_ns: int = 0
+    below_ns: int = 0
+    foreign: bool = False
+    mixed: bool = False
+
+
+class Children:
+    """The CPU time of this process's unmeasured descendants.
+
+    measured: those processes that have or had a meter of their own, and their parents. The system tells the time of
+    ended children only as one sum. Where one that does not count has just ended, nothing of that sum is counted: better
+    a little among the other programs than a joule twice.
+    """
+
+    def __init__(self, measured: Callable[[], dict[int, int]]) -> None:
         self._measured = measured
-        self._ignored: set[int] = set()  # there before any span
-        self._own: dict[int, int] = {}  # CPU time of the live children that count, at the last poll
-        self._foreign: set[int] = set()  # live children that do not count
-        self._buried: set[int] = set()  # ended measured processes that were taken into account
+        self._pid = os.getpid()
+        self._known: dict[int, _Child] = {}
+        self._buried: set[int] = set()  # measured processes whose end was taken into account
         self._reaped = 0
-        self._debt = 0
+        self._stirred = False
+        self._all_known = False
+        self._begun_ticks = 0
 
     def begin(self) -> None:
         """Measured work begins: children that are there already belong to none of it."""
-        self._ignored = descendants(os.getpid())
-        self._foreign, self._own, self._debt = set(self._ignored), {}, 0
+        self._begun_ticks = _ticks_now()
+        if not self._all_known:
+            self._all_known = True
+            for pid, (parent, _) in self.look().items():
+                self._known[pid] = _Child(parent, None, foreign=True)
+        for child in self._known.values():
+            child.foreign = True
         self._buried = {pid for pid in self._measured() if process_cpu_ns(pid) is None}
         self._reaped = _reaped_ns()
 
-    @property
-    def stirred(self) -> bool:
-        """Whether a poll is due before the next tick: a child has ended, or one is known to run."""
-        return bool(self._own) or _reaped_ns() != self._reaped
+    def started(self, pid: int, starter: Account | None) -> None:
+        """Work of `starter` (None: unmeasured work) has just started a child."""
+        self._known[pid] = _Child(self._pid, starter, foreign=starter is None)
+        self._stirred = True
 
-    def poll(self) -> int:
-        """CPU nanoseconds that unmeasured children have used since the last poll."""
-        live, measured = descendants(os.getpid()), self._measured()
-        before, self._reaped = self._reaped, _reaped_ns()
-        used = self._debt - sum(self._own.pop(pid) for pid in list(self._own) if pid not in live)
-        if self._foreign_ended(live, measured):
-            used = 0
-        else:
-            used += self._reaped - before
-        for pid in live:
+    def forked(self, starter: Account | None) -> None:
+        """The calling thread has just forked."""
+        for pid in thread_children(self._pid, threading.get_native_id()):
+            if pid not in self._known:
+                self.started(pid, starter)
+
+    def look(self) -> dict[int, tuple[int, int]]:
+        """The live descendants: pid -> (parent's pid, the thread of this process that started it, else 0)."""
+        found: dict[int, tuple[int, int]] = {}
+        waiting = [self._pid]
+        while waiting:
+            parent = waiting.pop()
+            for pid, tid in _children(parent):
+                if pid not in found:
+                    found[pid] = parent, tid if parent == self._pid else 0
+                    waiting.append(pid)
+        return found
+
+    def meet(self, found: dict[int, tuple[int, int]], owner_of: Callable[[int], Account | None]) -> None:
+        """Take in what `look` found; owner_of tells whom a thread of this process works for."""
+        for pid, (parent, tid) in found.items():
+            if pid in self._known:
+                continue
+            above = self._known.get(parent)
+            starter = above.starter if above else owner_of(tid)
+            before = process_stat(pid)[1] < self._begun_ticks
+            self._known[pid] = _Child(parent, starter, foreign=before or (above is not None and above.foreign))
+            self._stirred = True
+
+    def poll(self) -> dict[Account | None, int]:
+        """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
+        reaped = _reaped_ns()
+        if not self._stirred and not self._known and self._reaped == reaped:
+            return {}
+        self._stirred = False
+        reaped, self._reaped = reaped - self._reaped, reaped
+        used: dict[Account | None, int] = {}
+        measured = self._measured()
+        ended: dict[int, _Child] = {}
+        for pid, child in list(self._known.items()):
             now = process_cpu_ns(pid)
-            if pid in self._ignored or pid in measured:
-                self._foreign.add(pid)
-                self._own.pop(pid, None)
-            elif now is not None:
-                used += now - self._own.get(pid, 0)
-                self._own[pid] = now
-        self._debt = min(0, used)  # a grandchild's time is out of sight between its end and its parent's
-        return max(0, used)
+            if now is None:
+                ended[pid] = self._known.pop(pid)
+            elif child.foreign or pid in measured:
+                child.foreign, child.last_ns = True, now
+            else:
+                used[child.starter] = used.get(child.starter, 0) + now - child.last_ns
+                child.last_ns = now
+        self._buried |= ended.keys()
+        if self._told_apart(ended, measured):
+            self._add_reaped(reaped, ended, used)
+        return used
 
-    def _foreign_ended(self, live: set[int], measured: set[int]) -> bool:
-        known = {pid for pid in self._foreign if pid not in live}
-        unseen = {pid for pid in measured - live - self._buried if process_cpu_ns(pid) is None}
-        self._foreign -= known
-        self._buried |= unseen | known
-        return bool(known or unseen)
+    def _told_apart(self, ended: dict[int, _Child], measured: dict[int, int]) -> bool:
+        """Whether the time of what has just ended is that of unmeasured processes alone."""
+        for pid, parent in measured.items():
+            if parent not in ended and parent not in self._known and parent != self._pid:
+                continue
+            if pid not in self._buried and pid not in self._known and process_cpu_ns(pid) is None:
+                self._buried.add(pid)
+                ended[pid] = _Child(parent, None, foreign=True)
+        for child in reversed(ended.values()):  # a child is known later than its parent
+            above = self._known.get(child.parent) or ended.get(child.parent)
+            if above is not None:
+                above.below_ns += child.last_ns + child.below_ns
+                above.mixed |= child.foreign or child.mixed
+        return not any(child.foreign or child.mixed for child in ended.values() if child.parent == self._pid)
+
+    def _add_reaped(self, reaped: int, ended: dict[int, _Child], used: dict[Account | None, int]) -> None:
+        """Add what ended children used after they were last seen, and what their unseen children did."""
+        direct = [child for child in ended.values() if child.parent == self._pid]
+        rest = max(0, reaped - sum(child.last_ns + child.below_ns for child in direct))
+        starters = list(dict.fromkeys(child.starter for child in direct)) or [None]
+        for starter in starters:
+            used[starter] = used.get(starter, 0) + rest // len(starters)
+
+
+def _ticks_now() -> int:
+    """The time as /proc tells the start of processes: clock ticks since boot."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))

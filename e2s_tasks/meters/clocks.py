@@ -5,9 +5,12 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from e2s_tasks.meters.keeping import CounterFile
+
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.stat")
 _PROC_STAT = Path("/proc/stat")
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def thread_clock(native_id: int) -> int:
@@ -21,6 +24,11 @@ def thread_cpu_ns(clock: int) -> int | None:
         return time.clock_gettime_ns(clock)
     except OSError:
         return None
+
+
+def slept_ns() -> int:
+    """How long the machine has been suspended since boot: the time that only one of two clocks has counted."""
+    return time.clock_gettime_ns(_BOOTTIME) - time.monotonic_ns() if _BOOTTIME is not None else 0
 
 
 class BusyClock(Protocol):
@@ -38,17 +46,17 @@ class CgroupBusy:
     coarse = False
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = CounterFile(path)
         self._v2 = path.name == "cpu.stat"
 
     def read(self) -> int | None:
         """Nanoseconds of CPU time since boot."""
+        text = self._file.read() or b""
         try:
-            text = os.pread(self._fd, 256, 0)
             if not self._v2:
                 return int(text)
             return int(text.split(b"usage_usec ", 1)[1].split(b"\n", 1)[0]) * 1000
-        except (OSError, ValueError, IndexError):
+        except (ValueError, IndexError):
             return None
 
 
@@ -58,15 +66,15 @@ class ProcStatBusy:
     coarse = True
 
     def __init__(self, path: Path = _PROC_STAT) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = CounterFile(path)
         self._tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
     def read(self) -> int | None:
         """Nanoseconds of CPU time since boot."""
         try:
-            fields = os.pread(self._fd, 256, 0).split(b"\n", 1)[0].split()
+            fields = (self._file.read() or b"").split(b"\n", 1)[0].split()
             user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in fields[1:8])
-        except (OSError, ValueError):
+        except ValueError:
             return None
         return (user + nice + system + irq + softirq) * self._tick_ns
 

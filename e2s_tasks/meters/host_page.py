@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from e2s_tasks.host import boot_id, pid_namespace, start_ticks
+from e2s_tasks.meters.keeping import keeping_flock
 
-MAGIC = b"E2SPAGE2"
-# magic, last advance (monotonic ns), integral over outermost work and over flow runs (s), open work, open flow runs
-HEADER = struct.Struct("<8sqddii")
-# pid, open work, open flow runs, unused, start ticks (of a dead process: minus the time at which it was found dead)
+MAGIC = b"E2SPAGE3"
+# magic, version (odd while it is written), last advance (monotonic ns), integral over outermost work and over flow runs
+# (s), open work, open flow runs, number of slots that may be in use
+HEADER = struct.Struct("<8sqqddiiq")
+# pid, open work, open flow runs, parent's pid, start ticks (of a dead process: minus the time it was found dead)
 SLOT = struct.Struct("<iiiiq")
+VERSION = struct.Struct("<q")
 SLOTS = 1024
 TRIES = 20
 PAUSE_S = 10e-6
@@ -30,8 +33,11 @@ SIZE = HEADER.size + SLOTS * SLOT.size
 class Page(Protocol):
     """Where the holders of idle power are counted."""
 
-    def advance(self, now: int, work: int = 0, flows: int = 0) -> tuple[float, float]:
-        """The two integrals (seconds) at `now` (monotonic ns), after which the counts change by `work` and `flows`."""
+    def integrals(self, now: int) -> tuple[float, float]:
+        """The two integrals (seconds) at `now` (monotonic ns)."""
+
+    def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
+        """The same, after which the counts change by `work` and `flows`."""
 
     def sweep(self, now: int) -> None:
         """Take back the counts of processes that died."""
@@ -39,8 +45,8 @@ class Page(Protocol):
     def release(self, now: int) -> None:
         """The process measures no more."""
 
-    def processes(self) -> set[int]:
-        """The pids of all measured processes, and of those that ended lately."""
+    def processes(self) -> dict[int, int]:
+        """The pids of all measured processes, and of those that ended lately; each with its parent's."""
 
 
 class Holding(NamedTuple):
@@ -52,7 +58,7 @@ class Holding(NamedTuple):
     work: int = 0
     flows: int = 0
 
-    def advanced(self, now: int, work: int, flows: int) -> "Holding":
+    def advanced(self, now: int, work: int = 0, flows: int = 0) -> "Holding":
         """The same at `now`, after which the counts change by `work` and `flows`."""
         seconds = max(0, now - self.last) * 1e-9
         return Holding(
@@ -70,7 +76,11 @@ class LocalPage:
     def __init__(self) -> None:
         self._holding = Holding()
 
-    def advance(self, now: int, work: int = 0, flows: int = 0) -> tuple[float, float]:
+    def integrals(self, now: int) -> tuple[float, float]:
+        """See Page."""
+        return self.advance(now, 0, 0)
+
+    def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
         """See Page."""
         self._holding = self._holding.advanced(now, work, flows)
         return self._holding.of_work, self._holding.of_flows
@@ -81,9 +91,9 @@ class LocalPage:
     def release(self, now: int) -> None:
         """Nothing: there are no others."""
 
-    def processes(self) -> set[int]:
+    def processes(self) -> dict[int, int]:
         """The calling process alone."""
-        return {os.getpid()}
+        return {os.getpid(): os.getppid()}
 
 
 class HostPage:
@@ -101,10 +111,9 @@ class HostPage:
             if os.fstat(self._fd).st_size < SIZE:
                 os.ftruncate(self._fd, SIZE)
             self._map = mmap.mmap(self._fd, SIZE)
-            self._pids = memoryview(self._map)[HEADER.size :].cast("i")[:: SLOT.size // 4]
             if self._map[: len(MAGIC)] != MAGIC:
                 self._map[:] = bytes(SIZE)
-                HEADER.pack_into(self._map, 0, MAGIC, *Holding())
+                HEADER.pack_into(self._map, 0, MAGIC, 0, *Holding(), 0)
             self._sweep(time.monotonic_ns())
             self._slot = self._take_slot()
         finally:
@@ -113,8 +122,21 @@ class HostPage:
         self._counts = [0, 0]
         self._owed = [0, 0]
         self._seen = (0.0, 0.0)
+        self._flock = keeping_flock()
 
-    def advance(self, now: int, work: int = 0, flows: int = 0) -> tuple[float, float]:
+    def integrals(self, now: int) -> tuple[float, float]:
+        """See Page. Takes no lock: what is read while somebody writes is read again."""
+        if any(self._owed):
+            return self.advance(now, 0, 0)
+        for _ in range(TRIES):
+            header = HEADER.unpack_from(self._map, 0)
+            if not header[1] % 2 and HEADER.unpack_from(self._map, 0) == header:
+                holding = Holding(*header[2:7]).advanced(now)
+                self._seen = holding.of_work, holding.of_flows
+                return self._seen
+        return self.advance(now, 0, 0)
+
+    def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
         """See Page."""
         work += self._owed[0]
         flows += self._owed[1]
@@ -125,9 +147,9 @@ class HostPage:
             self._seen = self._advance(now, work, flows)
             self._owed = [0, 0]
             self._counts = [self._counts[0] + work, self._counts[1] + flows]
-            SLOT.pack_into(self._map, self._slot, os.getpid(), *self._counts, 0, self._ticks)
+            SLOT.pack_into(self._map, self._slot, os.getpid(), *self._counts, os.getppid(), self._ticks)
         finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            self._flock(self._fd, fcntl.LOCK_UN)
         return self._seen
 
     def sweep(self, now: int) -> None:
@@ -137,55 +159,67 @@ class HostPage:
                 self._advance(now, 0, 0)
                 self._sweep(now)
             finally:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+                self._flock(self._fd, fcntl.LOCK_UN)
 
     def release(self, now: int) -> None:
         """See Page. The slot stays until a sweep finds the process gone: its parent has to know that it had a meter."""
         self.advance(now, -self._counts[0] - self._owed[0], -self._counts[1] - self._owed[1])
 
-    def processes(self) -> set[int]:
+    def processes(self) -> dict[int, int]:
         """See Page."""
-        return set(self._pids.tolist()) - {0}
+        end = HEADER.size + min(SLOTS, HEADER.unpack_from(self._map, 0)[7]) * SLOT.size
+        slots = SLOT.iter_unpack(self._map[HEADER.size : end])
+        return {pid: parent for pid, _, _, parent, _ in slots if pid}
 
     def _locked(self) -> bool:
         """Take the lock, which others hold for microseconds; a tenth of a millisecond at most is spent on it."""
         for attempt in range(TRIES):
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if attempt >= TRIES // 2:  # its holder may wait for this CPU
-                    time.sleep(PAUSE_S)
-            else:
+            if self._flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB) == 0:
                 return True
+            if attempt >= TRIES // 2:  # its holder may wait for this CPU
+                time.sleep(PAUSE_S)
         return False
 
     def _advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
         holding = self._read().advanced(now, work, flows)
-        HEADER.pack_into(self._map, 0, MAGIC, *holding)
+        self._write(holding)
         return holding.of_work, holding.of_flows
 
     def _read(self) -> Holding:
-        return Holding(*HEADER.unpack_from(self._map, 0)[1:])
+        return Holding(*HEADER.unpack_from(self._map, 0)[2:7])
+
+    def _write(self, holding: Holding, slots: int | None = None) -> None:
+        """Write the header, under an odd version until it is complete; what a killed process left odd is mended."""
+        _, version, *_, used = HEADER.unpack_from(self._map, 0)
+        writing = version | 1
+        VERSION.pack_into(self._map, len(MAGIC), writing)
+        HEADER.pack_into(self._map, 0, MAGIC, writing, *holding, used if slots is None else slots)
+        VERSION.pack_into(self._map, len(MAGIC), writing + 1)
 
     def _sweep(self, now: int) -> None:
         """Take back what dead processes held. Their pids stay for a while: a parent has to know who had a meter."""
-        holding = self._read()
-        for offset in range(HEADER.size, SIZE, SLOT.size):
-            pid, held_work, held_flows, _, ticks = SLOT.unpack_from(self._map, offset)
-            if not pid or (ticks >= 0 and start_ticks(pid) == ticks):
+        holding, slots = self._read(), 0
+        for index in range(SLOTS):
+            offset = HEADER.size + index * SLOT.size
+            pid, held_work, held_flows, parent, ticks = SLOT.unpack_from(self._map, offset)
+            if not pid:
                 continue
-            if ticks >= 0:
-                holding = holding.advanced(holding.last, -held_work, -held_flows)
-                SLOT.pack_into(self._map, offset, pid, 0, 0, 0, -max(now, 1))
-            elif now + ticks > REMEMBER_NS:
+            if ticks < 0 and now + ticks > REMEMBER_NS:
                 SLOT.pack_into(self._map, offset, 0, 0, 0, 0, 0)
-        HEADER.pack_into(self._map, 0, MAGIC, *holding)
+                continue
+            slots = index + 1
+            if ticks >= 0 and start_ticks(pid) != ticks:
+                holding = holding.advanced(holding.last, -held_work, -held_flows)
+                SLOT.pack_into(self._map, offset, pid, 0, 0, parent, -max(now, 1))
+        self._write(holding, slots)
 
     def _take_slot(self) -> int:
         pid = os.getpid()
-        for offset in range(HEADER.size, SIZE, SLOT.size):
+        for index in range(SLOTS):
+            offset = HEADER.size + index * SLOT.size
             if SLOT.unpack_from(self._map, offset)[0] == 0:
-                SLOT.pack_into(self._map, offset, pid, 0, 0, 0, start_ticks(pid))
+                SLOT.pack_into(self._map, offset, pid, 0, 0, os.getppid(), start_ticks(pid))
+                self._write(self._read(), max(index + 1, HEADER.unpack_from(self._map, 0)[7]))
                 return offset
         raise OSError(f"all {SLOTS} slots of the page are taken")
 

@@ -1,7 +1,8 @@
 """The meter of a process: splits time into segments and books each one's joules on the spans that were open.
 
-The hot path (`enter`, `leave`) reads a thread clock under a lock; a boundary (`open`, `close`) that comes at least
-5 ms after the last one closes a segment. Splitting happens later, in `settle`, outside the measured window.
+The hot path (`begin`, `finish`; `enter`, `leave` for each step of a coroutine) reads a thread's clock under a lock. A
+boundary at least 5 ms after the last one closes a segment: what is read then keeps the interpreter's lock, so that no
+other thread gets in between. Splitting happens later, in `settle`, on the recorder's thread.
 """
 
 import threading
@@ -10,67 +11,60 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from e2s_tasks.core.attribution import Segment, split
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.clocks import BusyClock, thread_clock, thread_cpu_ns
+from e2s_tasks.meters.clocks import BusyClock, slept_ns, thread_clock, thread_cpu_ns
+from e2s_tasks.meters.holders import Holders
 from e2s_tasks.meters.host_page import LocalPage, Page
+from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds, sharers
 from e2s_tasks.meters.source import Source
 
 COALESCE_NS = 5_000_000
 COARSE_WINDOW_NS = 200_000_000
 SWEEP_NS = 5_000_000_000
-POLL_NS = 900_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """The clocks that the meter reads, in nanoseconds: real ones, or a test's."""
+    """The clocks that the meter reads, in nanoseconds: real ones, or a test's. slept: time spent suspended so far."""
 
     now: Callable[[], int] = time.monotonic_ns
     thread: Callable[[], int] = time.thread_time_ns
     process: Callable[[], int] = time.process_time_ns
     other_thread: Callable[[int], int | None] = thread_cpu_ns
+    slept: Callable[[], int] = slept_ns
 
 
 class ChildProcesses(Protocol):
     """CPU time of the unmeasured child processes."""
 
-    @property
-    def stirred(self) -> bool:
-        """Whether a poll is due."""
-
     def begin(self) -> None:
-        """Measured work begins."""
+        """Measured work begins after a time without any."""
 
-    def poll(self) -> int:
-        """CPU nanoseconds since the last poll."""
+    def look(self) -> dict[int, tuple[int, int]]:
+        """The live descendants: pid -> (parent's pid, the thread of this process that started it, else 0)."""
+
+    def meet(self, found: dict[int, tuple[int, int]], owner_of: Callable[[int], Account | None]) -> None:
+        """Take in what `look` found; owner_of tells whom a thread of this process works for."""
+
+    def poll(self) -> dict[Account | None, int]:
+        """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
 
 
 class _Thread:
-    """A thread's CPU clock and the stack of accounts that own the thread; the last one pays."""
+    """A thread's CPU clock and the stack of accounts that own the thread; the last one pays.
 
-    __slots__ = ("clock", "last_ns", "stack")
+    steps: coroutines or generators run on it step by step. What it does between their steps is nobody's native pool: it
+    is orchestration (outside_ns).
+    """
+
+    __slots__ = ("clock", "last_ns", "outside_ns", "stack", "steps", "tid")
 
     def __init__(self) -> None:
-        self.clock = thread_clock(threading.get_native_id())
-        self.last_ns = 0
+        self.tid = threading.get_native_id()
+        self.clock = thread_clock(self.tid)
+        self.last_ns = self.outside_ns = 0
+        self.steps = False
         self.stack: list[Account] = []
-
-
-@dataclass(slots=True)
-class _RawSegment:
-    """A closed segment, not yet split. shared_ns: CPU time of native pools and child processes, over the sharers."""
-
-    number: int
-    duration_ns: int
-    busy_ns: int | None
-    cpu_ns: dict[Account, int]
-    shared_ns: int
-    sharers: list[Account]
-    holders: dict[Account, float]
-    roots: list[Account]
-    before: list[int | None]
-    after: list[int | None]
 
 
 class Meter:
@@ -86,29 +80,28 @@ class Meter:
     ) -> None:
         self._sources = list(sources)
         self._busy = busy
-        self._clocks = clocks or Clocks()
+        clocks = clocks or Clocks()
+        self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
+        self._other_thread, self._slept = clocks.other_thread, clocks.slept
         self._local = threading.local()
         self._lock = threading.RLock()  # re-entrant: a signal handler or a finaliser may open a span inside it
         self._settling = threading.Lock()
-        self._threads: set[_Thread] = set()
+        self._threads: dict[int, _Thread] = {}
         self._open: dict[Account, None] = {}
-        self._page = page or LocalPage()
-        self._swept_ns = 0
-        self._children = children
-        self._polled_ns = 0
-        self._idle_holders = _Holders(self._page)
-        self._pending: list[_RawSegment] = []
-        self._number = 0
-        self._start_ns = 0
-        self._cpu_ns: dict[Account, int] = {}
         self._ended: list[Account] = []
+        self._page = page or LocalPage()
+        self._holders = Holders(self._page)
+        self._children = children
+        self._books = Books(self._sources)
+        self._pending: list[RawSegment] = []
+        self._number = 0
+        self._start_ns = self._slept_ns = self._swept_ns = 0
         self._before: list[int | None] = []
         self._busy_before: int | None = None
         self._process_ns = 0
         self._own: _Thread | None = None
         self._own_ns = 0
         self.settled = -1
-        self.counted_j = self.other_j = self.idle_j = 0.0
 
     @property
     def active(self) -> bool:
@@ -116,65 +109,107 @@ class Meter:
         return bool(self._open)
 
     @property
+    def open_accounts(self) -> list[Account]:
+        """The accounts of the spans that are open now."""
+        return list(self._open)
+
+    @property
     def backlog(self) -> int:
         """Number of segments that wait to be settled."""
         return len(self._pending)
 
+    @property
+    def counted_j(self) -> float:
+        """What the sources counted in the settled segments, in joules."""
+        return self._books.counted_j
+
+    @property
+    def other_j(self) -> float:
+        """The part of it that other programs used."""
+        return self._books.other_j
+
+    @property
+    def idle_j(self) -> float:
+        """The part of it that nobody is given."""
+        return self._books.idle_j
+
     # -- the hot path -------------------------------------------------------------------------------------------
 
-    def open(self, account: Account) -> None:
-        """The account's span has begun: it may answer for idle power and for native pools from now on."""
+    def begin(self, account: Account) -> None:
+        """The account's span begins, and owns this thread."""
+        try:
+            thread = self._local.thread
+        except AttributeError:
+            thread = self._thread()
         with self._lock:
-            now = self._clocks.now()
-            if not self._open:
-                self._begin(now)
-            elif now - self._start_ns >= COALESCE_NS:
-                self._close_segment(now)
-            if account.parent is not None:
-                account.parent.open_children += 1
-            self._open[account] = None
-            self._idle_holders.add(account, now)
+            self._admit(account)
+            stack = thread.stack
+            cpu_ns = self._cpu()
+            if stack:
+                stack[-1].fresh_ns += cpu_ns - thread.last_ns
+            elif thread.steps:
+                self._charge(thread, cpu_ns)
+            else:
+                self._threads[thread.tid] = thread
+            stack.append(account)
+            thread.last_ns = cpu_ns
+
+    def finish(self, account: Account) -> None:
+        """The account's span ends: nothing of later segments is booked on it."""
+        cpu_ns = self._cpu()
+        try:
+            thread = self._local.thread
+        except AttributeError:
+            thread = self._thread()
+        with self._lock:
+            stack = thread.stack
+            if stack:
+                used_ns = cpu_ns - thread.last_ns
+                if used_ns > 0:  # else another thread has closed a segment since the clock was read
+                    stack[-1].fresh_ns += used_ns
+                    thread.last_ns = cpu_ns
+                if stack[-1] is account:
+                    stack.pop()
+                elif account in stack:
+                    stack.remove(account)
+                if not stack and not thread.steps:
+                    self._threads.pop(thread.tid, None)
+            self._dismiss(account)
+
+    def open(self, account: Account) -> None:
+        """The account's span has begun, on no thread yet."""
+        with self._lock:
+            self._admit(account)
 
     def close(self, account: Account) -> None:
-        """The account's span has ended: nothing of later segments is booked on it."""
+        """The account's span has ended, on no thread any more."""
         with self._lock:
-            if account not in self._open:
-                return
-            now = self._clocks.now()
-            if len(self._open) == 1 or now - self._start_ns >= COALESCE_NS:
-                self._close_segment(now)
-                account.ends_in = self._number - 1
-            else:
-                account.ends_in = self._number
-                self._ended.append(account)
-            self._idle_holders.remove(account, now)
-            if account.parent is not None:
-                account.parent.open_children -= 1
-            del self._open[account]
+            self._dismiss(account)
 
-    def enter(self, accounts: list[Account]) -> None:
-        """The accounts own this thread from now on (the last one pays), above those that own it already."""
+    def enter(self, accounts: list[Account]) -> int:
+        """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to."""
         thread = self._thread()
         with self._lock:
-            self._charge(thread, self._clocks.thread())
-            thread.stack.extend(accounts)
-            self._threads.add(thread)
-            thread.last_ns = self._clocks.thread()
+            stack = thread.stack
+            depth = len(stack)
+            cpu_ns = self._cpu()
+            if stack or thread.steps:
+                self._charge(thread, cpu_ns)
+            self._threads[thread.tid] = thread
+            thread.steps = True
+            stack.extend(accounts)
+            thread.last_ns = cpu_ns
+            return depth
 
-    def leave(self, account: Account) -> list[Account]:
-        """The account, and what was entered above it, give this thread back; returns them, to be entered again."""
-        cpu_ns = self._clocks.thread()
+    def leave(self, depth: int) -> list[Account]:
+        """What was entered on this thread above a depth gives it back; returns it, to be entered again."""
+        cpu_ns = self._cpu()
         thread = self._thread()
         with self._lock:
+            stack = thread.stack
             self._charge(thread, cpu_ns)
-            if account not in thread.stack:
-                return []
-            at = thread.stack.index(account)
-            left = thread.stack[at:]
-            del thread.stack[at:]
-            if not thread.stack:
-                self._threads.discard(thread)
-            thread.last_ns = self._clocks.thread()
+            left = stack[depth:]
+            del stack[depth:]
             return left
 
     def _thread(self) -> _Thread:
@@ -185,19 +220,53 @@ class Meter:
             return thread
 
     def _charge(self, thread: _Thread, cpu_ns: int) -> None:
-        if thread.stack and cpu_ns > thread.last_ns:
-            owner = thread.stack[-1]
-            self._cpu_ns[owner] = self._cpu_ns.get(owner, 0) + cpu_ns - thread.last_ns
+        used_ns = cpu_ns - thread.last_ns
+        if used_ns > 0:
+            if thread.stack:
+                thread.stack[-1].fresh_ns += used_ns
+            else:
+                thread.outside_ns += used_ns
             thread.last_ns = cpu_ns
+
+    def _admit(self, account: Account) -> None:
+        now = account.opened_ns = self._now()
+        if not self._open:
+            self._begin(now)
+        elif now - self._start_ns >= COALESCE_NS:
+            self._close_segment(now)
+        if account.parent is not None:
+            account.parent.open_children += 1
+        self._open[account] = None
+        if account.holder:
+            self._holders.add(account, now)
+
+    def _dismiss(self, account: Account) -> None:
+        if account not in self._open:
+            return
+        now = account.closed_ns = self._now()
+        if now - self._start_ns >= COALESCE_NS or len(self._open) == 1:
+            self._close_segment(now)
+            account.ends_in = self._number - 1
+        else:
+            account.ends_in = self._number
+            self._ended.append(account)
+        if account.holder:
+            self._holders.remove(account, now)
+        if account.parent is not None:
+            account.parent.open_children -= 1
+        del self._open[account]
 
     # -- segments -----------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Close a segment now, whatever its length; nothing while no span is open."""
+        found = self._children.look() if self._children is not None and self._open else {}
         with self._lock:
             if not self._open:
                 return
-            now = self._clocks.now()
+            if self._children is not None:
+                self._children.meet(found, self._owner_of)
+            now = self._now()
             self._close_segment(now)
             if now - self._swept_ns >= SWEEP_NS:
                 self._page.sweep(now)
@@ -206,83 +275,91 @@ class Meter:
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""
         with self._lock:
-            self._page.release(self._clocks.now())
+            self._page.release(self._now())
 
     def own_thread(self) -> None:
         """The calling thread works for the meter: its CPU time is never booked on a span."""
         self._own = self._thread()
-        self._own_ns = self._clocks.thread()
+        self._own_ns = self._cpu()
 
     def _begin(self, now: int) -> None:
-        self._cpu_ns, self._ended = {}, []
-        self._start_ns = now
-        self._process_ns = self._clocks.process()
+        self._start_ns, self._slept_ns = now, self._slept()
+        self._process_ns = self._process()
         self._own_used()
+        for thread in self._threads.values():  # what they did while nothing was open is nobody's
+            thread.last_ns = self._other_thread(thread.clock) or thread.last_ns
         if self._children is not None:
             self._children.begin()
-            self._polled_ns = now
         self._busy_before = self._busy.read()
         self._before = [source.read() for source in self._sources]
 
     def _close_segment(self, now: int) -> None:
         after = [source.read() for source in self._sources]
-        busy = self._busy.read()
-        self._charge_threads()
-        used = sum(self._cpu_ns.values())
-        shared = max(0, self._clocks.process() - self._process_ns - self._own_used() - used)
-        self._process_ns = self._clocks.process()
-        shared += self._children_used(now)
+        busy, slept = self._busy.read(), self._slept()
+        outside_ns = 0
+        for thread in list(self._threads.values()):
+            cpu_ns = self._other_thread(thread.clock)
+            if cpu_ns is None:  # the thread has ended, or this system has no such clock
+                del self._threads[thread.tid]
+            else:
+                self._charge(thread, cpu_ns)
+            outside_ns += thread.outside_ns
+            thread.outside_ns = 0
+        process_ns = self._process()
+        open_now, ended = list(self._open), self._ended
+        own = {}
+        for account in (*open_now, *ended):
+            if account.fresh_ns:
+                own[account] = account.fresh_ns
+                account.fresh_ns = 0
+        shared_ns = max(0, process_ns - self._process_ns - self._own_used() - sum(own.values()) - outside_ns)
+        if outside_ns:
+            _add_orchestration(outside_ns, open_now, own)
+        if self._children is not None:
+            shared_ns += self._add_children(self._children.poll(), own)
         self._pending.append(
-            _RawSegment(
+            RawSegment(
                 number=self._number,
                 duration_ns=now - self._start_ns,
+                slept_ns=slept - self._slept_ns,
                 busy_ns=None if busy is None or self._busy_before is None else busy - self._busy_before,
-                cpu_ns=self._cpu_ns,
-                shared_ns=shared,
-                sharers=self._sharers(),
-                holders=self._idle_holders.collect(now),
-                roots=[account for account in (*self._open, *self._ended) if account.parent is None],
+                own=own,
+                shared_ns=shared_ns,
+                sharers=sharers(open_now, ended, self._start_ns, now),
+                holders=self._holders.collect(now),
+                roots=[account for account in (*open_now, *ended) if account.parent is None],
                 before=self._before,
                 after=after,
             )
         )
         self._number += 1
-        self._cpu_ns, self._ended = {}, []
-        self._start_ns, self._busy_before, self._before = now, busy, after
+        self._ended, self._process_ns = [], process_ns
+        self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
 
-    def _charge_threads(self) -> None:
-        for thread in list(self._threads):
-            cpu_ns = self._clocks.other_thread(thread.clock)
-            if cpu_ns is None:  # the thread has ended, or this system has no such clock
-                continue
-            self._charge(thread, cpu_ns)
+    def _add_children(self, used: dict[Account | None, int], own: dict[Account, int]) -> int:
+        """Give the children's CPU time to who started them; returns what nobody is known to have started."""
+        shared_ns = used.pop(None, 0)
+        for starter, ns in used.items():
+            account: Account | None = starter
+            while account is not None and account not in self._open and account not in self._ended:
+                account = account.parent  # it has ended before its child
+            if account is not None:
+                own[account] = own.get(account, 0) + ns
+        return shared_ns
+
+    def _owner_of(self, tid: int) -> Account | None:
+        thread = self._threads.get(tid)
+        return thread.stack[-1] if thread is not None and thread.stack else None
 
     def _own_used(self) -> int:
         """CPU time of the meter's own thread since the last question."""
         if self._own is None:
             return 0
-        now = self._clocks.other_thread(self._own.clock)
+        now = self._other_thread(self._own.clock)
         if now is None:
             return 0
         used, self._own_ns = now - self._own_ns, now
         return used
-
-    def _children_used(self, now: int) -> int:
-        """CPU time of child processes since the last question: asked each tick, and whenever one has ended or runs."""
-        children = self._children
-        if children is None or not (now - self._polled_ns >= POLL_NS or children.stirred):
-            return 0
-        self._polled_ns = now
-        return children.poll()
-
-    def _sharers(self) -> list[Account]:
-        """Who may have set native pools to work: the innermost open spans, flow runs only if there is nothing else."""
-        candidates = [account for account in self._open if not account.open_children]
-        candidates += self._ended
-        work = [account for account in candidates if account.role is not Role.FLOW]
-        return work or candidates or list(self._open)
-
-    # -- settling -----------------------------------------------------------------------------------------------
 
     def settle(self, *, force: bool = False) -> None:
         """Split the closed segments and book their joules.
@@ -295,82 +372,13 @@ class Meter:
                 if not self._pending or (self._busy.coarse and window < COARSE_WINDOW_NS and not force):
                     return
                 pending, self._pending = self._pending, []
-            for raw, busy_s in zip(pending, _busy_seconds(pending, coarse=self._busy.coarse), strict=True):
-                self._book(raw, busy_s)
+            for raw, busy_s in zip(pending, busy_seconds(pending, coarse=self._busy.coarse), strict=True):
+                self._books.book(raw, busy_s)
             self.settled = pending[-1].number
 
-    def _book(self, raw: _RawSegment, busy_s: float) -> None:
-        cpu_s = {account: ns * 1e-9 for account, ns in raw.cpu_ns.items()}
-        for account, ns in raw.cpu_ns.items():
-            account.cpu_ns += ns
-        if raw.sharers and raw.shared_ns:
-            part = raw.shared_ns // len(raw.sharers)
-            for account in raw.sharers:
-                cpu_s[account] = cpu_s.get(account, 0.0) + raw.shared_ns / len(raw.sharers) * 1e-9
-                account.cpu_ns += part
-                account.shared_ns += part if len(raw.sharers) > 1 else 0
-        duration_s = raw.duration_ns * 1e-9
-        busy_s = max(busy_s, sum(cpu_s.values()))
-        readings = [
-            source.reading(before, after, duration_s, busy_s)
-            for source, before, after in zip(self._sources, raw.before, raw.after, strict=True)
-        ]
-        self.counted_j += sum(reading.joules or 0.0 for reading in readings)
-        result = split(Segment(duration_s, busy_s, cpu_s, raw.holders, readings))
-        for account, components in result.spans.items():
-            for component, joules in components.items():
-                account.joules[component] = account.joules.get(component, 0.0) + joules
-        for account in (*cpu_s, *raw.holders):
-            account.gaps |= result.gaps
-        for root in raw.roots:
-            root.other_j += result.other_j
-            root.idle_j += result.idle_j
-        self.other_j += result.other_j
-        self.idle_j += result.idle_j
 
-
-class _Holders:
-    """Who answers for idle power, and for how many seconds: the change of the host page's integrals."""
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        self._open: dict[Account, None] = {}
-        self._left: dict[Account, float] = {}
-
-    def add(self, account: Account, now: int) -> None:
-        """The account is open from now on."""
-        if account.holder:
-            flow = account.role is Role.FLOW
-            account.since = self._page.advance(now, work=int(not flow), flows=int(flow))[flow]
-            self._open[account] = None
-
-    def remove(self, account: Account, now: int) -> None:
-        """The account is open no longer."""
-        if account.holder:
-            flow = account.role is Role.FLOW
-            self._take(account, self._page.advance(now, work=-int(not flow), flows=-int(flow)))
-            self._open.pop(account, None)
-
-    def collect(self, now: int) -> dict[Account, float]:
-        """Seconds for which each account has answered since the last collection."""
-        integrals = self._page.advance(now)
-        for account in self._open:
-            self._take(account, integrals)
-        left, self._left = self._left, {}
-        return left
-
-    def _take(self, account: Account, integrals: tuple[float, float]) -> None:
-        integral = integrals[account.role is Role.FLOW]
-        seconds, account.since = integral - account.since, integral
-        if seconds > 0:
-            self._left[account] = self._left.get(account, 0.0) + seconds
-
-
-def _busy_seconds(pending: list[_RawSegment], *, coarse: bool) -> list[float]:
-    """Host busy seconds of each segment; a coarse clock is read over the whole window, the others' part prorated."""
-    if not coarse:
-        return [(raw.busy_ns or 0) * 1e-9 for raw in pending]
-    own = [sum(raw.cpu_ns.values()) + raw.shared_ns for raw in pending]
-    others = max(0, sum(raw.busy_ns or 0 for raw in pending) - sum(own))
-    window = sum(raw.duration_ns for raw in pending) or 1
-    return [(mine + others * raw.duration_ns / window) * 1e-9 for mine, raw in zip(own, pending, strict=True)]
+def _add_orchestration(outside_ns: int, open_now: list[Account], own: dict[Account, int]) -> None:
+    """Between the steps that run on it a thread works for the flow runs; without one it is another program."""
+    flows = [account for account in open_now if account.role is Role.FLOW and account.parent is None]
+    for flow in flows:
+        own[flow] = own.get(flow, 0) + outside_ns // len(flows)

@@ -2,12 +2,14 @@
 
 import json
 import os
-import socket
+import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from e2s_tasks.errors import SettingError
+from e2s_tasks.host import host_name
 from e2s_tasks.settings import Settings
 
 # CodeCarbon 3: DEFAULT_POWER_PER_CORE in codecarbon/core/cpu.py, for CPUs that its table does not know.
@@ -44,7 +46,7 @@ class Profile:
 
 def profile(settings: Settings) -> Profile:
     """The host's profile, from the file in the data directory where there is one; settings override its powers."""
-    path = settings.data_dir / f"profile-{socket.gethostname()}.json"
+    path = settings.data_dir / f"profile-{host_name()}.json"
     found = _load(path)
     if found is None:
         found = _find()
@@ -80,7 +82,7 @@ def _find() -> Profile:
     ram_gb = _ram_gb()
     low, high = DRAM_W_PER_GB_RANGE
     return Profile(
-        host=socket.gethostname(), cpu_name=name, cpus=cpus, virtual=virtual,
+        host=host_name(), cpu_name=name, cpus=cpus, virtual=virtual,
         cpu_full_w=full_w, cpu_idle_w=full_w * IDLE_FRACTION, cpu_source=source,
         idle_source="10 % of full power, CodeCarbon's constant",
         cpu_range=span, idle_range=(0.5, 4.0),
@@ -121,16 +123,25 @@ def _full_power(name: str, virtual: bool, sockets: int, cpus: int) -> tuple[floa
     return tdp * sockets, f"TDP {tdp:.0f} W x {sockets} from CodeCarbon's table", (0.6, 1.3)
 
 
-def _tdp(name: str) -> float | None:
-    """TDP of a CPU in watts from CodeCarbon's table, matched as CodeCarbon matches it; None where it is unknown."""
-    try:
-        from codecarbon.core.cpu import TDP
+# Its constructor would search for the CPU's name for over a second.
+ASK_CODECARBON = """
+import sys
+from codecarbon.core.cpu import TDP
+print("TDP:", TDP.__new__(TDP)._get_cpu_power_from_registry(sys.argv[1]))
+"""
 
-        matcher = TDP.__new__(TDP)  # its constructor would search for the CPU's name for over a second
-        power = matcher._get_cpu_power_from_registry(name)  # noqa: SLF001
-    except Exception:  # noqa: BLE001 - without the table the default per thread holds, and says so
+
+def _tdp(name: str) -> float | None:
+    """TDP of a CPU in watts from CodeCarbon's table, matched as CodeCarbon matches it; None where it is unknown.
+
+    Asked in a process of its own: importing CodeCarbon prints and logs what it finds of GPUs, and takes long.
+    """
+    command = [sys.executable, "-c", ASK_CODECARBON, name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+        return float(done.stdout.rpartition("TDP:")[2])
+    except (OSError, ValueError, subprocess.SubprocessError):  # without the table the default per thread holds
         return None
-    return None if power is None else float(power)
 
 
 def _ram_gb() -> float:

@@ -1,10 +1,17 @@
 """From the journal to the ledger: what is not delivered stays in the journal, which is the outbox."""
 
+import os
+import sys
 import threading
+import time
 
 from e2s_tasks.ledger.journal import Journal, read_journal
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
+
+EVERY_S = 10.0
+LARGE = 16_000_000
+MANY = 50
 
 
 class Delivery:
@@ -16,8 +23,29 @@ class Delivery:
         self._settings = options
         self._ledger: object | None = None
         self._offset = 0
+        self._delivered = time.monotonic()
         self._delivering = threading.Lock()
         self.complete = False
+
+    @property
+    def due(self) -> bool:
+        """Whether to deliver while work goes on: a ledger of several hosts often, the own one when there is much."""
+        if time.monotonic() - self._delivered < EVERY_S:
+            return False
+        return self._settings.ledger_url is not None or self._journal.size - self._offset > LARGE
+
+    @property
+    def at_exit(self) -> bool:
+        """Whether to deliver when the process ends; whoever reads the own ledger takes in the journals that lie there.
+
+        Opening the ledger takes a third of a second, which a process that has not opened it yet is spared.
+        """
+        if self._settings.ledger_url is not None or "e2s_tasks.ledger.ledger" in sys.modules:
+            return True
+        try:
+            return len(os.listdir(self._settings.journals)) > MANY  # noqa: PTH208 - only their number
+        except OSError:
+            return False
 
     def remove_journal(self) -> None:
         """Remove the journal, all of which has been delivered; what is appended later is delivered from its start."""
@@ -29,6 +57,7 @@ class Delivery:
         """Ingest what was appended since the last delivery. Idempotent: a record that arrives twice changes nothing."""
         with self._delivering:
             self.complete = False
+            self._delivered = time.monotonic()
             if self._journal.dropped and not self._journal.path.exists():
                 return  # nothing could be written down, of which the journal has warned
             try:

@@ -1,114 +1,205 @@
-"""A span while its work goes on."""
+"""A span while its work goes on: it is the meter's account of that work, and what the work tells of itself."""
 
-import asyncio
 import os
+import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from dataclasses import replace
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.records import Kind, ReadRecord, SpanRecord, Status, VersionRecord
-from e2s_tasks.meters.account import Account
-from e2s_tasks.recorder.guard import guarded
+from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.recorder.guard import guarded, warn_once
 
 if TYPE_CHECKING:
     from e2s_tasks.recorder.recorder import SpanRecorder
 
 CURRENT: ContextVar["OpenSpan | None"] = ContextVar("e2s_span", default=None)
-
+ROLES = dict.fromkeys(Kind, Role.SPAN) | {Kind.FLOW: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT}
+NO_FACTS: Mapping[str, Any] = {}
+COMPLETED, RUNNING = Status.COMPLETED, Status.RUNNING  # found more quickly than on the class
 
 _numbers = count()
-_process, _seed = "", 0
+
+
+class Ids:
+    """The ids of a process: a scrambled number, so that the start of an id tells it apart, and the process's mark.
+
+    New random digits for each would cost 20 microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._mark = os.urandom(12).hex()
+        self._seed = int.from_bytes(os.urandom(4))
+
+    def of(self, number: int) -> str:
+        """The id for a number, the same whenever it is asked for."""
+        return f"{number * 0x9E3779B1 + self._seed & 0xFFFFFFFF:08x}{self._mark}"
+
+
+def new_id() -> str:
+    """A fresh id."""
+    return _ids.of(next(_numbers))
 
 
 def _new_process() -> None:
     """A forked child makes ids of its own."""
-    global _process, _seed  # noqa: PLW0603
-    _process = os.urandom(12).hex()
-    _seed = int.from_bytes(os.urandom(4))
+    global _ids  # noqa: PLW0603
+    _ids = Ids()
 
 
-_new_process()
+_ids = Ids()
 os.register_at_fork(after_in_child=_new_process)
-
-
-def new_id() -> str:
-    """A fresh id: a scrambled number, so that its start tells it apart, and random digits of the process.
-
-    New random digits for each would cost 20 microseconds.
-    """
-    return f"{next(_numbers) * 0x9E3779B1 + _seed & 0xFFFFFFFF:08x}{_process}"
 
 
 def status_of(error: BaseException | None) -> Status:
     """How a span ended, by the exception that left it."""
     if error is None or isinstance(error, GeneratorExit | StopIteration | StopAsyncIteration):
         return Status.COMPLETED
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+    asyncio = sys.modules.get("asyncio")  # without it nobody has raised its CancelledError
+    if isinstance(error, KeyboardInterrupt) or (asyncio is not None and isinstance(error, asyncio.CancelledError)):
         return Status.CANCELLED
     if isinstance(error, TimeoutError):
         return Status.TIMED_OUT
     return Status.FAILED if isinstance(error, Exception) else Status.CRASHED
 
 
-class OpenSpan:
-    """An open span. `resume` and `suspend` bracket each stretch in which its work runs on a thread.
+class OpenSpan(Account):
+    """A span. `run` and `stop` bracket work that stays on one thread, as `with` does.
 
-    A plain block is one stretch; a coroutine or generator is one stretch per step. What was opened inside and is still
-    open (a nested `with span` around an await) is suspended and resumed with it.
+    A coroutine or generator is a `start`, a `resume` and `suspend` around each step, and an `end`. What was opened
+    inside a step and is still open (a nested `with span` around an await) is suspended and resumed with it. Its record
+    is made when it is first asked for, which for a short span is after its end, on the recorder's thread.
     """
 
-    __slots__ = ("_current", "_entered", "_numbers", "_token", "account", "id", "record", "recorder")
+    __slots__ = (
+        "_current", "_depth", "_entered", "_facts", "_id", "_number", "_record", "_token", "_versions", "kind", "name",
+        "outer", "recorder", "started_at", "status",
+    )  # fmt: skip
 
-    def __init__(self, recorder: "SpanRecorder", record: SpanRecord, account: Account) -> None:
-        self.id = record.id
-        self.recorder = recorder
-        self.record = record
-        self.account = account
-        self._current: OpenSpan | None = self
-        self._entered = [account]
+    def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
+        self.recorder: SpanRecorder = recorder
+        outer = self.outer = CURRENT.get()
+        # what was opened before a fork has no account in this process
+        Account.__init__(self, ROLES[kind], outer if outer is not None and outer.recorder is recorder else None)
+        self.name, self.kind, self._facts = name, kind, facts
+        self._number = next(_numbers)
+        self._id: str | None = None
+        self._record: SpanRecord | None = None
         self._token: Token[OpenSpan | None] | None = None
-        self._numbers = count(1)
+        self.status = RUNNING
+        self.started_at = 0.0
 
-    def snapshot(self) -> SpanRecord:
-        """The record as it stands, under the next sequence number."""
-        return replace(self.record, seq=next(self._numbers), attributes=dict(self.record.attributes))
+    @property
+    def id(self) -> str:
+        """The span's id."""
+        if self._id is None:
+            self._id = self.recorder.ids.of(self._number)
+        return self._id
+
+    @property
+    def record(self) -> SpanRecord:
+        """What is written down of the span; the one object for its whole life."""
+        if self._record is None:
+            with self.recorder.describing:
+                if self._record is None:
+                    self._versions = count(1)
+                    self._record = self._describe()
+        return self._record
+
+    def _describe(self) -> SpanRecord:
+        facts = dict(self._facts)
+        if self.outer is not None:
+            above = self.outer.record
+            facts = {
+                "parent_id": above.id, "flow_run_id": above.flow_run_id, "solution": above.solution, **facts,
+                "run_id": above.run_id,
+            }  # fmt: skip
+        run_id = facts.pop("run_id", None) or facts.get("flow_run_id") or self.id
+        return SpanRecord(
+            id=self.id, seq=0, process_id=self.recorder.process.id, run_id=run_id, kind=self.kind, name=self.name,
+            status=Status.RUNNING, started_at=self.started_at, **facts,
+        )  # fmt: skip
+
+    def as_it_stands(self) -> SpanRecord:
+        """The record with the span's present state, under the next sequence number; to be written down at once."""
+        record = self.record
+        record.started_at, record.status, record.seq = self.started_at, self.status, next(self._versions)
+        if self.ends_in is not None:  # by the clock that no change of the wall clock moves
+            record.ended_at = self.started_at + (self.closed_ns - self.opened_ns) * 1e-9
+        return record
+
+    # -- work that stays on one thread ----------------------------------------------------------------------------
+
+    def __enter__(self) -> "OpenSpan":
+        try:
+            recorder = self.recorder
+            self.started_at = time.time()
+            recorder.begun(self)
+            self._token = CURRENT.set(self)
+            recorder.meter.begin(self)
+        except Exception as error:  # noqa: BLE001 - law 5
+            warn_once("opening a span", error)
+        return self
+
+    run = __enter__  # the span begins, and its work runs on this thread
+
+    def stop(self, status: Status) -> None:
+        """The span, which ran on this thread, is over."""
+        try:
+            recorder = self.recorder
+            recorder.meter.finish(self)
+            self.status = status
+            self._give_back()
+            recorder.ended(self)
+        except Exception as error:  # noqa: BLE001 - law 5
+            warn_once("ending a span", error)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop(COMPLETED if error is None else status_of(error))
+
+    # -- work in steps ---------------------------------------------------------------------------------------------
+
+    @guarded
+    def start(self) -> None:
+        """The span begins, on no thread yet."""
+        self.started_at = time.time()
+        self.recorder.begun(self)
+        self._current: OpenSpan | None = self
+        self._entered: list[Account] = [self]
+        self.recorder.meter.open(self)
 
     @guarded
     def resume(self) -> None:
         """The span's work runs on this thread from now on."""
         self._token = CURRENT.set(self._current)
-        self.recorder.meter.enter(self._entered)
+        self._depth = self.recorder.meter.enter(self._entered)
 
     @guarded
     def suspend(self) -> None:
         """The span's work has paused, or ended."""
-        self._entered = self.recorder.meter.leave(self.account) or [self.account]
+        self._entered = self.recorder.meter.leave(self._depth) or [self]
         self._current = CURRENT.get()
+        self._give_back()
+
+    @guarded
+    def end(self, status: Status) -> None:
+        """The span, suspended, is over."""
+        self.recorder.meter.close(self)
+        self.status = status
+        self.recorder.ended(self)
+
+    def _give_back(self) -> None:
         token, self._token = self._token, None
         if token is not None:
             try:
                 CURRENT.reset(token)
             except ValueError:  # suspended in another context than it was resumed in
-                CURRENT.set(None)
-
-    @guarded
-    def end(self, status: Status) -> None:
-        """The span is over."""
-        self.recorder.end(self, status)
-
-    def __enter__(self) -> "OpenSpan":
-        self.resume()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.suspend()
-        self.end(status_of(error))
+                CURRENT.set(self.outer)
 
     # -- what the work tells of itself (core.spans.Span) ---------------------------------------------------------
 
@@ -170,6 +261,15 @@ class Unmeasured:
 
     id = ""
 
+    def run(self) -> None:
+        """Nothing."""
+
+    def stop(self, status: Status) -> None:
+        """Nothing."""
+
+    def start(self) -> None:
+        """Nothing."""
+
     def resume(self) -> None:
         """Nothing."""
 
@@ -196,6 +296,3 @@ class Unmeasured:
 
     def note(self, attributes: Mapping[str, Any]) -> None:
         """Nothing."""
-
-
-STARTS_ON_DISK = frozenset({Kind.FLOW, Kind.ATTEMPT})

@@ -6,29 +6,34 @@ drains what is finished into the journal and from there into the ledger.
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from e2s_tasks.core.energy import HOST
-from e2s_tasks.core.records import Kind, Record, SourceRecord, SpanRecord, Status
+from e2s_tasks.core.records import Kind, Record, SourceRecord, SpanRecord
 from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, journal_path, this_process
-from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.account import Role
 from e2s_tasks.meters.children import Children
-from e2s_tasks.meters.clocks import host_busy_clock
+from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
 from e2s_tasks.meters.host_page import host_page
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.setup import sources
+from e2s_tasks.recorder import loops
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
-from e2s_tasks.recorder.open_span import CURRENT, STARTS_ON_DISK, OpenSpan, Unmeasured, new_id
+from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
+from e2s_tasks.recorder.starts import watch_starts
 from e2s_tasks.settings import Settings, settings
 
-DELIVER_EVERY_S = 10.0
-BACKLOG = 1000
-ROLES = {Kind.FLOW: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT}
+BACKLOG = 1000  # ended spans that are not left to wait for the tick
+BATCH = 200  # records that are written at once
+FIELDS = [(component, f"{component}_j") for component in HOST]
+SPAN = Role.SPAN  # spans of other roles are written down when they begin
 
 
 class SpanRecorder:
@@ -38,79 +43,66 @@ class SpanRecorder:
         self, options: Settings, meter: Meter | None = None, records: list[SourceRecord] | None = None
     ) -> None:
         policy: str = options.static_policy
+        self.children: Children | None = None
         if meter is None:
             chosen = sources(options)
             page = host_page(options.data_dir)
-            meter = Meter(chosen.sources, host_busy_clock(), page=page, children=Children(page.processes))
+            self.children = Children(page.processes)
+            meter = Meter(chosen.sources, host_busy_clock(), page=page, children=self.children)
             records, policy = chosen.records, chosen.static_policy
         self.settings = options
         self.meter = meter
+        self.ids = Ids()
         self.process = this_process([*(records or []), *movement_sources()], static_policy=policy)
+        self.describing = threading.RLock()  # describing a span asks for the one around it
         self._covered = {record.component for record in records or [] if record.provenance != "missing"}
         self._journal = Journal(journal_path(options.journals, self.process))
         if options.enabled:
             self._journal.append(self.process)
         self._delivery = Delivery(self._journal, self.process.id, options)
-        self._open: dict[str, OpenSpan] = {}
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
         self._draining = threading.Lock()
         self._wake = threading.Event()  # drain now, before the tick
         self._resume = threading.Event()  # a span has opened after a time without any
         self._parked = True
+        self._left_behind = False
         self._thread: threading.Thread | None = None
 
     # -- opening and ending ---------------------------------------------------------------------------------------
 
-    def span(self, name: str, kind: Kind = Kind.SPAN, **facts: Any) -> "OpenSpan | Unmeasured":
-        """A span around a block, on this thread or in this coroutine. facts: further fields of its SpanRecord."""
-        return self.begin(name, kind, **facts)
+    def span(self, name: str, kind: Kind = Kind.SPAN, facts: Mapping[str, Any] = NO_FACTS) -> "OpenSpan | Unmeasured":
+        """A span that has not begun. facts: further fields of its SpanRecord. Never raises."""
+        if self.settings.enabled:
+            try:
+                return OpenSpan(self, name, kind, facts)
+            except Exception as error:  # noqa: BLE001 - law 5
+                warn_once("opening a span", error)
+        return Unmeasured()
 
-    def begin(self, name: str, kind: Kind, **facts: Any) -> "OpenSpan | Unmeasured":
-        """A span that has begun but runs on no thread yet (`resume` it). Never raises."""
-        if not self.settings.enabled:
-            return Unmeasured()
-        try:
-            return self._begin(name, kind, facts)
-        except Exception as error:  # noqa: BLE001 - law 5
-            warn_once("opening a span", error)
-            return Unmeasured()
-
-    def _begin(self, name: str, kind: Kind, facts: dict[str, Any]) -> OpenSpan:
-        parent = CURRENT.get()
-        span_id = new_id()
-        if parent is not None:
-            facts.setdefault("parent_id", parent.id)
-            facts["run_id"] = parent.record.run_id
-            facts.setdefault("flow_run_id", parent.record.flow_run_id)
-            facts.setdefault("solution", parent.record.solution)
-        run_id = facts.pop("run_id", None) or facts.get("flow_run_id") or span_id
-        record = SpanRecord(
-            id=span_id, seq=0, process_id=self.process.id, run_id=run_id, kind=kind, name=name,
-            status=Status.RUNNING, started_at=time.time(), **facts,
-        )  # fmt: skip
-        local = parent is not None and parent.recorder is self
-        span = OpenSpan(self, record, Account(ROLES.get(kind, Role.SPAN), parent.account if local and parent else None))
-        if kind in STARTS_ON_DISK:
-            self._journal.append(record)
-        self._open[span_id] = span
-        self.meter.open(span.account)
+    def begun(self, span: OpenSpan) -> None:
+        """The span is about to begin."""
+        loop = loops.running()
+        if loop is not None:
+            loops.adopt(loop)
+        if span.role is not SPAN and not self._left_behind:
+            self._journal.append(span.as_it_stands())
         if self._parked:
             self._unpark()
-        return span
 
-    def end(self, span: OpenSpan, status: Status) -> None:
+    def ended(self, span: OpenSpan) -> None:
         """The span is over; its energy is settled and written down by the recorder's own thread."""
-        self.meter.close(span.account)
-        span.record.ended_at = time.time()
-        span.record.status = status
-        if span.record.kind in STARTS_ON_DISK:
-            self._journal.append(span.snapshot())
+        if self._left_behind:
+            return
         self._ended.append(span)
-        self._open.pop(span.id, None)
-        if span.account.parent is None and span.record.kind == Kind.ATTEMPT:
-            self._write_down()  # its flow runs in another process, which may read the journal next
-        elif len(self._ended) >= BACKLOG and not self._wake.is_set():
+        if span.role is not SPAN:
+            self._journal.append(span.as_it_stands())
+            if span.parent is None and span.kind is Kind.ATTEMPT:
+                self._write_down()  # its flow runs in another process, which may read the journal next
+        waiting = len(self._ended)
+        if waiting >= BACKLOG:
             self._wake.set()
+            if waiting >= 10 * BACKLOG:
+                time.sleep(0)  # so that the recorder's thread gets a turn, and memory stays flat
 
     @guarded
     def _write_down(self) -> None:
@@ -119,7 +111,17 @@ class SpanRecorder:
     @guarded
     def write(self, record: Record) -> None:
         """Append a record to the journal."""
-        self._journal.append(record)
+        if self._left_behind:
+            process_recorder().write(record)
+        else:
+            self._journal.append(record)
+
+    def leave_behind(self) -> None:
+        """The process was forked: the spans that were open belong to its parent, and go on there."""
+        self._left_behind, self._parked = True, False
+        self.meter = Meter([], NoBusyClock())
+        self.children = None
+        self.describing = threading.RLock()  # describing a span asks for the one around it
 
     # -- draining -------------------------------------------------------------------------------------------------
 
@@ -132,15 +134,11 @@ class SpanRecorder:
 
     def _run(self) -> None:
         self.meter.own_thread()
-        delivered = time.monotonic()
-        while True:
+        while not self._left_behind:
             self._resume.wait()
             self._wake.wait(self.settings.tick_s)
             self._wake.clear()
-            due = time.monotonic() - delivered >= DELIVER_EVERY_S
-            self._work(deliver=due)
-            if due:
-                delivered = time.monotonic()
+            self._work()
             self._park()
 
     def _park(self) -> None:
@@ -152,42 +150,44 @@ class SpanRecorder:
                 self._unpark()
 
     @guarded
-    def _work(self, *, deliver: bool) -> None:
+    def _work(self) -> None:
         self.meter.tick()
         self.drain()
-        if deliver:
+        if self._delivery.due:
             self._delivery.deliver()
 
     def drain(self, *, force: bool = False) -> None:
-        """Settle the meter and write down what ended, and how far the open attempts have come."""
+        """Settle the meter and write down what ended, and how far the open spans have come."""
         with self._draining:
             self.meter.settle(force=force)
-            waiting = []
+            lines, waiting = [], []
             for span in self._take_ended():
-                if span.account.ends_in is None or span.account.ends_in <= self.meter.settled:
-                    self._journal.append(self._account_for(span))
+                if span.ends_in is None or span.ends_in <= self.meter.settled:
+                    lines.append(self._account_for(span))
+                    if len(lines) >= BATCH:
+                        self._journal.append(*lines)
+                        lines = []
                 else:
                     waiting.append(span)
             self._ended.extendleft(reversed(waiting))
-            for span in list(self._open.values()):
-                self._journal.append(self._account_for(span))
+            still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
+            self._journal.append(*lines, *[self._account_for(span) for span in still_open])
 
     def _take_ended(self) -> list[OpenSpan]:
         return [self._ended.popleft() for _ in range(len(self._ended))]
 
     def _account_for(self, span: OpenSpan) -> SpanRecord:
         """The span's record with what its account shows now, one sequence number on."""
-        account, record = span.account, span.record
-        record.cpu_ns = account.cpu_ns
-        record.shared_cpu_ns = account.shared_ns
-        for component in HOST:
-            known = component in self._covered and (component in account.joules or component not in account.gaps)
-            setattr(record, f"{component}_j", account.joules.get(component, 0.0) if known else None)
-        if account.gaps:
-            record.attributes["gaps"] = sorted(account.gaps)
-        if account.parent is None:
-            record.other_j, record.idle_j = account.other_j, account.idle_j
-        return span.snapshot()
+        record, joules, gaps = span.record, span.joules, span.gaps
+        record.cpu_ns, record.shared_cpu_ns = span.cpu_ns, span.shared_ns
+        for component, field in FIELDS:
+            known = component in self._covered and (component in joules or component not in gaps)
+            setattr(record, field, joules.get(component, 0.0) if known else None)
+        if gaps:
+            record.attributes["gaps"] = sorted(gaps)
+        if span.parent is None:
+            record.other_j, record.idle_j = span.other_j, span.idle_j
+        return span.as_it_stands()
 
     @property
     def delivered(self) -> bool:
@@ -203,12 +203,16 @@ class SpanRecorder:
 
     @guarded
     def close(self) -> None:
-        """Flush, and remove the journal if all of it reached the ledger and no span is open."""
-        if self.settings.enabled:
-            self.flush()
+        """Settle and write down everything; deliver it unless that is better left to whoever reads the ledger next."""
+        if self._left_behind or not self.settings.enabled:
+            return
+        self.meter.tick()
+        self.drain(force=True)
         self.meter.release()
-        if not self._open and self._delivery.complete:
-            self._delivery.remove_journal()
+        if self._delivery.at_exit:
+            self._delivery.deliver()
+            if not self.meter.active and self._delivery.complete:
+                self._delivery.remove_journal()
 
 
 _recorder: SpanRecorder | None = None
@@ -222,8 +226,17 @@ def process_recorder() -> SpanRecorder:
         with _creating:
             if _recorder is None:
                 _recorder = SpanRecorder(settings())
-                atexit.register(_recorder.close)
+                _close_at_exit(_recorder)
+                watch_starts(lambda: _recorder.children if _recorder is not None else None)
     return _recorder
+
+
+def _close_at_exit(recorder: SpanRecorder) -> None:
+    multiprocessing = sys.modules.get("multiprocessing.util")
+    if multiprocessing is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
+        multiprocessing.Finalize(recorder, recorder.close, exitpriority=0)  # such a child skips atexit
+    else:
+        atexit.register(recorder.close)
 
 
 def _forget() -> None:
@@ -231,6 +244,7 @@ def _forget() -> None:
     global _recorder, _creating
     if _recorder is not None:
         atexit.unregister(_recorder.close)
+        _recorder.leave_behind()
     _recorder, _creating = None, threading.Lock()
 
 

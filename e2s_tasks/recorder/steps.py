@@ -1,8 +1,7 @@
 """Coroutines and generators, measured step by step: a suspended one uses no CPU energy."""
 
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from types import coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from e2s_tasks.core.records import Status
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured, status_of
@@ -11,36 +10,70 @@ T = TypeVar("T")
 AnySpan = OpenSpan | Unmeasured
 
 
-@coroutine
-def _steps(span: AnySpan, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Drive a coroutine by hand, so that each `send` and `throw` is one stretch of its span."""
-    value: Any = None
-    error: BaseException | None = None
-    while True:
-        span.resume()
+class Owner(Protocol):
+    """Who a stretch of work belongs to."""
+
+    def resume(self) -> None:
+        """The work runs on this thread from now on."""
+
+    def suspend(self) -> None:
+        """The work has paused, or ended."""
+
+
+class Steps(Coroutine[Any, Any, Any]):
+    """A coroutine whose every `send` and `throw` is one stretch of its owner; else it looks like the one it drives."""
+
+    __slots__ = ("_owner", "_work")
+
+    def __init__(self, owner: Owner, work: Any) -> None:
+        self._owner = owner
+        self._work = work
+
+    def send(self, value: Any) -> Any:
+        """The next step."""
+        self._owner.resume()
         try:
-            awaited = work.send(value) if error is None else work.throw(error)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return self._work.send(value)
         finally:
-            span.suspend()
+            self._owner.suspend()
+
+    def throw(self, *error: Any) -> Any:
+        """The next step, with an exception."""
+        self._owner.resume()
         try:
-            value, error = (yield awaited), None
-        except GeneratorExit:
-            span.resume()
-            try:
-                work.close()
-            finally:
-                span.suspend()
-            raise
-        except BaseException as thrown:  # noqa: BLE001 - everything thrown in belongs to the driven coroutine
-            value, error = None, thrown
+            return self._work.throw(*error)
+        finally:
+            self._owner.suspend()
+
+    def close(self) -> None:
+        """The last step."""
+        self._owner.resume()
+        try:
+            self._work.close()
+        finally:
+            self._owner.suspend()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self  # it has all that `await` asks of an iterator
+
+    def __iter__(self) -> "Steps":
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)
+
+    def __repr__(self) -> str:
+        return repr(self._work)
 
 
 async def drive(span: AnySpan, work: Coroutine[Any, Any, T], status: Any = status_of) -> T:
     """The coroutine's result, measured; `status` maps the exception that leaves it to how the span ended."""
+    span.start()
     try:
-        result = await _steps(span, work)
+        result: T = await Steps(span, work)
     except BaseException as error:
         span.end(status(error))
         raise
@@ -50,6 +83,7 @@ async def drive(span: AnySpan, work: Coroutine[Any, Any, T], status: Any = statu
 
 def drive_generator(span: AnySpan, work: Generator[Any, Any, T], status: Any = status_of) -> Generator[Any, Any, T]:
     """The generator, measured per `next`, `send` and `throw`."""
+    span.start()
     value: Any = None
     thrown: BaseException | None = None
     try:
@@ -85,20 +119,21 @@ async def drive_async_generator(
     span: AnySpan, work: AsyncGenerator[T, Any], status: Any = status_of
 ) -> AsyncGenerator[T, Any]:
     """The asynchronous generator, measured per step of each `asend` and `athrow`."""
+    span.start()
     value: Any = None
     thrown: BaseException | None = None
     try:
         while True:
             try:
                 step = work.asend(value) if thrown is None else work.athrow(thrown)
-                item = await _steps(span, _as_coroutine(step))
+                item = await Steps(span, _as_coroutine(step))
             except StopAsyncIteration:
                 span.end(Status.COMPLETED)
                 return
             try:
                 value, thrown = (yield item), None
             except GeneratorExit:
-                await _steps(span, _as_coroutine(work.aclose()))
+                await Steps(span, _as_coroutine(work.aclose()))
                 raise
             except BaseException as error:  # noqa: BLE001 - it belongs to the driven generator
                 value, thrown = None, error

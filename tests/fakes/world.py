@@ -19,6 +19,7 @@ class World:
     now_ns: int = 1_000_000_000
     busy_ns: int = 0
     process_ns: int = 0
+    slept_ns: int = 0
     energy_uj: float = 0.0
     current: int = 0
     thread_ns: dict[int, int] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class World:
             thread=lambda: self.thread_ns.get(self.current, 0),
             process=lambda: self.process_ns,
             other_thread=lambda clock: self.thread_ns.get(clock, 0),
+            slept=lambda: self.slept_ns,
         )
 
 
@@ -84,18 +86,18 @@ class WorldMeter(Meter):
         current = self.world.current
         if current not in self._virtual:
             self._virtual[current] = _Thread()
-            self._virtual[current].clock = current
+            self._virtual[current].tid = self._virtual[current].clock = current
         return self._virtual[current]
 
-    def begin(self, account: Account, thread: int = 0) -> Account:
+    def start(self, account: Account, thread: int = 0) -> Account:
         """The account's span begins on a thread."""
         self.world.current = thread
-        self.open(account)
-        self.enter([account])
+        self._local.thread = self._thread()
+        self.begin(account)
         return account
 
-    def finish(self, account: Account, thread: int = 0) -> None:
+    def stop(self, account: Account, thread: int = 0) -> None:
         """The account's span ends on a thread."""
         self.world.current = thread
-        self.leave(account)
-        self.close(account)
+        self._local.thread = self._thread()
+        self.finish(account)

@@ -27,45 +27,45 @@ def two(tmp_path):
 
 def test_work_of_two_processes_shares_the_time_that_it_overlaps(two):
     one, other = two
-    first = one.advance(1 * S, work=1)[0]
-    second = other.advance(3 * S, work=1)[0]
-    assert one.advance(5 * S, work=-1)[0] - first == pytest.approx(2 + 1)
-    assert other.advance(9 * S, work=-1)[0] - second == pytest.approx(1 + 4)
+    first = one.advance(1 * S, 1, 0)[0]
+    second = other.advance(3 * S, 1, 0)[0]
+    assert one.advance(5 * S, -1, 0)[0] - first == pytest.approx(2 + 1)
+    assert other.advance(9 * S, -1, 0)[0] - second == pytest.approx(1 + 4)
 
 
 def test_a_flow_run_holds_only_while_no_work_is_open_in_any_process(two):
     one, other = two
-    flow = one.advance(0, flows=1)[1]
-    other.advance(2 * S, work=1)
-    other.advance(5 * S, work=-1)
-    assert one.advance(6 * S, flows=-1)[1] - flow == pytest.approx(3)
+    flow = one.advance(0, 0, 1)[1]
+    other.advance(2 * S, 1, 0)
+    other.advance(5 * S, -1, 0)
+    assert one.advance(6 * S, 0, -1)[1] - flow == pytest.approx(3)
 
 
 def test_time_in_which_nobody_works_is_nobodys(two):
     one, other = two
-    before = one.advance(1 * S)
-    assert other.advance(100 * S) == before
+    before = one.integrals(1 * S)
+    assert other.integrals(100 * S) == before
 
 
 def test_what_a_dead_process_held_is_taken_back(two, tmp_path):
     one, other = two
-    one.advance(0, work=1)
+    one.advance(0, 1, 0)
     SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, 0, 77)  # as if another process, dead by now, held too
-    HEADER.pack_into(other._map, 0, MAGIC, 0, 0.0, 0.0, 2, 0)
-    assert one.advance(2 * S)[0] == pytest.approx(1.0)
+    HEADER.pack_into(other._map, 0, MAGIC, 0, 0, 0.0, 0.0, 2, 0, 2)
+    assert one.integrals(2 * S)[0] == pytest.approx(1.0)
     one.sweep(2 * S)
-    assert one.advance(4 * S)[0] == pytest.approx(3.0)
+    assert one.integrals(4 * S)[0] == pytest.approx(3.0)
 
 
 def test_a_lock_that_is_taken_is_not_waited_for_and_the_change_is_not_lost(two):
     one, other = two
     assert other._locked()
-    assert one.advance(1 * S, work=1) == (0.0, 0.0)
+    assert one.advance(1 * S, 1, 0) == (0.0, 0.0)
     import fcntl
 
     fcntl.flock(other._fd, fcntl.LOCK_UN)
-    one.advance(2 * S)
-    assert one.advance(4 * S)[0] == pytest.approx(2.0)
+    one.integrals(2 * S)
+    assert one.integrals(4 * S)[0] == pytest.approx(2.0)
 
 
 def test_a_page_that_cannot_be_made_is_kept_in_the_process(tmp_path):
@@ -81,11 +81,11 @@ def test_two_meters_of_one_host_count_its_idle_power_once(tmp_path):
         meter = WorldMeter(world, WorldCounter(world))
         Meter.__init__(meter, [WorldCounter(world)], WorldBusy(world), world.clocks(), HostPage(tmp_path / "page"))
         meters.append(meter)
-    first, second = (meter.begin(Account(Role.ATTEMPT)) for meter in meters)
+    first, second = (meter.start(Account(Role.ATTEMPT)) for meter in meters)
     world.run(1 * S, {})
-    meters[0].finish(first)
+    meters[0].stop(first)
     world.run(2 * S, {})
-    meters[1].finish(second)
+    meters[1].stop(second)
     for meter in meters:
         meter.settle(force=True)
     assert first.joules["static"] == pytest.approx(0.5 * IDLE_W)
@@ -104,11 +104,11 @@ def test_holders_of_two_processes_answer_for_exactly_the_time_in_which_one_was_o
         truth += seconds * bool(held[0] or held[1])
         now += seconds * S
         if change > 0:
-            held[who].append(pages[who].advance(now, work=1)[0])
+            held[who].append(pages[who].advance(now, 1, 0)[0])
         elif change < 0 and held[who]:
-            answered += pages[who].advance(now, work=-1)[0] - held[who].pop()
+            answered += pages[who].advance(now, -1, 0)[0] - held[who].pop()
     for page, left in zip(pages, held, strict=True):
-        answered += sum(page.advance(now)[0] - since for since in left)
+        answered += sum(page.integrals(now)[0] - since for since in left)
     assert answered == pytest.approx(truth)
 
 
@@ -125,7 +125,7 @@ def test_two_real_processes_share_the_hosts_idle_power(tmp_path):
             time.sleep(1.0)
         elapsed = time.monotonic() - start
         recorder.flush()
-        print(work.account.joules["static"] / elapsed, flush=True)
+        print(work.joules["static"] / elapsed, flush=True)
     """
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_CPU_TDP_W": "100", "E2S_CPU_IDLE_W": "10"}
     both = [

@@ -17,9 +17,9 @@ def booked(account: Account) -> float:
 def test_one_task_gets_its_dynamic_and_all_static_energy():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
-    task = meter.begin(Account(Role.ATTEMPT))
+    task = meter.start(Account(Role.ATTEMPT))
     world.run(1000 * MS, {0: 500 * MS})
-    meter.finish(task)
+    meter.stop(task)
     meter.settle(force=True)
     assert task.joules["cpu"] == pytest.approx(0.5 * BUSY_W)
     assert task.joules["static"] == pytest.approx(IDLE_W)
@@ -29,12 +29,12 @@ def test_one_task_gets_its_dynamic_and_all_static_energy():
 def test_four_concurrent_tasks_are_counted_once():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
-    flow = meter.begin(Account(Role.FLOW))
-    tasks = [meter.begin(Account(Role.ATTEMPT, flow), thread) for thread in (1, 2, 3, 4)]
+    flow = meter.start(Account(Role.FLOW))
+    tasks = [meter.start(Account(Role.ATTEMPT, flow), thread) for thread in (1, 2, 3, 4)]
     world.run(1000 * MS, {thread: thread * 100 * MS for thread in (1, 2, 3, 4)}, others_ns=500 * MS)
     for thread, task in enumerate(tasks, 1):
-        meter.finish(task, thread)
-    meter.finish(flow)
+        meter.stop(task, thread)
+    meter.stop(flow)
     meter.settle(force=True)
     for thread, task in enumerate(tasks, 1):
         assert task.joules["cpu"] == pytest.approx(thread * 0.1 * BUSY_W)
@@ -46,15 +46,15 @@ def test_four_concurrent_tasks_are_counted_once():
 def test_a_flow_run_answers_for_idle_power_only_while_no_attempt_is_open():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
-    flow = meter.begin(Account(Role.FLOW))
+    flow = meter.start(Account(Role.FLOW))
     world.run(100 * MS, {})
-    task = meter.begin(Account(Role.ATTEMPT, flow), 1)
-    nested = meter.begin(Account(Role.ATTEMPT, task), 2)
+    task = meter.start(Account(Role.ATTEMPT, flow), 1)
+    nested = meter.start(Account(Role.ATTEMPT, task), 2)
     world.run(100 * MS, {})
-    meter.finish(nested, 2)
-    meter.finish(task, 1)
+    meter.stop(nested, 2)
+    meter.stop(task, 1)
     world.run(100 * MS, {})
-    meter.finish(flow)
+    meter.stop(flow)
     meter.settle(force=True)
     assert flow.joules["static"] == pytest.approx(0.2 * IDLE_W)
     assert task.joules["static"] == pytest.approx(0.1 * IDLE_W)
@@ -64,13 +64,13 @@ def test_a_flow_run_answers_for_idle_power_only_while_no_attempt_is_open():
 def test_a_nested_span_takes_its_own_part_out_of_its_parents():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
-    outer = meter.begin(Account(Role.ATTEMPT))
+    outer = meter.start(Account(Role.ATTEMPT))
     world.run(20 * MS, {0: 10 * MS})
-    inner = meter.begin(Account(Role.SPAN, outer))
+    inner = meter.start(Account(Role.SPAN, outer))
     world.run(20 * MS, {0: 15 * MS})
-    meter.finish(inner)
+    meter.stop(inner)
     world.run(20 * MS, {0: 5 * MS})
-    meter.finish(outer)
+    meter.stop(outer)
     meter.settle(force=True)
     assert (outer.cpu_ns, inner.cpu_ns) == (15 * MS, 15 * MS)
 
@@ -78,14 +78,14 @@ def test_a_nested_span_takes_its_own_part_out_of_its_parents():
 def test_thirty_short_tasks_within_coalesced_boundaries_keep_their_cpu_time():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
-    flow = meter.begin(Account(Role.FLOW))
+    flow = meter.start(Account(Role.FLOW))
     tasks = []
     for number in range(30):
-        task = meter.begin(Account(Role.ATTEMPT, flow))
+        task = meter.start(Account(Role.ATTEMPT, flow))
         world.run(1 * MS, {0: (number % 3) * MS // 2})
-        meter.finish(task)
+        meter.stop(task)
         tasks.append(task)
-    meter.finish(flow)
+    meter.stop(flow)
     meter.settle(force=True)
     assert [task.cpu_ns for task in tasks] == [(number % 3) * MS // 2 for number in range(30)]
     assert sum(task.joules.get("static", 0) for task in tasks) == pytest.approx(0.03 * IDLE_W, rel=1e-6)
@@ -94,11 +94,11 @@ def test_thirty_short_tasks_within_coalesced_boundaries_keep_their_cpu_time():
 def test_with_one_active_span_a_native_pools_time_is_its_own():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
-    flow = meter.begin(Account(Role.FLOW))
-    task = meter.begin(Account(Role.ATTEMPT, flow), 1)
+    flow = meter.start(Account(Role.FLOW))
+    task = meter.start(Account(Role.ATTEMPT, flow), 1)
     world.run(100 * MS, {1: 50 * MS}, pool_ns=70 * MS)
-    meter.finish(task, 1)
-    meter.finish(flow)
+    meter.stop(task, 1)
+    meter.stop(flow)
     meter.settle(force=True)
     assert task.cpu_ns == 120 * MS
     assert task.shared_ns == 0
@@ -107,10 +107,10 @@ def test_with_one_active_span_a_native_pools_time_is_its_own():
 def test_with_several_active_spans_a_native_pools_time_is_split_and_labelled():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
-    tasks = [meter.begin(Account(Role.ATTEMPT), thread) for thread in (1, 2)]
+    tasks = [meter.start(Account(Role.ATTEMPT), thread) for thread in (1, 2)]
     world.run(100 * MS, {1: 50 * MS}, pool_ns=60 * MS)
     for thread, task in enumerate(tasks, 1):
-        meter.finish(task, thread)
+        meter.stop(task, thread)
     meter.settle(force=True)
     assert [task.cpu_ns for task in tasks] == [80 * MS, 30 * MS]
     assert [task.shared_ns for task in tasks] == [30 * MS, 30 * MS]
@@ -124,10 +124,10 @@ def test_a_suspended_coroutine_uses_no_cpu_energy_but_holds_its_share_of_idle_po
     meter.open(second)
     meter.enter([first])
     world.run(50 * MS, {0: 50 * MS})
-    meter.leave(first)
+    assert meter.leave(0) == [first]
     meter.enter([second])
     world.run(150 * MS, {0: 150 * MS})
-    meter.leave(second)
+    assert meter.leave(0) == [second]
     meter.close(second)
     meter.close(first)
     meter.settle(force=True)
@@ -139,10 +139,10 @@ def test_a_sensor_that_dies_leaves_a_gap_and_no_zero():
     world = World()
     counter = WorldCounter(world)
     meter = WorldMeter(world, counter)
-    task = meter.begin(Account(Role.ATTEMPT))
+    task = meter.start(Account(Role.ATTEMPT))
     counter.broken = True
     world.run(100 * MS, {0: 50 * MS})
-    meter.finish(task)
+    meter.stop(task)
     meter.settle(force=True)
     assert task.joules == {}
     assert task.gaps == {"cpu"}
@@ -153,9 +153,9 @@ def test_the_time_between_two_runs_belongs_to_nobody():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
     for _ in range(2):
-        task = meter.begin(Account(Role.ATTEMPT))
+        task = meter.start(Account(Role.ATTEMPT))
         world.run(100 * MS, {0: 100 * MS})
-        meter.finish(task)
+        meter.stop(task)
         world.run(10_000 * MS, {0: 10_000 * MS})
     meter.settle(force=True)
     assert meter.counted_j == pytest.approx(0.2 * (IDLE_W + BUSY_W))
@@ -164,7 +164,7 @@ def test_the_time_between_two_runs_belongs_to_nobody():
 def test_a_coarse_host_clock_waits_for_a_window_that_it_can_tell():
     world = World()
     meter = WorldMeter(world, WorldCounter(world), step_ns=10 * MS)
-    task = meter.begin(Account(Role.ATTEMPT))
+    task = meter.start(Account(Role.ATTEMPT))
     world.run(50 * MS, {0: 7 * MS})
     meter.tick()
     meter.settle()
@@ -199,10 +199,10 @@ def test_every_joule_is_booked_exactly_once_under_any_overlap(actions, step_ns):
         if action in {"open", "nest", "flow"}:
             parent = stack[-1] if stack and action == "nest" else None
             role = Role.FLOW if action == "flow" else Role.ATTEMPT
-            stack.append(meter.begin(Account(role, parent), thread))
+            stack.append(meter.start(Account(role, parent), thread))
             accounts.append(stack[-1])
         elif action == "close" and stack:
-            meter.finish(stack.pop(), thread)
+            meter.stop(stack.pop(), thread)
         elif action == "tick":
             meter.tick()
         elif action == "settle":
@@ -219,7 +219,7 @@ def test_every_joule_is_booked_exactly_once_under_any_overlap(actions, step_ns):
                 truth_uj += round(world.energy_uj) - before
     for thread, stack in stacks.items():
         while stack:
-            meter.finish(stack.pop(), thread)
+            meter.stop(stack.pop(), thread)
     meter.settle(force=True)
     spans = sum(booked(account) for account in accounts)
     assert spans + meter.other_j + meter.idle_j == pytest.approx(meter.counted_j, rel=1e-9, abs=1e-9)

@@ -45,16 +45,14 @@ class MeasuredFunction:
             return drive_generator(self.begin(self.__name__), fn(*args, **kwargs), _Ending())
         ending = _Ending()
         span = self.begin(self.__name__)
-        span.resume()
+        span.run()
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
-            span.suspend()
-            span.end(ending(error))
+            span.stop(ending(error))
             raise
-        span.suspend()
         _note_result(span, result)
-        span.end(Status.COMPLETED)
+        span.stop(Status.COMPLETED)
         return result
 
     async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -27,7 +27,7 @@ def begin_attempt(name: str) -> OpenSpan | Unmeasured:
         context = TaskRunContext.get()
         recorder = process_recorder()
         if context is None:
-            return recorder.begin(name, Kind.ATTEMPT, attempt=1)
+            return recorder.span(name, Kind.ATTEMPT, {"attempt": 1})
         return _attempt(recorder, context)
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a task run", error)
@@ -38,16 +38,16 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext) -> OpenSpan | Unme
     run = context.task_run
     transaction = get_transaction()
     key = transaction.key if transaction is not None else None
-    span = recorder.begin(
-        context.task.name,
-        Kind.ATTEMPT,
-        flow_run_id=str(run.flow_run_id) if run.flow_run_id else None,
-        task_run_id=str(run.id),
-        task_key=run.task_key,
-        attempt=max(1, run.run_count),
-        result_key=None if key is None else PurePath(key).name,
-        attributes={"task_run_name": run.name},
-    )
+    facts = {
+        "task_run_id": str(run.id),
+        "task_key": run.task_key,
+        "attempt": max(1, run.run_count),
+        "result_key": None if key is None else PurePath(key).name,
+        "attributes": {"task_run_name": run.name},
+    }
+    if run.flow_run_id:
+        facts["flow_run_id"] = str(run.flow_run_id)
+    span = recorder.span(context.task.name, Kind.ATTEMPT, facts)
     if isinstance(span, OpenSpan) and run.run_count <= 1:
         _record_edges(recorder, run, span.record.run_id)
     return span
@@ -72,7 +72,7 @@ def begin_flow_run(solution: str | None, policy: CarbonPolicy | None, name: str)
         recorder = process_recorder()
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
-            return recorder.begin(name, Kind.FLOW, solution=solution)
+            return recorder.span(name, Kind.FLOW, {"solution": solution} if solution else {})
         return _flow_run(recorder, context, solution, policy)
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a flow run", error)
@@ -84,16 +84,15 @@ def _flow_run(
 ) -> OpenSpan | Unmeasured:
     run = context.flow_run
     assert run is not None and context.flow is not None  # noqa: S101, PT018 - for the type checker
-    facts: dict[str, Any] = {"solution": solution} if solution else {}
-    span = recorder.begin(
-        context.flow.name,
-        Kind.FLOW,
-        flow_run_id=str(run.id),
-        attempt=max(1, run.run_count),
-        task_run_id=str(run.parent_task_run_id) if run.parent_task_run_id else None,
-        attributes={"flow_run_name": run.name},
-        **facts,
-    )
+    facts: dict[str, Any] = {
+        "flow_run_id": str(run.id),
+        "attempt": max(1, run.run_count),
+        "task_run_id": str(run.parent_task_run_id) if run.parent_task_run_id else None,
+        "attributes": {"flow_run_name": run.name},
+    }
+    if solution:
+        facts["solution"] = solution
+    span = recorder.span(context.flow.name, Kind.FLOW, facts)
     if isinstance(span, OpenSpan) and span.record.parent_id is None:
         look_at_the_grid(recorder, span.record.run_id, policy)
     return span

@@ -1,0 +1,39 @@
+"""Who answers for idle power, and for how many seconds: the change of the host page's integrals."""
+
+from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.host_page import Page
+
+
+class Holders:
+    """The open accounts of this process that hold idle power."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._open: dict[Account, None] = {}
+        self._left: dict[Account, float] = {}
+
+    def add(self, account: Account, now: int) -> None:
+        """The account is open from now on."""
+        flow = account.role is Role.FLOW
+        account.since = self._page.advance(now, int(not flow), int(flow))[flow]
+        self._open[account] = None
+
+    def remove(self, account: Account, now: int) -> None:
+        """The account is open no longer."""
+        flow = account.role is Role.FLOW
+        self._take(account, self._page.advance(now, -int(not flow), -int(flow)))
+        self._open.pop(account, None)
+
+    def collect(self, now: int) -> dict[Account, float]:
+        """Seconds for which each account has answered since the last collection."""
+        integrals = self._page.integrals(now)
+        for account in self._open:
+            self._take(account, integrals)
+        left, self._left = self._left, {}
+        return left
+
+    def _take(self, account: Account, integrals: tuple[float, float]) -> None:
+        integral = integrals[account.role is Role.FLOW]
+        seconds, account.since = integral - account.since, integral
+        if seconds > 0:
+            self._left[account] = self._left.get(account, 0.0) + seconds

@@ -1,0 +1,102 @@
+"""A closed segment as it was read, and its booking: outside the measured window, on the recorder's thread."""
+
+from dataclasses import dataclass
+
+from e2s_tasks.core.attribution import Segment, split
+from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.source import Source
+
+# Two clocks read one after the other differ by less; a machine that slept differs by more.
+SLEPT_NS = 50_000_000
+
+
+@dataclass(slots=True)
+class RawSegment:
+    """A closed segment, not yet split. All times in nanoseconds.
+
+    own: CPU time of the threads and child processes that belong to one account. shared_ns: CPU time of native pools
+    and of children whose starter is not known, over the sharers by their weights. slept_ns: how long the machine was
+    suspended meanwhile.
+    """
+
+    number: int
+    duration_ns: int
+    slept_ns: int
+    busy_ns: int | None
+    own: dict[Account, int]
+    shared_ns: int
+    sharers: dict[Account, int]
+    holders: dict[Account, float]
+    roots: list[Account]
+    before: list[int | None]
+    after: list[int | None]
+
+
+class Books:
+    """Where settled segments are booked. counted_j = what the accounts were given + other_j + idle_j."""
+
+    def __init__(self, sources: list[Source]) -> None:
+        self._sources = sources
+        self.counted_j = self.other_j = self.idle_j = 0.0
+
+    def book(self, raw: RawSegment, busy_s: float) -> None:
+        """Split a segment and give each account its joules and CPU time."""
+        cpu_s = _cpu_seconds(raw)
+        duration_s = raw.duration_ns * 1e-9
+        busy_s = max(busy_s, sum(cpu_s.values()))
+        slept = raw.slept_ns > SLEPT_NS  # a counter may have been reset; a model knows only the time awake
+        readings = [
+            source.reading(None if slept else before, after, duration_s, busy_s)
+            for source, before, after in zip(self._sources, raw.before, raw.after, strict=True)
+        ]
+        self.counted_j += sum(reading.joules or 0.0 for reading in readings)
+        result = split(Segment(duration_s, busy_s, cpu_s, raw.holders, readings))
+        for account, components in result.spans.items():
+            for component, joules in components.items():
+                account.joules[component] = account.joules.get(component, 0.0) + joules
+        if result.gaps:
+            for account in (*cpu_s, *raw.holders):
+                account.gaps |= result.gaps
+        for root in raw.roots:
+            root.other_j += result.other_j
+            root.idle_j += result.idle_j
+        self.other_j += result.other_j
+        self.idle_j += result.idle_j
+
+
+def _cpu_seconds(raw: RawSegment) -> dict[Account, float]:
+    """CPU seconds of each account, its part of what is shared included; adds them up on the accounts."""
+    cpu_s = {account: ns * 1e-9 for account, ns in raw.own.items()}
+    for account, ns in raw.own.items():
+        account.cpu_ns += ns
+    weight = sum(raw.sharers.values())
+    if raw.shared_ns and weight:
+        for account, part in raw.sharers.items():
+            share_ns = raw.shared_ns * part // weight
+            cpu_s[account] = cpu_s.get(account, 0.0) + raw.shared_ns * part / weight * 1e-9
+            account.cpu_ns += share_ns
+            account.shared_ns += share_ns if len(raw.sharers) > 1 else 0
+    return cpu_s
+
+
+def sharers(open_now: list[Account], ended: list[Account], start: int, now: int) -> dict[Account, int]:
+    """Who may have set native pools to work, by the nanoseconds for which each was open in the segment.
+
+    The innermost open spans, and those that have ended; flow runs only if there is nothing else.
+    """
+    found = {one: now - max(start, one.opened_ns) for one in open_now if not one.open_children}
+    for one in ended:
+        found[one] = one.closed_ns - max(start, one.opened_ns)
+    work = {one: ns for one, ns in found.items() if one.role is not Role.FLOW}
+    chosen = work or found or dict.fromkeys(open_now, 1)
+    return chosen if sum(chosen.values()) > 0 else dict.fromkeys(chosen, 1)
+
+
+def busy_seconds(pending: list[RawSegment], *, coarse: bool) -> list[float]:
+    """Host busy seconds of each segment; a coarse clock is read over the whole window, the others' part prorated."""
+    if not coarse:
+        return [(raw.busy_ns or 0) * 1e-9 for raw in pending]
+    own = [sum(raw.own.values()) + raw.shared_ns for raw in pending]
+    others = max(0, sum(raw.busy_ns or 0 for raw in pending) - sum(own))
+    window = sum(raw.duration_ns for raw in pending) or 1
+    return [(mine + others * raw.duration_ns / window) * 1e-9 for mine, raw in zip(own, pending, strict=True)]
