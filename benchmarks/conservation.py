@@ -64,7 +64,7 @@ def measure(quick: bool) -> list[Row]:
         Row("spans + other + idle against the counter, worst of 3 processes", worst * 1e6, "ppm", 0.01,
             note=f"{drawn:.1f} J, {wraps} wraps, {spans} spans in all"),
         Row("CPU joules of 3 processes against their own CPU clocks", abs(dynamic / (BUSY_W * used_s) - 1) * 100, "%", 1,
-            note="child processes in it"),
+            note=f"child processes in it; factor {dynamic / (BUSY_W * used_s):.4f}"),
         Row("idle power over all processes, of 40 W x time", static / (IDLE_W * duration_s) * 100, "%", 100.01,
             note="the dead process's part, until it is noticed, is nobody's"),
         Row("the killed process: not booked, in time at the mean power", remainder / drawn * duration_s, "s", 1.1,

@@ -12,7 +12,7 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,8 @@ def _plant(root: Path) -> Path:
 
 def _integrate(path: Path, busy: Busy, drift: bool, counter: Path | None, flowing: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(PermissionError):
+        os.nice(-15)  # a counter of real hardware does not wait for a CPU
     made = Machine(path, busy, drift=drift)
     file = os.open(counter, os.O_WRONLY) if counter else None
     read = busy.reader()
