@@ -44,6 +44,7 @@ def _own_folder() -> Path:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_LOGGING_LEVEL": "ERROR",
             "DO_NOT_TRACK": "1",
+            "PYTHONDONTWRITEBYTECODE": "",  # an installed package has its bytecode: processes must find it
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         }
     return Path(os.environ["E2S_BENCHMARK_FOLDER"])

@@ -1,0 +1,129 @@
+"""`@e2s_task` against plain `@task`: the time inside our wrapper, and the wall time of no-op task runs.
+
+    .venv/bin/python benchmarks/prefect_task.py
+
+Three no-op tasks take turns in one flow run, in random order: plain, plain again (the A/A control) and measured. The
+process is pinned to one CPU where the system allows it, Prefect's server to the others. Whether the control resolves
+the goal stands beside the figure: where its own interval is wider, the wall time is inconclusive.
+"""
+
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from common import Row, interval, main, quantile, quiet
+
+GOAL = 4.0
+
+
+def measure(quick: bool) -> list[Row]:
+    """Microseconds inside the wrapper, and percent of wall time."""
+    from prefect import flow, task
+
+    from e2s_tasks import e2s_flow, e2s_task
+
+    def noop() -> None:
+        return None
+
+    tasks = {"plain": task(noop), "again": task(noop), "measured": e2s_task(noop)}
+    self_us: list[float] = []
+    walls: dict[str, list[float]] = {name: [] for name in tasks}
+
+    def runs(count: int) -> None:
+        draw = random.Random(1)
+        names = list(tasks)
+        for _ in range(count):
+            draw.shuffle(names)
+            for name in names:
+                start = time.perf_counter()
+                tasks[name]()
+                walls[name].append(time.perf_counter() - start)
+
+    warm_up = flow(runs, name="warm-up")
+    with quiet(), _pinned(), _timed(type(tasks["measured"].fn), self_us):
+        warm_up(3 if quick else 50)
+        for found in (self_us, *walls.values()):
+            found.clear()
+        e2s_flow(runs, name="noop")(10 if quick else 2_000)
+    return [*_self_time(self_us), *_wall_time(walls)]
+
+
+def _self_time(self_us: list[float]) -> list[Row]:
+    return [
+        Row("self time of the wrapper, median", statistics.median(self_us), "us", 50,
+            note=f"p99 {quantile(self_us, 0.99):.0f} us, {len(self_us)} runs"),
+    ]  # fmt: skip
+
+
+def _wall_time(walls: dict[str, list[float]]) -> list[Row]:
+    plain = statistics.median(walls["plain"])
+    more, low, high = _more(walls["measured"], walls["plain"], plain)
+    control, control_low, control_high = _more(walls["again"], walls["plain"], plain)
+    resolved = high - low <= GOAL and abs(control) + (control_high - control_low) / 2 <= GOAL / 2
+    return [
+        Row("wall time more than plain, median of the pairs", more, "%", GOAL, resolved=resolved,
+            note=f"95 % interval {low:+.1f} to {high:+.1f}; control {control_low:+.1f} to {control_high:+.1f}"),
+        Row("a plain no-op task run, median", plain * 1e3, "ms"),
+    ]  # fmt: skip
+
+
+def _more(these: list[float], those: list[float], unit: float) -> tuple[float, float, float]:
+    """Median of the differences of pairs, and its 95 % interval, in percent of a unit."""
+    differences = [(this - that) / unit * 100 for this, that in zip(these, those, strict=True)]
+    return statistics.median(differences), *interval(differences, rounds=500)
+
+
+@contextmanager
+def _timed(wrapper: type[Any], found: list[float]) -> Any:
+    """Each call of the measured function is timed; the no-op itself takes a tenth of a microsecond."""
+    call: Callable[..., Any] = wrapper.__call__
+
+    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return call(self, *args, **kwargs)
+        finally:
+            if self.__name__ == "noop":
+                found.append((time.perf_counter() - start) * 1e6)
+
+    wrapper.__call__ = timed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        wrapper.__call__ = call  # type: ignore[method-assign]
+
+
+@contextmanager
+def _pinned() -> Any:
+    """Threads started from here on, and this one, stay on one CPU; Prefect's server, started before, on the others."""
+    from prefect import flow
+
+    flow(lambda: None, name="start-the-server")()
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if len(cpus) < 2:
+        yield
+        return
+    mine = min(cpus)
+    with suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), {mine})
+        for child in _children():
+            os.sched_setaffinity(child, cpus - {mine})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
+def _children() -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process().children(recursive=True)]
+
+
+if __name__ == "__main__":
+    main(measure)
