@@ -43,6 +43,7 @@ def _own_folder() -> Path:
             "PREFECT_HOME": f"{folder}/prefect",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_LOGGING_LEVEL": "ERROR",
+            "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
             "DO_NOT_TRACK": "1",
             "PYTHONDONTWRITEBYTECODE": "",  # an installed package has its bytecode: processes must find it
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),

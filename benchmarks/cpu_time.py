@@ -60,7 +60,10 @@ def _coroutines(seconds: float) -> list[Row]:
     with span("loop"):
         asyncio.run(gathered())
     given = {record.name: record.cpu_ns * 1e-9 for record in _spans("loop")}
-    return [_row(f"one of 3 gathered coroutines, {share} parts of 7", given[f"coroutine {share}"], true[share]) for share in SHARES]
+    return [
+        _row(f"one of 3 gathered coroutines, {share} parts of 7", given[f"coroutine {share}"], true[share])
+        for share in SHARES
+    ]
 
 
 def _child(seconds: float, then: str, *, below: bool = False) -> tuple[float, float]:
