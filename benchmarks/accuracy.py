@@ -155,7 +155,9 @@ def _long(world_busy: Busy, clock: Any, seconds: float, rounds: int) -> list[Row
             world = World(source, clock, folder)
             done: list[Task] = []
             threads = [
-                threading.Thread(target=world.task, args=(f"long {number} {duty}", seconds * (1 - lag / 10), duty, done))
+                threading.Thread(
+                    target=world.task, args=(f"long {number} {duty}", seconds * (1 - lag / 10), duty, done)
+                )
                 for lag, duty in enumerate(DUTIES)
             ]
             for thread in threads:

@@ -36,7 +36,9 @@ def measure(quick: bool) -> list[Row]:
     zeus = _zeus(tree, loops // 20)
     return [
         Row("enter + exit, 4 spans open, coalesced", coalesced, "us", 5, zeus, "Zeus's window"),
-        Row("CodeCarbon's task, times ours", carbon / coalesced, "x", 40, least=True, note=f"CodeCarbon {carbon:.0f} us"),
+        Row(
+            "CodeCarbon's task, times ours", carbon / coalesced, "x", 40, least=True, note=f"CodeCarbon {carbon:.0f} us"
+        ),
         Row("Zeus's window, times ours", zeus / coalesced, "x", 1, least=True),
         Row("CPU time per span, all threads included", all_in, "us", note="recording and settling in it"),
         Row("enter + exit, every boundary closes a segment", closing, "us", 30, zeus, "Zeus's window"),

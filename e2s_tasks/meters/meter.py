@@ -15,7 +15,7 @@ from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import BusyClock, slept_ns, thread_clock, thread_cpu_ns
 from e2s_tasks.meters.holders import Holders
 from e2s_tasks.meters.host_page import LocalPage, Page
-from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds, sharers
+from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds
 from e2s_tasks.meters.source import Source
 
 COALESCE_NS = 5_000_000
@@ -306,32 +306,31 @@ class Meter:
             outside_ns += thread.outside_ns
             thread.outside_ns = 0
         process_ns = self._process()
-        open_now, ended = list(self._open), self._ended
-        own = {}
-        for account in (*open_now, *ended):
+        start = self._start_ns
+        own: dict[Account, int] = {}
+        innermost: dict[Account, int] = {}
+        roots = []
+        for account in (*self._open, *self._ended):
             if account.fresh_ns:
                 own[account] = account.fresh_ns
                 account.fresh_ns = 0
+            if account.parent is None:
+                roots.append(account)
+            if not account.open_children:
+                opened = account.opened_ns
+                innermost[account] = (account.closed_ns or now) - (max(start, opened))
         shared_ns = max(0, process_ns - self._process_ns - self._own_used() - sum(own.values()) - outside_ns)
         if outside_ns:
-            _add_orchestration(outside_ns, open_now, own)
+            _add_orchestration(outside_ns, roots, own)
         if self._children is not None:
             shared_ns += self._add_children(self._children.poll(), own)
+        busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
         self._pending.append(
             RawSegment(
-                number=self._number,
-                duration_ns=now - self._start_ns,
-                slept_ns=slept - self._slept_ns,
-                busy_ns=None if busy is None or self._busy_before is None else busy - self._busy_before,
-                own=own,
-                shared_ns=shared_ns,
-                sharers=sharers(open_now, ended, self._start_ns, now),
-                holders=self._holders.collect(now),
-                roots=[account for account in (*open_now, *ended) if account.parent is None],
-                before=self._before,
-                after=after,
+                self._number, now - start, slept - self._slept_ns, busy_ns, own, shared_ns, innermost,
+                self._holders.collect(now), roots, self._before, after,
             )
-        )
+        )  # fmt: skip
         self._number += 1
         self._ended, self._process_ns = [], process_ns
         self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
@@ -377,8 +376,8 @@ class Meter:
             self.settled = pending[-1].number
 
 
-def _add_orchestration(outside_ns: int, open_now: list[Account], own: dict[Account, int]) -> None:
+def _add_orchestration(outside_ns: int, roots: list[Account], own: dict[Account, int]) -> None:
     """Between the steps that run on it a thread works for the flow runs; without one it is another program."""
-    flows = [account for account in open_now if account.role is Role.FLOW and account.parent is None]
+    flows = [account for account in roots if account.role is Role.FLOW]
     for flow in flows:
         own[flow] = own.get(flow, 0) + outside_ns // len(flows)

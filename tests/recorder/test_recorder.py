@@ -190,7 +190,7 @@ def test_a_ledger_that_cannot_be_opened_costs_one_warning_and_no_work(tmp_path, 
     recorder = SpanRecorder(
         Settings(data_dir=tmp_path / "data", ledger_url=f"sqlite:///{blocked}/ledger.db", tick_s=0.05)
     )
-    monkeypatch.setattr(spans, "_factory", lambda: recorder)
+    monkeypatch.setattr(spans, "factory", lambda: recorder)
     with span("work"):
         result = 42
     with pytest.warns(MeteringWarning, match="delivery to the ledger") as caught:
@@ -207,7 +207,7 @@ def test_a_data_directory_that_cannot_be_written_does_not_stop_the_work(tmp_path
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     recorder = SpanRecorder(Settings(data_dir=blocked, ledger_url="sqlite://", tick_s=0.05))
-    monkeypatch.setattr(spans, "_factory", lambda: recorder)
+    monkeypatch.setattr(spans, "factory", lambda: recorder)
     with span("work"):
         result = 42
     assert result == 42
