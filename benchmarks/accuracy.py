@@ -59,19 +59,19 @@ class World:
         task = Task(name, clock=~threading.get_native_id() << 3 | 6)
         tasks.append(task)
         with self.recorder.span(name):
-            task.start = time.monotonic()
+            task.start, cpu = time.monotonic(), time.thread_time()
             before = self._window()
             self.open[name] = task
-            self._work(task, seconds, duty)
+            self._work(task, seconds, duty, cpu)
             self.open.pop(name)
             after = self._window()
             task.end = time.monotonic()
         joules, at, busy, own = (last - first for last, first in zip(after, before, strict=True))
         task.own_window_j = (joules - IDLE_W * at) * own / max(busy, own, 1)
 
-    def _work(self, task: Task, seconds: float, duty: float) -> None:
-        end = time.monotonic() + seconds
-        cpu, now = time.thread_time(), time.monotonic()
+    def _work(self, task: Task, seconds: float, duty: float, cpu: float) -> None:
+        now = time.monotonic()
+        end = now + seconds
         while now < end:
             chunk = now + 0.01
             while now < chunk:

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -102,6 +103,7 @@ def main(measure: Callable[[bool], list[Row]]) -> None:
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; says nothing about the goals")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
+    know_the_host()
     start = time.perf_counter()
     rows = measure(arguments.quick)
     if arguments.json:
@@ -194,7 +196,7 @@ def fresh(program: str, *arguments: str) -> str:
 
 
 def know_the_host() -> None:
-    """Find the hardware profile, which is done once per host and takes seconds."""
+    """Find the hardware profile, which is done once per host and takes a second."""
     fresh("from e2s_tasks import span\nwith span('x'): pass")
 
 
@@ -206,6 +208,12 @@ def run_of(name: str) -> Any:
     ledger = Ledger.open(settings().ledger)
     found = next(row for row in ledger.runs(limit=None) if row.name == name)
     return ledger.run(found.run_id)
+
+
+def own_cpu_s() -> float:
+    """CPU seconds of the recorder's own thread in this process so far."""
+    threads = [one for one in threading.enumerate() if one.name == "e2s-recorder" and one.ident is not None]
+    return sum(time.clock_gettime(time.pthread_getcpuclockid(one.ident)) for one in threads if one.ident)
 
 
 def span_joules(record: Any) -> float:

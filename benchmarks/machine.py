@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
@@ -26,7 +27,7 @@ BUSY_W = 60.0
 PERIOD_S = 5.0
 STATE = struct.Struct("<qdqdq")  # number, time (s), busy ns, joules, number again: torn if they differ
 STEP_S = 0.002
-START_UJ = 1_000_000  # what the fake tree shows at first
+RANGE_UJ = 400_000_000  # the counter wraps every few seconds
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,16 @@ class ExactBusy:
 class Machine:
     """The machine as a source of a meter, and as the truth. drift: whether m(t) goes from 1 to 1.5 and back."""
 
-    def __init__(self, path: Path, busy: Busy, *, drift: bool) -> None:
+    def __init__(self, path: Path, busy: Busy, *, drift: bool, flowing: Any = None) -> None:
+        self._flowing = flowing
         with path.open("r+b") as file:
             self._state = mmap.mmap(file.fileno(), STATE.size)
         self._busy = busy.reader()
         self._drift = drift
-        self.records = [SourceRecord("cpu", "known machine", "measured")]
+        self.records = [
+            SourceRecord("cpu", "known machine", "measured"),
+            SourceRecord("static", "known machine", "measured"),
+        ]
 
     def factor(self, now_s: float) -> float:
         """m(t) at a moment of the monotonic clock."""
@@ -69,12 +74,27 @@ class Machine:
         phase = now_s / PERIOD_S % 1.0
         return 1.0 + (phase if phase < 0.5 else 1.0 - phase)
 
-    def energy_j(self) -> float:
-        """Joules drawn until now."""
+    def flow(self, *, on: bool) -> None:
+        """Switched off, it draws nothing, so that what was drawn between two moments is known to the microjoule."""
+        if on:
+            self._flowing.set()
+        else:
+            self._flowing.clear()
+            time.sleep(10 * STEP_S)
+
+    def counter_uj(self) -> int:
+        """Microjoules that its counter has moved by, the wraps undone."""
+        return round(self._last()[2] * 1e6)
+
+    def _last(self) -> tuple[float, int, float]:
         while True:
             number, at, busy_ns, joules, again = STATE.unpack_from(self._state, 0)
             if number == again:
-                break
+                return at, busy_ns, joules
+
+    def energy_j(self) -> float:
+        """Joules drawn until now, while it is on."""
+        at, busy_ns, joules = self._last()
         busy, now = self._busy(), time.monotonic()
         used_s = max(0, busy - busy_ns) * 1e-9
         return float(joules + IDLE_W * (now - at) + BUSY_W * self.factor((now + at) / 2) * used_s)
@@ -99,9 +119,11 @@ def machine(folder: Path, busy: Busy | None = None, *, drift: bool = False, tree
     path.write_bytes(STATE.pack(0, time.monotonic(), busy.reader()(), 0.0, 0))
     counter = _plant(folder / "powercap") if tree else None
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_integrate, args=(path, busy, drift, counter), daemon=True)
+    flowing = context.Event()
+    flowing.set()
+    process = context.Process(target=_integrate, args=(path, busy, drift, counter, flowing), daemon=True)
     process.start()
-    made = Machine(path, busy, drift=drift)
+    made = Machine(path, busy, drift=drift, flowing=flowing)
     while not STATE.unpack_from(made._state, 0)[0]:  # noqa: SLF001 - the process has begun
         time.sleep(0.01)
     try:
@@ -116,12 +138,12 @@ def _plant(root: Path) -> Path:
 
     if not root.exists():
         Powercap(root)
-    return root / "intel-rapl:0" / "energy_uj"
+    package = root / "intel-rapl:0"
+    (package / "max_energy_range_uj").write_text(f"{RANGE_UJ}\n")
+    return package / "energy_uj"
 
 
-def _integrate(path: Path, busy: Busy, drift: bool, counter: Path | None) -> None:
-    from tests.fakes.powercap import RANGE_UJ
-
+def _integrate(path: Path, busy: Busy, drift: bool, counter: Path | None, flowing: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     made = Machine(path, busy, drift=drift)
     file = os.open(counter, os.O_WRONLY) if counter else None
@@ -131,8 +153,9 @@ def _integrate(path: Path, busy: Busy, drift: bool, counter: Path | None) -> Non
     while True:
         time.sleep(STEP_S)
         used, now = read(), time.monotonic()
-        joules += IDLE_W * (now - at) + BUSY_W * made.factor((now + at) / 2) * (used - busy_ns) * 1e-9
+        if flowing.is_set():
+            joules += IDLE_W * (now - at) + BUSY_W * made.factor((now + at) / 2) * (used - busy_ns) * 1e-9
         number, at, busy_ns = number + 1, now, used
         STATE.pack_into(made._state, 0, number, at, busy_ns, joules, number)  # noqa: SLF001
         if file is not None:
-            os.pwrite(file, b"%020d\n" % ((START_UJ + round(joules * 1e6)) % RANGE_UJ), 0)
+            os.pwrite(file, b"%020d\n" % (round(joules * 1e6) % RANGE_UJ), 0)
