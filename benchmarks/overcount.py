@@ -63,7 +63,9 @@ def measure(quick: bool) -> list[Row]:
             rows.append(_row(f"{setting}: energy", joules))
             rows.append(_row(f"{setting}: CPU time", cpu))
             if not quick:
-                rows[-2].note += "; " + ", ".join(f"CodeCarbon {mode} mode {_carbon(setting, mode):.2f}" for mode in MODES)
+                rows[-2].note += "; " + ", ".join(
+                    f"CodeCarbon {mode} mode {_carbon(setting, mode):.2f}" for mode in MODES
+                )
     return rows
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from e2s_tasks.core.attribution import Segment, split
-from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.source import Source
 
 # Two clocks read one after the other differ by less; a machine that slept differs by more.
@@ -15,8 +15,8 @@ class RawSegment:
     """A closed segment, not yet split. All times in nanoseconds.
 
     own: CPU time of the threads and child processes that belong to one account. shared_ns: CPU time of native pools
-    and of children whose starter is not known, shared by the innermost spans by how long each was open. slept_ns: how
-    long the machine was suspended meanwhile.
+    and of children whose starter is not known. held: for how long threads ran for each span, its inner spans apart.
+    slept_ns: how long the machine was suspended meanwhile.
     """
 
     number: int
@@ -25,7 +25,7 @@ class RawSegment:
     busy_ns: int | None
     own: dict[Account, int]
     shared_ns: int
-    innermost: dict[Account, int]
+    held: dict[Account, int]
     holders: dict[Account, float]
     roots: list[Account]
     before: list[int | None]
@@ -80,9 +80,22 @@ def _cpu_seconds(raw: RawSegment) -> dict[Account, float]:
 
 
 def _sharers(raw: RawSegment) -> dict[Account, int]:
-    """Who may have set native pools to work, with weights: flow runs only if nothing else was open."""
-    chosen = {one: ns for one, ns in raw.innermost.items() if one.role is not Role.FLOW} or raw.innermost
-    return chosen if sum(chosen.values()) > 0 else dict.fromkeys(chosen, 1)
+    """Who may have set native pools to work, weighted by nanoseconds: the spans that threads ran for.
+
+    A span whose thread only waits for spans inside it on other threads is not at work itself.
+    """
+    inside: dict[Account, int] = {}
+    for account, ns in raw.held.items():
+        above = account.parent
+        while above is not None:
+            inside[above] = inside.get(above, 0) + ns
+            above = above.parent
+    weights = {
+        account: min(ns, max(0, raw.duration_ns - inside[account])) if account in inside else ns
+        for account, ns in raw.held.items()
+    }
+    at_work = {account: ns for account, ns in weights.items() if ns > 0}
+    return at_work or dict.fromkeys(raw.held, 1)
 
 
 def busy_seconds(pending: list[RawSegment], *, coarse: bool) -> list[float]:

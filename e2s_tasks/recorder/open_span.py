@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
@@ -86,7 +87,7 @@ class OpenSpan(Account):
 
     def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
         self.recorder: SpanRecorder = recorder
-        outer = self.outer = CURRENT.get()
+        outer = self.outer = CURRENT.get() or current_span()
         # what was opened before a fork has no account in this process
         Account.__init__(self, ROLES[kind], outer if outer is not None and outer.recorder is recorder else None)
         self.name, self.kind, self._facts = name, kind, facts
@@ -272,6 +273,22 @@ class OpenSpan(Account):
     def note(self, attributes: Mapping[str, Any]) -> None:
         """Add attributes (JSON values) to the span."""
         self.record.attributes.update(attributes)
+
+
+_started_by = threading.local()
+
+
+def thread_belongs_to(span: OpenSpan) -> None:
+    """The calling thread was started by the work of a span."""
+    _started_by.span = span
+
+
+def current_span() -> OpenSpan | None:
+    """The span that the calling code runs in: its own, else the one that started its thread, while that is open."""
+    span = CURRENT.get() or getattr(_started_by, "span", None)
+    while span is not None and span.ends_in is not None:
+        span = span.outer
+    return span
 
 
 class Unmeasured:

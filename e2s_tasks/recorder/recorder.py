@@ -28,7 +28,7 @@ from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
 from e2s_tasks.recorder.plain import plain_line
-from e2s_tasks.recorder.starts import watch_starts
+from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.settings import Settings, settings
 
 BACKLOG = 4000  # ended spans that are not left to wait for the tick
@@ -130,7 +130,7 @@ class SpanRecorder:
     def _unpark(self) -> None:
         self._parked = False
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="e2s-recorder", daemon=True)
+            self._thread = OwnThread(target=self._run, name="e2s-recorder", daemon=True)
             self._thread.start()
         self._resume.set()
 
@@ -224,15 +224,27 @@ _creating = threading.Lock()
 
 
 def process_recorder() -> SpanRecorder:
-    """The recorder of this process, made at the first call."""
-    global _recorder  # noqa: PLW0603
+    """The recorder of this process, made at the first call.
+
+    Settings that cannot be used cost one warning and all measuring, never the work.
+    """
     if _recorder is None:
         with _creating:
             if _recorder is None:
-                _recorder = SpanRecorder(settings())
-                _close_at_exit(_recorder)
-                watch_starts(lambda: _recorder.children if _recorder is not None else None)
-    return _recorder
+                _create()
+    return _recorder  # type: ignore[return-value] # made by now
+
+
+def _create() -> None:
+    global _recorder  # noqa: PLW0603
+    try:
+        _recorder = SpanRecorder(settings())
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("setting up (nothing is measured)", error)
+        _recorder = SpanRecorder(Settings(enabled=False), Meter([], NoBusyClock()))
+        return
+    _close_at_exit(_recorder)
+    watch_starts(lambda: _recorder.children if _recorder is not None else None)
 
 
 def _close_at_exit(recorder: SpanRecorder) -> None:
