@@ -41,7 +41,7 @@ def span(name: str) -> _spans.Block:
 
     Inside measured work it is a part of that work; outside it is a run of its own.
     """
-    return _spans.recorder().span(name)
+    return _spans.factory().span(name)
 
 
 def __getattr__(name: str) -> Any:

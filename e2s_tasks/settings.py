@@ -135,3 +135,11 @@ def settings() -> Settings:
     """
     given = {one.name: os.environ[variable(one.name)] for one in fields(Settings) if variable(one.name) in os.environ}
     return Settings(**given)  # type: ignore[arg-type] # texts, which __post_init__ reads
+
+
+def switched_on() -> bool:
+    """Whether this process measures: not if it is switched off, nor if a setting cannot be used."""
+    try:
+        return settings().enabled
+    except SettingError:
+        return False

@@ -13,6 +13,9 @@ _DURATION = re.compile(rf"(?:{_PART}\s*)+")
 Duration = timedelta | str | float
 
 
+LONGEST = timedelta(days=366)
+
+
 def duration(value: Duration, name: str = "duration") -> timedelta:
     """The duration that `value` says: a timedelta, seconds, or text such as "2h", "90m", "1h30m", "1.5h", "30s", "1d".
 
@@ -23,6 +26,8 @@ def duration(value: Duration, name: str = "duration") -> timedelta:
         length = value if isinstance(value, timedelta) else timedelta(seconds=_seconds(value))
     except (ValueError, TypeError, OverflowError):
         raise SettingError(f"{name}={value!r} is no duration: write for example '2h', '1h30m' or '30s'.") from None
+    if length > LONGEST:
+        raise SettingError(f"{name}={value!r} is longer than a year: give less, for example '2h'.")
     if length < timedelta(0):
         raise SettingError(f"{name}={value!r} is negative: give zero or more, for example '2h'.")
     return length

@@ -63,17 +63,19 @@ class Recorder(Protocol):
         """A span around a block, on this thread or in this coroutine."""
 
 
-_factory: Callable[[], Recorder] | None = None
+def _nobody() -> Recorder:
+    raise RuntimeError("no recorder: import e2s_tasks before its parts")
 
 
-def use(factory: Callable[[], Recorder]) -> None:
-    """Say which recorder serves this process; called once, where the package is put together."""
-    global _factory  # noqa: PLW0603
-    _factory = factory
+factory: Callable[[], Recorder] = _nobody
+
+
+def use(new: Callable[[], Recorder]) -> None:
+    """Say which recorder serves this process; called where the package is put together."""
+    global factory  # noqa: PLW0603
+    factory = new
 
 
 def recorder() -> Recorder:
     """The recorder of this process."""
-    if _factory is None:
-        raise RuntimeError("no recorder: import e2s_tasks before its parts")
-    return _factory()
+    return factory()

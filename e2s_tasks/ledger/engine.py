@@ -38,7 +38,7 @@ def reporting(engine: sa.Engine, problem: str) -> Iterator[None]:
     """Turn what the database raises in a block into a LedgerError that names the URL and the remedy."""
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:
         raise _error(engine.url.render_as_string(), problem, error) from error
 
 

@@ -70,13 +70,17 @@ class Journal:
 
     def append(self, *records: Record) -> None:
         """Write the records with a single append, without fsync."""
-        lines = b"".join([line for record in records if (line := self._line(record))])
+        self.append_lines([line for record in records if (line := self._line(record))])
+
+    def append_lines(self, encoded: list[bytes]) -> None:
+        """The same for records that are lines already."""
+        lines = b"".join(encoded)
         if not lines:
             return
         try:
             if self._fd is None:
                 self._fd = self._open()
-                if lines is not self._header and not os.fstat(self._fd).st_size:
+                if lines != self._header and not os.fstat(self._fd).st_size:
                     lines = self._header + lines  # removed or never written: whose journal it is comes first
             if self._torn:  # a line that a full disk cut short must not spoil the next one
                 lines = b"\n" + lines
@@ -85,7 +89,7 @@ class Journal:
             if self._torn:
                 self._drop(OSError(f"only {written} of {len(lines)} bytes were written"), lines[written:].count(b"\n"))
         except OSError as error:
-            self._drop(error, len(records))
+            self._drop(error, len(encoded))
 
     def _line(self, record: Record) -> bytes:
         try:
@@ -135,7 +139,11 @@ def encode(record: Record) -> bytes:
         pairs = zip(_NAMES[cls], _VALUES[cls](record), strict=True)
         values = {name: value for name, value in pairs if value is not None}
         values["type"] = _TAGS[cls]
-    text = _encode(values).encode("ascii")
+    return line_of(_encode(values).encode("ascii"))
+
+
+def line_of(text: bytes) -> bytes:
+    """The line of a record's JSON."""
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 

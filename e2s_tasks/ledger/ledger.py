@@ -13,6 +13,7 @@ from e2s_tasks.ledger.engine import connect, reporting, writing
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
+LARGEST = 2**63 - 1
 _NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 
 
@@ -144,8 +145,23 @@ def _latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]
 
 def _row(record: Record) -> dict[str, Any]:
     if isinstance(record, ProcessRecord):
-        return asdict(record)
-    row = {name: getattr(record, name) for name in _NAMES[type(record)]}
+        return {name: _storable(value) for name, value in asdict(record).items()}
+    row = {name: _storable(getattr(record, name)) for name in _NAMES[type(record)]}
     if isinstance(record, SpanRecord):  # drivers see plain text, not enumerations
         row["kind"], row["status"] = str(record.kind), str(record.status)
     return row
+
+
+def _storable(value: Any) -> Any:
+    """The value as any database takes it: one that none takes must not hold up all the others of its journal."""
+    if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+    if isinstance(value, dict):
+        return {_storable(key): _storable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-LARGEST, min(LARGEST, value))
+    return value

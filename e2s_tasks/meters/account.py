@@ -1,5 +1,6 @@
 """What a span has used so far, as the meter books it."""
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Optional
 
@@ -20,25 +21,28 @@ class Account:
 
     holder: it answers for idle power. Outermost attempts and outermost spans do; an outermost flow run only while none
     of those is open. gaps: components for which a source was missing at some time. fresh_ns: CPU time of the segment
-    that is not closed yet. ends_in: the last segment in which it was open; None while it is.
+    that is not closed yet; held_ns: for how long of it threads ran for this span, spans inside it on the same thread
+    apart. ends_in: the last segment in which it was open; None while it is.
     """
 
-    __slots__ = (
-        "closed_ns", "cpu_ns", "ends_in", "fresh_ns", "gaps", "holder", "idle_j", "joules", "open_children",
-        "opened_ns", "other_j", "parent", "role", "shared_ns", "since",
-    )  # fmt: skip
+    fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time
+    opened_ns = closed_ns = open_children = 0
+    other_j = idle_j = since = 0.0
+    joules: dict[str, float] = {}  # noqa: RUF012 - never changed: `book` makes the account's own
+    gaps: frozenset[str] = frozenset()
+    ends_in: int | None = None
 
     def __init__(self, role: Role, parent: Optional["Account"] = None) -> None:
         self.role = role
         self.parent = parent
         self.holder = parent is None or (role is ATTEMPT and not _inside_attempt(parent))
-        self.fresh_ns = self.cpu_ns = self.shared_ns = 0
-        self.opened_ns = self.closed_ns = 0
-        self.joules: dict[str, float] = {}
-        self.gaps: frozenset[str] = frozenset()
-        self.other_j = self.idle_j = self.since = 0.0
-        self.open_children = 0
-        self.ends_in: int | None = None
+
+    def book(self, components: Mapping[str, float]) -> None:
+        """Add joules by component."""
+        if not self.joules:
+            self.joules = {}
+        for component, joules in components.items():
+            self.joules[component] = self.joules.get(component, 0.0) + joules
 
 
 def _inside_attempt(account: Account | None) -> bool:

@@ -23,6 +23,7 @@ HEADER = struct.Struct("<8sqqddiiq")
 # pid, open work, open flow runs, parent's pid, start ticks (of a dead process: minus the time it was found dead)
 SLOT = struct.Struct("<iiiiq")
 VERSION = struct.Struct("<q")
+STATE = struct.Struct("<qqddii")  # of the header, from the version to the open flow runs
 SLOTS = 1024
 TRIES = 20
 PAUSE_S = 10e-6
@@ -60,14 +61,18 @@ class Holding(NamedTuple):
 
     def advanced(self, now: int, work: int = 0, flows: int = 0) -> "Holding":
         """The same at `now`, after which the counts change by `work` and `flows`."""
-        seconds = max(0, now - self.last) * 1e-9
-        return Holding(
-            last=max(now, self.last),
-            of_work=self.of_work + (seconds / self.work if self.work else 0.0),
-            of_flows=self.of_flows + (seconds / self.flows if self.flows and not self.work else 0.0),
-            work=max(0, self.work + work),
-            flows=max(0, self.flows + flows),
-        )
+        of_work, of_flows = integrals_at(now - self.last, self.of_work, self.of_flows, self.work, self.flows)
+        return Holding(max(now, self.last), of_work, of_flows, max(0, self.work + work), max(0, self.flows + flows))
+
+
+def integrals_at(later_ns: int, of_work: float, of_flows: float, work: int, flows: int) -> tuple[float, float]:
+    """The two integrals (seconds) after so many nanoseconds more."""
+    if later_ns > 0:
+        if work:
+            of_work += later_ns * 1e-9 / work
+        elif flows:
+            of_flows += later_ns * 1e-9 / flows
+    return of_work, of_flows
 
 
 class LocalPage:
@@ -126,14 +131,12 @@ class HostPage:
 
     def integrals(self, now: int) -> tuple[float, float]:
         """See Page. Takes no lock: what is read while somebody writes is read again."""
-        if any(self._owed):
-            return self.advance(now, 0, 0)
-        for _ in range(TRIES):
-            header = HEADER.unpack_from(self._map, 0)
-            if not header[1] % 2 and HEADER.unpack_from(self._map, 0) == header:
-                holding = Holding(*header[2:7]).advanced(now)
-                self._seen = holding.of_work, holding.of_flows
-                return self._seen
+        if not any(self._owed):
+            for _ in range(TRIES):
+                version, last, *holding = STATE.unpack_from(self._map, len(MAGIC))
+                if not version & 1 and VERSION.unpack_from(self._map, len(MAGIC))[0] == version:
+                    self._seen = integrals_at(now - last, *holding)
+                    return self._seen
         return self.advance(now, 0, 0)
 
     def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:

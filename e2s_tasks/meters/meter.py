@@ -15,7 +15,7 @@ from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import BusyClock, slept_ns, thread_clock, thread_cpu_ns
 from e2s_tasks.meters.holders import Holders
 from e2s_tasks.meters.host_page import LocalPage, Page
-from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds, sharers
+from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds
 from e2s_tasks.meters.source import Source
 
 COALESCE_NS = 5_000_000
@@ -51,18 +51,18 @@ class ChildProcesses(Protocol):
 
 
 class _Thread:
-    """A thread's CPU clock and the stack of accounts that own the thread; the last one pays.
+    """A thread's CPU clock and the stack of accounts that own the thread; the last one pays, since since_ns.
 
     steps: coroutines or generators run on it step by step. What it does between their steps is nobody's native pool: it
     is orchestration (outside_ns).
     """
 
-    __slots__ = ("clock", "last_ns", "outside_ns", "stack", "steps", "tid")
+    __slots__ = ("clock", "last_ns", "outside_ns", "since_ns", "stack", "steps", "tid")
 
     def __init__(self) -> None:
         self.tid = threading.get_native_id()
         self.clock = thread_clock(self.tid)
-        self.last_ns = self.outside_ns = 0
+        self.last_ns = self.outside_ns = self.since_ns = 0
         self.steps = False
         self.stack: list[Account] = []
 
@@ -142,17 +142,20 @@ class Meter:
         except AttributeError:
             thread = self._thread()
         with self._lock:
-            self._admit(account)
+            now = account.opened_ns = self._now()
+            self._admit(account, now)
             stack = thread.stack
             cpu_ns = self._cpu()
             if stack:
-                stack[-1].fresh_ns += cpu_ns - thread.last_ns
+                above = stack[-1]
+                above.fresh_ns += cpu_ns - thread.last_ns
+                above.held_ns += now - thread.since_ns
             elif thread.steps:
-                self._charge(thread, cpu_ns)
+                self._charge(thread, cpu_ns, now)
             else:
                 self._threads[thread.tid] = thread
             stack.append(account)
-            thread.last_ns = cpu_ns
+            thread.last_ns, thread.since_ns = cpu_ns, now
 
     def finish(self, account: Account) -> None:
         """The account's span ends: nothing of later segments is booked on it."""
@@ -162,29 +165,35 @@ class Meter:
         except AttributeError:
             thread = self._thread()
         with self._lock:
+            now = account.closed_ns = self._now()
             stack = thread.stack
             if stack:
+                owner = stack[-1]
                 used_ns = cpu_ns - thread.last_ns
                 if used_ns > 0:  # else another thread has closed a segment since the clock was read
-                    stack[-1].fresh_ns += used_ns
+                    owner.fresh_ns += used_ns
                     thread.last_ns = cpu_ns
-                if stack[-1] is account:
+                owner.held_ns += now - thread.since_ns
+                thread.since_ns = now
+                if owner is account:
                     stack.pop()
                 elif account in stack:
                     stack.remove(account)
                 if not stack and not thread.steps:
                     self._threads.pop(thread.tid, None)
-            self._dismiss(account)
+            self._dismiss(account, now)
 
     def open(self, account: Account) -> None:
         """The account's span has begun, on no thread yet."""
         with self._lock:
-            self._admit(account)
+            account.opened_ns = self._now()
+            self._admit(account, account.opened_ns)
 
     def close(self, account: Account) -> None:
         """The account's span has ended, on no thread any more."""
         with self._lock:
-            self._dismiss(account)
+            account.closed_ns = self._now()
+            self._dismiss(account, account.closed_ns)
 
     def enter(self, accounts: list[Account]) -> int:
         """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to."""
@@ -192,13 +201,13 @@ class Meter:
         with self._lock:
             stack = thread.stack
             depth = len(stack)
-            cpu_ns = self._cpu()
+            cpu_ns, now = self._cpu(), self._now()
             if stack or thread.steps:
-                self._charge(thread, cpu_ns)
+                self._charge(thread, cpu_ns, now)
             self._threads[thread.tid] = thread
             thread.steps = True
             stack.extend(accounts)
-            thread.last_ns = cpu_ns
+            thread.last_ns, thread.since_ns = cpu_ns, now
             return depth
 
     def leave(self, depth: int) -> list[Account]:
@@ -207,7 +216,7 @@ class Meter:
         thread = self._thread()
         with self._lock:
             stack = thread.stack
-            self._charge(thread, cpu_ns)
+            self._charge(thread, cpu_ns, self._now())
             left = stack[depth:]
             del stack[depth:]
             return left
@@ -219,7 +228,10 @@ class Meter:
             thread = self._local.thread = _Thread()
             return thread
 
-    def _charge(self, thread: _Thread, cpu_ns: int) -> None:
+    def _charge(self, thread: _Thread, cpu_ns: int, now: int) -> None:
+        if thread.stack:
+            thread.stack[-1].held_ns += now - thread.since_ns
+        thread.since_ns = now
         used_ns = cpu_ns - thread.last_ns
         if used_ns > 0:
             if thread.stack:
@@ -228,8 +240,7 @@ class Meter:
                 thread.outside_ns += used_ns
             thread.last_ns = cpu_ns
 
-    def _admit(self, account: Account) -> None:
-        now = account.opened_ns = self._now()
+    def _admit(self, account: Account, now: int) -> None:
         if not self._open:
             self._begin(now)
         elif now - self._start_ns >= COALESCE_NS:
@@ -240,10 +251,9 @@ class Meter:
         if account.holder:
             self._holders.add(account, now)
 
-    def _dismiss(self, account: Account) -> None:
+    def _dismiss(self, account: Account, now: int) -> None:
         if account not in self._open:
             return
-        now = account.closed_ns = self._now()
         if now - self._start_ns >= COALESCE_NS or len(self._open) == 1:
             self._close_segment(now)
             account.ends_in = self._number - 1
@@ -288,6 +298,7 @@ class Meter:
         self._own_used()
         for thread in self._threads.values():  # what they did while nothing was open is nobody's
             thread.last_ns = self._other_thread(thread.clock) or thread.last_ns
+            thread.since_ns = now
         if self._children is not None:
             self._children.begin()
         self._busy_before = self._busy.read()
@@ -302,39 +313,42 @@ class Meter:
             if cpu_ns is None:  # the thread has ended, or this system has no such clock
                 del self._threads[thread.tid]
             else:
-                self._charge(thread, cpu_ns)
+                self._charge(thread, cpu_ns, now)
             outside_ns += thread.outside_ns
             thread.outside_ns = 0
         process_ns = self._process()
-        open_now, ended = list(self._open), self._ended
-        own = {}
-        for account in (*open_now, *ended):
+        start = self._start_ns
+        own: dict[Account, int] = {}
+        held: dict[Account, int] = {}
+        roots = []
+        for account in (*self._open, *self._ended):
             if account.fresh_ns:
                 own[account] = account.fresh_ns
                 account.fresh_ns = 0
+            if account.parent is None:
+                roots.append(account)
+            if account.held_ns:
+                held[account] = account.held_ns
+                account.held_ns = 0
         shared_ns = max(0, process_ns - self._process_ns - self._own_used() - sum(own.values()) - outside_ns)
         if outside_ns:
-            _add_orchestration(outside_ns, open_now, own)
+            _add_orchestration(outside_ns, roots, own)
         if self._children is not None:
             shared_ns += self._add_children(self._children.poll(), own)
+        busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
         self._pending.append(
             RawSegment(
-                number=self._number,
-                duration_ns=now - self._start_ns,
-                slept_ns=slept - self._slept_ns,
-                busy_ns=None if busy is None or self._busy_before is None else busy - self._busy_before,
-                own=own,
-                shared_ns=shared_ns,
-                sharers=sharers(open_now, ended, self._start_ns, now),
-                holders=self._holders.collect(now),
-                roots=[account for account in (*open_now, *ended) if account.parent is None],
-                before=self._before,
-                after=after,
+                self._number, now - start, slept - self._slept_ns, busy_ns, own, shared_ns, held or self._innermost(),
+                self._holders.collect(now), roots, self._before, after,
             )
-        )
+        )  # fmt: skip
         self._number += 1
         self._ended, self._process_ns = [], process_ns
         self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
+
+    def _innermost(self) -> dict[Account, int]:
+        """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
+        return dict.fromkeys([account for account in self._open if not account.open_children] or self._open, 1)
 
     def _add_children(self, used: dict[Account | None, int], own: dict[Account, int]) -> int:
         """Give the children's CPU time to who started them; returns what nobody is known to have started."""
@@ -377,8 +391,8 @@ class Meter:
             self.settled = pending[-1].number
 
 
-def _add_orchestration(outside_ns: int, open_now: list[Account], own: dict[Account, int]) -> None:
+def _add_orchestration(outside_ns: int, roots: list[Account], own: dict[Account, int]) -> None:
     """Between the steps that run on it a thread works for the flow runs; without one it is another program."""
-    flows = [account for account in open_now if account.role is Role.FLOW and account.parent is None]
+    flows = [account for account in roots if account.role is Role.FLOW]
     for flow in flows:
         own[flow] = own.get(flow, 0) + outside_ns // len(flows)

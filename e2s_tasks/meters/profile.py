@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ print("TDP:", TDP.__new__(TDP)._get_cpu_power_from_registry(sys.argv[1]))
 """
 
 
+@cache
 def _tdp(name: str) -> float | None:
     """TDP of a CPU in watts from CodeCarbon's table, matched as CodeCarbon matches it; None where it is unknown.
 

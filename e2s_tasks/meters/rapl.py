@@ -1,12 +1,12 @@
 """RAPL counters from the powercap tree: packages and DRAM, microjoules, wrap-corrected."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
+from e2s_tasks.meters.keeping import CounterFile
 
 FIX_PERMISSION = "let the user read it: chmod a+r {path} (at each boot, for example by a udev or tmpfiles rule)"
 
@@ -77,7 +77,7 @@ class RaplCounter:
     """
 
     def __init__(self, domain: Domain, idle_w: float, attributed: float = 1.0) -> None:
-        self._fd = os.open(domain.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = CounterFile(domain.path)
         self._range_uj = domain.range_uj
         self._component = "dram" if domain.name == "dram" else "cpu"
         self._idle_w = idle_w
@@ -87,8 +87,8 @@ class RaplCounter:
     def read(self) -> int | None:
         """Microjoules since the counter's last wrap; None once the file is gone."""
         try:
-            return int(os.pread(self._fd, 32, 0))
-        except (OSError, ValueError):
+            return int(self._file.read() or b"")
+        except ValueError:
             return None
 
     def reading(self, before: int | None, after: int | None, duration_s: float, busy_s: float) -> Reading:  # noqa: ARG002

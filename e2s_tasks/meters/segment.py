@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from e2s_tasks.core.attribution import Segment, split
-from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.source import Source
 
 # Two clocks read one after the other differ by less; a machine that slept differs by more.
@@ -15,8 +15,8 @@ class RawSegment:
     """A closed segment, not yet split. All times in nanoseconds.
 
     own: CPU time of the threads and child processes that belong to one account. shared_ns: CPU time of native pools
-    and of children whose starter is not known, over the sharers by their weights. slept_ns: how long the machine was
-    suspended meanwhile.
+    and of children whose starter is not known. held: for how long threads ran for each span, its inner spans apart.
+    slept_ns: how long the machine was suspended meanwhile.
     """
 
     number: int
@@ -25,7 +25,7 @@ class RawSegment:
     busy_ns: int | None
     own: dict[Account, int]
     shared_ns: int
-    sharers: dict[Account, int]
+    held: dict[Account, int]
     holders: dict[Account, float]
     roots: list[Account]
     before: list[int | None]
@@ -52,8 +52,7 @@ class Books:
         self.counted_j += sum(reading.joules or 0.0 for reading in readings)
         result = split(Segment(duration_s, busy_s, cpu_s, raw.holders, readings))
         for account, components in result.spans.items():
-            for component, joules in components.items():
-                account.joules[component] = account.joules.get(component, 0.0) + joules
+            account.book(components)
         if result.gaps:
             for account in (*cpu_s, *raw.holders):
                 account.gaps |= result.gaps
@@ -69,27 +68,34 @@ def _cpu_seconds(raw: RawSegment) -> dict[Account, float]:
     cpu_s = {account: ns * 1e-9 for account, ns in raw.own.items()}
     for account, ns in raw.own.items():
         account.cpu_ns += ns
-    weight = sum(raw.sharers.values())
-    if raw.shared_ns and weight:
-        for account, part in raw.sharers.items():
+    if raw.shared_ns:
+        sharers = _sharers(raw)
+        weight = sum(sharers.values())
+        for account, part in sharers.items():
             share_ns = raw.shared_ns * part // weight
             cpu_s[account] = cpu_s.get(account, 0.0) + raw.shared_ns * part / weight * 1e-9
             account.cpu_ns += share_ns
-            account.shared_ns += share_ns if len(raw.sharers) > 1 else 0
+            account.shared_ns += share_ns if len(sharers) > 1 else 0
     return cpu_s
 
 
-def sharers(open_now: list[Account], ended: list[Account], start: int, now: int) -> dict[Account, int]:
-    """Who may have set native pools to work, by the nanoseconds for which each was open in the segment.
+def _sharers(raw: RawSegment) -> dict[Account, int]:
+    """Who may have set native pools to work, weighted by nanoseconds: the spans that threads ran for.
 
-    The innermost open spans, and those that have ended; flow runs only if there is nothing else.
+    A span whose thread only waits for spans inside it on other threads is not at work itself.
     """
-    found = {one: now - max(start, one.opened_ns) for one in open_now if not one.open_children}
-    for one in ended:
-        found[one] = one.closed_ns - max(start, one.opened_ns)
-    work = {one: ns for one, ns in found.items() if one.role is not Role.FLOW}
-    chosen = work or found or dict.fromkeys(open_now, 1)
-    return chosen if sum(chosen.values()) > 0 else dict.fromkeys(chosen, 1)
+    inside: dict[Account, int] = {}
+    for account, ns in raw.held.items():
+        above = account.parent
+        while above is not None:
+            inside[above] = inside.get(above, 0) + ns
+            above = above.parent
+    weights = {
+        account: min(ns, max(0, raw.duration_ns - inside[account])) if account in inside else ns
+        for account, ns in raw.held.items()
+    }
+    at_work = {account: ns for account, ns in weights.items() if ns > 0}
+    return at_work or dict.fromkeys(raw.held, 1)
 
 
 def busy_seconds(pending: list[RawSegment], *, coarse: bool) -> list[float]:

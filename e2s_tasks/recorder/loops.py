@@ -6,14 +6,12 @@ what the loop runs in threads takes the span along. Other loops are left alone.
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from e2s_tasks.recorder.guard import guarded
-from e2s_tasks.recorder.open_span import CURRENT, OpenSpan
+from e2s_tasks.recorder.inherited import Inherited
+from e2s_tasks.recorder.open_span import CURRENT, current_span
 from e2s_tasks.recorder.steps import Steps
-
-if TYPE_CHECKING:
-    from e2s_tasks.meters.account import Account
 
 _MARK = "_e2s_adopted"
 
@@ -45,7 +43,7 @@ def _task_factory(previous: Callable[..., Any] | None) -> Callable[..., Any]:
 
     def make(loop: Any, work: Any, **options: Any) -> Any:
         context = options.get("context")
-        span = CURRENT.get() if context is None else context.get(CURRENT)
+        span = current_span() if context is None else context.get(CURRENT)
         steps = work if isinstance(work, Steps) else Steps(Inherited(span), work)
         return Task(steps, loop=loop, **options) if previous is None else previous(loop, steps, **options)
 
@@ -56,7 +54,7 @@ def _run_in_executor(run: Callable[..., Any]) -> Callable[..., Any]:
     from concurrent.futures import ThreadPoolExecutor
 
     def run_in_executor(executor: Any, func: Callable[..., Any], *args: Any) -> Any:
-        span = CURRENT.get()
+        span = current_span()
         if span is None or not (executor is None or isinstance(executor, ThreadPoolExecutor)):
             return run(executor, func, *args)
 
@@ -71,41 +69,3 @@ def _run_in_executor(run: Callable[..., Any]) -> Callable[..., Any]:
         return run(executor, measured, *args)
 
     return run_in_executor
-
-
-class Inherited:
-    """The span of the work that spawned a task or a call in a thread: its stretches are the span's too.
-
-    Once that span has ended, they belong to what is still open around it.
-    """
-
-    __slots__ = ("_depth", "_entered", "_meter", "_owner")
-
-    def __init__(self, span: OpenSpan | None) -> None:
-        self._owner: Account | None = span
-        self._meter = span.recorder.meter if span is not None else None
-        self._entered: list[Account] = [] if span is None else [span]
-        self._depth: int | None = None
-
-    @guarded
-    def resume(self) -> None:
-        """The work runs on this thread from now on."""
-        owner = self._owner
-        if owner is not None and owner.ends_in is not None:
-            while owner is not None and owner.ends_in is not None:
-                owner = owner.parent
-            self._entered = [account for account in self._entered if account is not self._owner]
-            if owner is not None:
-                self._entered.insert(0, owner)
-            self._owner = owner
-        if self._meter is None:
-            from e2s_tasks.recorder.recorder import process_recorder
-
-            self._meter = process_recorder().meter
-        self._depth = self._meter.enter(self._entered)
-
-    @guarded
-    def suspend(self) -> None:
-        """The work has paused, or ended."""
-        if self._meter is not None and self._depth is not None:
-            self._entered = self._meter.leave(self._depth)

@@ -2,10 +2,12 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from itertools import count
+from json import dumps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -74,23 +76,22 @@ class OpenSpan(Account):
     is made when it is first asked for, which for a short span is after its end, on the recorder's thread.
     """
 
-    __slots__ = (
-        "_current", "_depth", "_entered", "_facts", "_id", "_number", "_record", "_token", "_versions", "kind", "name",
-        "outer", "recorder", "started_at", "status",
-    )  # fmt: skip
+    status = RUNNING
+    started_at = 0.0
+    _id: str | None = None
+    _heritage: dict[str, Any] | None = None
+    _heritage_text: str | None = None
+    _record: SpanRecord | None = None
+    _token: Token["OpenSpan | None"] | None = None
+    _depth = 0
 
     def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
         self.recorder: SpanRecorder = recorder
-        outer = self.outer = CURRENT.get()
+        outer = self.outer = CURRENT.get() or current_span()
         # what was opened before a fork has no account in this process
         Account.__init__(self, ROLES[kind], outer if outer is not None and outer.recorder is recorder else None)
         self.name, self.kind, self._facts = name, kind, facts
         self._number = next(_numbers)
-        self._id: str | None = None
-        self._record: SpanRecord | None = None
-        self._token: Token[OpenSpan | None] | None = None
-        self.status = RUNNING
-        self.started_at = 0.0
 
     @property
     def id(self) -> str:
@@ -110,18 +111,35 @@ class OpenSpan(Account):
         return self._record
 
     def _describe(self) -> SpanRecord:
-        facts = dict(self._facts)
-        if self.outer is not None:
-            above = self.outer.record
-            facts = {
-                "parent_id": above.id, "flow_run_id": above.flow_run_id, "solution": above.solution, **facts,
-                "run_id": above.run_id,
-            }  # fmt: skip
+        facts = {**self.outer.handed_down(), **self._facts} if self.outer is not None else dict(self._facts)
         run_id = facts.pop("run_id", None) or facts.get("flow_run_id") or self.id
         return SpanRecord(
             id=self.id, seq=0, process_id=self.recorder.process.id, run_id=run_id, kind=self.kind, name=self.name,
             status=Status.RUNNING, started_at=self.started_at, **facts,
         )  # fmt: skip
+
+    def handed_down(self) -> dict[str, Any]:
+        """What the spans inside have from this one."""
+        if self._heritage is None:
+            record = self.record
+            self._heritage = {
+                "parent_id": record.id, "run_id": record.run_id, "flow_run_id": record.flow_run_id,
+                "solution": record.solution,
+            }  # fmt: skip
+        return self._heritage
+
+    def handed_down_text(self) -> str:
+        """The same and the process, as the inside of a JSON object, with a comma at its end."""
+        if self._heritage_text is None:
+            fields = {"process_id": self.recorder.process.id, **self.handed_down()}
+            given = {name: value for name, value in fields.items() if value is not None}
+            self._heritage_text = f"{dumps(given)[1:-1]}," if given else ""
+        return self._heritage_text
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but its name, times and energy is to be told of the span."""
+        return self._record is None and not self._facts and self.parent is not None and not self.gaps
 
     def as_it_stands(self) -> SpanRecord:
         """The record with the span's present state, under the next sequence number; to be written down at once."""
@@ -152,7 +170,8 @@ class OpenSpan(Account):
             recorder = self.recorder
             recorder.meter.finish(self)
             self.status = status
-            self._give_back()
+            if self._token is not None:
+                self._give_back(self._token)
             recorder.ended(self)
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("ending a span", error)
@@ -184,7 +203,8 @@ class OpenSpan(Account):
         """The span's work has paused, or ended."""
         self._entered = self.recorder.meter.leave(self._depth) or [self]
         self._current = CURRENT.get()
-        self._give_back()
+        if self._token is not None:
+            self._give_back(self._token)
 
     @guarded
     def end(self, status: Status) -> None:
@@ -193,13 +213,12 @@ class OpenSpan(Account):
         self.status = status
         self.recorder.ended(self)
 
-    def _give_back(self) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            try:
-                CURRENT.reset(token)
-            except ValueError:  # suspended in another context than it was resumed in
-                CURRENT.set(self.outer)
+    def _give_back(self, token: Token["OpenSpan | None"]) -> None:
+        self._token = None
+        try:
+            CURRENT.reset(token)
+        except ValueError:  # suspended in another context than it was resumed in
+            CURRENT.set(self.outer)
 
     # -- what the work tells of itself (core.spans.Span) ---------------------------------------------------------
 
@@ -254,6 +273,22 @@ class OpenSpan(Account):
     def note(self, attributes: Mapping[str, Any]) -> None:
         """Add attributes (JSON values) to the span."""
         self.record.attributes.update(attributes)
+
+
+_started_by = threading.local()
+
+
+def thread_belongs_to(span: OpenSpan) -> None:
+    """The calling thread was started by the work of a span."""
+    _started_by.span = span
+
+
+def current_span() -> OpenSpan | None:
+    """The span that the calling code runs in: its own, else the one that started its thread, while that is open."""
+    span = CURRENT.get() or getattr(_started_by, "span", None)
+    while span is not None and span.ends_in is not None:
+        span = span.outer
+    return span
 
 
 class Unmeasured:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from e2s_tasks.core.records import OutcomeRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import CURRENT, new_id
-from e2s_tasks.settings import settings
+from e2s_tasks.recorder.open_span import current_span, new_id
+from e2s_tasks.settings import switched_on
 
 
 def record_outcome(
@@ -37,9 +37,9 @@ def record_outcome(
         count = counts[field]
         if count is not None and count > units:
             raise SettingError(f"record_outcome({field}={count!r}) exceeds units={units!r}; pass a part of the units")
-    span = CURRENT.get()
+    span = current_span()
     if span is None:
-        if settings().enabled:
+        if switched_on():
             warn_once("record_outcome", RuntimeError("called outside measured work, so it belongs to no run"))
         return
     span.recorder.write(

@@ -16,7 +16,7 @@ from typing import Any
 from e2s_tasks.core.energy import HOST
 from e2s_tasks.core.records import Kind, Record, SourceRecord, SpanRecord
 from e2s_tasks.io.factors import movement_sources
-from e2s_tasks.ledger.journal import Journal, journal_path, this_process
+from e2s_tasks.ledger.journal import Journal, encode, journal_path, this_process
 from e2s_tasks.meters.account import Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
@@ -27,10 +27,11 @@ from e2s_tasks.recorder import loops
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
-from e2s_tasks.recorder.starts import watch_starts
+from e2s_tasks.recorder.plain import plain_line
+from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.settings import Settings, settings
 
-BACKLOG = 1000  # ended spans that are not left to wait for the tick
+BACKLOG = 4000  # ended spans that are not left to wait for the tick
 BATCH = 200  # records that are written at once
 FIELDS = [(component, f"{component}_j") for component in HOST]
 SPAN = Role.SPAN  # spans of other roles are written down when they begin
@@ -100,8 +101,9 @@ class SpanRecorder:
                 self._write_down()  # its flow runs in another process, which may read the journal next
         waiting = len(self._ended)
         if waiting >= BACKLOG:
-            self._wake.set()
-            if waiting >= 10 * BACKLOG:
+            if not self._wake.is_set():
+                self._wake.set()
+            if waiting > 3 * BACKLOG:
                 time.sleep(0)  # so that the recorder's thread gets a turn, and memory stays flat
 
     @guarded
@@ -128,7 +130,7 @@ class SpanRecorder:
     def _unpark(self) -> None:
         self._parked = False
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="e2s-recorder", daemon=True)
+            self._thread = OwnThread(target=self._run, name="e2s-recorder", daemon=True)
             self._thread.start()
         self._resume.set()
 
@@ -160,18 +162,20 @@ class SpanRecorder:
         """Settle the meter and write down what ended, and how far the open spans have come."""
         with self._draining:
             self.meter.settle(force=force)
-            lines, waiting = [], []
+            lines: list[bytes] = []
+            waiting = []
             for span in self._take_ended():
                 if span.ends_in is None or span.ends_in <= self.meter.settled:
-                    lines.append(self._account_for(span))
+                    lines.append(plain_line(span, self._covered) or encode(self._account_for(span)))
                     if len(lines) >= BATCH:
-                        self._journal.append(*lines)
+                        self._journal.append_lines(lines)
                         lines = []
                 else:
                     waiting.append(span)
+            self._journal.append_lines(lines)
             self._ended.extendleft(reversed(waiting))
             still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
-            self._journal.append(*lines, *[self._account_for(span) for span in still_open])
+            self._journal.append(*[self._account_for(span) for span in still_open])
 
     def _take_ended(self) -> list[OpenSpan]:
         return [self._ended.popleft() for _ in range(len(self._ended))]
@@ -220,15 +224,27 @@ _creating = threading.Lock()
 
 
 def process_recorder() -> SpanRecorder:
-    """The recorder of this process, made at the first call."""
-    global _recorder  # noqa: PLW0603
+    """The recorder of this process, made at the first call.
+
+    Settings that cannot be used cost one warning and all measuring, never the work.
+    """
     if _recorder is None:
         with _creating:
             if _recorder is None:
-                _recorder = SpanRecorder(settings())
-                _close_at_exit(_recorder)
-                watch_starts(lambda: _recorder.children if _recorder is not None else None)
-    return _recorder
+                _create()
+    return _recorder  # type: ignore[return-value] # made by now
+
+
+def _create() -> None:
+    global _recorder  # noqa: PLW0603
+    try:
+        _recorder = SpanRecorder(settings())
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("setting up (nothing is measured)", error)
+        _recorder = SpanRecorder(Settings(enabled=False), Meter([], NoBusyClock()))
+        return
+    _close_at_exit(_recorder)
+    watch_starts(lambda: _recorder.children if _recorder is not None else None)
 
 
 def _close_at_exit(recorder: SpanRecorder) -> None:

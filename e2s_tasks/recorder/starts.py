@@ -1,15 +1,25 @@
-"""Who starts which child process: what a span's work starts is counted to that span, whoever else is open."""
+"""Who starts which thread and child process: what they use belongs to the span that started them.
+
+`threading.Thread.start` and `subprocess.Popen` are watched from the first span on, forks by Python's own hook. A thread
+of a pool that is used again after its span has ended belongs to what is then still open around that span.
+"""
 
 import functools
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.children import Children
 from e2s_tasks.recorder.guard import guarded
-from e2s_tasks.recorder.open_span import CURRENT
+from e2s_tasks.recorder.inherited import Inherited
+from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
+
+
+class OwnThread(threading.Thread):
+    """A thread of the recorder: it works for no span."""
+
 
 Registry = Callable[[], Children | None]
 _registry: Registry | None = None
@@ -21,6 +31,7 @@ def watch_starts(registry: Registry) -> None:
     if _registry is None:
         os.register_at_fork(after_in_parent=_forked)
         _watch_popen()
+        _watch_threads()
     _registry = registry
 
 
@@ -39,16 +50,36 @@ def _watch_popen() -> None:
 def _started(pid: int) -> None:
     children = _registry() if _registry is not None else None
     if children is not None:
-        children.started(pid, _starter())
+        children.started(pid, current_span())
 
 
 @guarded
 def _forked() -> None:
     children = _registry() if _registry is not None else None
     if children is not None:
-        children.forked(_starter())
+        children.forked(current_span())
 
 
-def _starter() -> Account | None:
-    span = CURRENT.get()
-    return None if span is None or span.ends_in is not None else span
+def _watch_threads() -> None:
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def started(self: threading.Thread) -> None:
+        span = current_span()
+        if span is not None and not isinstance(self, OwnThread):
+            self.run = functools.partial(_run_for, span, self, self.run)  # type: ignore[method-assign]
+        start(self)
+
+    threading.Thread.start = started  # type: ignore[method-assign]
+
+
+def _run_for(span: OpenSpan, thread: threading.Thread, run: Callable[[], None]) -> None:
+    """A thread's own `run`, for the span that started it."""
+    del thread.run  # the thread's class has its own, and holds no reference to itself
+    inherited = Inherited(span)
+    thread_belongs_to(span)
+    inherited.resume()
+    try:
+        run()
+    finally:
+        inherited.suspend()

@@ -237,7 +237,11 @@ def _kpi(per: str, joules: float | None, counts: list[float | None]) -> dict[str
 
 
 def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[OutcomeRecord]:
-    """The outcomes that count: of successful attempts, and of a flow run's last life that recorded the same work's."""
+    """The outcomes that count: of successful attempts, of the flow run's last life that did the same work.
+
+    An attempt of an earlier life counts, too, where the last one reused its result.
+    """
+    reused = {span.result_key for span in spans.spans if span.status == Status.CACHED and span.result_key}
     kept: dict[tuple[str | None, str | None], list[tuple[int, OutcomeRecord]]] = defaultdict(list)
     for outcome in recorded:
         span = spans.by_id.get(outcome.span_id)
@@ -249,5 +253,7 @@ def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[Outcome
     counted = []
     for of_work in kept.values():
         last = max(life for life, _ in of_work)
-        counted += [outcome for life, outcome in of_work if life == last]
+        counted += [
+            outcome for life, outcome in of_work if life == last or spans.by_id[outcome.span_id].result_key in reused
+        ]
     return counted

@@ -60,7 +60,7 @@ class FakeRecorder:
 @pytest.fixture
 def recorded(monkeypatch):
     recorder = FakeRecorder()
-    monkeypatch.setattr(spans, "_factory", lambda: recorder)
+    monkeypatch.setattr(spans, "factory", lambda: recorder)
     return recorder
 
 
@@ -68,6 +68,6 @@ def recorded(monkeypatch):
 def recorded_anywhere():
     """For properties, which outlive a function's fixtures."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(spans, "_factory", FakeRecorder)
+    patch.setattr(spans, "factory", FakeRecorder)
     yield
     patch.undo()

@@ -216,3 +216,12 @@ def test_a_read_of_a_data_set_whose_parts_were_written_one_by_one_saw_each_of_th
     ledger.ingest([version("file:///x/set", 2.5, "whole")])
     assert [one.version_id for one in ledger.run("run-1").reads] == [None, "whole", "p2"]
     assert len({one.id for one in ledger.run("run-1").reads}) == 3
+
+
+def test_values_that_no_database_takes_are_kept_as_near_as_can_be(ledger, span):
+    odd = span("a", name="bad \udc80 and \0", rows=2**70, attributes={"n\udc80": ["\0", 2**80, True]})
+    ledger.ingest([odd])
+    (kept,) = ledger.run("run-1").spans
+    assert kept.name == "bad ? and ?"
+    assert kept.rows == 2**63 - 1
+    assert kept.attributes == {"n?": ["?", 2**63 - 1, True]}

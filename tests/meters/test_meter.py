@@ -224,3 +224,60 @@ def test_every_joule_is_booked_exactly_once_under_any_overlap(actions, step_ns):
     spans = sum(booked(account) for account in accounts)
     assert spans + meter.other_j + meter.idle_j == pytest.approx(meter.counted_j, rel=1e-9, abs=1e-9)
     assert meter.counted_j == pytest.approx(truth_uj / 1e6, rel=1e-9, abs=1e-9)
+
+
+def test_a_native_pool_is_the_running_spans_and_not_a_suspended_coroutines():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow = meter.start(Account(Role.FLOW))
+    suspended = Account(Role.ATTEMPT, flow)
+    meter.open(suspended)
+    depth = meter.enter([suspended])
+    world.run(1 * MS, {0: 1 * MS})
+    meter.leave(depth)
+    world.run(999 * MS, {0: 10 * MS}, pool_ns=1000 * MS)
+    meter.close(suspended)
+    meter.stop(flow)
+    meter.settle(force=True)
+    assert suspended.cpu_ns == pytest.approx(2 * MS, abs=MS / 10)
+    assert flow.cpu_ns == pytest.approx(1009 * MS, abs=MS / 10)
+
+
+def test_a_span_that_waits_for_spans_on_other_threads_has_no_part_in_their_native_pools():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    outer = meter.start(Account(Role.ATTEMPT))
+    inner = [meter.start(Account(Role.SPAN, outer), thread) for thread in (1, 2)]
+    world.run(100 * MS, {1: 10 * MS, 2: 10 * MS}, pool_ns=60 * MS)
+    for thread, span in enumerate(inner, 1):
+        meter.stop(span, thread)
+    meter.stop(outer)
+    meter.settle(force=True)
+    assert (outer.cpu_ns, inner[0].cpu_ns, inner[1].cpu_ns) == (0, 40 * MS, 40 * MS)
+
+
+def test_a_short_span_has_a_part_of_a_native_pool_only_for_as_long_as_it_ran():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    long, short = meter.start(Account(Role.ATTEMPT)), meter.start(Account(Role.ATTEMPT), 1)
+    world.run(1 * MS, {})
+    meter.stop(short, 1)
+    world.run(99 * MS, {}, pool_ns=101 * MS)
+    meter.stop(long)
+    meter.settle(force=True)
+    assert (long.cpu_ns, short.cpu_ns) == (100 * MS, 1 * MS)
+
+
+def test_a_counter_that_a_suspended_machine_may_have_reset_is_a_gap_and_no_joule_is_invented():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    task = meter.start(Account(Role.ATTEMPT))
+    world.slept_ns += 3600 * 1000 * MS
+    world.run(100 * MS, {0: 50 * MS})
+    meter.tick()
+    world.run(100 * MS, {0: 50 * MS})
+    meter.stop(task)
+    meter.settle(force=True)
+    assert meter.counted_j == pytest.approx(0.1 * IDLE_W + 0.05 * BUSY_W)
+    assert task.gaps == {"cpu"}
+    assert task.cpu_ns == 100 * MS

@@ -10,7 +10,7 @@ def recorded(tmp_path, monkeypatch):
     import e2s_tasks.recorder.recorder as module
 
     made = Recorded(tmp_path)
-    monkeypatch.setattr(spans, "_factory", lambda: made.recorder)
+    monkeypatch.setattr(spans, "factory", lambda: made.recorder)
     monkeypatch.setattr(module, "_recorder", made.recorder)
     module.watch_starts(lambda: made.recorder.children)
     return made

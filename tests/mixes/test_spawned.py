@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -215,3 +216,62 @@ def test_an_async_generator_left_in_the_middle_uses_nothing_afterwards(recorded)
     asyncio.run(main())
     time.sleep(0.01)
     assert recorded.spans()["gen"].cpu_ns == pytest.approx(0.05e9, abs=TOLERANCE)
+
+
+def test_threads_that_a_span_starts_are_its_own(recorded):
+    def in_threads(seconds):
+        threads = [threading.Thread(target=burn, args=(seconds / 2,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def in_a_pool(seconds):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(burn, [seconds / 4] * 4))
+
+    def work(name, how, seconds):
+        with span(name):
+            how(seconds)
+
+    outside = [
+        threading.Thread(target=work, args=("threads", in_threads, 0.2)),
+        threading.Thread(target=work, args=("pool", in_a_pool, 0.1)),
+    ]
+    for thread in outside:
+        thread.start()
+    for thread in outside:
+        thread.join()
+    spans = recorded.spans()
+    assert own_ns(spans["threads"]) == pytest.approx(0.2e9, abs=TOLERANCE)
+    assert own_ns(spans["pool"]) == pytest.approx(0.1e9, abs=TOLERANCE)
+
+
+def test_a_span_in_a_thread_that_another_span_started_is_inside_it(recorded):
+    def inner():
+        with span("inner"):
+            burn(0.05)
+
+    with span("outer"):
+        thread = threading.Thread(target=inner)
+        thread.start()
+        thread.join()
+    spans = recorded.spans()
+    assert spans["inner"].parent_id == spans["outer"].id
+    assert spans["inner"].run_id == spans["outer"].run_id
+    assert own_ns(spans["outer"]) < TOLERANCE
+
+
+def test_a_pool_thread_that_is_used_again_after_its_span_belongs_to_the_new_work(recorded):
+    pool = ThreadPoolExecutor(1)
+
+    def inner():
+        with span("later"):
+            pass
+
+    with span("first"):
+        pool.submit(burn, 0.01).result()
+    pool.submit(inner).result()
+    pool.shutdown()
+    later = recorded.spans()["later"]
+    assert later.parent_id is None

@@ -28,5 +28,5 @@ class Recorded:
 @pytest.fixture
 def recorded(tmp_path, monkeypatch):
     made = Recorded(tmp_path)
-    monkeypatch.setattr(spans, "_factory", lambda: made.recorder)
+    monkeypatch.setattr(spans, "factory", lambda: made.recorder)
     return made

@@ -190,7 +190,7 @@ def test_a_ledger_that_cannot_be_opened_costs_one_warning_and_no_work(tmp_path, 
     recorder = SpanRecorder(
         Settings(data_dir=tmp_path / "data", ledger_url=f"sqlite:///{blocked}/ledger.db", tick_s=0.05)
     )
-    monkeypatch.setattr(spans, "_factory", lambda: recorder)
+    monkeypatch.setattr(spans, "factory", lambda: recorder)
     with span("work"):
         result = 42
     with pytest.warns(MeteringWarning, match="delivery to the ledger") as caught:
@@ -207,7 +207,7 @@ def test_a_data_directory_that_cannot_be_written_does_not_stop_the_work(tmp_path
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     recorder = SpanRecorder(Settings(data_dir=blocked, ledger_url="sqlite://", tick_s=0.05))
-    monkeypatch.setattr(spans, "_factory", lambda: recorder)
+    monkeypatch.setattr(spans, "factory", lambda: recorder)
     with span("work"):
         result = 42
     assert result == 42
@@ -351,3 +351,23 @@ def test_switched_off_nothing_is_measured_or_written(tmp_path):
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert not (tmp_path / "journal").exists()
     assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [({"E2S_TICK_S": "soon"}, "E2S_TICK_S='soon'"), ({"E2S_CPU_TDP_W": "10", "E2S_CPU_IDLE_W": "20"}, "20 W")],
+)
+def test_a_setting_that_cannot_be_used_costs_a_warning_and_no_work(tmp_path, variables, named):
+    program = """
+        from e2s_tasks import span, record_outcome
+        with span("work"):
+            record_outcome(units=1)
+            print("done")
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("done\n", 0)
+    assert named in done.stderr
+    assert "nothing is measured" in done.stderr

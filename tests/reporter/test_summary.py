@@ -205,6 +205,18 @@ def test_a_retried_flow_run_counts_the_outcome_of_its_last_life_only():
     assert kpis["joules_per_prediction"]["denominator"] == 100.0
 
 
+def test_a_retried_flow_run_counts_the_outcomes_of_results_that_it_reused():
+    """Three mapped steps, of which the first life finished two and the second life reused those."""
+    second = span("again", Kind.FLOW, "flight-delays", started_at=NOON + 60, attempt=2)
+    mapped = [span(f"m{i}", task_key="score", result_key=f"r{i}") for i in (1, 2)]
+    mapped += [span("m3", task_key="score", status="failed", result_key="r3")]
+    reused = [span(f"c{i}", task_key="score", result_key=f"r{i}", parent_id="again", status="cached") for i in (1, 2)]
+    rerun = span("m4", task_key="score", result_key="r3", parent_id="again", started_at=NOON + 61)
+    outcomes = [outcome(one, f"o-{one}") for one in ("m1", "m2", "m3", "m4")]
+    summary = summarise(run(root(attempt=1), second, *mapped, *reused, rerun, outcomes=outcomes))
+    assert summary["kpis"]["joules_per_prediction"]["denominator"] == 300.0
+
+
 @pytest.mark.parametrize(("accurate", "reason"), [(0.0, "there was no accurate"), (None, "not every outcome")])
 def test_a_kpi_without_units_is_undefined_and_says_why(accurate, reason):
     outcomes = [outcome("e", "o1", accurate=accurate), outcome("e", "o2", accurate=0.0)]

@@ -16,6 +16,7 @@ from e2s_tasks.errors import E2SError, NotFoundError, SettingError
 from e2s_tasks.integrations.cli import answers
 
 Length = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that "-2h" is called negative, not an option
+MOST = 1_000_000
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
@@ -137,8 +138,8 @@ def doctor(*, json: Json = False) -> None:
 
 
 def _at_least_one(limit: int) -> int:
-    if limit < 1:
-        raise SettingError(f"--limit={limit}: give a number from 1 on.")
+    if not 1 <= limit <= MOST:
+        raise SettingError(f"--limit={limit}: give a number from 1 to {MOST}.")
     return limit
 
 

@@ -16,7 +16,7 @@ from e2s_tasks.integrations.prefect.functions import MeasuredFunction
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
-from e2s_tasks.settings import settings
+from e2s_tasks.settings import settings, switched_on
 
 quiet_hooks()
 P = ParamSpec("P")
@@ -158,7 +158,7 @@ def _check_policy(carbon: CarbonPolicy | None) -> None:
         raise SettingError(
             f"e2s_flow(carbon={carbon!r}): pass a CarbonPolicy(zone=..., max_delay=..., expected_duration=...)"
         )
-    if settings().trace is None:  # a trace may name zones of its own
+    if switched_on() and settings().trace is None:  # a trace may name zones of its own
         country(carbon.zone)
 
 

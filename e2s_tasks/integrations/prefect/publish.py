@@ -13,14 +13,14 @@ from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.settings import settings
+from e2s_tasks.settings import settings, switched_on
 
 ARTIFACT_KEY = "energy-summary"
 
 
 def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a Prefect state hook
     """One summary per root run; a subflow is a part of its root's. Never fails the flow."""
-    if flow_run.parent_task_run_id is not None or not settings().enabled:
+    if flow_run.parent_task_run_id is not None or not switched_on():
         return
     try:
         _publish(flow_run)
