@@ -28,6 +28,7 @@ from e2s_tasks.core.records import (
 )
 from e2s_tasks.errors import LedgerError
 from e2s_tasks.host import boot_id, host_name, pid_namespace, process_stat
+from e2s_tasks.ledger.orphans import remember
 
 SUFFIX = ".jsonl"
 PORTION = 4_000_000  # bytes of a journal that are taken in at once
@@ -248,7 +249,9 @@ def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord],
         ledger.ingest(records, (process.id, position))
         _keep_running(running, records)
     if ended:
-        ledger.ingest(_crashed(running.values(), path), (process.id, position))
+        crashed = _crashed(running.values(), path)
+        ledger.ingest(crashed, (process.id, position))
+        remember(path.parent, crashed)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

@@ -152,6 +152,19 @@ def test_a_flow_killed_with_9_is_shown_as_crashed_with_what_it_had_used(tmp_path
     assert by_name["killed"]["inclusive_j"] > 0
     again = subprocess.run([E2S, "show", "--json"], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(again.stdout) == summary
+    assert published_summaries(summary["flow_run"]["id"], within_s=60) == 1
+    assert list((tmp_path / "unpublished").iterdir()) == []
+
+
+def published_summaries(flow_run_id, within_s):
+    """The number of energy summaries on a flow run's page, once there is one."""
+    give_up = time.monotonic() + within_s
+    while time.monotonic() < give_up:
+        if artifacts_of(flow_run_id):
+            time.sleep(1)
+            return len(artifacts_of(flow_run_id))
+        time.sleep(0.5)
+    return 0
 
 
 BROKEN = """

@@ -21,6 +21,16 @@ def _ledger() -> "Ledger":
     return ledger
 
 
+def publish_what_waits() -> None:
+    """Have summaries of killed flow runs published, which no hook of theirs could do."""
+    from e2s_tasks.ledger.orphans import publish_orphans
+
+    try:
+        publish_orphans(settings().journals)
+    except (SettingError, OSError):  # it waits for the next command
+        return
+
+
 def runs(limit: int) -> list[dict[str, Any]]:
     """The latest runs at a glance, the newest first."""
     from e2s_tasks.reporter.units import iso

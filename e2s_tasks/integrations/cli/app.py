@@ -176,6 +176,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = _answer(arguments)
         sys.stdout.flush()
+        answers.publish_what_waits()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -186,7 +187,7 @@ def _answer(arguments: list[str]) -> int:
     try:
         if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
             run_measured(*arguments[1:])  # whatever follows is the program's own
-        app(arguments or ["--help"], exit_on_error=False, print_error=False)
+        app(arguments or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
     except E2SError as error:
         _complain(str(error), error.suggestions if isinstance(error, NotFoundError) else ())
     except CycloptsError as error:

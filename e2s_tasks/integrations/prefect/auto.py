@@ -8,10 +8,13 @@ the variables. Tasks that are pickled into processes of a task runner carry thei
 import functools
 from typing import Any
 
+from prefect.plugins import register_hook
+
 from e2s_tasks.recorder.guard import guarded
 from e2s_tasks.settings import settings, switched_on
 
 
+@register_hook
 async def setup_environment(ctx: Any = None) -> None:  # noqa: ARG001 - the signature of Prefect's plugin hook
     """Prefect's plugin hook."""
     if switched_on() and settings().auto:

@@ -2,6 +2,7 @@
 
 import sys
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
@@ -33,7 +34,8 @@ def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None
 
 def _publish(flow_run: FlowRun) -> None:
     from e2s_tasks.ledger import Ledger, replay
-    from e2s_tasks.reporter import markdown, phrases, summarise_run, terminal
+    from e2s_tasks.ledger.orphans import publish_orphans
+    from e2s_tasks.reporter import summarise_run, terminal
 
     run_id = str(flow_run.id)
     options = settings()
@@ -48,12 +50,20 @@ def _publish(flow_run: FlowRun) -> None:
     if _wants_terminal(flow_run):
         terminal.print_summary(summary, ui_url=_page(run_id), stream=sys.stderr)
     with get_client(sync_client=True) as client:
-        client.create_artifact(
-            ArtifactCreate(
-                key=ARTIFACT_KEY, type="markdown", description=phrases.one_line(summary),
-                data=markdown.render(summary), flow_run_id=flow_run.id,
-            )
-        )  # fmt: skip
+        create_artifact(client, summary, run_id)
+    publish_orphans(options.journals)  # of flow runs that were killed, which the replay may have found
+
+
+def create_artifact(client: Any, summary: dict[str, Any], run_id: str) -> None:
+    """Put a summary on the page of its flow run."""
+    from e2s_tasks.reporter import markdown, phrases
+
+    client.create_artifact(
+        ArtifactCreate(
+            key=ARTIFACT_KEY, type="markdown", description=phrases.one_line(summary), data=markdown.render(summary),
+            flow_run_id=UUID(run_id),
+        )
+    )  # fmt: skip
 
 
 def _wants_terminal(flow_run: FlowRun) -> bool:

@@ -6,11 +6,13 @@ from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import get_current_settings
 from prefect.transactions import get_transaction
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
+from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import CURRENT, OpenSpan, Unmeasured, new_id
@@ -88,7 +90,7 @@ def _flow_run(
         "flow_run_id": str(run.id),
         "attempt": max(1, run.run_count),
         "task_run_id": str(run.parent_task_run_id) if run.parent_task_run_id else None,
-        "attributes": {"flow_run_name": run.name},
+        "attributes": {"flow_run_name": run.name, **_where()},
     }
     if solution:
         facts["solution"] = solution
@@ -96,6 +98,12 @@ def _flow_run(
     if isinstance(span, OpenSpan) and span.record.parent_id is None:
         look_at_the_grid(recorder, span.record.run_id, policy)
     return span
+
+
+def _where() -> dict[str, str]:
+    """Where the orchestrator of this flow run is, for who has to publish its summary if this process is killed."""
+    url = get_current_settings().api.url
+    return {API_URL: str(url)} if url else {}
 
 
 def e2s_record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
