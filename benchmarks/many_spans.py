@@ -40,7 +40,7 @@ def measure(quick: bool) -> list[Row]:
             course.resident.append(_resident_mb())
 
     with quiet():
-        e2s_flow(spans, name="many-spans")(count)
+        e2s_flow(name="many-spans")(spans)(count)
         _wait_for_delivery()
     left = _resident_mb()
     kept = sum(one.name == "one" for one in run_of("many-spans").spans)
