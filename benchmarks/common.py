@@ -152,6 +152,12 @@ def interval(values: Sequence[float], rounds: int = 2000) -> tuple[float, float]
     return medians[int(0.025 * rounds)], medians[int(0.975 * rounds)]
 
 
+def decided(goal: float, found: tuple[float, float], control: tuple[float, float]) -> bool:
+    """Whether an interval lies on one side of the goal, by more than the control differs from nothing."""
+    noise = max(abs(bound) for bound in control)
+    return found[1] + noise <= goal or found[0] - noise > goal
+
+
 def per_call(call: Callable[[], object], repeats: int, batch: int = 100) -> float:
     """Median seconds of one call, over batches."""
     times = []

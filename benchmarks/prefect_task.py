@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from common import Row, interval, main, quantile, quiet
+from common import Row, decided, interval, main, quantile, quiet
 
 GOAL = 4.0
 
@@ -63,8 +63,8 @@ def _self_time(self_us: list[float]) -> list[Row]:
 def _wall_time(walls: dict[str, list[float]]) -> list[Row]:
     plain = statistics.median(walls["plain"])
     more, low, high = _more(walls["measured"], walls["plain"], plain)
-    control, control_low, control_high = _more(walls["again"], walls["plain"], plain)
-    resolved = high - low <= GOAL and abs(control) + (control_high - control_low) / 2 <= GOAL / 2
+    _, control_low, control_high = _more(walls["again"], walls["plain"], plain)
+    resolved = decided(GOAL, (low, high), (control_low, control_high))
     return [
         Row("wall time more than plain, median of the pairs", more, "%", GOAL, resolved=resolved,
             note=f"95 % interval {low:+.1f} to {high:+.1f}; control {control_low:+.1f} to {control_high:+.1f}"),
