@@ -94,6 +94,9 @@ class Settings:
     print_summary: str = _setting(
         "auto", _one_of("auto", "always", "never"), "summary on stderr when a flow ends; auto: if started by hand"
     )
+    auto: bool = _setting(
+        False, _yes, "true: measure every Prefect task and flow without an edit (with PREFECT_PLUGINS_ENABLED=true)"
+    )
     enabled: bool = _setting(True, _yes, "false: run everything unmeasured")
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from e2s_tasks.errors import PolicyError, SettingError
 
@@ -87,7 +87,7 @@ class CarbonPolicy:
             ("zone", zone.strip()),
             ("max_delay", duration(max_delay, "max_delay")),
             ("expected_duration", length),
-            ("deadline", None if deadline is None else aware(deadline, "deadline")),
+            ("deadline", None if deadline is None else aware(deadline, "deadline").astimezone(UTC)),
         ):
             object.__setattr__(self, name, value)
 
@@ -97,7 +97,7 @@ class CarbonPolicy:
         Raises:
             PolicyError: the deadline has passed.
         """
-        delayed = aware(now, "now") + self.expected_duration + self.max_delay
+        delayed = aware(now, "now").astimezone(UTC) + self.expected_duration + self.max_delay
         if self.deadline is None:
             return delayed
         if self.deadline <= now:

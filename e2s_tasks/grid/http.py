@@ -133,7 +133,7 @@ def _parse(status: int, content_type: str, body: bytes, base_url: str) -> Any:
         raise GridError(f"answered {status}: {_excerpt(body)}. Check the base URL {base_url}.")
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise GridError(
             f"answered {content_type or 'a body'} that is not JSON: {_excerpt(body)}. Check the base URL {base_url}."
         ) from None

@@ -1,6 +1,7 @@
 """Replace a file or a whole data set only once its successor is complete: a failed write leaves the old one."""
 
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,6 +80,8 @@ def _beside(target: Path) -> Iterator[Path]:
 def _swap(new: Path, target: Path) -> None:
     """Put `new` where `target` is; a directory cannot be renamed over, so it steps aside for that moment."""
     if not (target.is_dir() or (new.is_dir() and target.exists())):
+        if target.exists():
+            new.chmod(stat.S_IMODE(target.stat().st_mode))
         new.replace(target)
         return
     aside = new.with_suffix(".old")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,20 @@ _WRITES = "e2s_writes"
 _REMEDY = "Set E2S_LEDGER_URL to a database that can be written, e.g. sqlite:////path/ledger.db."
 
 
-def connect(url: str) -> sa.Engine:
+def connect(url: str, patience_s: float = BUSY_TIMEOUT_S) -> sa.Engine:
     """The engine of a ledger whose tables are up to date; the database and its directory are made if missing.
+
+    patience_s: how long a lock that somebody else holds is waited for, in seconds.
 
     Raises:
         LedgerError: it cannot be opened; the message names the URL (without its password) and the remedy.
     """
-    engine = _engine(url)
+    engine = _engine(url, patience_s)
     with reporting(engine, "cannot be opened"):
         with engine.connect() as connection:
             current = version_of(connection)
         if current != HEAD:
-            _upgrade(engine)
+            _upgrade(engine, patience_s)
     return engine
 
 
@@ -54,7 +57,7 @@ def _error(url: str, problem: str, error: Exception) -> LedgerError:
     return LedgerError(f"The ledger {url} {problem}: {cause}. {_REMEDY}")
 
 
-def _engine(url: str) -> sa.Engine:
+def _engine(url: str, patience_s: float) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
@@ -62,7 +65,7 @@ def _engine(url: str) -> sa.Engine:
     shown = parsed.render_as_string()
     try:
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
+            return _sqlite(parsed, patience_s)
         engine = sa.create_engine(parsed, pool_pre_ping=True)
     except ImportError as error:
         raise _error(shown, f"needs a driver that is not installed (pip install {_driver(parsed)})", error) from error
@@ -82,20 +85,20 @@ def _without_password(url: str) -> str:
     return scheme + separator + rest.rpartition("@")[2]
 
 
-def _sqlite(url: sa.URL) -> sa.Engine:
+def _sqlite(url: sa.URL, patience_s: float) -> sa.Engine:
     in_memory = url.database in (None, "", ":memory:")
     if not in_memory and not str(url.database).startswith("file:"):
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     # No pool for files: a connection costs 0.1 ms, and one that is kept must not cross a fork.
     engine = sa.create_engine(url, **({} if in_memory else {"poolclass": NullPool}))
-    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "connect", partial(_prepare_sqlite, patience_s))
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(patience_s: float, connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, also around DDL
-    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+    connection.execute(f"PRAGMA busy_timeout = {int(patience_s * 1000)}")
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
@@ -104,9 +107,9 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _upgrade(engine: sa.Engine) -> None:
+def _upgrade(engine: sa.Engine, patience_s: float) -> None:
     if engine.dialect.name == "sqlite":
-        _use_wal(engine)
+        _use_wal(engine, patience_s)
     from alembic.util import CommandError
 
     try:
@@ -119,9 +122,9 @@ def _upgrade(engine: sa.Engine) -> None:
         ) from error
 
 
-def _use_wal(engine: sa.Engine) -> None:
+def _use_wal(engine: sa.Engine, patience_s: float) -> None:
     """Readers and a writer side by side. SQLite does not wait for this lock by itself, so several first users retry."""
-    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    give_up = time.monotonic() + patience_s
     while True:
         connection = engine.raw_connection()
         try:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -27,9 +27,11 @@ from e2s_tasks.core.records import (
     to_dict,
 )
 from e2s_tasks.errors import LedgerError
-from e2s_tasks.host import boot_id, host_name, process_stat
+from e2s_tasks.host import boot_id, host_name, pid_namespace, process_stat
 
 SUFFIX = ".jsonl"
+PORTION = 4_000_000  # bytes of a journal that are taken in at once
+KEPT = 10_000  # lines that wait in memory while the disk is full
 
 _log = logging.getLogger(__name__)
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -49,14 +51,16 @@ class Ingests(Protocol):
 
 
 class Journal:
-    """One process's append-only file of records. Appending never raises: what cannot be written is counted.
+    """One process's append-only file of records. Appending never raises: what cannot be written waits in memory.
 
-    `dropped` is the number of records that could not be written.
+    troubled: whether something could not be written at once. dropped: how many records were given up.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.dropped = 0
+        self.troubled = False
+        self._kept: list[bytes] = []
         self._fd: int | None = None
         self._torn = False
         self._header = b""
@@ -73,23 +77,40 @@ class Journal:
         self.append_lines([line for record in records if (line := self._line(record))])
 
     def append_lines(self, encoded: list[bytes]) -> None:
-        """The same for records that are lines already."""
-        lines = b"".join(encoded)
+        """The same for records that are lines already. What cannot be written waits for the next, up to a limit."""
+        lines = [*self._kept, *encoded] if self._kept else encoded
         if not lines:
             return
+        self._kept = []
+        text = b"".join(lines)
+        written = 0
         try:
             if self._fd is None:
                 self._fd = self._open()
-                if lines != self._header and not os.fstat(self._fd).st_size:
-                    lines = self._header + lines  # removed or never written: whose journal it is comes first
+                if text != self._header and not os.fstat(self._fd).st_size:
+                    lines = [self._header, *lines]  # removed or never written: whose journal it is comes first
             if self._torn:  # a line that a full disk cut short must not spoil the next one
-                lines = b"\n" + lines
-            written = os.write(self._fd, lines)
-            self._torn = written < len(lines)
-            if self._torn:
-                self._drop(OSError(f"only {written} of {len(lines)} bytes were written"), lines[written:].count(b"\n"))
-        except OSError as error:
-            self._drop(error, len(encoded))
+                lines = [b"\n", *lines]
+            text = b"".join(lines)
+            written = os.write(self._fd, text)
+            if written == len(text):
+                self._torn = False
+                return
+            error: OSError = OSError(f"only {written} of {len(text)} bytes were written")
+        except OSError as caught:
+            error = caught
+        whole = text[:written].count(b"\n")
+        self._torn = self._torn if not written else not text[:written].endswith(b"\n")
+        self._keep(lines[whole:], error)
+
+    def _keep(self, lines: list[bytes], error: Exception) -> None:
+        lines = [line for line in lines if line not in (b"\n", self._header)]
+        self._kept, lost = lines[:KEPT], lines[KEPT:]
+        if not self.troubled:
+            self.troubled = True
+            _log.warning("Energy records wait: the journal %s cannot be written (%s).", self.path, error)
+        if lost:
+            self._drop(error, len(lost))
 
     def _line(self, record: Record) -> bytes:
         try:
@@ -161,22 +182,37 @@ def decode(line: bytes) -> Record | None:
 def read_journal(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     """The records of the complete lines from `offset` on, and the offset after them. Never raises.
 
-    A corrupt line is left out, with one warning for the file. A last line without its end is not yet complete.
+    A corrupt line is left out, with a warning. A last line without its end is not yet complete.
     """
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            content = file.read()
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError):
-            _log.warning("The journal %s cannot be read (%s).", path, error)
-        return [], offset
-    end = content.rfind(b"\n") + 1
-    lines = [line for line in content[:end].split(b"\n") if line]
-    records = [record for line in lines if (record := decode(line)) is not None]
-    if len(records) < len(lines):
-        _log.warning("%d corrupt lines in the journal %s were left out.", len(lines) - len(records), path)
-    return records, offset + end
+    records: list[Record] = []
+    for portion, end in portions(path, offset):
+        records += portion
+        offset = end
+    return records, offset
+
+
+def portions(path: Path, offset: int = 0) -> Iterator[tuple[list[Record], int]]:
+    """The same in portions of some megabytes: records, and the offset after them."""
+    while True:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                content = file.read(PORTION)
+                if len(content) == PORTION and b"\n" not in content:
+                    content += file.readline()
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                _log.warning("The journal %s cannot be read (%s).", path, error)
+            return
+        end = content.rfind(b"\n") + 1
+        if not end:
+            return
+        lines = [line for line in content[:end].split(b"\n") if line]
+        records = [record for line in lines if (record := decode(line)) is not None]
+        if len(records) < len(lines):
+            _log.warning("%d corrupt lines in the journal %s were left out.", len(lines) - len(records), path)
+        offset += end
+        yield records, offset
 
 
 def replay(journals: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], bool] | None = None) -> int:
@@ -206,12 +242,13 @@ def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord],
     if process is None:
         return 0
     ended = not is_alive(process)  # asked before reading: the file of an ended process no longer grows
-    records, position = read_journal(path, 0 if ended else _from(path, ledger.delivered(process.id)))
-    if ended:
-        records += _crashed(records, path)
-    if records:
+    running: dict[str, SpanRecord] = {}
+    position = 0 if ended else _from(path, ledger.delivered(process.id))
+    for records, position in portions(path, position):  # noqa: B020 - it goes on from where it is
         ledger.ingest(records, (process.id, position))
+        _keep_running(running, records)
     if ended:
+        ledger.ingest(_crashed(running.values(), path), (process.id, position))
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -235,20 +272,22 @@ def _first_process(path: Path) -> ProcessRecord | None:
         if isinstance(record, ProcessRecord):
             return record
         pid, ticks, short_id = path.name.removesuffix(SUFFIX).split("-", 2)
-        return ProcessRecord(short_id, host_name(), boot_id(), int(pid), int(ticks), 0.0, "")
+        return ProcessRecord(short_id, host_name(), this_boot(), int(pid), int(ticks), 0.0, "")
     except (OSError, ValueError):
         return None
 
 
-def _crashed(records: list[Record], path: Path) -> list[SpanRecord]:
-    """The end of every span that its process left running: crashed at the last sign of life in the journal."""
-    last: dict[str, SpanRecord] = {}
+def _keep_running(running: dict[str, SpanRecord], records: list[Record]) -> None:
+    """Keep the last word on each span that has not ended."""
     for record in records:
-        if isinstance(record, SpanRecord) and (record.id not in last or record.seq > last[record.id].seq):
-            last[record.id] = record
-    running = [span for span in last.values() if span.status == Status.RUNNING]
-    if not running:
-        return []
+        if isinstance(record, SpanRecord) and (record.id not in running or record.seq > running[record.id].seq):
+            running[record.id] = record
+    for span_id in [span.id for span in running.values() if span.status != Status.RUNNING]:
+        del running[span_id]
+
+
+def _crashed(running: Iterable[SpanRecord], path: Path) -> list[SpanRecord]:
+    """The end of every span that its process left running: crashed at the last sign of life in the journal."""
     try:
         seen = path.stat().st_mtime  # ticks append too, and carry no time of their own
     except OSError:
@@ -266,7 +305,7 @@ def this_process(sources: Iterable[SourceRecord] = (), *, static_policy: str = "
     return ProcessRecord(
         id=os.urandom(16).hex(),
         host=host_name(),
-        boot_id=boot_id(),
+        boot_id=this_boot(),
         pid=os.getpid(),
         start_ticks=process_stat(os.getpid())[1],
         started_at=time.time(),
@@ -281,15 +320,23 @@ def journal_path(journals: Path, process: ProcessRecord) -> Path:
 
 
 def alive(process: ProcessRecord) -> bool:
-    """Whether the process still runs; one of another host is left alone, so it counts as running."""
+    """Whether the process still runs; one of another host or pid namespace is left alone, so it counts as running."""
     if process.host != host_name():
         return True
-    if process.boot_id != boot_id():
+    boot, _, namespace = process.boot_id.partition("/")
+    if boot != boot_id():
         return False
+    if namespace and namespace != pid_namespace():
+        return True
     if process.start_ticks:
         state, ticks = process_stat(process.pid)
         return ticks == process.start_ticks and state not in "ZX"
     return _pid_exists(process.pid)
+
+
+def this_boot() -> str:
+    """Where the pids of this process are pids: the host's boot and the pid namespace."""
+    return f"{boot_id()}/{pid_namespace()}"
 
 
 def _pid_exists(pid: int) -> bool:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
 from e2s_tasks.ledger import artifacts, runs
-from e2s_tasks.ledger.engine import connect, reporting, writing
+from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
@@ -24,13 +24,15 @@ class Ledger:
         self._engine = engine
 
     @classmethod
-    def open(cls, url: str) -> "Ledger":
+    def open(cls, url: str, patience_s: float = BUSY_TIMEOUT_S) -> "Ledger":
         """The ledger at a SQLAlchemy URL, made at its first use.
+
+        patience_s: how long a lock that somebody else holds is waited for, in seconds.
 
         Raises:
             LedgerError: it cannot be opened; the message names the URL (without its password) and the remedy.
         """
-        return cls(connect(url))
+        return cls(connect(url, patience_s))
 
     def ingest(self, records: Iterable[Record], delivered: tuple[str, int] | None = None) -> None:
         """Keep the records, all or none. Idempotent: a span is replaced by a higher `seq` only, others never change.

@@ -96,8 +96,10 @@ class Children:
             self._all_known = True
             for pid, (parent, _) in self.look().items():
                 self._known[pid] = _Child(parent, None, foreign=True)
-        for child in self._known.values():
+        for pid, child in list(self._known.items()):
             child.foreign = True
+            if process_cpu_ns(pid) is None:  # its end is in the sum that counting starts from
+                del self._known[pid]
         self._buried = {pid for pid in self._measured() if process_cpu_ns(pid) is None}
         self._reaped = _reaped_ns()
 

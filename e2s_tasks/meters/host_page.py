@@ -11,7 +11,7 @@ import os
 import struct
 import time
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from e2s_tasks.host import boot_id, pid_namespace, start_ticks
 from e2s_tasks.meters.keeping import keeping_flock
@@ -23,6 +23,8 @@ HEADER = struct.Struct("<8sqqddiiq")
 # pid, open work, open flow runs, parent's pid, start ticks (of a dead process: minus the time it was found dead)
 SLOT = struct.Struct("<iiiiq")
 VERSION = struct.Struct("<q")
+USED = struct.Struct("<q")
+COUNTS = struct.Struct("<ii")  # of a slot: open work, open flow runs
 STATE = struct.Struct("<qqddii")  # of the header, from the version to the open flow runs
 SLOTS = 1024
 TRIES = 20
@@ -50,21 +52,6 @@ class Page(Protocol):
         """The pids of all measured processes, and of those that ended lately; each with its parent's."""
 
 
-class Holding(NamedTuple):
-    """Who holds idle power now, and the integrals of dt / holders up to `last` (monotonic ns), in seconds."""
-
-    last: int = 0
-    of_work: float = 0.0
-    of_flows: float = 0.0
-    work: int = 0
-    flows: int = 0
-
-    def advanced(self, now: int, work: int = 0, flows: int = 0) -> "Holding":
-        """The same at `now`, after which the counts change by `work` and `flows`."""
-        of_work, of_flows = integrals_at(now - self.last, self.of_work, self.of_flows, self.work, self.flows)
-        return Holding(max(now, self.last), of_work, of_flows, max(0, self.work + work), max(0, self.flows + flows))
-
-
 def integrals_at(later_ns: int, of_work: float, of_flows: float, work: int, flows: int) -> tuple[float, float]:
     """The two integrals (seconds) after so many nanoseconds more."""
     if later_ns > 0:
@@ -79,7 +66,9 @@ class LocalPage:
     """The same for one process alone, where no page can be shared."""
 
     def __init__(self) -> None:
-        self._holding = Holding()
+        self._last = 0
+        self._integrals = (0.0, 0.0)
+        self._work = self._flows = 0
 
     def integrals(self, now: int) -> tuple[float, float]:
         """See Page."""
@@ -87,8 +76,10 @@ class LocalPage:
 
     def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
         """See Page."""
-        self._holding = self._holding.advanced(now, work, flows)
-        return self._holding.of_work, self._holding.of_flows
+        self._integrals = integrals_at(now - self._last, *self._integrals, self._work, self._flows)
+        self._last = max(now, self._last)
+        self._work, self._flows = self._work + work, self._flows + flows
+        return self._integrals
 
     def sweep(self, now: int) -> None:
         """Nothing: there are no others."""
@@ -118,12 +109,11 @@ class HostPage:
             self._map = mmap.mmap(self._fd, SIZE)
             if self._map[: len(MAGIC)] != MAGIC:
                 self._map[:] = bytes(SIZE)
-                HEADER.pack_into(self._map, 0, MAGIC, 0, *Holding(), 0)
+                HEADER.pack_into(self._map, 0, MAGIC, 0, 0, 0.0, 0.0, 0, 0, 0)
             self._sweep(time.monotonic_ns())
             self._slot = self._take_slot()
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self._ticks = start_ticks(os.getpid())
         self._counts = [0, 0]
         self._owed = [0, 0]
         self._seen = (0.0, 0.0)
@@ -147,10 +137,10 @@ class HostPage:
             self._owed = [work, flows]
             return self._seen
         try:
+            self._counts = [self._counts[0] + work, self._counts[1] + flows]
+            COUNTS.pack_into(self._map, self._slot + 4, *self._counts)
             self._seen = self._advance(now, work, flows)
             self._owed = [0, 0]
-            self._counts = [self._counts[0] + work, self._counts[1] + flows]
-            SLOT.pack_into(self._map, self._slot, os.getpid(), *self._counts, os.getppid(), self._ticks)
         finally:
             self._flock(self._fd, fcntl.LOCK_UN)
         return self._seen
@@ -170,7 +160,7 @@ class HostPage:
 
     def processes(self) -> dict[int, int]:
         """See Page."""
-        end = HEADER.size + min(SLOTS, HEADER.unpack_from(self._map, 0)[7]) * SLOT.size
+        end = HEADER.size + min(SLOTS, USED.unpack_from(self._map, HEADER.size - USED.size)[0]) * SLOT.size
         slots = SLOT.iter_unpack(self._map[HEADER.size : end])
         return {pid: parent for pid, _, _, parent, _ in slots if pid}
 
@@ -184,24 +174,23 @@ class HostPage:
         return False
 
     def _advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
-        holding = self._read().advanced(now, work, flows)
-        self._write(holding)
-        return holding.of_work, holding.of_flows
+        _, last, of_work, of_flows, working, flowing = STATE.unpack_from(self._map, len(MAGIC))
+        of_work, of_flows = integrals_at(now - last, of_work, of_flows, working, flowing)
+        self._write(max(now, last), of_work, of_flows, max(0, working + work), max(0, flowing + flows))
+        return of_work, of_flows
 
-    def _read(self) -> Holding:
-        return Holding(*HEADER.unpack_from(self._map, 0)[2:7])
-
-    def _write(self, holding: Holding, slots: int | None = None) -> None:
-        """Write the header, under an odd version until it is complete; what a killed process left odd is mended."""
-        _, version, *_, used = HEADER.unpack_from(self._map, 0)
-        writing = version | 1
-        VERSION.pack_into(self._map, len(MAGIC), writing)
-        HEADER.pack_into(self._map, 0, MAGIC, writing, *holding, used if slots is None else slots)
+    def _write(self, *state: float) -> None:
+        """Write the state, under an odd version until it is complete; what a killed process left odd is mended."""
+        writing = VERSION.unpack_from(self._map, len(MAGIC))[0] | 1
+        STATE.pack_into(self._map, len(MAGIC), writing, *state)
         VERSION.pack_into(self._map, len(MAGIC), writing + 1)
 
     def _sweep(self, now: int) -> None:
-        """Take back what dead processes held. Their pids stay for a while: a parent has to know who had a meter."""
-        holding, slots = self._read(), 0
+        """Count anew what the live processes hold, and how far the slots in use reach.
+
+        The pids of dead ones stay for a while: a parent has to know who had a meter.
+        """
+        work = flows = slots = 0
         for index in range(SLOTS):
             offset = HEADER.size + index * SLOT.size
             pid, held_work, held_flows, parent, ticks = SLOT.unpack_from(self._map, offset)
@@ -212,9 +201,12 @@ class HostPage:
                 continue
             slots = index + 1
             if ticks >= 0 and start_ticks(pid) != ticks:
-                holding = holding.advanced(holding.last, -held_work, -held_flows)
                 SLOT.pack_into(self._map, offset, pid, 0, 0, parent, -max(now, 1))
-        self._write(holding, slots)
+            elif ticks >= 0:
+                work, flows = work + held_work, flows + held_flows
+        _, last, of_work, of_flows, _, _ = STATE.unpack_from(self._map, len(MAGIC))
+        self._write(last, of_work, of_flows, work, flows)
+        USED.pack_into(self._map, HEADER.size - USED.size, slots)
 
     def _take_slot(self) -> int:
         pid = os.getpid()
@@ -222,7 +214,8 @@ class HostPage:
             offset = HEADER.size + index * SLOT.size
             if SLOT.unpack_from(self._map, offset)[0] == 0:
                 SLOT.pack_into(self._map, offset, pid, 0, 0, os.getppid(), start_ticks(pid))
-                self._write(self._read(), max(index + 1, HEADER.unpack_from(self._map, 0)[7]))
+                used = USED.unpack_from(self._map, HEADER.size - USED.size)[0]
+                USED.pack_into(self._map, HEADER.size - USED.size, max(used, index + 1))
                 return offset
         raise OSError(f"all {SLOTS} slots of the page are taken")
 

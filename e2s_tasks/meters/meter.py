@@ -7,7 +7,9 @@ other thread gets in between. Splitting happens later, in `settle`, on the recor
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from e2s_tasks.meters.source import Source
 COALESCE_NS = 5_000_000
 COARSE_WINDOW_NS = 200_000_000
 SWEEP_NS = 5_000_000_000
+WAIT_S = 20e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,11 @@ class Meter:
         self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
         self._other_thread, self._slept = clocks.other_thread, clocks.slept
         self._local = threading.local()
-        self._lock = threading.RLock()  # re-entrant: a signal handler or a finaliser may open a span inside it
+        # Re-entrant: a signal handler or a finaliser may open a span inside it. Never waited for: a thread that blocks
+        # on a lock is given it while it still queues for the interpreter's, and all others pile up behind it. Spans
+        # that begin or end while it is taken leave a note (`_late`) to who has it; the rest ask again.
+        self._lock = threading.RLock()
+        self._late: deque[tuple[Callable[..., None], _Thread, Account, int, int]] = deque()
         self._settling = threading.Lock()
         self._threads: dict[int, _Thread] = {}
         self._open: dict[Account, None] = {}
@@ -141,21 +148,17 @@ class Meter:
             thread = self._local.thread
         except AttributeError:
             thread = self._thread()
-        with self._lock:
-            now = account.opened_ns = self._now()
-            self._admit(account, now)
-            stack = thread.stack
-            cpu_ns = self._cpu()
-            if stack:
-                above = stack[-1]
-                above.fresh_ns += cpu_ns - thread.last_ns
-                above.held_ns += now - thread.since_ns
-            elif thread.steps:
-                self._charge(thread, cpu_ns, now)
-            else:
-                self._threads[thread.tid] = thread
-            stack.append(account)
-            thread.last_ns, thread.since_ns = cpu_ns, now
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._late:
+                    self._catch_up()
+                self._begin_on(thread, account, self._now(), None)
+            finally:
+                self._lock.release()
+        else:
+            self._late.append((self._begin_on, thread, account, self._now(), self._cpu()))
+        if self._late:
+            self._serve()
 
     def finish(self, account: Account) -> None:
         """The account's span ends: nothing of later segments is booked on it."""
@@ -164,41 +167,85 @@ class Meter:
             thread = self._local.thread
         except AttributeError:
             thread = self._thread()
-        with self._lock:
-            now = account.closed_ns = self._now()
-            stack = thread.stack
-            if stack:
-                owner = stack[-1]
-                used_ns = cpu_ns - thread.last_ns
-                if used_ns > 0:  # else another thread has closed a segment since the clock was read
-                    owner.fresh_ns += used_ns
-                    thread.last_ns = cpu_ns
-                owner.held_ns += now - thread.since_ns
-                thread.since_ns = now
-                if owner is account:
-                    stack.pop()
-                elif account in stack:
-                    stack.remove(account)
-                if not stack and not thread.steps:
-                    self._threads.pop(thread.tid, None)
-            self._dismiss(account, now)
+        account.closed_ns = now = self._now()
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._late:
+                    self._catch_up()
+                self._finish_on(thread, account, now, cpu_ns)
+            finally:
+                self._lock.release()
+        else:
+            self._late.append((self._finish_on, thread, account, now, cpu_ns))
+        if self._late:
+            self._serve()
+
+    def _begin_on(self, thread: _Thread, account: Account, now: int, cpu_ns: int | None) -> None:
+        account.opened_ns = now
+        self._admit(account, now)
+        stack = thread.stack
+        if cpu_ns is None:  # as late as can be: the bookkeeping is none of the new span's
+            cpu_ns = self._cpu()
+        if stack or thread.steps:
+            self._charge(thread, cpu_ns, now)
+        else:
+            self._threads[thread.tid] = thread
+        stack.append(account)
+        thread.last_ns, thread.since_ns = cpu_ns, now
+
+    def _finish_on(self, thread: _Thread, account: Account, now: int, cpu_ns: int) -> None:
+        stack = thread.stack
+        if stack:
+            self._charge(thread, cpu_ns, now)
+            if stack[-1] is account:
+                stack.pop()
+            elif account in stack:
+                stack.remove(account)
+            if not stack and not thread.steps:
+                self._threads.pop(thread.tid, None)
+        self._dismiss(account, now)
+
+    def _catch_up(self) -> None:
+        """What other threads had to tell while the lock was taken: with the lock held."""
+        while self._late:
+            what, thread, account, now, cpu_ns = self._late.popleft()
+            what(thread, account, now, cpu_ns)
+
+    def _serve(self) -> None:
+        """What came too late for who held the lock; whoever takes it now has the same to do."""
+        while self._late and self._lock.acquire(blocking=False):
+            try:
+                self._catch_up()
+            finally:
+                self._lock.release()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        while not self._lock.acquire(blocking=False):
+            time.sleep(WAIT_S)
+        try:
+            self._catch_up()
+            yield
+        finally:
+            self._lock.release()
+            self._serve()
 
     def open(self, account: Account) -> None:
         """The account's span has begun, on no thread yet."""
-        with self._lock:
+        with self._locked():
             account.opened_ns = self._now()
             self._admit(account, account.opened_ns)
 
     def close(self, account: Account) -> None:
         """The account's span has ended, on no thread any more."""
-        with self._lock:
+        with self._locked():
             account.closed_ns = self._now()
             self._dismiss(account, account.closed_ns)
 
     def enter(self, accounts: list[Account]) -> int:
         """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to."""
         thread = self._thread()
-        with self._lock:
+        with self._locked():
             stack = thread.stack
             depth = len(stack)
             cpu_ns, now = self._cpu(), self._now()
@@ -214,7 +261,7 @@ class Meter:
         """What was entered on this thread above a depth gives it back; returns it, to be entered again."""
         cpu_ns = self._cpu()
         thread = self._thread()
-        with self._lock:
+        with self._locked():
             stack = thread.stack
             self._charge(thread, cpu_ns, self._now())
             left = stack[depth:]
@@ -229,11 +276,12 @@ class Meter:
             return thread
 
     def _charge(self, thread: _Thread, cpu_ns: int, now: int) -> None:
-        if thread.stack:
-            thread.stack[-1].held_ns += now - thread.since_ns
-        thread.since_ns = now
+        if now > thread.since_ns:
+            if thread.stack:
+                thread.stack[-1].held_ns += now - thread.since_ns
+            thread.since_ns = now
         used_ns = cpu_ns - thread.last_ns
-        if used_ns > 0:
+        if used_ns > 0:  # else a segment was closed after the clock was read
             if thread.stack:
                 thread.stack[-1].fresh_ns += used_ns
             else:
@@ -271,7 +319,7 @@ class Meter:
     def tick(self) -> None:
         """Close a segment now, whatever its length; nothing while no span is open."""
         found = self._children.look() if self._children is not None and self._open else {}
-        with self._lock:
+        with self._locked():
             if not self._open:
                 return
             if self._children is not None:
@@ -284,7 +332,7 @@ class Meter:
 
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""
-        with self._lock:
+        with self._locked():
             self._page.release(self._now())
 
     def own_thread(self) -> None:
@@ -305,6 +353,7 @@ class Meter:
         self._before = [source.read() for source in self._sources]
 
     def _close_segment(self, now: int) -> None:
+        now = max(now, self._start_ns)
         after = [source.read() for source in self._sources]
         busy, slept = self._busy.read(), self._slept()
         outside_ns = 0
@@ -381,7 +430,7 @@ class Meter:
         With a coarse host clock a window below 200 ms waits for more, unless forced.
         """
         with self._settling:
-            with self._lock:
+            with self._locked():
                 window = sum(raw.duration_ns for raw in self._pending)
                 if not self._pending or (self._busy.coarse and window < COARSE_WINDOW_NS and not force):
                     return

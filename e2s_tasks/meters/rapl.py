@@ -8,6 +8,10 @@ from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
 from e2s_tasks.meters.keeping import CounterFile
 
+CEILING_W = 5000.0  # a package draws at most some hundred watts
+SHORTEST_S = 0.05  # over less, a counter's steps of a millisecond may look like any power
+LONGEST_S = 60.0
+WRAPS_W = 1000.0
 FIX_PERMISSION = "let the user read it: chmod a+r {path} (at each boot, for example by a udev or tmpfiles rule)"
 
 
@@ -92,11 +96,20 @@ class RaplCounter:
             return None
 
     def reading(self, before: int | None, after: int | None, duration_s: float, busy_s: float) -> Reading:  # noqa: ARG002
-        """Joules over a segment; a counter that ran backwards has wrapped once."""
+        """Joules over a segment; a counter that ran backwards has wrapped once.
+
+        Power that no package draws means a counter that was reset; after a long time without a reading it may have
+        wrapped more than once. Both are gaps.
+        """
         if before is None or after is None:
             return Reading(self._component, None)
         delta = after - before
         if delta < 0:
             delta += self._range_uj
+        joules = delta / 1e6
+        if joules > CEILING_W * max(duration_s, SHORTEST_S) or (
+            duration_s > LONGEST_S and duration_s * WRAPS_W > self._range_uj / 1e6
+        ):
+            return Reading(self._component, None)
         background_to = "static" if self._component == "cpu" else "dram"
-        return Reading(self._component, delta / 1e6, self._idle_w * duration_s, background_to, self._attributed)
+        return Reading(self._component, joules, self._idle_w * duration_s, background_to, self._attributed)

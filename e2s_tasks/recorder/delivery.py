@@ -5,11 +5,12 @@ import sys
 import threading
 import time
 
-from e2s_tasks.ledger.journal import Journal, read_journal
+from e2s_tasks.ledger.journal import Journal, portions
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
 
 EVERY_S = 10.0
+PATIENCE_S = 0.5  # measured work does not wait for a ledger that is locked; the records do
 LARGE = 16_000_000
 MANY = 50
 
@@ -58,7 +59,7 @@ class Delivery:
         with self._delivering:
             self.complete = False
             self._delivered = time.monotonic()
-            if self._journal.dropped and not self._journal.path.exists():
+            if self._journal.troubled and not self._journal.path.exists():
                 return  # nothing could be written down, of which the journal has warned
             try:
                 self._ingest()
@@ -71,9 +72,8 @@ class Delivery:
     def _ingest(self) -> None:
         from e2s_tasks.ledger import Ledger
 
-        ledger = self._ledger if isinstance(self._ledger, Ledger) else Ledger.open(self._settings.ledger)
+        ledger = self._ledger if isinstance(self._ledger, Ledger) else Ledger.open(self._settings.ledger, PATIENCE_S)
         self._ledger = ledger
-        records, offset = read_journal(self._journal.path, self._offset)
-        if records:
+        for records, offset in portions(self._journal.path, self._offset):
             ledger.ingest(records, (self._process_id, offset))
-        self._offset = offset
+            self._offset = offset

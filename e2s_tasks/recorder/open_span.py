@@ -264,10 +264,9 @@ class OpenSpan(Account):
 
     @guarded
     def read(self, uri: str) -> None:
-        """Record that this span read `uri`."""
-        self.recorder.write(
-            ReadRecord(id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, at=time.time())
-        )
+        """Record that this span read `uri`; a span of the kind READ opened it at its start."""
+        at = self.started_at if self.kind is Kind.READ else time.time()
+        self.recorder.write(ReadRecord(id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, at=at))
 
     @guarded
     def note(self, attributes: Mapping[str, Any]) -> None:

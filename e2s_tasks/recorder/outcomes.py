@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Mapping
+from numbers import Real
+from typing import Any
 
 from e2s_tasks.core.records import OutcomeRecord
 from e2s_tasks.errors import SettingError
@@ -25,11 +27,11 @@ def record_outcome(
     of them count as such. quality: figures such as accuracy, kept beside the KPI.
 
     Raises:
-        SettingError: a count is negative or not a number, or valid or accurate exceed units.
+        SettingError: a count is negative or not a number, or valid or accurate exceed units; a quality is no number.
     """
     counts = {"units": units, "valid": valid, "accurate": accurate}
     for field, count in counts.items():
-        if count is not None and not (math.isfinite(count) and count >= 0):
+        if (count is not None or field == "units") and not _is_count(count):
             raise SettingError(
                 f"record_outcome({field}={count!r}): a count is a number from 0 on; pass how many there were"
             )
@@ -37,6 +39,9 @@ def record_outcome(
         count = counts[field]
         if count is not None and count > units:
             raise SettingError(f"record_outcome({field}={count!r}) exceeds units={units!r}; pass a part of the units")
+    for key, value in (quality or {}).items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): pass a finite number, or leave it out")
     span = current_span()
     if span is None:
         if switched_on():
@@ -49,3 +54,10 @@ def record_outcome(
             solution=span.record.solution, quality={key: float(value) for key, value in (quality or {}).items()},
         )
     )  # fmt: skip
+
+
+def _is_count(count: Any) -> bool:
+    try:
+        return isinstance(count, Real) and math.isfinite(count) and float(count) >= 0
+    except OverflowError:  # an integer that no float can hold
+        return False

@@ -165,7 +165,7 @@ class SpanRecorder:
             lines: list[bytes] = []
             waiting = []
             for span in self._take_ended():
-                if span.ends_in is None or span.ends_in <= self.meter.settled:
+                if (span.ends_in is not None and span.ends_in <= self.meter.settled) or not span.closed_ns:
                     lines.append(plain_line(span, self._covered) or encode(self._account_for(span)))
                     if len(lines) >= BATCH:
                         self._journal.append_lines(lines)

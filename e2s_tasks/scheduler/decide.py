@@ -105,6 +105,20 @@ def intensity_now(zone: str | None, now: datetime, settings: "Settings") -> Deci
     )
 
 
+def average_now(zone: str | None, now: datetime) -> Decision:
+    """The yearly average of the zone, for a run that ended before the service had answered."""
+    outlook = average_for(zone, aware(now, "now"), now + HALF_HOUR, ("the service has not answered in time",))
+    return Decision(
+        at=now,
+        zone=zone,
+        signal=outlook.forecast.signal,
+        source=outlook.forecast.source,
+        reason="the run starts at once" + _why(outlook),
+        intensity=outlook.forecast.at(now),
+        plan={"rung": str(outlook.rung), "failures": list(outlook.failures)},
+    )
+
+
 def to_record(decision: Decision, run_id: str) -> DecisionRecord:
     """The decision as it is written down for the run; the same one always gets the same id."""
     return DecisionRecord(

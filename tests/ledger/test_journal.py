@@ -100,21 +100,33 @@ def test_reading_a_journal_never_raises(tmp_path):
     assert read_journal(tmp_path) == ([], 0)
 
 
-def test_a_journal_that_cannot_be_written_warns_once_counts_and_never_raises(tmp_path, caplog):
+def test_what_cannot_be_written_waits_with_one_warning_until_it_can(tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    journal = Journal(blocked / "journal.jsonl")
+    with caplog.at_level(logging.WARNING):
+        for seq in (1, 2, 3):
+            journal.append(running(seq=seq))
+    assert len(caplog.records) == 1
+    blocked.unlink()
+    journal.append(running(seq=4))
+    assert [record.seq for record in read_journal(journal.path)[0]] == [1, 2, 3, 4]
+
+
+def test_only_so_many_records_wait_for_a_full_disk_and_the_rest_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("e2s_tasks.ledger.journal.KEPT", 2)
     (tmp_path / "file").write_text("")
     journal = Journal(tmp_path / "file" / "journal.jsonl")
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            journal.append(running())
+    for _ in range(5):
+        journal.append(running())
     assert journal.dropped == 3
-    assert len(caplog.records) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_survived():
     journal = Journal(Path("/dev/full"))
     journal.append(running())
-    assert journal.dropped == 1
+    assert journal.troubled
 
 
 def test_a_line_cut_short_by_a_full_disk_does_not_spoil_the_next(tmp_path, monkeypatch):
@@ -125,8 +137,8 @@ def test_a_line_cut_short_by_a_full_disk_does_not_spoil_the_next(tmp_path, monke
     journal.append(running(seq=2))
     monkeypatch.undo()
     journal.append(running(seq=3))
-    assert [record.seq for record in read_journal(journal.path)[0]] == [1, 3]
-    assert journal.dropped == 1
+    assert [record.seq for record in read_journal(journal.path)[0]] == [1, 2, 3]
+    assert journal.dropped == 0
 
 
 def test_what_is_no_json_is_written_as_text_and_what_cannot_be_written_is_dropped(tmp_path):

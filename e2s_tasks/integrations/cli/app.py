@@ -17,6 +17,11 @@ from e2s_tasks.integrations.cli import answers
 
 Length = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that "-2h" is called negative, not an option
 MOST = 1_000_000
+ZERO_CODE = {  # see e2s_tasks.integrations.prefect.auto; the last is the name of the second in Prefect before 3.7
+    "E2S_AUTO": "true",
+    "PREFECT_PLUGINS_ENABLED": "true",
+    "PREFECT_EXPERIMENTS_PLUGINS_ENABLED": "true",
+}
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
@@ -137,6 +142,23 @@ def doctor(*, json: Json = False) -> None:
         tables.print_doctor(found)
 
 
+@app.command(name="run")
+def run_measured(*command: str) -> None:
+    """Run a Python program with every Prefect task and flow in it measured, without an edit.
+
+    What follows is as for python itself: `e2s run flow.py [arguments]`, or `e2s run -m module [arguments]`.
+
+    Parameters
+    ----------
+    command: str
+        The program and its arguments.
+    """
+    if not command:
+        raise SettingError("e2s run needs a program: write for example `e2s run flow.py`.")
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *command], os.environ | ZERO_CODE)  # noqa: S606 - python, as asked
+
+
 def _at_least_one(limit: int) -> int:
     if not 1 <= limit <= MOST:
         raise SettingError(f"--limit={limit}: give a number from 1 to {MOST}.")
@@ -162,6 +184,8 @@ def run(arguments: list[str]) -> int:
 
 def _answer(arguments: list[str]) -> int:
     try:
+        if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
+            run_measured(*arguments[1:])  # whatever follows is the program's own
         app(arguments or ["--help"], exit_on_error=False, print_error=False)
     except E2SError as error:
         _complain(str(error), error.suggestions if isinstance(error, NotFoundError) else ())

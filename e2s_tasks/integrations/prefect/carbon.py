@@ -9,13 +9,14 @@ from e2s_tasks.errors import PolicyError
 from e2s_tasks.recorder import SpanRecorder
 from e2s_tasks.recorder.guard import warn_once
 
-_looking: dict[str, threading.Thread] = {}
+_looking: dict[str, tuple[threading.Thread, CarbonPolicy | None]] = {}
+PATIENCE_S = 1.0
 
 
 def look_at_the_grid(recorder: SpanRecorder, run_id: str, policy: CarbonPolicy | None) -> None:
     """Ask the grid on a thread of its own, so that a slow service delays nothing."""
     thread = threading.Thread(target=_look, args=(recorder, run_id, policy), name="e2s-grid", daemon=True)
-    _looking[run_id] = thread
+    _looking[run_id] = thread, policy
     thread.start()
 
 
@@ -36,8 +37,14 @@ def _look(recorder: SpanRecorder, run_id: str, policy: CarbonPolicy | None) -> N
         warn_once("looking at the grid", error)
 
 
-def wait_for_the_grid(run_id: str, seconds: float) -> None:
-    """Give the answer a last chance before the summary is written."""
-    thread = _looking.pop(run_id, None)
-    if thread is not None:
-        thread.join(seconds)
+def wait_for_the_grid(recorder: SpanRecorder, run_id: str) -> None:
+    """Give the answer a last second before the summary is written; without one the yearly average has to do."""
+    thread, policy = _looking.pop(run_id, (None, None))
+    if thread is None:
+        return
+    thread.join(PATIENCE_S)
+    if thread.is_alive():
+        from e2s_tasks import scheduler
+
+        zone = policy.zone if policy else recorder.settings.zone
+        recorder.write(scheduler.to_record(scheduler.average_now(zone, datetime.now(UTC)), run_id))

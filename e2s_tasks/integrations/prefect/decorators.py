@@ -12,7 +12,7 @@ from prefect.tasks import MaterializingTask
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 from e2s_tasks.grid.country import country
-from e2s_tasks.integrations.prefect.functions import MeasuredFunction
+from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
@@ -61,30 +61,47 @@ def _plain(work: Any, cls: type[W]) -> W:
     """The task or flow as it was before it was measured."""
     plain = copy(work)
     plain.__class__ = cls
-    plain.fn = work.fn.__wrapped__
+    plain.fn = original(work.fn)
     return cast("W", plain)
+
+
+def _copied(work: W) -> W:
+    """A copy with lists of hooks of its own: a hook that is added to it is none of the original's."""
+    copied = copy(work)
+    for name, value in vars(work).items():
+        if name.endswith("_hooks"):
+            setattr(copied, name, list(value or []))
+    return copied
 
 
 def _measured_task(task: "Task[Any, Any]") -> "Task[Any, Any]":
     if isinstance(task.fn, MeasuredFunction):
         return task
-    measured = copy(task)
+    measured = _copied(task)
     measured.__class__ = E2SMaterializingTask if isinstance(task, MaterializingTask) else E2STask
-    measured.fn = MeasuredFunction(task.fn, begin_attempt)
-    measured.on_completion_hooks = _with(task.on_completion_hooks, e2s_record_cached)
+    measure_task(measured)
     return measured
+
+
+def measure_task(task: "Task[Any, Any]") -> None:
+    """Measure the attempts of a task, in place."""
+    task.fn = MeasuredFunction(original(task.fn), begin_attempt)
+    task.on_completion_hooks = _with(task.on_completion_hooks, e2s_record_cached)
 
 
 def _measured_flow(flow: "Flow[Any, Any]", carbon: CarbonPolicy | None, solution: str | None) -> E2SFlow:
-    fn = flow.fn.__wrapped__ if isinstance(flow.fn, MeasuredFunction) else flow.fn
-    measured = copy(flow)
+    measured: Any = _copied(flow)
     measured.__class__ = E2SFlow
-    measured = cast("E2SFlow", measured)
     measured.carbon, measured.solution = carbon, solution
-    measured.fn = MeasuredFunction(fn, partial(begin_flow_run, solution, carbon))
+    measure_flow(measured, carbon, solution)
+    return cast("E2SFlow", measured)
+
+
+def measure_flow(flow: "Flow[Any, Any]", carbon: CarbonPolicy | None = None, solution: str | None = None) -> None:
+    """Measure the runs of a flow, in place."""
+    flow.fn = MeasuredFunction(original(flow.fn), partial(begin_flow_run, solution, carbon))
     for ending in FLOW_ENDINGS:
-        setattr(measured, ending, _with(getattr(flow, ending), e2s_publish_summary))
-    return measured
+        setattr(flow, ending, _with(getattr(flow, ending), e2s_publish_summary))
 
 
 def _with(hooks: list[Any] | None, ours: Any) -> list[Any]:

@@ -66,6 +66,17 @@ class MeasuredFunction:
         return await drive(span, noted(), _Ending())
 
 
+def original(fn: Any) -> Any:
+    """The function that a MeasuredFunction measures, bound to the same object; any other as it is."""
+    if not isinstance(fn, MeasuredFunction):
+        return fn
+    plain = fn.__wrapped__
+    for bound in ("__prefect_self__", "__prefect_cls__"):  # where Prefect notes whose method it is
+        if bound in vars(fn):
+            setattr(plain, bound, vars(fn)[bound])
+    return plain
+
+
 def _note_result(span: OpenSpan | Unmeasured, result: Any) -> None:
     """A result may be handed on by ways that nobody sees, which makes later figures lower bounds: lineage asks this."""
     if result is not None:

@@ -10,17 +10,18 @@ from prefect.settings import get_current_settings
 
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
-from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.recorder import process_recorder
+from e2s_tasks.recorder.delivery import PATIENCE_S
 from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.recorder.open_span import current_span
 from e2s_tasks.settings import settings, switched_on
 
 ARTIFACT_KEY = "energy-summary"
 
 
 def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a Prefect state hook
-    """One summary per root run; a subflow is a part of its root's. Never fails the flow."""
-    if flow_run.parent_task_run_id is not None or not switched_on():
+    """One summary per root run; a subflow is a part of its measured root's. Never fails the flow."""
+    if not switched_on() or (flow_run.parent_task_run_id is not None and current_span() is not None):
         return
     try:
         _publish(flow_run)
@@ -31,16 +32,17 @@ def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None
 
 
 def _publish(flow_run: FlowRun) -> None:
+    from e2s_tasks.ledger import Ledger, replay
     from e2s_tasks.reporter import markdown, phrases, summarise_run, terminal
 
     run_id = str(flow_run.id)
     options = settings()
-    wait_for_the_grid(run_id, 2 * options.grid_timeout_s)
     recorder = process_recorder()
+    wait_for_the_grid(recorder, run_id)
     recorder.flush()
     if not recorder.delivered:
         return
-    ledger = Ledger.open(options.ledger)
+    ledger = Ledger.open(options.ledger, PATIENCE_S)
     replay(options.journals, ledger)  # what task runs in other processes wrote down
     summary = summarise_run(ledger, run_id)
     if _wants_terminal(flow_run):
