@@ -15,6 +15,7 @@ import statistics
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ class _noise:  # noqa: N801 - used as a context manager
 
 
 def _long(world_busy: Busy, clock: Any, seconds: float, rounds: int) -> list[Row]:
-    tasks: list[Task] = []
+    tasks: list[tuple[Task, float]] = []
     for number in range(rounds):
         folder = FOLDER / f"long-{number}"
         with machine(folder, world_busy, drift=True) as source:
@@ -218,7 +219,7 @@ def _with_total(tasks: list[Task]) -> list[tuple[Task, float]]:
     """Each task with its true total: its dynamic energy and its part of the idle power over who was open when."""
     moments = sorted({moment for task in tasks for moment in (task.start, task.end)})
     totals = {task.name: task.dynamic_j for task in tasks}
-    for first, last in zip(moments, moments[1:], strict=False):
+    for first, last in pairwise(moments):
         held = [task for task in tasks if task.start <= first and task.end >= last]
         for task in held:
             totals[task.name] += IDLE_W * (last - first) / len(held)

@@ -28,12 +28,16 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCK = bytes(1 << 19)  # hashing it takes about a third of a millisecond, without the interpreter's lock
 
 
+def _remove(folder: str, pid: int) -> None:
+    if os.getpid() == pid:  # not in a forked child
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _own_folder() -> Path:
     """A folder for this run; the processes that it starts share it."""
     if "E2S_BENCHMARK_FOLDER" not in os.environ:
         folder = tempfile.mkdtemp(prefix="e2s-benchmark-")
-        pid = os.getpid()
-        atexit.register(lambda: os.getpid() == pid and shutil.rmtree(folder, ignore_errors=True))
+        atexit.register(_remove, folder, os.getpid())
         for name in [name for name in os.environ if name.startswith("E2S_")]:
             del os.environ[name]
         os.environ |= {
@@ -44,6 +48,7 @@ def _own_folder() -> Path:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_LOGGING_LEVEL": "ERROR",
             "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
             "DO_NOT_TRACK": "1",
             "PYTHONDONTWRITEBYTECODE": "",  # an installed package has its bytecode: processes must find it
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
@@ -56,7 +61,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 
-# -- rows ---------------------------------------------------------------------------------------------------------------
+# -- rows -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -132,7 +137,7 @@ def host() -> str:
     return f"{os.cpu_count()} x {cpu}, Python {platform.python_version()}, load {load:.1f}"
 
 
-# -- statistics ---------------------------------------------------------------------------------------------------------
+# -- statistics -----------------------------------------------------------------------------------------------------
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -148,6 +153,12 @@ def interval(values: Sequence[float], rounds: int = 2000) -> tuple[float, float]
     return medians[int(0.025 * rounds)], medians[int(0.975 * rounds)]
 
 
+def decided(goal: float, found: tuple[float, float], control: tuple[float, float]) -> bool:
+    """Whether an interval lies on one side of the goal, by more than the control differs from nothing."""
+    noise = max(abs(bound) for bound in control)
+    return found[1] + noise <= goal or found[0] - noise > goal
+
+
 def per_call(call: Callable[[], object], repeats: int, batch: int = 100) -> float:
     """Median seconds of one call, over batches."""
     times = []
@@ -159,7 +170,7 @@ def per_call(call: Callable[[], object], repeats: int, batch: int = 100) -> floa
     return statistics.median(times)
 
 
-# -- work ---------------------------------------------------------------------------------------------------------------
+# -- work -----------------------------------------------------------------------------------------------------------
 
 
 def burn(cpu_s: float, duty: float = 1.0, chunk_s: float = 0.01) -> float:
@@ -202,14 +213,20 @@ def know_the_host() -> None:
     fresh("from e2s_tasks import span\nwith span('x'): pass")
 
 
-def run_of(name: str) -> Any:
-    """The records of the latest run of this name, from the ledger."""
+def runs_of(name: str) -> list[Any]:
+    """What the ledger has of the runs of this name, the latest first, found as a command that reads it finds them."""
     from e2s_tasks.ledger import Ledger
+    from e2s_tasks.ledger.journal import replay
     from e2s_tasks.settings import settings
 
     ledger = Ledger.open(settings().ledger)
-    found = next(row for row in ledger.runs(limit=None) if row.name == name)
-    return ledger.run(found.run_id)
+    replay(settings().journals, ledger)  # what processes left that were killed, or whose ledger was locked
+    return [ledger.run(row.run_id) for row in ledger.runs(limit=None) if row.name == name]
+
+
+def run_of(name: str) -> Any:
+    """The latest of them."""
+    return runs_of(name)[0]
 
 
 def own_cpu_s() -> float:
@@ -221,10 +238,10 @@ def own_cpu_s() -> float:
 def span_joules(record: Any) -> float:
     """The host energy of a span's record: cpu, dram, gpu and static, in joules."""
     parts = (record.cpu_j, record.dram_j, record.gpu_j, record.static_j)
-    return sum(part for part in parts if part is not None)
+    return float(sum(part for part in parts if part is not None))
 
 
-# -- peers --------------------------------------------------------------------------------------------------------------
+# -- peers ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -51,11 +51,10 @@ def measure(quick: bool) -> list[Row]:
             "E2S_STATIC_POLICY": "dedicated",
         }
         drawn, at_kill, duration_s, used_s = _run(truth, seconds)
-    _replay()
     totals = [_total(f"worker {number}") for number in range(WORKERS)]
     killed, lived = totals[-1], totals[:-1]
     worst = max(abs((one.spans_j + one.rest_j) / drawn - 1) for one in lived)
-    dynamic = sum(one.cpu_j for one in lived)
+    dynamic = sum(one.cpu_j for one in lived) / (BUSY_W * used_s)
     static = sum(one.static_j for one in totals)
     remainder = at_kill - killed.spans_j - killed.rest_j
     wraps = int(drawn * 1e6 / RANGE_UJ)
@@ -63,8 +62,8 @@ def measure(quick: bool) -> list[Row]:
     return [
         Row("spans + other + idle against the counter, worst of 3 processes", worst * 1e6, "ppm", 0.01,
             note=f"{drawn:.1f} J, {wraps} wraps, {spans} spans in all"),
-        Row("CPU joules of 3 processes against their own CPU clocks", abs(dynamic / (BUSY_W * used_s) - 1) * 100, "%", 1,
-            note=f"child processes in it; factor {dynamic / (BUSY_W * used_s):.4f}"),
+        Row("CPU joules of 3 processes against their own CPU clocks", abs(dynamic - 1) * 100, "%", 1,
+            note=f"child processes in it; factor {dynamic:.4f}"),
         Row("idle power over all processes, of 40 W x time", static / (IDLE_W * duration_s) * 100, "%", 100.01,
             note="the dead process's part, until it is noticed, is nobody's"),
         Row("the killed process: not booked, in time at the mean power", remainder / drawn * duration_s, "s", 1.1,
@@ -75,18 +74,18 @@ def measure(quick: bool) -> list[Row]:
 def _run(truth: Machine, seconds: float) -> tuple[float, float, float, float]:
     """Joules that the counter moved by, in all and until the kill; seconds it took; CPU seconds of those that lived."""
     context = multiprocessing.get_context("spawn")
-    open_, on, closing = context.Barrier(WORKERS + 1), context.Barrier(WORKERS + 1), context.Event()
+    together, closing = context.Barrier(WORKERS + 1), context.Event()
     done = context.Queue()
     processes = [
-        context.Process(target=_worker, args=(number, seconds, open_, on, done, closing)) for number in range(WORKERS)
+        context.Process(target=_worker, args=(number, seconds, together, closing, done)) for number in range(WORKERS)
     ]
     truth.flow(on=False)
     for process in processes:
         process.start()
-    open_.wait(30)
+    together.wait(30)  # all the outermost spans are open
     before, start = truth.counter_uj(), time.monotonic()
     truth.flow(on=True)
-    on.wait(30)
+    together.wait(30)
     time.sleep(seconds * random.Random(7).uniform(0.5, 0.9))
     assert processes[-1].pid is not None
     os.kill(processes[-1].pid, signal.SIGKILL)
@@ -101,13 +100,13 @@ def _run(truth: Machine, seconds: float) -> tuple[float, float, float, float]:
     return (after - before) * 1e-6, (at_kill - before) * 1e-6, duration_s, used_s
 
 
-def _worker(number: int, seconds: float, open_: Any, on: Any, done: Any, closing: Any) -> None:
+def _worker(number: int, seconds: float, together: Any, closing: Any, done: Any) -> None:
     from e2s_tasks import span
     from e2s_tasks.recorder import process_recorder
 
     with span(f"worker {number}"):
-        open_.wait(30)
-        on.wait(30)
+        together.wait(30)
+        together.wait(30)
         before = _cpu_s()
         _work(random.Random(number), time.monotonic() + seconds)
         done.put(_cpu_s() - before)
@@ -148,24 +147,16 @@ def _work(draw: random.Random, end: float) -> None:
 
 
 async def _coroutines(draw: random.Random) -> None:
-    from e2s_tasks import span
-    from e2s_tasks.recorder import drive
+    from e2s_tasks.recorder import drive, process_recorder
+
+    recorder = process_recorder()
 
     async def one(cpu_s: float) -> None:
         for _ in range(3):
             burn(cpu_s)
             await asyncio.sleep(cpu_s)
 
-    await asyncio.gather(*(drive(span("coroutine"), one(draw.uniform(0, 0.01))) for _ in range(3)))
-
-
-def _replay() -> None:
-    """What a command does that reads the ledger: take in the journals of the dead."""
-    from e2s_tasks.ledger import Ledger
-    from e2s_tasks.ledger.journal import replay
-    from e2s_tasks.settings import settings
-
-    replay(settings().journals, Ledger.open(settings().ledger))
+    await asyncio.gather(*(drive(recorder.span("coroutine"), one(draw.uniform(0, 0.01))) for _ in range(3)))
 
 
 def _total(name: str) -> Total:

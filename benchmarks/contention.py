@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from common import Row, interval, main, quantile
+from common import Row, decided, interval, main, quantile
 
 THREADS = 8
 WORK_S = 0.002
@@ -52,7 +52,7 @@ def measure(quick: bool) -> list[Row]:
     control = [(again / first - 1) * 100 for again, first in zip(walls[nothing], walls[plain], strict=True)]
     low, high = interval(more)
     control_low, control_high = interval(control)
-    resolved = control_high - control_low <= 2
+    resolved = decided(1, (low, high), (control_low, control_high))
     return [
         Row("enter + exit, 8 threads, mean", statistics.mean(latencies) * 1e3, "ms", 0.5),
         Row("enter + exit, 8 threads, p99", quantile(latencies, 0.99) * 1e3, "ms", 2,

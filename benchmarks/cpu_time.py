@@ -43,9 +43,10 @@ def _row(what: str, given_s: float, true_s: float) -> Row:
 def _coroutines(seconds: float) -> list[Row]:
     """Three at once on one loop, each in turns."""
     from e2s_tasks import span
-    from e2s_tasks.recorder import drive
+    from e2s_tasks.recorder import drive, process_recorder
 
     true = {}
+    recorder = process_recorder()
 
     async def work(share: int) -> None:
         used = 0.0
@@ -55,7 +56,7 @@ def _coroutines(seconds: float) -> list[Row]:
         true[share] = used
 
     async def gathered() -> None:
-        await asyncio.gather(*(drive(span(f"coroutine {share}"), work(share)) for share in SHARES))
+        await asyncio.gather(*(drive(recorder.span(f"coroutine {share}"), work(share)) for share in SHARES))
 
     with span("loop"):
         asyncio.run(gathered())
@@ -104,7 +105,7 @@ def _many(count: int) -> tuple[float, float]:
 
 
 def _given(name: str) -> float:
-    return sum(record.cpu_ns for record in _spans(name)) * 1e-9
+    return float(sum(record.cpu_ns for record in _spans(name))) * 1e-9
 
 
 def _spans(name: str) -> list[Any]:

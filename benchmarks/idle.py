@@ -26,8 +26,9 @@ print(used, resident() - before)
 """
 SPAN = ("from e2s_tasks import span\none = span('idle')\none.__enter__()", "one.__exit__(None, None, None)")
 TRACKER = (
-    "from codecarbon import OfflineEmissionsTracker\n"
-    "one = OfflineEmissionsTracker(country_iso_code='GBR', save_to_file=False, log_level='critical')\none.start()",
+    """from codecarbon import OfflineEmissionsTracker
+one = OfflineEmissionsTracker(country_iso_code='GBR', save_to_file=False, log_level='critical')
+one.start()""",
     "one.stop()",
 )
 NOTHING = ("pass", "pass")

@@ -40,7 +40,7 @@ def measure(quick: bool) -> list[Row]:
             course.resident.append(_resident_mb())
 
     with quiet():
-        e2s_flow(spans, name="many-spans")(count)
+        e2s_flow(name="many-spans")(spans)(count)
         _wait_for_delivery()
     left = _resident_mb()
     kept = sum(one.name == "one" for one in run_of("many-spans").spans)
@@ -49,7 +49,7 @@ def measure(quick: bool) -> list[Row]:
     return [
         Row("memory from the 10 % to the 100 % mark", course.resident[-1] - course.resident[0], "MB", 10,
             note=f"{course.resident[0]:.0f} to {max(course.resident):.0f} MB at most"),
-        Row("the same, when all is in the ledger", left - course.resident[0], "MB", 10),
+        Row("the same, after the summary and the delivery", left - course.resident[0], "MB", 10),
         Row("memory over the last half", middle[-1] - middle[0], "MB", 5),
         Row("last tenth against the first", each[-1] / each[0], "x", 1.2,
             note=f"{each[0]:.1f} us a span at first, {each[-1]:.1f} us at last, mean {sum(each) / PARTS:.1f} us"),

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from common import FOLDER, Row, burn_for, codecarbon, main, quiet, span_joules
+from common import FOLDER, Row, burn_for, codecarbon, main, quiet, runs_of, span_joules
 from machine import BUSY_W, IDLE_W, machine
 
 TASKS = 4
@@ -75,15 +75,12 @@ def _row(what: str, factor: float) -> Row:
 
 def _ours(setting: Setting) -> tuple[float, float]:
     """Our joules, and our CPU seconds, over the true ones."""
-    from e2s_tasks.ledger import Ledger
     from e2s_tasks.recorder import process_recorder
-    from e2s_tasks.settings import settings
 
     name = f"task {setting}"
     done = _run(setting, _span, name)
     process_recorder().flush()
-    ledger = Ledger.open(settings().ledger)
-    spans = [one for row in ledger.runs(limit=None) if row.name == name for one in ledger.run(row.run_id).spans]
+    spans = [one for run in runs_of(name) for one in run.spans]
     assert len(spans) == TASKS, f"the ledger has {len(spans)} spans of {name}"
     used_s = sum(one.cpu_s for one in done)
     window_s = max(one.end for one in done) - min(one.start for one in done)

@@ -11,11 +11,12 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from common import Row, interval, main, quantile, quiet
+from common import Row, decided, interval, main, quantile, quiet
 
 GOAL = 4.0
 
@@ -43,12 +44,12 @@ def measure(quick: bool) -> list[Row]:
                 tasks[name]()
                 walls[name].append(time.perf_counter() - start)
 
-    warm_up = flow(runs, name="warm-up")
+    warm_up = flow(name="warm-up")(runs)
     with quiet(), _pinned(), _timed(type(tasks["measured"].fn), self_us):
         warm_up(3 if quick else 50)
         for found in (self_us, *walls.values()):
             found.clear()
-        e2s_flow(runs, name="noop")(10 if quick else 2_000)
+        e2s_flow(name="noop")(runs)(10 if quick else 2_000)
     return [*_self_time(self_us), *_wall_time(walls)]
 
 
@@ -62,8 +63,8 @@ def _self_time(self_us: list[float]) -> list[Row]:
 def _wall_time(walls: dict[str, list[float]]) -> list[Row]:
     plain = statistics.median(walls["plain"])
     more, low, high = _more(walls["measured"], walls["plain"], plain)
-    control, control_low, control_high = _more(walls["again"], walls["plain"], plain)
-    resolved = high - low <= GOAL and abs(control) + (control_high - control_low) / 2 <= GOAL / 2
+    _, control_low, control_high = _more(walls["again"], walls["plain"], plain)
+    resolved = decided(GOAL, (low, high), (control_low, control_high))
     return [
         Row("wall time more than plain, median of the pairs", more, "%", GOAL, resolved=resolved,
             note=f"95 % interval {low:+.1f} to {high:+.1f}; control {control_low:+.1f} to {control_high:+.1f}"),
@@ -78,9 +79,9 @@ def _more(these: list[float], those: list[float], unit: float) -> tuple[float, f
 
 
 @contextmanager
-def _timed(wrapper: type[Any], found: list[float]) -> Any:
+def _timed(wrapper: type[Any], found: list[float]) -> Iterator[None]:
     """Each call of the measured function is timed; the no-op itself takes a tenth of a microsecond."""
-    call: Callable[..., Any] = wrapper.__call__
+    call = wrapper.__call__
 
     def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
@@ -90,27 +91,27 @@ def _timed(wrapper: type[Any], found: list[float]) -> Any:
             if self.__name__ == "noop":
                 found.append((time.perf_counter() - start) * 1e6)
 
-    wrapper.__call__ = timed  # type: ignore[method-assign]
+    wrapper.__call__ = timed
     try:
         yield
     finally:
-        wrapper.__call__ = call  # type: ignore[method-assign]
+        wrapper.__call__ = call
 
 
 @contextmanager
-def _pinned() -> Any:
+def _pinned() -> Iterator[None]:
     """Threads started from here on, and this one, stay on one CPU; Prefect's server, started before, on the others."""
     from prefect import flow
 
-    flow(lambda: None, name="start-the-server")()
+    flow(name="start-the-server")(_nothing)()
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     if len(cpus) < 2:
         yield
         return
     mine = min(cpus)
     with suppress(OSError):
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), {mine})
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {mine})
         for child in _children():
             os.sched_setaffinity(child, cpus - {mine})
     try:
@@ -119,10 +120,14 @@ def _pinned() -> Any:
         os.sched_setaffinity(0, cpus)
 
 
-def _children() -> list[int]:
-    import psutil
+def _nothing() -> None:
+    return
 
-    return [child.pid for child in psutil.Process().children(recursive=True)]
+
+def _children() -> list[int]:
+    """The processes that this one has started: Prefect's server."""
+    lists = [(thread / "children").read_text().split() for thread in Path("/proc/self/task").iterdir()]
+    return [int(pid) for pids in lists for pid in pids]
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def measure(quick: bool) -> list[Row]:
         Row("import e2s_tasks", ms["e2s"], "ms", 50, ms["codecarbon"], "CodeCarbon"),
         Row("first measured span, profile known", ms["span"], "ms", 30, ms.get("tracker"), "CodeCarbon's first start"),
         Row("the import and the first span together", ms["both"], "ms"),
-        Row("e2s_task and e2s_flow after prefect's task and flow", ms["over prefect"], "ms", 60, ms["prefect"], "prefect"),
+        Row("e2s_task and e2s_flow after prefect's task and flow", ms["over prefect"], "ms", 60,
+            ms["prefect"], "prefect"),
     ]  # fmt: skip
 
 
