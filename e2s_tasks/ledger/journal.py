@@ -28,6 +28,7 @@ from e2s_tasks.core.records import (
 )
 from e2s_tasks.errors import LedgerError
 from e2s_tasks.host import boot_id, host_name, pid_namespace, process_stat
+from e2s_tasks.keeping import append
 from e2s_tasks.ledger.orphans import remember
 
 SUFFIX = ".jsonl"
@@ -93,7 +94,7 @@ class Journal:
             if self._torn:  # a line that a full disk cut short must not spoil the next one
                 lines = [b"\n", *lines]
             text = b"".join(lines)
-            written = os.write(self._fd, text)
+            written = append(self._fd, text)
             if written == len(text):
                 self._torn = False
                 return

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from e2s_tasks.host import boot_id, pid_namespace, start_ticks
-from e2s_tasks.meters.keeping import keeping_flock
+from e2s_tasks.keeping import keeping_flock
 
 MAGIC = b"E2SPAGE3"
 # magic, version (odd while it is written), last advance (monotonic ns), integral over outermost work and over flow runs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
-from e2s_tasks.meters.keeping import CounterFile
+from e2s_tasks.keeping import CounterFile
 
 CEILING_W = 5000.0  # a package draws at most some hundred watts
 SHORTEST_S = 0.05  # over less, a counter's steps of a millisecond may look like any power

@@ -34,7 +34,7 @@ from e2s_tasks.settings import Settings, settings
 BACKLOG = 4000  # ended spans that are not left to wait for the tick
 BATCH = 200  # records that are written at once
 FIELDS = [(component, f"{component}_j") for component in HOST]
-SPAN = Role.SPAN  # spans of other roles are written down when they begin
+ATTEMPT, SPAN = Role.ATTEMPT, Role.SPAN  # spans of other roles are written down when they begin
 
 
 class SpanRecorder:
@@ -95,10 +95,8 @@ class SpanRecorder:
         if self._left_behind:
             return
         self._ended.append(span)
-        if span.role is not SPAN:
-            self._journal.append(span.as_it_stands())
-            if span.parent is None and span.kind is Kind.ATTEMPT:
-                self._write_down()  # its flow runs in another process, which may read the journal next
+        if span.role is ATTEMPT and span.parent is None:
+            self._write_down()  # its flow runs in another process, which may read the journal next
         waiting = len(self._ended)
         if waiting >= BACKLOG:
             if not self._wake.is_set():

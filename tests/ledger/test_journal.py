@@ -133,7 +133,7 @@ def test_a_line_cut_short_by_a_full_disk_does_not_spoil_the_next(tmp_path, monke
     journal = Journal(tmp_path / "j.jsonl")
     journal.append(running(seq=1))
     write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, line: write(fd, line[:10]))
+    monkeypatch.setattr("e2s_tasks.ledger.journal.append", lambda fd, line: write(fd, line[:10]))
     journal.append(running(seq=2))
     monkeypatch.undo()
     journal.append(running(seq=3))

@@ -1,7 +1,7 @@
 """System calls that keep the interpreter's lock.
 
 Python's own `pread` and `flock` give it up, and with busy threads get it back only milliseconds later: while the meter
-holds its own lock, every other measured thread would wait for that. Only for calls on local files that never block.
+holds its own lock, every other measured thread would wait for that. Only for calls on local files, of microseconds.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 BUFFER = 512
+LARGE = 16_384
 
 
 def _library() -> Any:
@@ -40,6 +41,27 @@ def _python_flock(fd: int, operation: int) -> int:
     except OSError:
         return -1
     return 0
+
+
+def _append() -> Callable[[int, bytes], int]:
+    if _c is None:
+        return os.write
+    import ctypes
+
+    write = _c.write
+    write.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t]
+    write.restype = ctypes.c_ssize_t
+
+    def append(fd: int, text: bytes) -> int:
+        if len(text) > LARGE:
+            return os.write(fd, text)
+        written: int = write(fd, text, len(text))
+        return written if written >= 0 else os.write(fd, text)  # which says what is wrong
+
+    return append
+
+
+append = _append()  # write(2) of a few lines to a local file; a lot of them gives the lock up
 
 
 class CounterFile:
