@@ -85,7 +85,7 @@ class Children:
         self._known: dict[int, _Child] = {}
         self._buried: set[int] = set()  # measured processes whose end was taken into account
         self._reaped = 0
-        self._stirred = False
+        self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._all_known = False
         self._begun_ticks = 0
 
@@ -140,7 +140,7 @@ class Children:
     def poll(self) -> dict[Account | None, int]:
         """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
         reaped = _reaped_ns()
-        if not self._stirred and not self._known and self._reaped == reaped:
+        if not self._stirred and not self._counting and self._reaped == reaped:
             return {}
         self._stirred = False
         reaped, self._reaped = reaped - self._reaped, reaped
@@ -156,6 +156,7 @@ class Children:
             else:
                 used[child.starter] = used.get(child.starter, 0) + now - child.last_ns
                 child.last_ns = now
+        self._counting = any(not child.foreign for child in self._known.values())
         self._buried |= ended.keys()
         if self._told_apart(ended, measured):
             self._add_reaped(reaped, ended, used)

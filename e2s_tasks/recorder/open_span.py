@@ -81,6 +81,7 @@ class OpenSpan(Account):
     _id: str | None = None
     _heritage: dict[str, Any] | None = None
     _heritage_text: str | None = None
+    _notes: dict[str, Any] | None = None
     _record: SpanRecord | None = None
     _token: Token["OpenSpan | None"] | None = None
     _depth = 0
@@ -110,28 +111,40 @@ class OpenSpan(Account):
                     self._record = self._describe()
         return self._record
 
+    @property
+    def run_id(self) -> str:
+        """The root run that the span belongs to."""
+        return self.outer.run_id if self.outer is not None else self._facts.get("flow_run_id") or self.id
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the span from its beginning, as fields of its SpanRecord."""
+        fields = {**self.outer.handed_down(), **self._facts} if self.outer is not None else dict(self._facts)
+        if self._notes:
+            fields["attributes"] = {**fields.get("attributes", {}), **self._notes}
+        return fields | {
+            "id": self.id, "seq": 0, "process_id": self.recorder.process.id, "run_id": self.run_id, "kind": self.kind,
+            "name": self.name, "status": RUNNING, "started_at": self.started_at,
+        }  # fmt: skip
+
     def _describe(self) -> SpanRecord:
-        facts = {**self.outer.handed_down(), **self._facts} if self.outer is not None else dict(self._facts)
-        run_id = facts.pop("run_id", None) or facts.get("flow_run_id") or self.id
-        return SpanRecord(
-            id=self.id, seq=0, process_id=self.recorder.process.id, run_id=run_id, kind=self.kind, name=self.name,
-            status=Status.RUNNING, started_at=self.started_at, **facts,
-        )  # fmt: skip
+        return SpanRecord(**self.facts())
 
     def handed_down(self) -> dict[str, Any]:
         """What the spans inside have from this one."""
         if self._heritage is None:
-            record = self.record
+            above = self.outer.handed_down() if self.outer is not None else {}
+            known = self._record
             self._heritage = {
-                "parent_id": record.id, "run_id": record.run_id, "flow_run_id": record.flow_run_id,
-                "solution": record.solution,
-            }  # fmt: skip
+                "parent_id": self.id,
+                "flow_run_id": self._facts.get("flow_run_id", above.get("flow_run_id")),
+                "solution": known.solution if known else self._facts.get("solution", above.get("solution")),
+            }
         return self._heritage
 
     def handed_down_text(self) -> str:
         """The same and the process, as the inside of a JSON object, with a comma at its end."""
         if self._heritage_text is None:
-            fields = {"process_id": self.recorder.process.id, **self.handed_down()}
+            fields = {"process_id": self.recorder.process.id, "run_id": self.run_id, **self.handed_down()}
             given = {name: value for name, value in fields.items() if value is not None}
             self._heritage_text = f"{dumps(given)[1:-1]}," if given else ""
         return self._heritage_text
@@ -139,7 +152,8 @@ class OpenSpan(Account):
     @property
     def plain(self) -> bool:
         """Whether nothing but its name, times and energy is to be told of the span."""
-        return self._record is None and not self._facts and self.parent is not None and not self.gaps
+        told = self._record is not None or self._facts or self._notes
+        return not told and self.parent is not None and not self.gaps
 
     def as_it_stands(self) -> SpanRecord:
         """The record with the span's present state, under the next sequence number; to be written down at once."""
@@ -271,7 +285,10 @@ class OpenSpan(Account):
     @guarded
     def note(self, attributes: Mapping[str, Any]) -> None:
         """Add attributes (JSON values) to the span."""
-        self.record.attributes.update(attributes)
+        if self._record is None:
+            self._notes = {**(self._notes or {}), **attributes}
+        else:
+            self._record.attributes.update(attributes)
 
 
 _started_by = threading.local()

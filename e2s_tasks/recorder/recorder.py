@@ -27,7 +27,7 @@ from e2s_tasks.recorder import loops
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
-from e2s_tasks.recorder.plain import plain_line
+from e2s_tasks.recorder.plain import plain_line, start_line
 from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.settings import Settings, settings
 
@@ -86,7 +86,7 @@ class SpanRecorder:
         if loop is not None:
             loops.adopt(loop)
         if span.role is not SPAN and not self._left_behind:
-            self._journal.append(span.as_it_stands())
+            self._journal.append_lines([start_line(span)])
         if self._parked:
             self._unpark()
 

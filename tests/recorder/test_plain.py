@@ -18,8 +18,7 @@ def recorder(tmp_path_factory):
 
 @given(st.text(max_size=20), st.integers(0, 10**12), st.floats(0, 1e9), st.booleans())
 def test_a_plain_spans_line_holds_the_record_that_it_stands_for(recorder, name, cpu_ns, joules, failed):
-    with recorder.span("outer"), recorder.span("middle") as middle:
-        middle.record.solution = "a solution"
+    with recorder.span("outer"), recorder.span("middle", facts={"solution": "a solution"}):
         inner = recorder.span(name)
         try:
             with inner:

@@ -51,7 +51,7 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext) -> OpenSpan | Unme
         facts["flow_run_id"] = str(run.flow_run_id)
     span = recorder.span(context.task.name, Kind.ATTEMPT, facts)
     if isinstance(span, OpenSpan) and run.run_count <= 1:
-        _record_edges(recorder, run, span.record.run_id)
+        _record_edges(recorder, run, span.run_id)
     return span
 
 
@@ -95,8 +95,8 @@ def _flow_run(
     if solution:
         facts["solution"] = solution
     span = recorder.span(context.flow.name, Kind.FLOW, facts)
-    if isinstance(span, OpenSpan) and span.record.parent_id is None:
-        look_at_the_grid(recorder, span.record.run_id, policy)
+    if isinstance(span, OpenSpan) and span.outer is None:
+        look_at_the_grid(recorder, span.run_id, policy)
     return span
 
 
@@ -116,7 +116,7 @@ def e2s_record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
         flow_run_id = str(run.flow_run_id) if run.flow_run_id else None
         parent = CURRENT.get()
         flow = FlowRunContext.get()
-        run_id = parent.record.run_id if parent else flow_run_id or str(run.id)
+        run_id = parent.run_id if parent else flow_run_id or str(run.id)
         now = time.time()
         recorder.write(
             SpanRecord(
