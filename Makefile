@@ -6,7 +6,7 @@ READY := .venv/.ready
 .PHONY: run test test-all check clean
 
 run: $(READY)  ## the flight-delay pipeline on 336,776 real flights, and what each of its results cost
-	E2S_PRINT_SUMMARY=always DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
+	PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 E2S_PRINT_SUMMARY=always DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
 	  $(BIN)/python flows/flight_delays.py
 
 test: $(READY)  ## the default tests, under 5 minutes on 2 cores

@@ -85,6 +85,9 @@ class Settings:
     grid_timeout_s: float = _setting(3.0, _above_zero, "time limit of a request for carbon intensities, s")
     trace: Path | None = _setting(None, _path, "carbon-intensity trace (CSV or Parquet) used instead of a service")
     powercap_root: Path = _setting(Path("/sys/class/powercap"), _path, "where the tree of RAPL counters is")
+    external_meters: Path | None = _setting(
+        None, _path, "TOML file of external meters (Prometheus), see docs/sources.md"
+    )
     static_policy: str = _setting(
         "auto", _one_of("auto", "dedicated", "share"), "who pays for idle power; auto: share under a CPU limit"
     )

@@ -1,15 +1,24 @@
 """What can be measured on this host, what is only modelled, and how to mend what is missing."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2s_tasks.errors import SettingError
 from e2s_tasks.meters.clocks import CgroupBusy, ProcStatBusy, host_busy_clock
+from e2s_tasks.meters.external import ExternalMeter, load
 from e2s_tasks.meters.model import CpuModel
 from e2s_tasks.meters.nvml import gpus
 from e2s_tasks.meters.profile import Profile, profile
+from e2s_tasks.meters.prometheus import QueryError
 from e2s_tasks.meters.rapl import domains
 from e2s_tasks.meters.setup import static_share
 from e2s_tasks.settings import Settings
+
+APART_S = 1.0
+FILE_FIX = "mend the file that E2S_EXTERNAL_METERS names, or unset it"
+SLOW_FIX = "scrape the exporter more often: what it counts is spread over the time between two scrapes"
+GPU_FIX = "install the NVIDIA driver's NVML (libnvidia-ml) and let this user reach /dev/nvidia*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,8 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Every source tried live, the CPU clocks, and the policy for idle power."""
     host = profile(settings)
-    return [*_cpu(settings, host), *_dram(settings, host), *_gpu(), _busy_clock(), _policy(settings, host)]
+    sources = [*_cpu(settings, host), *_dram(settings, host), *_gpu(), *_external(settings)]
+    return [*sources, _busy_clock(), _policy(settings, host)]
 
 
 def _cpu(settings: Settings, host: Profile) -> list[Finding]:
@@ -67,14 +77,50 @@ def _dram(settings: Settings, host: Profile) -> list[Finding]:
 
 
 def _gpu() -> list[Finding]:
-    counters, problem = gpus()
-    if problem is None:
-        return [Finding(f"GPU: {counter.records[0].name}", "ok", "measured", "energy counter") for counter in counters]
-    state = "missing" if problem.absent else "failed"
-    fix = (
-        "" if problem.absent else "install the NVIDIA driver's NVML (libnvidia-ml) and let this user reach /dev/nvidia*"
-    )
-    return [Finding("GPU: NVML", state, "missing", problem.detail, fix)]
+    cards, problems = gpus()
+    found = [
+        Finding(f"GPU: {record.name}", "ok", record.provenance, record.detail)
+        for card in cards
+        for record in card.records
+    ]
+    for problem in problems:
+        state = "missing" if problem.absent else "failed"
+        fix = "" if problem.absent or "MIG" in problem.detail else GPU_FIX
+        found.append(Finding(f"GPU: {problem.name}", state, "missing", problem.detail, fix))
+    return found
+
+
+def _external(settings: Settings) -> list[Finding]:
+    """Each external meter asked twice: does it answer, and does a counter move?"""
+    if settings.external_meters is None:
+        return []
+    try:
+        meters = load(settings.external_meters)
+    except SettingError as error:
+        return [
+            Finding("external meters", "failed", "missing", str(error), "mend the file, or unset E2S_EXTERNAL_METERS")
+        ]
+    return [_asked(meter) for meter in meters]
+
+
+def _asked(meter: ExternalMeter) -> Finding:
+    name = f"{meter.component}: external meter {meter.name}"
+    try:
+        first = meter.ask()
+        time.sleep(APART_S)
+        second = meter.ask()
+    except QueryError as error:
+        return Finding(
+            name, "failed", "missing", str(error), "mend the entry in the file that E2S_EXTERNAL_METERS names"
+        )
+    if meter.kind == "gauge":
+        return Finding(name, "ok", "measured", f"{second:.4g} W now")
+    moved = f"{second - first:.4g} J more after {APART_S:g} s"
+    if second == first:
+        return Finding(
+            name, "ok", "measured", f"answers, but {moved}", "is it scraped less often? Then short spans share"
+        )
+    return Finding(name, "ok", "measured", moved)
 
 
 def _busy_clock() -> Finding:

@@ -82,6 +82,7 @@ class Meter:
         children: ChildProcesses | None = None,
     ) -> None:
         self._sources = list(sources)
+        self._late_sources = [at for at, source in enumerate(self._sources) if hasattr(source, "is_known")]
         self._busy = busy
         clocks = clocks or Clocks()
         self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
@@ -424,6 +425,13 @@ class Meter:
         used, self._own_ns = now - self._own_ns, now
         return used
 
+    def _known(self) -> int:
+        """How many of the waiting segments every source can tell; external meters answer late."""
+        for number, raw in enumerate(self._pending):
+            if not all(self._sources[at].is_known(raw.after[at]) for at in self._late_sources):  # type: ignore[attr-defined]
+                return number
+        return len(self._pending)
+
     def settle(self, *, force: bool = False) -> None:
         """Split the closed segments and book their joules.
 
@@ -434,7 +442,10 @@ class Meter:
                 window = sum(raw.duration_ns for raw in self._pending)
                 if not self._pending or (self._busy.coarse and window < COARSE_WINDOW_NS and not force):
                     return
-                pending, self._pending = self._pending, []
+                known = len(self._pending) if force else self._known()
+                pending, self._pending = self._pending[:known], self._pending[known:]
+                if not pending:
+                    return
             for raw, busy_s in zip(pending, busy_seconds(pending, coarse=self._busy.coarse), strict=True):
                 self._books.book(raw, busy_s)
             self.settled = pending[-1].number

@@ -29,11 +29,14 @@ def sources(settings: Settings, host: Profile | None = None) -> Sources:
         *_cpu(found, host, attributed),
         *_dram(found, host, attributed),
     ]
-    counters, no_gpu = gpus()
-    chosen += counters
+    cards, problems = gpus()
+    chosen += cards
+    outside = _external(settings)
+    replaced = {record.component for source in outside for record in source.records}
+    chosen = [source for source in chosen if source.records[0].component not in replaced]
+    chosen += outside
     records = [record for source in chosen for record in source.records]
-    if no_gpu is not None:
-        records.append(no_gpu)
+    records += [problem for problem in problems if problem.component not in replaced]
     return Sources(chosen, policy, records)
 
 
@@ -55,6 +58,14 @@ def _cpu(found: list[Domain], host: Profile, attributed: float) -> list[Source]:
     detail = f"idle part of RAPL's packages: {host.cpu_idle_w:.3g} W ({host.idle_source})"
     counters[0].records.append(SourceRecord("static", "idle power model", "modelled", low, high, detail))
     return list(counters)
+
+
+def _external(settings: Settings) -> list[Source]:
+    if settings.external_meters is None:
+        return []
+    from e2s_tasks.meters.external import external_meters
+
+    return list(external_meters(settings))
 
 
 def _dram(found: list[Domain], host: Profile, attributed: float) -> list[Source]:

@@ -75,7 +75,7 @@ class SpanRecorder:
         """A span that has not begun. facts: further fields of its SpanRecord. Never raises."""
         if self.settings.enabled:
             try:
-                return OpenSpan(self, name, kind, facts)
+                return OpenSpan(self, name if type(name) is str else str(name), kind, facts)
             except Exception as error:  # noqa: BLE001 - law 5
                 warn_once("opening a span", error)
         return Unmeasured()

@@ -5,7 +5,6 @@ import pytest
 from e2s_tasks.errors import SettingError
 from e2s_tasks.meters.doctor import examine
 from e2s_tasks.meters.model import CpuModel, DramModel
-from e2s_tasks.meters.nvml import gpus
 from e2s_tasks.meters.profile import Profile, profile
 from e2s_tasks.meters.rapl import RaplCounter, domains
 from e2s_tasks.meters.setup import sources, static_share
@@ -128,63 +127,3 @@ def test_a_cpu_limit_makes_share_the_default_policy(tmp_path):
     assert static_share(Settings(data_dir=tmp_path), limited) == ("share", 0.25)
     assert static_share(Settings(data_dir=tmp_path), HOST) == ("dedicated", 1.0)
     assert static_share(Settings(data_dir=tmp_path, static_policy="dedicated"), limited) == ("dedicated", 1.0)
-
-
-class FakeNvml:
-    """NVML's functions, for cards with and without an energy counter."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, *millijoules: int | None) -> None:
-        self.millijoules = list(millijoules)
-
-    def nvmlInit(self):
-        if not self.millijoules:
-            raise self.NVMLError("Driver Not Loaded")
-
-    def nvmlDeviceGetCount(self):
-        return len(self.millijoules)
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlDeviceGetName(self, handle):
-        return b"NVIDIA H200"
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
-        if self.millijoules[handle] is None:
-            raise self.NVMLError("Not Supported")
-        return self.millijoules[handle]
-
-
-def test_a_gpus_energy_counter_is_read_in_joules():
-    nvml = FakeNvml(5_000)
-    (counter,), problem = gpus(nvml)
-    before = counter.read()
-    nvml.millijoules[0] = 7_500
-    assert problem is None
-    assert counter.reading(before, counter.read(), 1.0, 1.0).joules == pytest.approx(2.5)
-
-
-def test_a_card_without_an_energy_counter_is_a_gap_and_not_absent():
-    counters, problem = gpus(FakeNvml(None))
-    assert counters == []
-    assert problem is not None
-    assert problem.provenance == "missing"
-    assert not problem.absent
-
-
-def test_a_gpu_counter_that_was_reset_is_a_gap():
-    nvml = FakeNvml(5_000)
-    (counter,), _ = gpus(nvml)
-    before = counter.read()
-    nvml.millijoules[0] = 10
-    assert counter.reading(before, counter.read(), 1.0, 1.0).joules is None
-
-
-def test_a_host_without_a_driver_has_no_gpu_which_is_no_gap():
-    counters, problem = gpus(FakeNvml())
-    assert counters == []
-    assert problem is not None
-    assert problem.absent
