@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def measure(quick: bool) -> list[Row]:
         Row(
             "CodeCarbon's task, times ours", carbon / coalesced, "x", 40, least=True, note=f"CodeCarbon {carbon:.0f} us"
         ),
-        Row("Zeus's window, times ours", zeus / coalesced, "x", 1, least=True),
+        *([Row("Zeus's window, times ours", zeus / coalesced, "x", 1, least=True)] if zeus else []),
         Row("CPU time per span, all threads included", all_in, "us", note="recording and settling in it"),
         Row("enter + exit, every boundary closes a segment", closing, "us", 30, zeus, "Zeus's window"),
         Row("a boundary, 16 spans on 16 threads", statistics.median(boundaries), "us", 40),
@@ -128,8 +129,10 @@ def _codecarbon(loops: int) -> float:
         return per_call(once, loops, batch=1) * US
 
 
-def _zeus(tree: Path, loops: int) -> float:
-    """Median microseconds of begin_window + end_window on the tree."""
+def _zeus(tree: Path, loops: int) -> float | None:
+    """Median microseconds of begin_window + end_window on the tree; None where Zeus is not installed."""
+    if find_spec("zeus") is None:
+        return None
     with quiet():
         from zeus.device.cpu import rapl
         from zeus.monitor import ZeusMonitor

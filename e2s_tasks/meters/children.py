@@ -95,9 +95,10 @@ class Children:
         if not self._all_known:
             self._all_known = True
             for pid, (parent, _) in self.look().items():
-                self._known[pid] = _Child(parent, None, foreign=True)
+                if process_stat(pid)[1] < self._begun_ticks:  # else another thread's work has just started it
+                    self._known.setdefault(pid, _Child(parent, None, foreign=True))
         for pid, child in list(self._known.items()):
-            child.foreign = True
+            child.foreign |= child.starter is None or child.starter.ends_in is not None
             if process_cpu_ns(pid) is None:  # its end is in the sum that counting starts from
                 del self._known[pid]
         self._buried = {pid for pid in self._measured() if process_cpu_ns(pid) is None}
@@ -128,13 +129,14 @@ class Children:
 
     def meet(self, found: dict[int, tuple[int, int]], owner_of: Callable[[int], Account | None]) -> None:
         """Take in what `look` found; owner_of tells whom a thread of this process works for."""
-        for pid, (parent, tid) in found.items():
-            if pid in self._known:
-                continue
+        new = {pid: where for pid, where in found.items() if pid not in self._known}
+        measured = self._measured() if new else {}
+        for pid, (parent, tid) in new.items():
             above = self._known.get(parent)
             starter = above.starter if above else owner_of(tid)
             before = process_stat(pid)[1] < self._begun_ticks
-            self._known[pid] = _Child(parent, starter, foreign=before or (above is not None and above.foreign))
+            not_ours = before or self._is_measured(parent, measured) or (above is not None and above.foreign)
+            self._known[pid] = _Child(parent, starter, foreign=not_ours)
             self._stirred = True
 
     def poll(self) -> dict[Account | None, int]:
@@ -148,6 +150,8 @@ class Children:
         measured = self._measured()
         ended: dict[int, _Child] = {}
         for pid, child in list(self._known.items()):
+            above = self._known.get(child.parent)
+            child.foreign |= self._is_measured(child.parent, measured) or (above is not None and above.foreign)
             now = process_cpu_ns(pid)
             if now is None:
                 ended[pid] = self._known.pop(pid)
@@ -161,6 +165,10 @@ class Children:
         if self._told_apart(ended, measured):
             self._add_reaped(reaped, ended, used)
         return used
+
+    def _is_measured(self, parent: int, measured: dict[int, int]) -> bool:
+        """Whether another process with a meter of its own has started what this is asked for."""
+        return parent != self._pid and parent in measured
 
     def _told_apart(self, ended: dict[int, _Child], measured: dict[int, int]) -> bool:
         """Whether the time of what has just ended is that of unmeasured processes alone."""

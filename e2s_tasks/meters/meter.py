@@ -106,7 +106,7 @@ class Meter:
         self._start_ns = self._slept_ns = self._swept_ns = 0
         self._before: list[int | None] = []
         self._busy_before: int | None = None
-        self._process_ns = 0
+        self._process_ns = self._carried_ns = 0
         self._own: _Thread | None = None
         self._own_ns = 0
         self.settled = -1
@@ -231,6 +231,13 @@ class Meter:
             self._lock.release()
             self._serve()
 
+    def depth(self) -> int:
+        """How many accounts own the calling thread."""
+        try:
+            return len(self._local.thread.stack)
+        except AttributeError:
+            return 0
+
     def open(self, account: Account) -> None:
         """The account's span has begun, on no thread yet."""
         with self._locked():
@@ -343,7 +350,7 @@ class Meter:
 
     def _begin(self, now: int) -> None:
         self._start_ns, self._slept_ns = now, self._slept()
-        self._process_ns = self._process()
+        self._process_ns, self._carried_ns = self._process(), 0
         self._own_used()
         for thread in self._threads.values():  # what they did while nothing was open is nobody's
             thread.last_ns = self._other_thread(thread.clock) or thread.last_ns
@@ -355,6 +362,7 @@ class Meter:
 
     def _close_segment(self, now: int) -> None:
         now = max(now, self._start_ns)
+        process_ns = self._process()  # before the threads' clocks: what these show more comes off the next segment
         after = [source.read() for source in self._sources]
         busy, slept = self._busy.read(), self._slept()
         outside_ns = 0
@@ -366,7 +374,6 @@ class Meter:
                 self._charge(thread, cpu_ns, now)
             outside_ns += thread.outside_ns
             thread.outside_ns = 0
-        process_ns = self._process()
         start = self._start_ns
         own: dict[Account, int] = {}
         held: dict[Account, int] = {}
@@ -380,7 +387,11 @@ class Meter:
             if account.held_ns:
                 held[account] = account.held_ns
                 account.held_ns = 0
-        shared_ns = max(0, process_ns - self._process_ns - self._own_used() - sum(own.values()) - outside_ns)
+        noted_ns = self._noted()
+        rest_ns = process_ns - self._process_ns - self._own_used() - sum(own.values()) - outside_ns - noted_ns
+        rest_ns += self._carried_ns
+        self._carried_ns = noted_ns + min(0, rest_ns)
+        shared_ns = max(0, rest_ns)
         if outside_ns:
             _add_orchestration(outside_ns, roots, own)
         if self._children is not None:
@@ -395,6 +406,14 @@ class Meter:
         self._number += 1
         self._ended, self._process_ns = [], process_ns
         self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
+
+    def _noted(self) -> int:
+        """CPU time since then of threads whose spans' beginnings are only noted: it is booked with these, and once."""
+        began: dict[_Thread, int] = {}
+        for what, thread, _, _, cpu_ns in list(self._late):
+            if what == self._begin_on and thread.tid not in self._threads:
+                began.setdefault(thread, cpu_ns)
+        return sum(max(0, (self._other_thread(thread.clock) or cpu_ns) - cpu_ns) for thread, cpu_ns in began.items())
 
     def _innermost(self) -> dict[Account, int]:
         """The innermost open spans, where none is on any thread: each waits for what it has set to work."""

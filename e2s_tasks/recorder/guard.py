@@ -1,6 +1,7 @@
 """Metering never fails the work: what goes wrong here leaves a gap and one warning."""
 
 import functools
+import signal
 import warnings
 from collections.abc import Callable
 from typing import ParamSpec
@@ -13,8 +14,25 @@ class MeteringWarning(UserWarning):
     """Something was not measured or not written down; the measured work is unharmed."""
 
 
+def is_from_signal(error: BaseException) -> bool:
+    """Whether the error was raised by a signal handler of the user's, which happened to run in our code."""
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in handlers:
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def warn_once(what: str, error: BaseException) -> None:
-    """One warning per place and kind of error in a process."""
+    """One warning per place and kind of error in a process; the user's own errors go on to the user.
+
+    Raises:
+        BaseException: the error itself, if a signal handler of the user's raised it.
+    """
+    if is_from_signal(error):
+        raise error
     key = f"{what}: {type(error).__name__}"
     if key not in _warned:
         _warned.add(key)
@@ -26,7 +44,7 @@ def warn_once(what: str, error: BaseException) -> None:
 
 
 def guarded(method: Callable[P, None]) -> Callable[P, None]:
-    """The method, which now never raises an Exception: it warns once instead."""
+    """The method, which now never raises an Exception of its own: it warns once instead."""
 
     @functools.wraps(method)
     def safe(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,62 +1,77 @@
-"""Event loops on which measured work runs: each task and each call in a thread belongs to the span that spawned it.
+"""Event loops: each callback belongs to the span of its context, whoever made it and whenever.
 
-The first span that begins on a loop adopts it: the loop's task factory then drives every new task step by step, and
-what the loop runs in threads takes the span along. Other loops are left alone.
+asyncio runs every step of a task and every callback through a Handle with a context; the span of that context owns the
+loop's thread meanwhile. So what a coroutine spawns (gathered tasks, task groups, timers) is its span's, and two tasks
+with blocks around their awaits are kept apart. Loops that have handles of their own (uvloop) are left alone.
 """
 
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from e2s_tasks.recorder.guard import guarded
+from e2s_tasks.meters.meter import Meter
+from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import CURRENT, current_span
-from e2s_tasks.recorder.steps import Steps
 
-_MARK = "_e2s_adopted"
-
-
-def _no_loop_yet() -> Any:
-    """The loop that runs in this thread; nobody runs one before asyncio is imported."""
-    global running  # noqa: PLW0603
-    events = sys.modules.get("asyncio.events")
-    if events is None:
-        return None
-    running = events._get_running_loop  # noqa: SLF001 - documented, and asks without raising
-    return running()
-
-
-running: Callable[[], Any] = _no_loop_yet
+_of_process: Callable[[], Meter | None] = lambda: None  # noqa: E731
+watching = False
 
 
 @guarded
-def adopt(loop: Any) -> None:
-    """From now on each task and each call in a thread of the loop belongs to the span that spawned it."""
-    if not hasattr(loop, _MARK):
-        setattr(loop, _MARK, True)
-        loop.set_task_factory(_task_factory(loop.get_task_factory()))
-        loop.run_in_executor = _run_in_executor(loop.run_in_executor)
+def watch(meter_of_process: Callable[[], Meter | None]) -> None:
+    """From now on, once asyncio is loaded, its callbacks are measured."""
+    global _of_process, watching  # noqa: PLW0603
+    _of_process = meter_of_process
+    if not watching and "asyncio.base_events" in sys.modules:
+        from asyncio import BaseEventLoop, Handle
+
+        watching = True
+        # The one place that every step of every task goes through.
+        setattr(Handle, "_run", _run(getattr(Handle, "_run")))  # noqa: B009, B010
+        setattr(BaseEventLoop, "run_in_executor", _run_in_executor(BaseEventLoop.run_in_executor))  # noqa: B010
 
 
-def _task_factory(previous: Callable[..., Any] | None) -> Callable[..., Any]:
-    from asyncio import Task
+def _run(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def measured_run(handle: Any) -> Any:
+        meter, depth = _enter(handle._context.get(CURRENT))  # noqa: SLF001
+        try:
+            return run(handle)
+        finally:
+            if meter is not None and (depth or meter.depth()):
+                _leave(meter, depth)
 
-    def make(loop: Any, work: Any, **options: Any) -> Any:
-        context = options.get("context")
-        span = current_span() if context is None else context.get(CURRENT)
-        steps = work if isinstance(work, Steps) else Steps(Inherited(span), work)
-        return Task(steps, loop=loop, **options) if previous is None else previous(loop, steps, **options)
+    return measured_run
 
-    return make
+
+def _enter(span: Any) -> tuple[Meter | None, int]:
+    """The span, or what is open around it, owns the thread; where there is none, what begins inside is taken off."""
+    try:
+        while span is not None and span.ends_in is not None:
+            span = span.outer
+        if span is None:
+            meter = _of_process()
+            return meter, 0 if meter is None else meter.depth()
+        meter = span.recorder.meter
+        return meter, meter.enter([span])
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("measuring a callback", error)
+        return None, 0
+
+
+@guarded
+def _leave(meter: Meter, depth: int) -> None:
+    if meter.depth() > depth:
+        meter.leave(depth)
 
 
 def _run_in_executor(run: Callable[..., Any]) -> Callable[..., Any]:
     from concurrent.futures import ThreadPoolExecutor
 
-    def run_in_executor(executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self: Any, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
         span = current_span()
         if span is None or not (executor is None or isinstance(executor, ThreadPoolExecutor)):
-            return run(executor, func, *args)
+            return run(self, executor, func, *args)
 
         def measured(*args: Any) -> Any:
             inherited = Inherited(span)
@@ -66,6 +81,6 @@ def _run_in_executor(run: Callable[..., Any]) -> Callable[..., Any]:
             finally:
                 inherited.suspend()
 
-        return run(executor, measured, *args)
+        return run(self, executor, measured, *args)
 
     return run_in_executor

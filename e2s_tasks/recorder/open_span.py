@@ -173,7 +173,7 @@ class OpenSpan(Account):
             self._token = CURRENT.set(self)
             recorder.meter.begin(self)
         except Exception as error:  # noqa: BLE001 - law 5
-            warn_once("opening a span", error)
+            self._warn("opening a span", error)
         return self
 
     run = __enter__  # the span begins, and its work runs on this thread
@@ -188,7 +188,19 @@ class OpenSpan(Account):
                 self._give_back(self._token)
             recorder.ended(self)
         except Exception as error:  # noqa: BLE001 - law 5
-            warn_once("ending a span", error)
+            self._warn("ending a span", error)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        """Warn of an error of ours; where it is the user's, raised by a signal handler, the span is over."""
+        try:
+            warn_once(what, error)
+        except Exception:
+            self.recorder.meter.finish(self)
+            if self._token is not None:
+                self._give_back(self._token)
+            self.status = status_of(error)
+            self.recorder.ended(self)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -82,9 +82,8 @@ class SpanRecorder:
 
     def begun(self, span: OpenSpan) -> None:
         """The span is about to begin."""
-        loop = loops.running()
-        if loop is not None:
-            loops.adopt(loop)
+        if not loops.watching:
+            loops.watch(_meter_of_process)
         if span.role is not SPAN and not self._left_behind:
             self._journal.append_lines([start_line(span)])
         if self._parked:
@@ -243,6 +242,10 @@ def _create() -> None:
         return
     _close_at_exit(_recorder)
     watch_starts(lambda: _recorder.children if _recorder is not None else None)
+
+
+def _meter_of_process() -> Meter | None:
+    return _recorder.meter if _recorder is not None else None
 
 
 def _close_at_exit(recorder: SpanRecorder) -> None:

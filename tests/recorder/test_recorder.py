@@ -372,3 +372,28 @@ def test_a_setting_that_cannot_be_used_costs_a_warning_and_no_work(tmp_path, var
     assert (done.stdout, done.returncode) == ("done\n", 0)
     assert named in done.stderr
     assert "nothing is measured" in done.stderr
+
+
+def test_what_the_users_signal_handler_raises_reaches_the_user_wherever_it_strikes(recorded):
+    class MineError(Exception):
+        pass
+
+    def handler(number, frame):
+        raise MineError
+
+    caught = 0
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(50):
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            try:
+                while True:
+                    with span("short"):
+                        pass
+            except MineError:
+                caught += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught == 50
+    assert [one.name for one in recorded.recorder.meter.open_accounts] == []
