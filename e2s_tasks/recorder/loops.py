@@ -7,6 +7,7 @@ with blocks around their awaits are kept apart. Loops that have handles of their
 
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from e2s_tasks.meters.meter import Meter
@@ -15,6 +16,7 @@ from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import CURRENT, current_span
 
 _of_process: Callable[[], Meter | None] = lambda: None  # noqa: E731
+_unwatched: dict[int, int] = {}  # thread -> how many accounts owned it when its loop was first watched
 watching = False
 
 
@@ -27,13 +29,25 @@ def watch(meter_of_process: Callable[[], Meter | None]) -> None:
         from asyncio import BaseEventLoop, Handle
 
         watching = True
+        _note_running_callback()
         # The one place that every step of every task goes through.
         setattr(Handle, "_run", _run(getattr(Handle, "_run")))  # noqa: B009, B010
         setattr(BaseEventLoop, "run_in_executor", _run_in_executor(BaseEventLoop.run_in_executor))  # noqa: B010
 
 
+def _note_running_callback() -> None:
+    """The callback that runs now has begun unwatched: what it leaves on its thread is taken off before the next."""
+    from asyncio import _get_running_loop
+
+    meter = _of_process()
+    if _get_running_loop() is not None and meter is not None:
+        _unwatched[get_ident()] = meter.depth()
+
+
 def _run(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def measured_run(handle: Any) -> Any:
+        if _unwatched:
+            _take_off()
         meter, depth = _enter(handle._context.get(CURRENT))  # noqa: SLF001
         try:
             return run(handle)
@@ -57,6 +71,13 @@ def _enter(span: Any) -> tuple[Meter | None, int]:
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a callback", error)
         return None, 0
+
+
+@guarded
+def _take_off() -> None:
+    depth, meter = _unwatched.pop(get_ident(), None), _of_process()
+    if depth is not None and meter is not None:
+        _leave(meter, depth)
 
 
 @guarded

@@ -11,7 +11,6 @@ def close_to(seconds, relative=0.02):
     return pytest.approx(seconds, rel=relative, abs=ABSOLUTE)
 
 
-@pytest.mark.xfail(strict=False, reason="what threads burn between two clock readings is given away, and again to them")
 def test_all_sorts_of_concurrency_at_once_are_told_apart(scene):
     seen = scene.run("""
         import asyncio, threading, time
@@ -108,7 +107,6 @@ TASKS = """
 
 
 @pytest.mark.parametrize("around", ["span('outer')", "nullcontext()"])
-@pytest.mark.xfail(strict=True, reason="tasks made before the first span of a loop are not driven step by step")
 def test_blocks_in_tasks_that_are_older_than_the_first_span_of_their_loop_are_kept_apart(scene, around):
     seen = scene.run(TASKS.format(around=around))
     check_laws(seen)
@@ -116,7 +114,6 @@ def test_blocks_in_tasks_that_are_older_than_the_first_span_of_their_loop_are_ke
     assert seen.cpu("two") == close_to(0.2)
 
 
-@pytest.mark.xfail(strict=True, reason="what threads burn between two clock readings is given away, and again to them")
 def test_eight_burning_threads_on_two_cores_have_what_they_burnt(scene):
     seen = scene.run("""
         import os, threading

@@ -340,16 +340,12 @@ def test_children_that_are_started_in_unusual_ways_belong_to_their_span(scene, h
     assert seen.cpu("small") == close_to(0.05 + start / 2, absolute=start)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a child that starts while another thread's first span begins is taken for older"
-)
 def test_a_child_that_starts_with_the_first_spans_belongs_to_its_own(scene):
     seen = scene.run(UNUSUAL, "os.system", "at once")
     check_laws(seen)
     assert seen.cpu("small") == close_to(0.05 + START / 2)
 
 
-@pytest.mark.xfail(strict=True, reason="what a measured worker starts is counted to the worker and to its parent")
 def test_what_a_measured_worker_starts_is_the_workers_alone(scene):
     seen = scene.run("""
         import os, subprocess
