@@ -365,15 +365,7 @@ class Meter:
         process_ns = self._process()  # before the threads' clocks: what these show more comes off the next segment
         after = [source.read() for source in self._sources]
         busy, slept = self._busy.read(), self._slept()
-        outside_ns = 0
-        for thread in list(self._threads.values()):
-            cpu_ns = self._other_thread(thread.clock)
-            if cpu_ns is None:  # the thread has ended, or this system has no such clock
-                del self._threads[thread.tid]
-            else:
-                self._charge(thread, cpu_ns, now)
-            outside_ns += thread.outside_ns
-            thread.outside_ns = 0
+        outside_ns, noted_ns = self._charge_all(now)
         start = self._start_ns
         own: dict[Account, int] = {}
         held: dict[Account, int] = {}
@@ -387,7 +379,6 @@ class Meter:
             if account.held_ns:
                 held[account] = account.held_ns
                 account.held_ns = 0
-        noted_ns = self._noted()
         rest_ns = process_ns - self._process_ns - self._own_used() - sum(own.values()) - outside_ns - noted_ns
         rest_ns += self._carried_ns
         self._carried_ns = noted_ns + min(0, rest_ns)
@@ -407,13 +398,27 @@ class Meter:
         self._ended, self._process_ns = [], process_ns
         self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
 
-    def _noted(self) -> int:
-        """CPU time since then of threads whose spans' beginnings are only noted: it is booked with these, and once."""
-        began: dict[_Thread, int] = {}
-        for what, thread, _, _, cpu_ns in list(self._late):
-            if what == self._begin_on and thread.tid not in self._threads:
-                began.setdefault(thread, cpu_ns)
-        return sum(max(0, (self._other_thread(thread.clock) or cpu_ns) - cpu_ns) for thread, cpu_ns in began.items())
+    def _charge_all(self, now: int) -> tuple[int, int]:
+        """Charge every owned thread; returns the CPU time between steps, and what is only noted (`_late`) so far.
+
+        A thread that has left a note is read as it stood then: what it did since is booked with the note, and once.
+        """
+        clocks = {thread: self._other_thread(thread.clock) for thread in self._threads.values()}
+        first: dict[_Thread, int] = {}
+        for _, thread, _, _, noted_at in list(self._late):
+            first.setdefault(thread, noted_at)
+        outside_ns = noted_ns = 0
+        for thread, cpu_ns in clocks.items():
+            if cpu_ns is None:  # the thread has ended, or this system has no such clock
+                if thread not in first:
+                    self._threads.pop(thread.tid, None)
+                continue
+            self._charge(thread, min(cpu_ns, first.get(thread, cpu_ns)), now)
+            outside_ns += thread.outside_ns
+            thread.outside_ns = 0
+        for thread, then_ns in first.items():
+            noted_ns += max(0, (self._other_thread(thread.clock) or then_ns) - then_ns)
+        return outside_ns, noted_ns
 
     def _innermost(self) -> dict[Account, int]:
         """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
