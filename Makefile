@@ -6,8 +6,8 @@ READY := .venv/.ready
 .PHONY: run test test-all check clean
 
 run: $(READY)  ## the flight-delay pipeline on 336,776 real flights, and what each of its results cost
-	PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 E2S_PRINT_SUMMARY=always DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
-	  $(BIN)/python flows/flight_delays.py
+	PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
+	  E2S_PRINT_SUMMARY=always $(BIN)/python flows/flight_delays.py
 
 test: $(READY)  ## the default tests, under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -q
@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned environment into .venv (once; one to three minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e ".[flows]" hypothesis import-linter mypy pandas-stubs pytest pytest-timeout ruff
+	  -e ".[flows]" hypothesis import-linter mypy pandas-stubs prefect-dask pytest pytest-timeout ruff
 	touch $(READY)
 
 clean:  ## remove the environment and what the flow wrote

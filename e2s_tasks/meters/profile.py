@@ -2,15 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from e2s_tasks.errors import SettingError
 from e2s_tasks.host import host_name
+from e2s_tasks.meters.cpu_limit import reserved_cpus
+from e2s_tasks.meters.cpu_threads import threads
+from e2s_tasks.meters.tdp import tdp_w
 from e2s_tasks.settings import Settings
 
 # CodeCarbon 3: DEFAULT_POWER_PER_CORE in codecarbon/core/cpu.py, for CPUs that its table does not know.
@@ -20,7 +20,13 @@ IDLE_FRACTION = 0.1
 # Green Algorithms (Lannelongue et al. 2021), used by nf-co2footprint: 0.3725 W per GB; 0.28 to 0.39 are published.
 DRAM_W_PER_GB = 0.3725
 DRAM_W_PER_GB_RANGE = (0.28, 0.39)
-VERSION = 1
+# Full load against TDP: CPUs that never reach it, and those that are allowed to exceed it.
+TDP_RANGE = (0.6, 1.3)
+# The same for a share of a CPU, whose vCPUs may be oversubscribed, or be cores without a second thread.
+VM_RANGE = (0.5, 1.6)
+# Servers of 1.6 to 10 W of TDP per thread.
+UNKNOWN_RANGE = (0.4, 2.5)
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ def profile(settings: Settings) -> Profile:
     if found is None:
         found = _find()
         _save(path, found)
+    found = replace(found, reserved_cpus=reserved_cpus(found.cpus))  # of this process, not of the host
     return _override(found, settings)
 
 
@@ -89,7 +96,7 @@ def _find() -> Profile:
         cpu_range=span, idle_range=(0.5, 4.0),
         ram_gb=ram_gb, dram_w=ram_gb * DRAM_W_PER_GB, dram_source="0.3725 W/GB, Green Algorithms",
         dram_range=(low / DRAM_W_PER_GB, high / DRAM_W_PER_GB),
-        reserved_cpus=_reserved_cpus(cpus),
+        reserved_cpus=float(cpus),
     )  # fmt: skip
 
 
@@ -111,60 +118,26 @@ def _cpu() -> tuple[str, bool, int]:
 def _full_power(name: str, virtual: bool, sockets: int, cpus: int) -> tuple[float, str, tuple[float, float]]:
     """Watts at full load, where they come from, and their range as factors.
 
-    A virtual machine has an unknown share of its CPU's threads, so the CPU's TDP is only an upper bound there.
+    A virtual machine has a share of its CPU: TDP x vCPUs / the CPU's threads, where its name tells those. Where it does
+    not, the CPU's TDP is only an upper bound of CodeCarbon's default per thread.
     """
-    tdp = _tdp(name)
+    tdp = tdp_w(name)
     per_thread = WATTS_PER_THREAD * cpus
     if virtual:
+        whole = threads(name)
+        if tdp is not None and whole is not None:
+            return tdp * cpus / whole, f"virtual machine: TDP {tdp:.0f} W x {cpus} of {whole} threads", VM_RANGE
         bound = "" if tdp is None else f", at most the CPU's {tdp:.0f} W"
         full_w = per_thread if tdp is None else min(per_thread, tdp * sockets)
-        return full_w, f"virtual machine: {WATTS_PER_THREAD:.0f} W per vCPU, CodeCarbon's default{bound}", (0.4, 2.5)
+        source = f"virtual machine: {WATTS_PER_THREAD:.0f} W per vCPU, CodeCarbon's default{bound}"
+        return full_w, source, UNKNOWN_RANGE
     if tdp is None:
-        return per_thread, f"unknown CPU: {WATTS_PER_THREAD:.0f} W per thread, CodeCarbon's default", (0.4, 2.5)
-    return tdp * sockets, f"TDP {tdp:.0f} W x {sockets} from CodeCarbon's table", (0.6, 1.3)
-
-
-# Its constructor would search for the CPU's name for over a second.
-ASK_CODECARBON = """
-import sys
-from codecarbon.core.cpu import TDP
-print("TDP:", TDP.__new__(TDP)._get_cpu_power_from_registry(sys.argv[1]))
-"""
-
-
-@cache
-def _tdp(name: str) -> float | None:
-    """TDP of a CPU in watts from CodeCarbon's table, matched as CodeCarbon matches it; None where it is unknown.
-
-    Asked in a process of its own: importing CodeCarbon prints and logs what it finds of GPUs, and takes long.
-    """
-    command = [sys.executable, "-c", ASK_CODECARBON, name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
-        return float(done.stdout.rpartition("TDP:")[2])
-    except (OSError, ValueError, subprocess.SubprocessError):  # without the table the default per thread holds
-        return None
+        return per_thread, f"unknown CPU: {WATTS_PER_THREAD:.0f} W per thread, CodeCarbon's default", UNKNOWN_RANGE
+    return tdp * sockets, f"TDP {tdp:.0f} W x {sockets} from CodeCarbon's table", TDP_RANGE
 
 
 def _ram_gb() -> float:
     return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES")) / 1e9
-
-
-def _reserved_cpus(cpus: int) -> float:
-    """CPUs that a cgroup v2 limit leaves to this process; all of the host's where there is none."""
-    try:
-        own = Path("/proc/self/cgroup").read_text().rsplit("::", 1)[1].strip()
-        folders = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup" + own)]
-    except (OSError, IndexError):
-        return float(cpus)
-    limit = float(cpus)
-    for folder in folders:
-        try:
-            quota, period = (folder / "cpu.max").read_text().split()
-            limit = min(limit, limit if quota == "max" else int(quota) / int(period))
-        except (OSError, ValueError):
-            continue
-    return limit
 
 
 def _override(found: Profile, settings: Settings) -> Profile:
