@@ -7,10 +7,8 @@ holds its own lock, every other measured thread would wait for that. Only for ca
 import fcntl
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-BUFFER = 512
 LARGE = 16_384
 
 
@@ -62,33 +60,3 @@ def _append() -> Callable[[int, bytes], int]:
 
 
 append = _append()  # write(2) of a few lines to a local file; a lot of them gives the lock up
-
-
-class CounterFile:
-    """A small local file of /sys, /proc or a cgroup, kept open and read from its start each time.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._pread = self._address = None
-        if _c is not None:
-            import ctypes
-
-            self._buffer = ctypes.create_string_buffer(BUFFER)
-            self._address = ctypes.addressof(self._buffer)
-            self._pread = _c.pread
-            self._pread.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_longlong]
-            self._pread.restype = ctypes.c_ssize_t
-
-    def read(self) -> bytes | None:
-        """What the file holds now, its first 512 bytes at most; None where it cannot be read."""
-        if self._pread is None:
-            try:
-                return os.pread(self._fd, BUFFER, 0)
-            except OSError:
-                return None
-        size = self._pread(self._fd, self._address, BUFFER, 0)
-        return self._buffer.raw[:size] if size >= 0 else None

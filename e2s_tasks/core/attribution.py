@@ -19,6 +19,7 @@ class Reading:
 
     background: the part (<= joules) that does not depend on activity; it is booked under `background_to`.
     attributed: the fraction of the background that measured work answers for (1.0 under the policy `dedicated`).
+    own: the background belongs to this process's work alone, whatever other processes answer for (a GPU of its own).
     """
 
     component: str
@@ -26,6 +27,7 @@ class Reading:
     background: float = 0.0
     background_to: str = "static"
     attributed: float = 1.0
+    own: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ def split(segment: Segment[Key]) -> Split[Key]:
 
 def _share_background(segment: Segment[Key], reading: Reading, joules: float, result: Split[Key]) -> None:
     held = sum(segment.holders.values())
-    here = min(1.0, held / segment.duration_s) if segment.duration_s > 0 else float(held > 0)
+    here = min(1.0, held / segment.duration_s) if segment.duration_s > 0 and not reading.own else float(held > 0)
     attributed = joules * reading.attributed * here
     result.idle_j += joules - attributed
     if attributed:

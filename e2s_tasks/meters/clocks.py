@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from e2s_tasks.keeping import CounterFile
+from e2s_tasks.meters.counter_file import CounterFile
 
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.stat")

@@ -1,24 +1,27 @@
 """What can be measured on this host, what is only modelled, and how to mend what is missing."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2s_tasks.errors import SettingError
 from e2s_tasks.meters.clocks import CgroupBusy, ProcStatBusy, host_busy_clock
-from e2s_tasks.meters.external import ExternalMeter, load
+from e2s_tasks.meters.external import external_meters
+from e2s_tasks.meters.external_source import ExternalSource
 from e2s_tasks.meters.model import CpuModel
-from e2s_tasks.meters.nvml import gpus
+from e2s_tasks.meters.nvml import GpuPower, gpus
 from e2s_tasks.meters.profile import Profile, profile
-from e2s_tasks.meters.prometheus import QueryError
-from e2s_tasks.meters.rapl import domains
-from e2s_tasks.meters.setup import static_share
+from e2s_tasks.meters.rapl import Domain, RaplCounter, domains
+from e2s_tasks.meters.setup import REPLACED, static_share
+from e2s_tasks.meters.source import Source
 from e2s_tasks.settings import Settings
 
-APART_S = 1.0
-FILE_FIX = "mend the file that E2S_EXTERNAL_METERS names, or unset it"
-SLOW_FIX = "scrape the exporter more often: what it counts is spread over the time between two scrapes"
-GPU_FIX = "install the NVIDIA driver's NVML (libnvidia-ml) and let this user reach /dev/nvidia*"
+MOVES_WITHIN_S = 0.5
+LONGEST_WAIT_S = 20.0
+FIX_NVML = "install the NVIDIA driver's NVML (libnvidia-ml) and let this user reach /dev/nvidia*"
+FIX_MIG = "meter the whole card with an external meter (docs/sources.md), or turn MIG mode off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,91 +39,139 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Every source tried live, the CPU clocks, and the policy for idle power."""
-    host = profile(settings)
-    sources = [*_cpu(settings, host), *_dram(settings, host), *_gpu(), *_external(settings)]
-    return [*sources, _busy_clock(), _policy(settings, host)]
+    """Every source tried live (its counter is read until it moves), the CPU clocks, and the policy for idle power."""
+    host, problems = _host(settings)
+    external, replaced = _external(settings, host)
+    found = domains(settings.powercap_root)
+    return [
+        *problems, *external,
+        *([] if "cpu" in replaced else _cpu(settings, host, found)),
+        *([] if "dram" in replaced else _dram(host, found)),
+        *([] if "gpu" in replaced else _gpu()),
+        _busy_clock(), _policy(settings, host),
+    ]  # fmt: skip
 
 
-def _cpu(settings: Settings, host: Profile) -> list[Finding]:
-    packages = [domain for domain in domains(settings.powercap_root) if domain.name.startswith("package-")]
-    broken = [domain for domain in packages if domain.problem]
-    if packages and not broken:
-        names = ", ".join(f"{domain.name} ({domain.path})" for domain in packages)
-        return [Finding("CPU: RAPL", "ok", "measured", names)]
-    findings = [
-        Finding("CPU: RAPL", "failed", "missing", domain.problem, domain.problem.partition("; ")[2])
-        for domain in broken
-    ]
+def _host(settings: Settings) -> tuple[Profile, list[Finding]]:
+    """The host's profile; where the powers that the user set contradict each other, what to do about it."""
+    try:
+        return profile(settings), []
+    except SettingError as error:
+        own = profile(replace(settings, cpu_tdp_w=None, cpu_idle_w=None))
+        return own, [Finding("CPU: your settings", "failed", None, str(error), "the host's own figures are used")]
+
+
+def _external(settings: Settings, host: Profile) -> tuple[list[Finding], set[str]]:
+    """External meters, and the components that they replace."""
+    try:
+        meters = external_meters(settings.external_meters)
+    except SettingError as error:
+        return [Finding("external meters", "failed", "missing", str(error), "correct the file; models are used")], set()
+    replaced = {component for meter in meters for component in REPLACED[meter.component]}
+    with ThreadPoolExecutor(max(1, len(meters))) as pool:
+        return list(pool.map(lambda meter: _ask(ExternalSource(meter, host)), meters)), replaced
+
+
+def _ask(source: ExternalSource) -> Finding:
+    """One external meter, asked until its counter moves, or for as long as its scrape takes."""
+    meter, name = source.meter, f"{source.meter.component}: external meter {source.meter.name}"
+    first = source.poll()
+    if first is None:
+        fix = source.problem.partition(": ")[2]
+        return Finding(name, "failed", "missing", source.problem, fix or f"see whether {meter.place} works")
+    worth = source.records[0].provenance
+    if meter.kind == "gauge":
+        state, fix = ("ok", "") if first else ("failed", "see what its exporter shows: 0 W is no power of a device")
+        return Finding(name, state, worth, f"{first:.4g} W now; {meter.query}", fix)
+    wait_s = min(meter.scrape_s + meter.poll_s, LONGEST_WAIT_S)
+    began = time.monotonic()
+    while time.monotonic() - began < wait_s:
+        time.sleep(min(meter.poll_s, 0.5))
+        now = source.poll()
+        if now is not None and now > first:
+            return Finding(
+                name, "ok", worth, f"counted {now - first:.4g} J in {time.monotonic() - began:.1f} s; {meter.query}"
+            )
+    detail = f"stood still at {first:.6g} J for {wait_s:.0f} s"
+    return Finding(
+        name, "failed", "missing", detail, "see whether its exporter runs; set scrape_s to its scrape interval"
+    )
+
+
+def _cpu(settings: Settings, host: Profile, found: list[Domain]) -> list[Finding]:
+    packages = [domain for domain in found if domain.name.startswith("package-")]
+    findings = _rapl("CPU: RAPL", packages)
+    if packages and all(finding.state == "ok" for finding in findings):
+        return findings
     if not packages:
         why = "a virtual machine sees no RAPL" if host.virtual else f"no packages under {settings.powercap_root}"
         fix = "" if host.virtual else "load the kernel module intel_rapl_common, or set E2S_POWERCAP_ROOT"
         findings.append(Finding("CPU: RAPL", "missing", "missing", why, fix))
-    model = CpuModel(host)
-    low, high = host.cpu_range
-    detail = f"{model.records[0].detail}; range x{low:g} to x{high:g}"
+    elif not any(domain.problem for domain in packages):
+        return findings  # readable but still: RAPL is used, and shows a gap
+    record = CpuModel(host).records[0]
+    detail = f"{record.detail}; range x{record.low:.2g} to x{record.high:.2g}"
     fix = "set E2S_CPU_TDP_W and E2S_CPU_IDLE_W if you know this machine's power"
     return [*findings, Finding("CPU: model", "ok", "modelled", detail, fix)]
 
 
-def _dram(settings: Settings, host: Profile) -> list[Finding]:
-    found = [domain for domain in domains(settings.powercap_root) if domain.name == "dram"]
-    readable = [str(domain.path) for domain in found if not domain.problem]
-    if readable:
-        return [Finding("DRAM: RAPL", "ok", "measured", ", ".join(readable))]
-    findings = [
-        Finding("DRAM: RAPL", "failed", "missing", domain.problem, domain.problem.partition("; ")[2])
-        for domain in found
-    ]
+def _dram(host: Profile, found: list[Domain]) -> list[Finding]:
+    counters = [domain for domain in found if domain.name == "dram"]
+    findings = _rapl("DRAM: RAPL", counters)
+    if counters and not any(domain.problem for domain in counters):
+        return findings
     detail = f"{host.ram_gb:.3g} GB x {host.dram_source}: {host.dram_w:.3g} W"
     return [*findings, Finding("DRAM: model", "ok", "modelled", detail)]
 
 
-def _gpu() -> list[Finding]:
-    cards, problems = gpus()
-    found = [
-        Finding(f"GPU: {record.name}", "ok", record.provenance, record.detail)
-        for card in cards
-        for record in card.records
+def _rapl(name: str, found: list[Domain]) -> list[Finding]:
+    """Each RAPL domain: whether it can be read, and counts."""
+    findings = [
+        Finding(name, "failed", "missing", domain.problem, domain.problem.partition("; ")[2])
+        for domain in found
+        if domain.problem
     ]
-    for problem in problems:
-        state = "missing" if problem.absent else "failed"
-        fix = "" if problem.absent or "MIG" in problem.detail else GPU_FIX
-        found.append(Finding(f"GPU: {problem.name}", state, "missing", problem.detail, fix))
-    return found
-
-
-def _external(settings: Settings) -> list[Finding]:
-    """Each external meter asked twice: does it answer, and does a counter move?"""
-    if settings.external_meters is None:
-        return []
+    readable = [domain for domain in found if not domain.problem]
     try:
-        meters = load(settings.external_meters)
-    except SettingError as error:
-        return [
-            Finding("external meters", "failed", "missing", str(error), "mend the file, or unset E2S_EXTERNAL_METERS")
-        ]
-    return [_asked(meter) for meter in meters]
+        counters = [RaplCounter(domain, 0.0) for domain in readable]
+    except OSError as error:
+        return [*findings, Finding(name, "failed", "missing", str(error), "see whether the driver was unloaded")]
+    for domain, moved in zip(readable, _moved(counters), strict=True):
+        if moved:
+            findings.append(Finding(name, "ok", "measured", f"{domain.name} ({domain.path}) counts"))
+        else:
+            fix = "the driver shows a counter that the hardware does not have: set E2S_POWERCAP_ROOT to another place"
+            findings.append(Finding(name, "failed", "missing", f"{domain.name} ({domain.path}) stands still", fix))
+    return findings
 
 
-def _asked(meter: ExternalMeter) -> Finding:
-    name = f"{meter.component}: external meter {meter.name}"
-    try:
-        first = meter.ask()
-        time.sleep(APART_S)
-        second = meter.ask()
-    except QueryError as error:
-        return Finding(
-            name, "failed", "missing", str(error), "mend the entry in the file that E2S_EXTERNAL_METERS names"
-        )
-    if meter.kind == "gauge":
-        return Finding(name, "ok", "measured", f"{second:.4g} W now")
-    moved = f"{second - first:.4g} J more after {APART_S:g} s"
-    if second == first:
-        return Finding(
-            name, "ok", "measured", f"answers, but {moved}", "is it scraped less often? Then short spans share"
-        )
-    return Finding(name, "ok", "measured", moved)
+def _gpu() -> list[Finding]:
+    cards, without = gpus()
+    findings = []
+    for card, moved in zip(cards, _moved(cards), strict=True):
+        record = card.records[0]
+        if moved or isinstance(card, GpuPower):
+            findings.append(Finding(f"GPU: {record.name}", "ok", record.provenance, record.detail))
+        else:
+            fix = "update the driver, or reset the card"
+            findings.append(Finding(f"GPU: {record.name}", "failed", "missing", "its energy counter stands still", fix))
+    for record in without:
+        state = "missing" if record.absent else "failed"
+        fix = "" if record.absent else FIX_MIG if "MIG" in record.detail else FIX_NVML
+        findings.append(Finding(f"GPU: {record.name}", state, "missing", record.detail, fix))
+    return findings
+
+
+def _moved(counters: Sequence[Source]) -> list[bool]:
+    """Whether each counter moves within half a second: two readings apart."""
+    first = [counter.read() for counter in counters]
+    moved = [False] * len(counters)
+    end = time.monotonic() + MOVES_WITHIN_S
+    while not all(moved) and time.monotonic() < end:
+        time.sleep(0.05)
+        now = [counter.read() for counter in counters]
+        moved = [had or (b is not None and b != a) for had, a, b in zip(moved, first, now, strict=True)]
+    return moved
 
 
 def _busy_clock() -> Finding:

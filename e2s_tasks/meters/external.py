@@ -1,41 +1,29 @@
-"""External meters: whatever a Prometheus server knows of this host's energy or power, in place of our own sources.
+"""The file of external meters (E2S_EXTERNAL_METERS): what each one is, checked before it is used."""
 
-They stand in a TOML file that E2S_EXTERNAL_METERS names; docs/sources.md has queries for Kepler, Scaphandre, the DCGM
-exporter, Intel PCM and a metered PDU. A thread of its own asks the server, so that no measured work waits for it.
-"""
-
-import bisect
-import logging
-import os
-import threading
-import time
-import tomllib
+import json
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from e2s_tasks.core.attribution import Reading
-from e2s_tasks.core.energy import HOST
-from e2s_tasks.core.records import SourceRecord
 from e2s_tasks.errors import SettingError
-from e2s_tasks.meters.prometheus import QueryError, query
-from e2s_tasks.settings import Settings
 
-JOULES_PER = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "kJ": 1e3, "Wh": 3600.0, "kWh": 3.6e6}
-WATTS_PER = {"W": 1.0, "mW": 1e-3, "kW": 1e3}
-NS = 1_000_000_000
-IDLE_NS = 30 * NS  # nobody has asked for so long: the server is left alone
-KEPT = 4096
-
-_log = logging.getLogger(__name__)
+COMPONENTS = ("cpu", "dram", "gpu", "host")
+UNITS = {
+    "counter": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "Wh": 3600.0, "kWh": 3.6e6},
+    "gauge": {"W": 1.0, "mW": 1e-3, "kW": 1e3},
+}
+ADVICE = "correct it in the file that E2S_EXTERNAL_METERS names (docs/sources.md has an example of each meter)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalMeter:
-    """One entry of the file. kind: counter (energy so far) or gauge (power). every_s: seconds between two questions.
+    """One external meter. component `host`: the whole machine, so that it replaces cpu, dram and gpu together.
 
-    idle_w: the part of the power that is there without work, in watts. token_env: the environment variable that holds a
-    bearer token. patience_s: after so long without an answer its time is a gap. covers: further components that are in
-    its figure, as a PDU's holds the whole machine; they have no source of their own then.
+    poll_s: how often the server is asked. scrape_s: how often the value behind the query changes, at the slowest.
+    token_env: the environment variable that holds a bearer token. idle_w: power at rest; default: the profile's.
+    wraps_at: where the counter begins again at 0, in its unit; None: it does not, so that running backwards is a gap.
     """
 
     name: str
@@ -44,199 +32,115 @@ class ExternalMeter:
     query: str
     kind: str
     unit: str
-    every_s: float = 1.0
-    patience_s: float = 60.0
-    idle_w: float = 0.0
-    token_env: str = ""
-    covers: tuple[str, ...] = ()
+    poll_s: float = 1.0
+    scrape_s: float = 15.0
+    timeout_s: float = 2.0
+    idle_w: float | None = None
+    wraps_at: float | None = None
+    token_env: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        units = {"counter": JOULES_PER, "gauge": WATTS_PER}
-        for value, choices, what in (
-            (self.component, HOST, "component"),
-            (self.kind, units, "kind"),
-            (self.unit, units.get(self.kind, {}), f"unit of a {self.kind}"),
-        ):
-            if value not in choices:
-                raise SettingError(f"external meter {self.name!r}: {what} {value!r}: give one of {', '.join(choices)}.")
-        strangers = set(self.covers) - set(HOST)
-        if strangers:
-            raise SettingError(f"external meter {self.name!r}: covers {strangers}: give some of {', '.join(HOST)}.")
-        if not (self.every_s > 0 and self.patience_s > 0 and self.idle_w >= 0):
-            raise SettingError(f"external meter {self.name!r}: every_s, patience_s and idle_w: give numbers above 0.")
+    @property
+    def factor(self) -> float:
+        """Joules (counter) or watts (gauge) per unit."""
+        return UNITS[self.kind][self.unit]
 
-    def ask(self) -> float:
-        """What the server says now, in joules or watts.
+    @property
+    def wraps_j(self) -> float | None:
+        """Where the counter begins again at 0, in joules."""
+        return None if self.wraps_at is None else self.wraps_at * self.factor
 
-        Raises:
-            QueryError: no single finite number; the message names the remedy.
-        """
-        token = os.environ.get(self.token_env, "") if self.token_env else ""
-        scale = JOULES_PER[self.unit] if self.kind == "counter" else WATTS_PER[self.unit]
-        return query(self.url, self.query, token) * scale
+    @property
+    def patience_s(self) -> float:
+        """After so long without a new value there is a gap."""
+        return 3 * max(self.scrape_s, self.poll_s) + self.timeout_s
+
+    @property
+    def place(self) -> str:
+        """The server's address without what may be secret in it."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
-def load(path: Path) -> list[ExternalMeter]:
-    """The meters of the file.
+def external_meters(path: Path | None) -> list[ExternalMeter]:
+    """The meters of a TOML or JSON file: a list `meter` of tables; none where no file is named.
 
     Raises:
-        SettingError: the file cannot be read or used; the message names the value and the remedy.
+        SettingError: the file, or a value in it, cannot be used; the message names it and the remedy.
     """
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("meter", [])
-    except (OSError, ValueError) as error:
-        raise SettingError(f"E2S_EXTERNAL_METERS={str(path)!r} cannot be read: {error}.") from None
-    known = {one.name for one in fields(ExternalMeter)}
-    meters = []
-    for entry in entries if isinstance(entries, list) else [entries]:
-        unknown = set(entry) - known
-        if unknown:
-            raise SettingError(
-                f"{path}: a meter knows no {', '.join(sorted(unknown))}: use {', '.join(sorted(known))}."
-            )
-        try:
-            meters.append(ExternalMeter(**entry))
-        except TypeError as error:
-            raise SettingError(f"{path}: meter {entry.get('name', '?')!r}: {error}.") from None
-    if not meters:
-        raise SettingError(f"{path} has no [[meter]]: add one, or unset E2S_EXTERNAL_METERS.")
+    if path is None:
+        return []
+    tables = _tables(path)
+    meters = [_meter(path, number, table) for number, table in enumerate(tables, 1)]
+    components = {meter.component for meter in meters}
+    if "host" in components and len(components) > 1:
+        others = ", ".join(sorted(components - {"host"}))
+        raise SettingError(f"{path}: a meter of the whole host holds {others} too; keep one or the other: {ADVICE}.")
     return meters
 
 
-def external_meters(settings: Settings) -> list["PolledSource"]:
-    """A source for each external meter; a file that cannot be used costs a warning, and our own sources hold."""
-    if settings.external_meters is None:
-        return []
+def _tables(path: Path) -> list[Any]:
     try:
-        return [PolledSource(meter) for meter in load(settings.external_meters)]
-    except SettingError as error:
-        _log.warning("External meters are not used: %s", error)
-        return []
-
-
-@dataclass(slots=True)
-class Curve:
-    """Energy over time as far as it is known: joules at moments (monotonic ns), linear in between.
-
-    A counter that stands still for some questions (the server scrapes more slowly) adds a point only where it moves, so
-    that what it then jumps is spread over the time in which it was used.
-    """
-
-    moments: list[int] = field(default_factory=list)
-    joules: list[float] = field(default_factory=list)
-    _raw: float | None = None
-    _power: tuple[int, float] | None = None
-
-    def counted(self, now: int, raw: float) -> None:
-        """A counter shows `raw` joules at `now`; one that fell has been reset and began from 0."""
-        before, self._raw = self._raw, raw
-        if before is None:
-            self._add(now, 0.0)
-        elif raw != before:
-            self._add(now, self.joules[-1] + (raw - before if raw > before else raw))
-
-    def drew(self, now: int, watts: float) -> None:
-        """A gauge shows `watts` at `now`: energy by the trapezoidal rule."""
-        before, self._power = self._power, (now, watts)
-        if before is None:
-            self._add(now, 0.0)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(
+            f"E2S_EXTERNAL_METERS={str(path)!r} cannot be read: {error}; name a readable file."
+        ) from None
+    try:
+        if path.suffix == ".json":
+            found = json.loads(text)
         else:
-            self._add(now, self.joules[-1] + (before[1] + watts) / 2 * (now - before[0]) * 1e-9)
+            import tomllib
 
-    def at(self, moment: int) -> float | None:
-        """Joules at a moment; before and after what is known with the nearest slope; None while nothing is known."""
-        if len(self.moments) < 2:
-            return None
-        right = min(max(bisect.bisect_left(self.moments, moment), 1), len(self.moments) - 1)
-        left_ns, right_ns = self.moments[right - 1], self.moments[right]
-        slope = (self.joules[right] - self.joules[right - 1]) / (right_ns - left_ns)
-        return self.joules[right] + slope * (moment - right_ns)
-
-    def _add(self, now: int, joules: float) -> None:
-        if not self.moments or now > self.moments[-1]:
-            self.moments.append(now)
-            self.joules.append(joules)
-            del self.moments[:-KEPT], self.joules[:-KEPT]
+            found = tomllib.loads(text)
+    except ValueError as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise SettingError(f"{path} is not {kind}: {error}; {ADVICE}.") from None
+    tables = found.get("meter") if isinstance(found, dict) else found
+    if not isinstance(tables, list) or not tables:
+        raise SettingError(f"{path} holds no meter: give one or more [[meter]] tables; {ADVICE}.")
+    return tables
 
 
-class PolledSource:
-    """An external meter as a source. What it reads is the time; the joules follow once the server has told them."""
-
-    def __init__(self, meter: ExternalMeter) -> None:
-        self._meter = meter
-        self.component = meter.component
-        self._curve = Curve()
-        self._lock = threading.Lock()
-        self._answered_ns = self._asked_for_ns = 0
-        self._thread: threading.Thread | None = None
-        self._booked: tuple[int, float] | None = None
-        self.records = [
-            SourceRecord(meter.component, meter.name, "measured", detail=f"{meter.kind} {meter.query} at {meter.url}")
-        ]
-        if meter.component == "cpu":
-            detail = f"idle part of {meter.name}: {meter.idle_w:g} W (idle_w)"
-            self.records.append(SourceRecord("static", "idle power model", "modelled", 0.5, 2.0, detail))
-        for covered in meter.covers:
-            detail = f"in the figure of {meter.name} ({meter.component})"
-            self.records.append(SourceRecord(covered, meter.name, "missing", detail=detail, absent=True))
-
-    def read(self) -> int | None:
-        """The time (monotonic ns); starts the thread that asks the server."""
-        self._asked_for_ns = now = time.monotonic_ns()
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._poll, name=f"e2s-{self._meter.name}", daemon=True)
-            self._thread.start()
-        return now
-
-    def is_known(self, moment: int | None) -> bool:
-        """Whether the server has told the energy up to a moment, or has been silent for too long to wait for it."""
-        if moment is None or time.monotonic_ns() - moment > self._meter.patience_s * NS:
-            return True
-        with self._lock:
-            return len(self._curve.moments) > 1 and self._curve.moments[-1] >= moment
-
-    def reading(self, before: int | None, after: int | None, duration_s: float, busy_s: float) -> Reading:  # noqa: ARG002
-        """Joules over a segment. Segments that follow each other book exactly what the curve shows over all of them."""
-        if before is None or after is None:
-            return self._gap()
-        with self._lock:
-            if self._booked is None or self._booked[0] != before:
-                start = self._curve.at(before)
-                self._booked = None if start is None else (before, start)
-            end = self._curve.at(after)
-            silent_ns = after - self._answered_ns
-        if self._booked is None or end is None or silent_ns > self._meter.patience_s * NS:
-            return self._gap()
-        joules = max(0.0, end - self._booked[1])
-        self._booked = after, self._booked[1] + joules
-        return Reading(self.component, joules, self._meter.idle_w * duration_s, _idle_goes_to(self.component))
-
-    def _gap(self) -> Reading:
-        self._booked = None
-        return Reading(self.component, None)
-
-    def _poll(self) -> None:
-        troubled = False
-        while time.monotonic_ns() - self._asked_for_ns < IDLE_NS:
-            try:
-                value = self._meter.ask()
-            except QueryError as error:
-                if not troubled:
-                    _log.warning("The external meter %s does not answer: %s", self._meter.name, error)
-                troubled = True
-            else:
-                troubled = False
-                self._take(time.monotonic_ns(), value)
-            time.sleep(self._meter.every_s)
-
-    def _take(self, now: int, value: float) -> None:
-        with self._lock:
-            self._answered_ns = now
-            if self._meter.kind == "counter":
-                self._curve.counted(now, value)
-            else:
-                self._curve.drew(now, value)
+def _meter(path: Path, number: int, table: Any) -> ExternalMeter:
+    """One checked meter; what is wrong with it is named with its place in the file."""
+    try:
+        return _checked(table)
+    except (ValueError, TypeError) as error:
+        name = table.get("name", number) if isinstance(table, dict) else number
+        raise SettingError(f"{path}: meter {name}: {error}; {ADVICE}.") from None
 
 
-def _idle_goes_to(component: str) -> str:
-    return "static" if component == "cpu" else component
+def _checked(table: Any) -> ExternalMeter:
+    if not isinstance(table, dict):
+        raise TypeError(f"{table!r} is no table of settings")
+    known = [one.name for one in fields(ExternalMeter)]
+    for key in table:
+        if key not in known:
+            raise ValueError(f"{key!r} is unknown: it knows {', '.join(known)}")
+    table = {"unit": "W" if table.get("kind") == "gauge" else "J", **table}
+    for key in ("name", "component", "url", "query", "kind"):
+        _need(isinstance(table.get(key), str) and table[key].strip(), key, table.get(key), "a text")
+    _need(table["component"] in COMPONENTS, "component", table["component"], f"one of {', '.join(COMPONENTS)}")
+    _need(table["kind"] in UNITS, "kind", table["kind"], "counter (energy so far) or gauge (power now)")
+    units = UNITS[table["kind"]]
+    _need(table["unit"] in units, "unit", table["unit"], f"one of {', '.join(units)} for a {table['kind']}")
+    parts = urlsplit(table["url"])
+    _need(parts.scheme in {"http", "https"} and parts.hostname, "url", table["url"], "http:// or https:// and a host")
+    for key in ("poll_s", "scrape_s", "timeout_s", "wraps_at"):
+        _need(_number(table.get(key, 1.0)) and table.get(key, 1.0) > 0, key, table.get(key), "a number above 0")
+    _need(_number(table.get("idle_w", 0.0)) and table.get("idle_w", 0.0) >= 0, "idle_w", table.get("idle_w"), "watts")
+    headers = table.get("headers", {})
+    texts = isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
+    _need(texts, "headers", headers, "a table of texts")
+    _need(isinstance(table.get("token_env", ""), str), "token_env", table.get("token_env"), "a variable's name")
+    return ExternalMeter(**table)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _need(fits: object, key: str, value: object, remedy: str) -> None:
+    if not fits:
+        raise ValueError(f"{key}={value!r} cannot be used: give {remedy}")

@@ -18,7 +18,7 @@ from e2s_tasks.meters.clocks import BusyClock, slept_ns, thread_clock, thread_cp
 from e2s_tasks.meters.holders import Holders
 from e2s_tasks.meters.host_page import LocalPage, Page
 from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds
-from e2s_tasks.meters.source import Source
+from e2s_tasks.meters.source import Source, ready
 
 COALESCE_NS = 5_000_000
 COARSE_WINDOW_NS = 200_000_000
@@ -82,7 +82,6 @@ class Meter:
         children: ChildProcesses | None = None,
     ) -> None:
         self._sources = list(sources)
-        self._late_sources = [at for at, source in enumerate(self._sources) if hasattr(source, "is_known")]
         self._busy = busy
         clocks = clocks or Clocks()
         self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
@@ -94,6 +93,7 @@ class Meter:
         self._lock = threading.RLock()
         self._late: deque[tuple[Callable[..., None], _Thread, Account, int, int]] = deque()
         self._settling = threading.Lock()
+        self._catching_up = False
         self._threads: dict[int, _Thread] = {}
         self._open: dict[Account, None] = {}
         self._ended: list[Account] = []
@@ -207,15 +207,29 @@ class Meter:
         self._dismiss(account, now)
 
     def _catch_up(self) -> None:
-        """What other threads had to tell while the lock was taken: with the lock held."""
-        while self._late:
-            what, thread, account, now, cpu_ns = self._late.popleft()
-            what(thread, account, now, cpu_ns)
+        """What other threads had to tell while the lock was taken: with the lock held.
+
+        A note stays until it is booked, so that a segment that closes meanwhile knows of it.
+        """
+        if self._catching_up:  # a signal handler's span, in the middle of it
+            return
+        self._catching_up = True
+        try:
+            while self._late:
+                what, thread, account, now, cpu_ns = self._late[0]
+                try:
+                    what(thread, account, now, cpu_ns)
+                finally:
+                    self._late.popleft()
+        finally:
+            self._catching_up = False
 
     def _serve(self) -> None:
         """What came too late for who held the lock; whoever takes it now has the same to do."""
         while self._late and self._lock.acquire(blocking=False):
             try:
+                if self._catching_up:  # a signal handler's span: what it interrupted goes on with them
+                    return
                 self._catch_up()
             finally:
                 self._lock.release()
@@ -405,19 +419,21 @@ class Meter:
         """
         clocks = {thread: self._other_thread(thread.clock) for thread in self._threads.values()}
         first: dict[_Thread, int] = {}
-        for _, thread, _, _, noted_at in list(self._late):
-            first.setdefault(thread, noted_at)
+        last: dict[_Thread, int] = {}
+        for _, thread, _, _, then_ns in list(self._late):
+            first.setdefault(thread, then_ns)
+            last[thread] = then_ns
         outside_ns = noted_ns = 0
-        for thread, cpu_ns in clocks.items():
-            if cpu_ns is None:  # the thread has ended, or this system has no such clock
-                if thread not in first:
-                    self._threads.pop(thread.tid, None)
+        for thread, clock_ns in clocks.items():
+            known = [ns for ns in (clock_ns, first.get(thread)) if ns is not None]
+            if not known:  # the thread has ended, or this system has no such clock
+                self._threads.pop(thread.tid, None)
                 continue
-            self._charge(thread, min(cpu_ns, first.get(thread, cpu_ns)), now)
+            self._charge(thread, min(known), now)
             outside_ns += thread.outside_ns
             thread.outside_ns = 0
         for thread, then_ns in first.items():
-            noted_ns += max(0, (self._other_thread(thread.clock) or then_ns) - then_ns)
+            noted_ns += max(0, (self._other_thread(thread.clock) or last[thread]) - then_ns)
         return outside_ns, noted_ns
 
     def _innermost(self) -> dict[Account, int]:
@@ -452,7 +468,7 @@ class Meter:
     def _known(self) -> int:
         """How many of the waiting segments every source can tell; external meters answer late."""
         for number, raw in enumerate(self._pending):
-            if not all(self._sources[at].is_known(raw.after[at]) for at in self._late_sources):  # type: ignore[attr-defined]
+            if not ready(self._sources, raw.after):
                 return number
         return len(self._pending)
 

@@ -1,53 +1,86 @@
-"""One number from a Prometheus server, by its HTTP API (/api/v1/query), as any of its look-alikes answers it."""
+"""The value of a Prometheus query, by /api/v1/query; each fault is named with its remedy."""
 
 import math
+import os
 from typing import Any
 
-TIMEOUT_S = 3.0
+from e2s_tasks.errors import E2SError
+from e2s_tasks.meters.external import ExternalMeter
 
 
-class QueryError(Exception):
-    """The server gave no single finite number; the message says why, and what to do."""
+class MeterError(E2SError):
+    """An external meter that gave no usable answer; the message says why, and what to do."""
 
 
-def query(url: str, expression: str, token: str = "") -> float:
-    """The value of an instant query that yields one series.
+def client(meter: ExternalMeter) -> Any:
+    """An HTTP client for a meter's server: its time limit, headers and bearer token."""
+    import httpx
+
+    headers = dict(meter.headers)
+    token = os.environ.get(meter.token_env, "") if meter.token_env else ""
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    return httpx.Client(timeout=meter.timeout_s, headers=headers)
+
+
+def ask(http: Any, meter: ExternalMeter) -> float:
+    """The value of the meter's query now, in joules (counter) or watts (gauge).
 
     Raises:
-        QueryError: no answer, no JSON, an error, no series, several, or no finite number.
+        MeterError: there is no usable value.
     """
     import httpx
 
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    address = f"{url.rstrip('/')}/api/v1/query"
     try:
-        answer = httpx.get(address, params={"query": expression}, headers=headers, timeout=TIMEOUT_S)
+        answer = http.get(f"{meter.url.rstrip('/')}/api/v1/query", params={"query": meter.query})
+    except httpx.TimeoutException:
+        raise MeterError(
+            f"{meter.place} did not answer within {meter.timeout_s:g} s: see whether it is up, or raise timeout_s"
+        ) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise QueryError(f"{address} cannot be reached ({error}): check the url") from None
-    if answer.status_code in (401, 403):
-        raise QueryError(f"{address} answered {answer.status_code}: set token_env to a variable with a bearer token")
+        raise MeterError(f"{meter.place} cannot be reached ({error}): correct url, or start the server") from None
     try:
-        found = answer.json()
+        body = answer.json()
     except ValueError:
-        raise QueryError(f"{address} answered {answer.status_code} without JSON: check the url") from None
-    if not isinstance(found, dict) or found.get("status") != "success":
-        reason = found.get("error") if isinstance(found, dict) else None
-        raise QueryError(f"{address} answered {answer.status_code}: {reason or 'no result'}: check the query")
-    return _number(found.get("data"), expression)
+        body = None
+    if answer.status_code in {401, 403}:
+        raise MeterError(
+            f"{meter.place} refused the request (HTTP {answer.status_code}): set token_env to the name of an "
+            "environment variable that holds a bearer token, or give headers"
+        )
+    if not isinstance(body, dict) or "status" not in body:
+        raise MeterError(
+            f"{meter.place} answered HTTP {answer.status_code} but not as a Prometheus server does: url is the "
+            "server's own address (often port 9090), not an exporter's /metrics page or a dashboard"
+        )
+    if answer.status_code != 200 or body["status"] != "success":
+        said = str(body.get("error", f"HTTP {answer.status_code}"))[:200]
+        raise MeterError(f"{meter.place} refused the query {meter.query}: {said}; try the query in its web page")
+    return _value(body.get("data"), meter) * meter.factor
 
 
-def _number(data: Any, expression: str) -> float:
+def _value(data: Any, meter: ExternalMeter) -> float:
+    """The one value of an answer."""
     try:
-        result = data["result"]
-        if data["resultType"] == "scalar":
-            value = float(result[1])
-        elif len(result) == 1:
-            value = float(result[0]["value"][1])
+        kind, result = data["resultType"], data["result"]
+        if kind == "scalar":
+            text = result[1]
+        elif kind != "vector":
+            raise MeterError(f"{meter.query} gives a {kind}, not one value now: leave out the [...] after the metric")
+        elif not result:
+            raise MeterError(
+                f"{meter.query} finds no series: see whether its exporter is scraped, and correct the name and labels"
+            )
+        elif len(result) > 1:
+            raise MeterError(
+                f"{meter.query} finds {len(result)} series: choose this host's by a label (instance=...), and add up "
+                "several of one host with sum(...)"
+            )
         else:
-            remedy = "wrap it in sum(...), or name the host" if result else "check its name and labels"
-            raise QueryError(f"the query {expression!r} yields {len(result)} series: {remedy}")
+            text = result[0]["value"][1]
+        value = float(text)
     except (KeyError, IndexError, TypeError, ValueError):
-        raise QueryError(f"the query {expression!r} yields no instant vector: leave out any range") from None
-    if not math.isfinite(value):
-        raise QueryError(f"the query {expression!r} yields {value}: check the exporter")
+        raise MeterError(f"{meter.place} gave an answer of an unknown form for {meter.query}") from None
+    if not math.isfinite(value) or value < 0:
+        raise MeterError(f"{meter.query} is {text} now, which is no energy or power: see what its exporter shows")
     return value

@@ -205,7 +205,12 @@ class OpenSpan(Account):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop(COMPLETED if error is None else status_of(error))
+        try:
+            self.stop(COMPLETED if error is None else status_of(error))
+        except Exception as struck:  # by a signal handler of the user's
+            if self.status is RUNNING:  # before the first line of `stop`
+                self._warn("ending a span", struck)
+            raise
 
     # -- work in steps ---------------------------------------------------------------------------------------------
 

@@ -46,8 +46,8 @@ class SpanRecorder:
         policy: str = options.static_policy
         self.children: Children | None = None
         if meter is None:
-            chosen = sources(options)
             page = host_page(options.data_dir)
+            chosen = sources(options, measured=lambda: set(page.processes()))
             self.children = Children(page.processes)
             meter = Meter(chosen.sources, host_busy_clock(), page=page, children=self.children)
             records, policy = chosen.records, chosen.static_policy

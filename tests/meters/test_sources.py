@@ -1,4 +1,4 @@
-"""RAPL, NVML and the models, against a fake powercap tree and a fake of NVML's functions."""
+"""RAPL and the models, against a fake powercap tree; which source is chosen for what."""
 
 import pytest
 

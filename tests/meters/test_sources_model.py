@@ -123,3 +123,11 @@ def test_the_cpu_limit_is_this_processs_and_is_not_kept_with_the_host(tmp_path, 
     profile(settings)
     monkeypatch.setattr(profiles, "reserved_cpus", lambda _: 0.5)
     assert profile(settings).reserved_cpus == 0.5
+
+
+def test_contradicting_powers_are_said_and_the_hosts_own_are_used(tmp_path):
+    from e2s_tasks.meters.setup import sources
+
+    with pytest.warns(UserWarning, match="E2S_CPU_IDLE_W"):
+        chosen = sources(Settings(data_dir=tmp_path, powercap_root=tmp_path, cpu_tdp_w=10.0, cpu_idle_w=20.0))
+    assert any(record.name == "CPU model" for record in chosen.records)

