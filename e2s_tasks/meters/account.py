@@ -22,7 +22,7 @@ class Account:
     holder: it answers for idle power. Outermost attempts and outermost spans do; an outermost flow run only while none
     of those is open. gaps: components for which a source was missing at some time. fresh_ns: CPU time of the segment
     that is not closed yet; held_ns: for how long of it threads ran for this span, spans inside it on the same thread
-    apart. ends_in: the last segment in which it was open; None while it is.
+    apart. closed_ns: when its span ended, 0 until then. ends_in: the last segment in which it was open, once known.
     """
 
     fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time

@@ -7,23 +7,24 @@ other thread gets in between. Splitting happens later, in `settle`, on the recor
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.clocks import BusyClock, slept_ns, thread_clock, thread_cpu_ns
+from e2s_tasks.meters.clocks import BusyClock, slept_ns, thread_cpu_ns
 from e2s_tasks.meters.holders import Holders
 from e2s_tasks.meters.host_page import LocalPage, Page
 from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds
 from e2s_tasks.meters.source import Source, ready
+from e2s_tasks.meters.threads import MeasuredThread
+from e2s_tasks.meters.turn import Turn
 
 COALESCE_NS = 5_000_000
 COARSE_WINDOW_NS = 200_000_000
 SWEEP_NS = 5_000_000_000
-WAIT_S = 20e-6
+IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +54,6 @@ class ChildProcesses(Protocol):
         """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
 
 
-class _Thread:
-    """A thread's CPU clock and the stack of accounts that own the thread; the last one pays, since since_ns.
-
-    steps: coroutines or generators run on it step by step. What it does between their steps is nobody's native pool: it
-    is orchestration (outside_ns).
-    """
-
-    __slots__ = ("clock", "last_ns", "outside_ns", "since_ns", "stack", "steps", "tid")
-
-    def __init__(self) -> None:
-        self.tid = threading.get_native_id()
-        self.clock = thread_clock(self.tid)
-        self.last_ns = self.outside_ns = self.since_ns = 0
-        self.steps = False
-        self.stack: list[Account] = []
-
-
 class Meter:
     """One meter per process. `counted_j` = what the spans were booked + `other_j` + `idle_j`, to float rounding."""
 
@@ -87,15 +71,12 @@ class Meter:
         self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
         self._other_thread, self._slept = clocks.other_thread, clocks.slept
         self._local = threading.local()
-        # Re-entrant: a signal handler or a finaliser may open a span inside it. Never waited for: a thread that blocks
-        # on a lock is given it while it still queues for the interpreter's, and all others pile up behind it. Spans
-        # that begin or end while it is taken leave a note (`_late`) to who has it; the rest ask again.
-        self._lock = threading.RLock()
-        self._late: deque[tuple[Callable[..., None], _Thread, Account, int, int]] = deque()
+        self._turn = Turn(Meter.begin.__code__.co_filename)
+        self._holder, self._notes = self._turn.holder, self._turn.notes
         self._settling = threading.Lock()
-        self._catching_up = False
-        self._threads: dict[int, _Thread] = {}
+        self._threads: dict[int, MeasuredThread] = {}
         self._open: dict[Account, None] = {}
+        self._roots: dict[Account, None] = {}
         self._ended: list[Account] = []
         self._page = page or LocalPage()
         self._holders = Holders(self._page)
@@ -107,8 +88,10 @@ class Meter:
         self._before: list[int | None] = []
         self._busy_before: int | None = None
         self._process_ns = self._carried_ns = 0
-        self._own: _Thread | None = None
+        self._own: MeasuredThread | None = None
         self._own_ns = 0
+        self._closer: MeasuredThread | None = None  # who closed the segment in which all threads were asked last
+        self._others_ns = 0  # what all other threads of the process had used by then
         self.settled = -1
 
     @property
@@ -149,17 +132,20 @@ class Meter:
             thread = self._local.thread
         except AttributeError:
             thread = self._thread()
-        if self._lock.acquire(blocking=False):
+        if self._holder.setdefault(0, thread) is thread:
+            inside, thread.inside = thread.inside, True
             try:
-                if self._late:
+                if self._notes and not inside:
                     self._catch_up()
                 self._begin_on(thread, account, self._now(), None)
             finally:
-                self._lock.release()
+                thread.inside = inside
+                if not inside:
+                    self._holder.clear()
         else:
-            self._late.append((self._begin_on, thread, account, self._now(), self._cpu()))
-        if self._late:
-            self._serve()
+            self._notes.append((self._begin_on, thread, account, self._now(), self._cpu()))
+        if self._notes:
+            self._serve(thread)
 
     def finish(self, account: Account) -> None:
         """The account's span ends: nothing of later segments is booked on it."""
@@ -169,35 +155,38 @@ class Meter:
         except AttributeError:
             thread = self._thread()
         account.closed_ns = now = self._now()
-        if self._lock.acquire(blocking=False):
+        if self._holder.setdefault(0, thread) is thread:
+            inside, thread.inside = thread.inside, True
             try:
-                if self._late:
+                if self._notes and not inside:
                     self._catch_up()
                 self._finish_on(thread, account, now, cpu_ns)
             finally:
-                self._lock.release()
+                thread.inside = inside
+                if not inside:
+                    self._holder.clear()
         else:
-            self._late.append((self._finish_on, thread, account, now, cpu_ns))
-        if self._late:
-            self._serve()
+            self._notes.append((self._finish_on, thread, account, now, cpu_ns))
+        if self._notes:
+            self._serve(thread)
 
-    def _begin_on(self, thread: _Thread, account: Account, now: int, cpu_ns: int | None) -> None:
+    def _begin_on(self, thread: MeasuredThread, account: Account, now: int, cpu_ns: int | None) -> None:
         account.opened_ns = now
         self._admit(account, now)
         stack = thread.stack
         if cpu_ns is None:  # as late as can be: the bookkeeping is none of the new span's
             cpu_ns = self._cpu()
         if stack or thread.steps:
-            self._charge(thread, cpu_ns, now)
+            thread.charge(cpu_ns, now, self._start_ns)
         else:
             self._threads[thread.tid] = thread
         stack.append(account)
         thread.last_ns, thread.since_ns = cpu_ns, now
 
-    def _finish_on(self, thread: _Thread, account: Account, now: int, cpu_ns: int) -> None:
+    def _finish_on(self, thread: MeasuredThread, account: Account, now: int, cpu_ns: int) -> None:
         stack = thread.stack
         if stack:
-            self._charge(thread, cpu_ns, now)
+            thread.charge(cpu_ns, now, self._start_ns)
             if stack[-1] is account:
                 stack.pop()
             elif account in stack:
@@ -207,43 +196,37 @@ class Meter:
         self._dismiss(account, now)
 
     def _catch_up(self) -> None:
-        """What other threads had to tell while the lock was taken: with the lock held.
+        """Book what other threads had to tell meanwhile: in a turn, and not within another one of the same thread.
 
         A note stays until it is booked, so that a segment that closes meanwhile knows of it.
         """
-        if self._catching_up:  # a signal handler's span, in the middle of it
-            return
-        self._catching_up = True
-        try:
-            while self._late:
-                what, thread, account, now, cpu_ns = self._late[0]
-                try:
-                    what(thread, account, now, cpu_ns)
-                finally:
-                    self._late.popleft()
-        finally:
-            self._catching_up = False
-
-    def _serve(self) -> None:
-        """What came too late for who held the lock; whoever takes it now has the same to do."""
-        while self._late and self._lock.acquire(blocking=False):
+        while self._notes:
+            what, thread, account, now, cpu_ns = self._notes[0]
             try:
-                if self._catching_up:  # a signal handler's span: what it interrupted goes on with them
-                    return
+                what(thread, account, now, cpu_ns)
+            finally:
+                self._notes.popleft()
+
+    def _serve(self, thread: MeasuredThread) -> None:
+        """What came too late for whose turn it was; who takes the next one has the same to do."""
+        while self._notes and not thread.inside and self._holder.setdefault(0, thread) is thread:
+            thread.inside = True
+            try:
                 self._catch_up()
             finally:
-                self._lock.release()
+                self._turn.give(thread, inside=False)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        while not self._lock.acquire(blocking=False):
-            time.sleep(WAIT_S)
+    def _in_turn(self) -> Iterator[MeasuredThread]:
+        thread = self._thread()
+        inside = self._turn.take(thread)
         try:
-            self._catch_up()
-            yield
+            if not inside:
+                self._catch_up()
+            yield thread
         finally:
-            self._lock.release()
-            self._serve()
+            self._turn.give(thread, inside=inside)
+            self._serve(thread)
 
     def depth(self) -> int:
         """How many accounts own the calling thread."""
@@ -254,68 +237,67 @@ class Meter:
 
     def open(self, account: Account) -> None:
         """The account's span has begun, on no thread yet."""
-        with self._locked():
+        with self._in_turn():
             account.opened_ns = self._now()
             self._admit(account, account.opened_ns)
 
     def close(self, account: Account) -> None:
         """The account's span has ended, on no thread any more."""
-        with self._locked():
+        with self._in_turn():
             account.closed_ns = self._now()
             self._dismiss(account, account.closed_ns)
 
     def enter(self, accounts: list[Account]) -> int:
         """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to."""
         thread = self._thread()
-        with self._locked():
+        inside = self._turn.take(thread)
+        try:
+            if self._notes and not inside:
+                self._catch_up()
             stack = thread.stack
             depth = len(stack)
             cpu_ns, now = self._cpu(), self._now()
             if stack or thread.steps:
-                self._charge(thread, cpu_ns, now)
+                thread.charge(cpu_ns, now, self._start_ns)
             self._threads[thread.tid] = thread
             thread.steps = True
             stack.extend(accounts)
             thread.last_ns, thread.since_ns = cpu_ns, now
-            return depth
+        finally:
+            self._turn.give(thread, inside=inside)
+        return depth
 
     def leave(self, depth: int) -> list[Account]:
         """What was entered on this thread above a depth gives it back; returns it, to be entered again."""
         cpu_ns = self._cpu()
         thread = self._thread()
-        with self._locked():
+        inside = self._turn.take(thread)
+        try:
+            if self._notes and not inside:
+                self._catch_up()
             stack = thread.stack
-            self._charge(thread, cpu_ns, self._now())
+            thread.charge(cpu_ns, self._now(), self._start_ns)
             left = stack[depth:]
             del stack[depth:]
-            return left
+        finally:
+            self._turn.give(thread, inside=inside)
+        return left
 
-    def _thread(self) -> _Thread:
+    def _thread(self) -> MeasuredThread:
         try:
             return self._local.thread  # type: ignore[no-any-return]
         except AttributeError:
-            thread = self._local.thread = _Thread()
+            thread = self._local.thread = MeasuredThread()
             return thread
-
-    def _charge(self, thread: _Thread, cpu_ns: int, now: int) -> None:
-        if now > thread.since_ns:
-            if thread.stack:
-                thread.stack[-1].held_ns += now - thread.since_ns
-            thread.since_ns = now
-        used_ns = cpu_ns - thread.last_ns
-        if used_ns > 0:  # else a segment was closed after the clock was read
-            if thread.stack:
-                thread.stack[-1].fresh_ns += used_ns
-            else:
-                thread.outside_ns += used_ns
-            thread.last_ns = cpu_ns
 
     def _admit(self, account: Account, now: int) -> None:
         if not self._open:
             self._begin(now)
         elif now - self._start_ns >= COALESCE_NS:
             self._close_segment(now)
-        if account.parent is not None:
+        if account.parent is None:
+            self._roots[account] = None
+        else:
             account.parent.open_children += 1
         self._open[account] = None
         if account.holder:
@@ -332,7 +314,9 @@ class Meter:
             self._ended.append(account)
         if account.holder:
             self._holders.remove(account, now)
-        if account.parent is not None:
+        if account.parent is None:
+            del self._roots[account]
+        else:
             account.parent.open_children -= 1
         del self._open[account]
 
@@ -341,7 +325,7 @@ class Meter:
     def tick(self) -> None:
         """Close a segment now, whatever its length; nothing while no span is open."""
         found = self._children.look() if self._children is not None and self._open else {}
-        with self._locked():
+        with self._in_turn():
             if not self._open:
                 return
             if self._children is not None:
@@ -354,7 +338,7 @@ class Meter:
 
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""
-        with self._locked():
+        with self._in_turn():
             self._page.release(self._now())
 
     def own_thread(self) -> None:
@@ -375,28 +359,17 @@ class Meter:
         self._before = [source.read() for source in self._sources]
 
     def _close_segment(self, now: int) -> None:
-        now = max(now, self._start_ns)
+        now, start = max(now, self._start_ns), self._start_ns
         process_ns = self._process()  # before the threads' clocks: what these show more comes off the next segment
+        mine_ns = self._cpu()
         after = [source.read() for source in self._sources]
         busy, slept = self._busy.read(), self._slept()
-        outside_ns, noted_ns = self._charge_all(now)
-        start = self._start_ns
-        own: dict[Account, int] = {}
-        held: dict[Account, int] = {}
-        roots = []
-        for account in (*self._open, *self._ended):
-            if account.fresh_ns:
-                own[account] = account.fresh_ns
-                account.fresh_ns = 0
-            if account.parent is None:
-                roots.append(account)
-            if account.held_ns:
-                held[account] = account.held_ns
-                account.held_ns = 0
-        rest_ns = process_ns - self._process_ns - self._own_used() - sum(own.values()) - outside_ns - noted_ns
-        rest_ns += self._carried_ns
-        self._carried_ns = noted_ns + min(0, rest_ns)
-        shared_ns = max(0, rest_ns)
+        alone = self._charge_closer(process_ns, mine_ns, now)
+        outside_ns, noted_ns, own_ns = (0, 0, 0) if alone else self._charge_all(now)
+        own, held, roots = self._taken()
+        rest_ns = process_ns - self._process_ns - own_ns - sum(own.values()) - outside_ns - noted_ns + self._carried_ns
+        shared_ns = 0 if alone else max(0, rest_ns)
+        self._carried_ns = rest_ns - shared_ns + noted_ns
         if outside_ns:
             _add_orchestration(outside_ns, roots, own)
         if self._children is not None:
@@ -412,15 +385,45 @@ class Meter:
         self._ended, self._process_ns = [], process_ns
         self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
 
-    def _charge_all(self, now: int) -> tuple[int, int]:
-        """Charge every owned thread; returns the CPU time between steps, and what is only noted (`_late`) so far.
+    def _charge_closer(self, process_ns: int, mine_ns: int, now: int) -> bool:
+        """Charge the calling thread, and tell whether no other one has to be asked: none has run since all were.
+
+        What they may have used, 3 microseconds at most, is charged when they are asked next.
+        """
+        closer = self._thread()
+        others_ns = process_ns - mine_ns
+        # the last span's end leaves nothing behind; a closer between steps is orchestration
+        last = len(self._open) == 1 or self._notes or closer.steps
+        if last or closer is not self._closer or others_ns - self._others_ns > IDLE_NS:
+            self._closer, self._others_ns = closer, others_ns
+            return False
+        if closer.stack:
+            closer.charge(mine_ns, now, self._start_ns)
+        return True
+
+    def _taken(self) -> tuple[dict[Account, int], dict[Account, int], list[Account]]:
+        """Take from each account the CPU time of this segment, and for how long threads ran for it; the root spans."""
+        own: dict[Account, int] = {}
+        held: dict[Account, int] = {}
+        roots = [*self._roots, *(account for account in self._ended if account.parent is None)]
+        for account in (*self._open, *self._ended):
+            if account.fresh_ns:
+                own[account] = account.fresh_ns
+                account.fresh_ns = 0
+            if account.held_ns:
+                held[account] = account.held_ns
+                account.held_ns = 0
+        return own, held, roots
+
+    def _charge_all(self, now: int) -> tuple[int, int, int]:
+        """Charge every owned thread. Returns CPU times: between steps, of what is only noted, of the meter's thread.
 
         A thread that has left a note is read as it stood then: what it did since is booked with the note, and once.
         """
         clocks = {thread: self._other_thread(thread.clock) for thread in self._threads.values()}
-        first: dict[_Thread, int] = {}
-        last: dict[_Thread, int] = {}
-        for _, thread, _, _, then_ns in list(self._late):
+        first: dict[MeasuredThread, int] = {}
+        last: dict[MeasuredThread, int] = {}
+        for _, thread, _, _, then_ns in list(self._notes):
             first.setdefault(thread, then_ns)
             last[thread] = then_ns
         outside_ns = noted_ns = 0
@@ -429,12 +432,12 @@ class Meter:
             if not known:  # the thread has ended, or this system has no such clock
                 self._threads.pop(thread.tid, None)
                 continue
-            self._charge(thread, min(known), now)
+            thread.charge(min(known), now, self._start_ns)
             outside_ns += thread.outside_ns
             thread.outside_ns = 0
         for thread, then_ns in first.items():
             noted_ns += max(0, (self._other_thread(thread.clock) or last[thread]) - then_ns)
-        return outside_ns, noted_ns
+        return outside_ns, noted_ns, self._own_used()
 
     def _innermost(self) -> dict[Account, int]:
         """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
@@ -478,7 +481,7 @@ class Meter:
         With a coarse host clock a window below 200 ms waits for more, unless forced.
         """
         with self._settling:
-            with self._locked():
+            with self._in_turn():
                 window = sum(raw.duration_ns for raw in self._pending)
                 if not self._pending or (self._busy.coarse and window < COARSE_WINDOW_NS and not force):
                     return

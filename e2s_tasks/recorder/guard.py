@@ -31,7 +31,7 @@ def warn_once(what: str, error: BaseException) -> None:
     Raises:
         BaseException: the error itself, if a signal handler of the user's raised it.
     """
-    if is_from_signal(error):
+    if not isinstance(error, Exception) or is_from_signal(error):
         raise error
     key = f"{what}: {type(error).__name__}"
     if key not in _warned:

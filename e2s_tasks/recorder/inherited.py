@@ -26,7 +26,7 @@ class Inherited:
     def resume(self) -> None:
         """The work runs on this thread from now on."""
         owner: Account | None = self._owner
-        while owner is not None and owner.ends_in is not None:
+        while owner is not None and owner.closed_ns:
             owner = owner.parent
         self._depth = self._meter.enter([] if owner is None else [owner])
 

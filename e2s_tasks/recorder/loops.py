@@ -61,7 +61,7 @@ def _run(run: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _enter(span: Any) -> tuple[Meter | None, int]:
     """The span, or what is open around it, owns the thread; where there is none, what begins inside is taken off."""
     try:
-        while span is not None and span.ends_in is not None:
+        while span is not None and span.closed_ns:
             span = span.outer
         if span is None:
             meter = _of_process()

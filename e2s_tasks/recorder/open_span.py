@@ -172,8 +172,8 @@ class OpenSpan(Account):
             recorder.begun(self)
             self._token = CURRENT.set(self)
             recorder.meter.begin(self)
-        except Exception as error:  # noqa: BLE001 - law 5
-            self._warn("opening a span", error)
+        except BaseException as error:  # noqa: BLE001 - law 5
+            self._struck("opening a span", error)
         return self
 
     run = __enter__  # the span begins, and its work runs on this thread
@@ -187,14 +187,14 @@ class OpenSpan(Account):
             if self._token is not None:
                 self._give_back(self._token)
             recorder.ended(self)
-        except Exception as error:  # noqa: BLE001 - law 5
-            self._warn("ending a span", error)
+        except BaseException as error:  # noqa: BLE001 - law 5
+            self._struck("ending a span", error)
 
-    def _warn(self, what: str, error: Exception) -> None:
+    def _struck(self, what: str, error: BaseException) -> None:
         """Warn of an error of ours; where it is the user's, raised by a signal handler, the span is over."""
         try:
             warn_once(what, error)
-        except Exception:
+        except BaseException:
             self.recorder.meter.finish(self)
             if self._token is not None:
                 self._give_back(self._token)
@@ -207,9 +207,9 @@ class OpenSpan(Account):
     ) -> None:
         try:
             self.stop(COMPLETED if error is None else status_of(error))
-        except Exception as struck:  # by a signal handler of the user's
+        except BaseException as struck:  # by a signal handler of the user's
             if self.status is RUNNING:  # before the first line of `stop`
-                self._warn("ending a span", struck)
+                self._struck("ending a span", struck)
             raise
 
     # -- work in steps ---------------------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ def thread_belongs_to(span: OpenSpan) -> None:
 def current_span() -> OpenSpan | None:
     """The span that the calling code runs in: its own, else the one that started its thread, while that is open."""
     span = CURRENT.get() or getattr(_started_by, "span", None)
-    while span is not None and span.ends_in is not None:
+    while span is not None and span.closed_ns:
         span = span.outer
     return span
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
 from e2s_tasks.meters.account import Account
-from e2s_tasks.meters.meter import Clocks, Meter, _Thread
+from e2s_tasks.meters.meter import Clocks, Meter
+from e2s_tasks.meters.threads import MeasuredThread
 
 IDLE_W = 40.0
 BUSY_W = 60.0
@@ -80,12 +81,12 @@ class WorldMeter(Meter):
     def __init__(self, world: World, *sources: object, step_ns: int = 1) -> None:
         super().__init__(sources, WorldBusy(world, step_ns), world.clocks())  # type: ignore[arg-type]
         self.world = world
-        self._virtual: dict[int, _Thread] = {}
+        self._virtual: dict[int, MeasuredThread] = {}
 
-    def _thread(self) -> _Thread:
+    def _thread(self) -> MeasuredThread:
         current = self.world.current
         if current not in self._virtual:
-            self._virtual[current] = _Thread()
+            self._virtual[current] = MeasuredThread()
             self._virtual[current].tid = self._virtual[current].clock = current
         return self._virtual[current]
 

@@ -3,6 +3,7 @@ import pytest
 from e2s_tasks.core import spans
 from e2s_tasks.core.records import SpanRecord
 from e2s_tasks.ledger.journal import read_journal
+from e2s_tasks.recorder.open_span import CURRENT
 from e2s_tasks.recorder.recorder import SpanRecorder
 from e2s_tasks.settings import Settings
 
@@ -29,4 +30,11 @@ class Recorded:
 def recorded(tmp_path, monkeypatch):
     made = Recorded(tmp_path)
     monkeypatch.setattr(spans, "factory", lambda: made.recorder)
-    return made
+    yield made
+    CURRENT.set(None)  # a span that a test left open is not around the next test's
+    made.recorder.close()
+    made.recorder.leave_behind()  # its thread ends, and works in no other test
+    made.recorder._resume.set()
+    made.recorder._wake.set()
+    if made.recorder._thread is not None:
+        made.recorder._thread.join()

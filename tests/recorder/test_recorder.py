@@ -420,11 +420,52 @@ def test_a_signal_handlers_span_amid_what_others_noted_ends_and_loses_nothing(re
         with span("handler") as one:
             inner.append(one)
 
-    meter._late.append((interrupted, thread, None, 0, 0))
+    meter._notes.append((interrupted, thread, None, 0, 0))
     with span("work"):
         pass
     meter.tick()
     assert len(inner) == 1
     assert inner[0].ends_in is not None
-    assert not meter._late
+    assert not meter._notes
     assert meter.open_accounts == []
+
+
+def test_a_turn_that_a_signal_handlers_exception_left_taken_holds_nobody_up(recorded):
+    meter = recorded.recorder.meter
+    with span("work"):
+        meter._turn.take(meter._thread())  # and never given back
+        other = threading.Thread(target=meter.tick)
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+    assert recorded.spans()["work"].status == "completed"
+
+
+def test_ctrl_c_reaches_the_user_wherever_it_strikes_and_leaves_no_span_open(tmp_path):
+    program = """
+        import gc, signal, time
+        from e2s_tasks import span
+        from e2s_tasks.recorder import process_recorder
+        gc.disable()  # Python swallows what strikes in a callback of the collector
+        signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+        caught = 0
+        for number in range(60):
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.004)
+            end = time.monotonic() + 5
+            try:
+                while time.monotonic() < end:
+                    with span("short"):
+                        pass
+            except KeyboardInterrupt:
+                caught += 1
+        recorder = process_recorder()
+        recorder.flush()
+        print(caught, len(recorder.meter.open_accounts))
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stderr == ""
+    caught, left_open = (int(word) for word in done.stdout.split())
+    assert caught == 60
+    assert left_open < 12  # before the first line of `__exit__` no Python code can catch it

@@ -1,0 +1,41 @@
+"""A thread that works for spans: its CPU clock, and who pays for it."""
+
+import threading
+from typing import TYPE_CHECKING
+
+from e2s_tasks.meters.clocks import thread_clock
+
+if TYPE_CHECKING:
+    from e2s_tasks.meters.account import Account
+
+
+class MeasuredThread:
+    """A thread's CPU clock and the stack of accounts that own the thread; the last one pays, since since_ns.
+
+    steps: coroutines or generators run on it step by step. What it does between their steps is nobody's native pool: it
+    is orchestration (outside_ns). inside: it is at work on the meter now.
+    """
+
+    __slots__ = ("clock", "ident", "inside", "last_ns", "outside_ns", "since_ns", "stack", "steps", "tid")
+
+    def __init__(self) -> None:
+        self.tid, self.ident = threading.get_native_id(), threading.get_ident()
+        self.clock = thread_clock(self.tid)
+        self.last_ns = self.outside_ns = self.since_ns = 0
+        self.inside = self.steps = False
+        self.stack: list[Account] = []
+
+    def charge(self, cpu_ns: int, now: int, start_ns: int) -> None:
+        """Give who pays the CPU time and the time since the last charge; the time not from before start_ns."""
+        stack = self.stack
+        if now > self.since_ns:
+            if stack:
+                stack[-1].held_ns += now - max(self.since_ns, start_ns)
+            self.since_ns = now
+        used_ns = cpu_ns - self.last_ns
+        if used_ns > 0:  # else a segment was closed after the clock was read
+            if stack:
+                stack[-1].fresh_ns += used_ns
+            else:
+                self.outside_ns += used_ns
+            self.last_ns = cpu_ns
