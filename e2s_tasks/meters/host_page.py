@@ -174,14 +174,17 @@ class HostPage:
         return False
 
     def _advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
-        _, last, of_work, of_flows, working, flowing = STATE.unpack_from(self._map, len(MAGIC))
+        version, last, of_work, of_flows, working, flowing = STATE.unpack_from(self._map, len(MAGIC))
         of_work, of_flows = integrals_at(now - last, of_work, of_flows, working, flowing)
-        self._write(max(now, last), of_work, of_flows, max(0, working + work), max(0, flowing + flows))
+        working, flowing = working + work, flowing + flows
+        if working < 0 or flowing < 0:
+            working, flowing = max(0, working), max(0, flowing)
+        self._write(version, max(now, last), of_work, of_flows, working, flowing)
         return of_work, of_flows
 
-    def _write(self, *state: float) -> None:
+    def _write(self, version: int, *state: float) -> None:
         """Write the state, under an odd version until it is complete; what a killed process left odd is mended."""
-        writing = VERSION.unpack_from(self._map, len(MAGIC))[0] | 1
+        writing = version | 1
         STATE.pack_into(self._map, len(MAGIC), writing, *state)
         VERSION.pack_into(self._map, len(MAGIC), writing + 1)
 
@@ -204,8 +207,8 @@ class HostPage:
                 SLOT.pack_into(self._map, offset, pid, 0, 0, parent, -max(now, 1))
             elif ticks >= 0:
                 work, flows = work + held_work, flows + held_flows
-        _, last, of_work, of_flows, _, _ = STATE.unpack_from(self._map, len(MAGIC))
-        self._write(last, of_work, of_flows, work, flows)
+        version, last, of_work, of_flows, _, _ = STATE.unpack_from(self._map, len(MAGIC))
+        self._write(version, last, of_work, of_flows, work, flows)
         USED.pack_into(self._map, HEADER.size - USED.size, slots)
 
     def _take_slot(self) -> int:

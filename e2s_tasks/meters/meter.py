@@ -21,6 +21,7 @@ from e2s_tasks.meters.source import Source, ready
 from e2s_tasks.meters.threads import MeasuredThread
 from e2s_tasks.meters.turn import Turn
 
+FLOW = Role.FLOW
 COALESCE_NS = 5_000_000
 COARSE_WINDOW_NS = 200_000_000
 SWEEP_NS = 5_000_000_000
@@ -234,6 +235,14 @@ class Meter:
             return len(self._local.thread.stack)
         except AttributeError:
             return 0
+
+    def rests_on(self, account: Account) -> bool:
+        """Whether what the calling thread does between steps is the account's anyway: of the only flow run."""
+        try:
+            thread = self._local.thread
+        except AttributeError:
+            return False
+        return thread.steps and not thread.stack and account.role is FLOW and self._roots.keys() == {account}
 
     def open(self, account: Account) -> None:
         """The account's span has begun, on no thread yet."""

@@ -67,7 +67,7 @@ def _enter(span: Any) -> tuple[Meter | None, int]:
             meter = _of_process()
             return meter, 0 if meter is None else meter.depth()
         meter = span.recorder.meter
-        return meter, meter.enter([span])
+        return meter, 0 if meter.rests_on(span) else meter.enter([span])
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a callback", error)
         return None, 0

@@ -118,13 +118,18 @@ class OpenSpan(Account):
 
     def facts(self) -> dict[str, Any]:
         """What is known of the span from its beginning, as fields of its SpanRecord."""
-        fields = {**self.outer.handed_down(), **self._facts} if self.outer is not None else dict(self._facts)
-        if self._notes:
-            fields["attributes"] = {**fields.get("attributes", {}), **self._notes}
-        return fields | {
-            "id": self.id, "seq": 0, "process_id": self.recorder.process.id, "run_id": self.run_id, "kind": self.kind,
+        above = self.outer.handed_down() if self.outer is not None else {}
+        return {**above, "run_id": self.run_id, **self.own_facts()}
+
+    def own_facts(self) -> dict[str, Any]:
+        """The same without what it has from the spans around it."""
+        facts = {
+            **self._facts, "id": self.id, "seq": 0, "process_id": self.recorder.process.id, "kind": self.kind,
             "name": self.name, "status": RUNNING, "started_at": self.started_at,
         }  # fmt: skip
+        if self._notes:
+            facts["attributes"] = {**facts.get("attributes", {}), **self._notes}
+        return facts
 
     def _describe(self) -> SpanRecord:
         return SpanRecord(**self.facts())

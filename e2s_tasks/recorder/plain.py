@@ -7,6 +7,8 @@ Its line is what the journal makes of the span's record, in a third of the time.
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from json import JSONEncoder, dumps
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import Any
 
 from e2s_tasks.core.energy import HOST
 from e2s_tasks.ledger.journal import line_of
@@ -16,10 +18,21 @@ _encode = JSONEncoder(separators=(",", ":"), default=str).encode
 _text = lru_cache(maxsize=1024)(dumps)
 
 
+def _json(value: Any) -> str:
+    """The value as JSON; of what spans have for facts, in a fraction of the encoder's time."""
+    if isinstance(value, str):
+        return _quoted(value)
+    if type(value) is dict:
+        return "{" + ",".join([f"{_quoted(name)}:{_json(inner)}" for name, inner in value.items()]) + "}"
+    return str(value) if type(value) is int else _encode(value)
+
+
 def start_line(span: OpenSpan) -> bytes:
     """The line that says that a span has begun."""
-    given = {name: value for name, value in span.facts().items() if value is not None}
-    return line_of(_encode({**given, "type": "span"}).encode("ascii"))
+    facts = span.own_facts() if span.outer is not None else span.facts()
+    above = span.outer.handed_down_text() if span.outer is not None else ""
+    given = "".join([f'"{name}":{_json(value)},' for name, value in facts.items() if value is not None])
+    return line_of(f'{{{above}{given}"type":"span"}}'.encode("ascii"))
 
 
 def plain_line(span: OpenSpan, covered: AbstractSet[str]) -> bytes | None:

@@ -27,22 +27,33 @@ class MeasuredFunction:
     def __init__(self, fn: Callable[..., Any], begin: Begin) -> None:
         functools.update_wrapper(self, fn)
         self.begin = begin
+        self._in_steps = next((measured for is_one, measured in _IN_STEPS if is_one(fn)), None)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else a function has: Prefect hashes its `__code__`, pydantic resolves names in its `__globals__`."""
         if name == "__wrapped__":  # not there yet, while it is unpickled
             raise AttributeError(name)
+        if name == "__signature__":
+            return self._signature()
         return getattr(self.__wrapped__, name)
+
+    def _signature(self) -> inspect.Signature:
+        """The function's signature, found once: Prefect asks for it many times in a task run."""
+        try:
+            found = self.__dict__["__signature__"] = inspect.signature(self.__wrapped__)
+        except (TypeError, ValueError):
+            raise AttributeError("__signature__") from None
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: a signature's annotations need not be."""
+        return {name: value for name, value in vars(self).items() if name != "__signature__"}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's own result, coroutine or generator, measured."""
         fn = self.__wrapped__
-        if inspect.iscoroutinefunction(fn):
-            return self._coroutine(args, kwargs)
-        if inspect.isasyncgenfunction(fn):
-            return drive_async_generator(self.begin(self.__name__), fn(*args, **kwargs), _Ending())
-        if inspect.isgeneratorfunction(fn):
-            return drive_generator(self.begin(self.__name__), fn(*args, **kwargs), _Ending())
+        if self._in_steps is not None:
+            return self._in_steps(self, args, kwargs)
         ending = _Ending()
         span = self.begin(self.__name__)
         span.run()
@@ -55,6 +66,12 @@ class MeasuredFunction:
         span.stop(Status.COMPLETED)
         return result
 
+    def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return drive_generator(self.begin(self.__name__), self.__wrapped__(*args, **kwargs), _Ending())
+
+    def _async_generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return drive_async_generator(self.begin(self.__name__), self.__wrapped__(*args, **kwargs), _Ending())
+
     async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         span = self.begin(self.__name__)
 
@@ -64,6 +81,14 @@ class MeasuredFunction:
             return result
 
         return await drive(span, noted(), _Ending())
+
+
+# How a call of each kind of function is measured that works step by step.
+_IN_STEPS: list[tuple[Callable[[Any], bool], Callable[..., Any]]] = [
+    (inspect.iscoroutinefunction, MeasuredFunction._coroutine),  # noqa: SLF001 - of this module
+    (inspect.isasyncgenfunction, MeasuredFunction._async_generator),  # noqa: SLF001
+    (inspect.isgeneratorfunction, MeasuredFunction._generator),  # noqa: SLF001
+]
 
 
 def original(fn: Any) -> Any:

@@ -1,7 +1,6 @@
 """Spans from Prefect's context: a task run's attempt, a flow run, a cached task run."""
 
 import time
-from pathlib import PurePath
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -44,7 +43,7 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext) -> OpenSpan | Unme
         "task_run_id": str(run.id),
         "task_key": run.task_key,
         "attempt": max(1, run.run_count),
-        "result_key": None if key is None else PurePath(key).name,
+        "result_key": _file_name(key),
         "attributes": {"task_run_name": run.name},
     }
     if run.flow_run_id:
@@ -53,6 +52,11 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext) -> OpenSpan | Unme
     if isinstance(span, OpenSpan) and run.run_count <= 1:
         _record_edges(recorder, run, span.run_id)
     return span
+
+
+def _file_name(key: str | None) -> str | None:
+    """The last part of a result's key, by which an attempt and its cached copies know each other."""
+    return None if key is None else key.replace("\\", "/").rpartition("/")[2]
 
 
 def _record_edges(recorder: SpanRecorder, run: TaskRun, run_id: str) -> None:
@@ -124,7 +128,7 @@ def e2s_record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
                 status=Status.CACHED, started_at=now, ended_at=now, parent_id=parent.id if parent else None,
                 flow_run_id=flow_run_id, task_run_id=str(run.id), task_key=run.task_key,
                 attempt=max(1, run.run_count), cpu_j=0.0, dram_j=0.0, static_j=0.0,
-                result_key=None if key is None else PurePath(key).name,
+                result_key=_file_name(key),
                 attributes={"task_run_name": run.name, "flow": flow.flow.name if flow and flow.flow else None},
             )
         )  # fmt: skip
