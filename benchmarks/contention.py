@@ -6,6 +6,7 @@ Threads that compute in Python fight for the interpreter's lock, so that whateve
 Rounds with and without spans take turns; a second set without spans is the control (A/A).
 """
 
+import random
 import statistics
 import threading
 import time
@@ -45,9 +46,11 @@ def measure(quick: bool) -> list[Row]:
         latencies.append(entered - start + time.perf_counter() - left)
 
     walls: dict[Callable[[], None], list[float]] = {plain: [], nothing: [], measured: []}
+    order = list(walls)
     for _ in range(rounds):
-        for work, found in walls.items():
-            found.append(_round(work, turns))
+        random.shuffle(order)  # whatever the first of three meets is not always the same one's
+        for work in order:
+            walls[work].append(_round(work, turns))
     more = [(with_ / without - 1) * 100 for with_, without in zip(walls[measured], walls[plain], strict=True)]
     control = [(again / first - 1) * 100 for again, first in zip(walls[nothing], walls[plain], strict=True)]
     low, high = interval(more)

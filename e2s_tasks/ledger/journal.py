@@ -32,7 +32,7 @@ from e2s_tasks.keeping import append
 from e2s_tasks.ledger.orphans import remember
 
 SUFFIX = ".jsonl"
-PORTION = 4_000_000  # bytes of a journal that are taken in at once
+PORTION = 1_000_000  # bytes of a journal that are taken in at once
 KEPT = 10_000  # lines that wait in memory while the disk is full
 
 _log = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import Record
 from e2s_tasks.ledger.tables import TABLES
 
+PORTION = 2000  # rows that are held before they are records
 CHUNK = 500  # below every database's limit on the parameters of a statement
 R = TypeVar("R", bound=Record)
 
@@ -21,9 +22,12 @@ def chunks(values: Iterable[str], size: int = CHUNK) -> Iterator[list[str]]:
 
 
 def select(connection: sa.Connection, record_type: type[R], *conditions: sa.ColumnElement[bool]) -> list[R]:
-    """The records of a type that meet the conditions, in no particular order."""
-    rows = connection.execute(sa.select(*TABLES[record_type].columns).where(*conditions))
-    return [record_type(*row) for row in rows]
+    """The records of a type that meet the conditions, in no particular order. Equal texts in them are one object."""
+    query = sa.select(*TABLES[record_type].columns).where(*conditions)
+    rows = connection.execute(query.execution_options(yield_per=PORTION))
+    known: dict[Any, Any] = {}  # a run of many spans repeats the ids of its process, run and parents in each
+    same = known.setdefault
+    return [record_type(*[same(value, value) if type(value) is str else value for value in row]) for row in rows]
 
 
 def select_in(
