@@ -31,7 +31,7 @@ from e2s_tasks.recorder.plain import plain_line, start_line
 from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.settings import Settings, settings
 
-BACKLOG = 2000  # ended spans that are not left to wait for the tick
+BACKLOG = 4000  # ended spans that are not left to wait for the tick
 BATCH = 200  # records that are written at once
 FIELDS = [(component, f"{component}_j") for component in HOST]
 ATTEMPT, SPAN = Role.ATTEMPT, Role.SPAN  # spans of other roles are written down when they begin
