@@ -6,54 +6,13 @@ appears among the other programs.
 """
 
 import os
-import resource
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from e2s_tasks.host import process_stat
 from e2s_tasks.meters.account import Account
-
-NS = 1_000_000_000
-
-
-def process_cpu_ns(pid: int) -> int | None:
-    """CPU time of another process; None once it is gone (Linux: no privilege needed)."""
-    try:
-        return time.clock_gettime_ns(((~pid) << 3) | 2)
-    except OSError:
-        return None
-
-
-def thread_children(pid: int | str, tid: int | str) -> list[int]:
-    """The live children that a thread of a process has started; empty where the system does not tell."""
-    try:
-        fd = os.open(f"/proc/{pid}/task/{tid}/children", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        return [int(child) for child in os.read(fd, 65536).split()]
-    except (OSError, ValueError):
-        return []
-    finally:
-        os.close(fd)
-
-
-def _children(pid: int) -> Iterator[tuple[int, int]]:
-    """(child, the thread that started it), for each live child of a process."""
-    try:
-        tids = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a Path for each thread costs more than the reading
-    except OSError:
-        return
-    for tid in tids:
-        for child in thread_children(pid, tid):
-            yield child, int(tid)
-
-
-def _reaped_ns() -> int:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return int((usage.ru_utime + usage.ru_stime) * NS)
+from e2s_tasks.meters.process_tree import descendants, own_ended_ns, process_cpu_ns, thread_children, ticks_now
 
 
 @dataclass(slots=True)
@@ -91,7 +50,7 @@ class Children:
 
     def begin(self) -> None:
         """Measured work begins: children that are there already belong to none of it."""
-        self._begun_ticks = _ticks_now()
+        self._begun_ticks = ticks_now()
         if not self._all_known:
             self._all_known = True
             for pid, (parent, _) in self.look().items():
@@ -102,7 +61,7 @@ class Children:
             if process_cpu_ns(pid) is None:  # its end is in the sum that counting starts from
                 del self._known[pid]
         self._buried = {pid for pid in self._measured() if process_cpu_ns(pid) is None}
-        self._reaped = _reaped_ns()
+        self._reaped = own_ended_ns()
 
     def started(self, pid: int, starter: Account | None) -> None:
         """Work of `starter` (None: unmeasured work) has just started a child."""
@@ -117,15 +76,7 @@ class Children:
 
     def look(self) -> dict[int, tuple[int, int]]:
         """The live descendants: pid -> (parent's pid, the thread of this process that started it, else 0)."""
-        found: dict[int, tuple[int, int]] = {}
-        waiting = [self._pid]
-        while waiting:
-            parent = waiting.pop()
-            for pid, tid in _children(parent):
-                if pid not in found:
-                    found[pid] = parent, tid if parent == self._pid else 0
-                    waiting.append(pid)
-        return found
+        return descendants()
 
     def meet(self, found: dict[int, tuple[int, int]], owner_of: Callable[[int], Account | None]) -> None:
         """Take in what `look` found; owner_of tells whom a thread of this process works for."""
@@ -141,7 +92,7 @@ class Children:
 
     def poll(self) -> dict[Account | None, int]:
         """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
-        reaped = _reaped_ns()
+        reaped = own_ended_ns()
         if not self._stirred and not self._counting and self._reaped == reaped:
             return {}
         self._stirred = False
@@ -160,7 +111,7 @@ class Children:
             else:
                 used[child.starter] = used.get(child.starter, 0) + now - child.last_ns
                 child.last_ns = now
-        self._counting = any(not child.foreign for child in self._known.values())
+        self._counting = any(not child.foreign for child in list(self._known.values()))
         self._buried |= ended.keys()
         if self._told_apart(ended, measured):
             self._add_reaped(reaped, ended, used)
@@ -192,8 +143,3 @@ class Children:
         starters = list(dict.fromkeys(child.starter for child in direct)) or [None]
         for starter in starters:
             used[starter] = used.get(starter, 0) + rest // len(starters)
-
-
-def _ticks_now() -> int:
-    """The time as /proc tells the start of processes: clock ticks since boot."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
