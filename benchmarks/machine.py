@@ -19,8 +19,8 @@ from typing import Any
 
 from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
-from e2s_tasks.meters.children import process_cpu_ns
 from e2s_tasks.meters.clocks import host_busy_clock
+from e2s_tasks.meters.process_tree import process_cpu_ns
 
 IDLE_W = 40.0
 BUSY_W = 60.0

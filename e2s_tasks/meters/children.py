@@ -3,64 +3,46 @@
 A child with a meter of its own books its own work, and one that was there before any span belongs to none: both are
 left out. A child that detaches itself (a daemon) is counted as long as it was seen before it left; what is not seen
 appears among the other programs.
+
+The clock of a live process tells its time exactly; of ended ones the system tells only one sum, their parent's. So for
+each process that is followed the part of its sum is kept that is accounted for already, and only what the sum has
+beyond that is counted. In doubt the larger part is taken for accounted for: better a little among the other programs
+than a joule twice.
 """
 
 import os
-import resource
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from e2s_tasks.host import process_stat
 from e2s_tasks.meters.account import Account
+from e2s_tasks.meters.host_page import Measured
+from e2s_tasks.meters.process_tree import (
+    descendants,
+    ended_ns,
+    ending,
+    own_ended_ns,
+    parent_of,
+    process_cpu_ns,
+    thread_children,
+    tick_ns,
+    ticks_now,
+)
 
-NS = 1_000_000_000
+TRIES = 3
+OWN_SLACK_NS = 2_000  # this process's sum is rounded down by less
 
-
-def process_cpu_ns(pid: int) -> int | None:
-    """CPU time of another process; None once it is gone (Linux: no privilege needed)."""
-    try:
-        return time.clock_gettime_ns(((~pid) << 3) | 2)
-    except OSError:
-        return None
-
-
-def thread_children(pid: int | str, tid: int | str) -> list[int]:
-    """The live children that a thread of a process has started; empty where the system does not tell."""
-    try:
-        fd = os.open(f"/proc/{pid}/task/{tid}/children", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        return [int(child) for child in os.read(fd, 65536).split()]
-    except (OSError, ValueError):
-        return []
-    finally:
-        os.close(fd)
-
-
-def _children(pid: int) -> Iterator[tuple[int, int]]:
-    """(child, the thread that started it), for each live child of a process."""
-    try:
-        tids = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a Path for each thread costs more than the reading
-    except OSError:
-        return
-    for tid in tids:
-        for child in thread_children(pid, tid):
-            yield child, int(tid)
-
-
-def _reaped_ns() -> int:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return int((usage.ru_utime + usage.ru_stime) * NS)
+Used = dict[Account | None, int]
 
 
 @dataclass(slots=True)
-class _Child:
-    """A known descendant. below_ns: what was counted of its own ended children. foreign: it does not count.
+class _Process:
+    """The process itself or a known descendant. foreign: it does not count.
 
-    mixed: a measured process has ended below it, so that its sum of ended children cannot be told apart.
+    last_ns: how much of its own time is accounted for; below_ns: how much of the sum of its ended children. mixed: one
+    has ended below it of which nobody knows how much is to be counted, so that nothing of the sum is.
     """
 
     parent: int
@@ -74,39 +56,49 @@ class _Child:
 class Children:
     """The CPU time of this process's unmeasured descendants.
 
-    measured: those processes that have or had a meter of their own, and their parents. The system tells the time of
-    ended children only as one sum. Where one that does not count has just ended, nothing of that sum is counted: better
-    a little among the other programs than a joule twice.
+    measured: the processes that have or had a meter of their own.
     """
 
-    def __init__(self, measured: Callable[[], dict[int, int]]) -> None:
+    def __init__(self, measured: Callable[[], dict[int, Measured]]) -> None:
         self._measured = measured
         self._pid = os.getpid()
-        self._known: dict[int, _Child] = {}
-        self._buried: set[int] = set()  # measured processes whose end was taken into account
-        self._reaped = 0
+        self._own = _Process(0, None)
+        self._known: dict[int, _Process] = {}  # parents before their children
+        self._buried: set[tuple[int, int]] = set()  # measured processes whose end is accounted for: pid, beginning
+        self._unread: set[int] = set()  # whose sum may tell something new
+        self._heirs: dict[Account | None, None] = {}  # who started the children whose rest waits in the own sum
         self._stirred = self._counting = False  # something has changed; a child that counts is known
-        self._all_known = False
+        self._polled_ns = 0
+        self._polling = self._all_known = False
         self._begun_ticks = 0
+        self._slack_ns = 2 * tick_ns()
 
     def begin(self) -> None:
         """Measured work begins: children that are there already belong to none of it."""
-        self._begun_ticks = _ticks_now()
+        self._begun_ticks = ticks_now()
         if not self._all_known:
             self._all_known = True
             for pid, (parent, _) in self.look().items():
                 if process_stat(pid)[1] < self._begun_ticks:  # else another thread's work has just started it
-                    self._known.setdefault(pid, _Child(parent, None, foreign=True))
-        for pid, child in list(self._known.items()):
-            child.foreign |= child.starter is None or child.starter.ends_in is not None
+                    self._known.setdefault(pid, _Process(parent, None, foreign=True))
+        for pid, process in list(self._known.items()):
+            process.foreign |= process.starter is None or process.starter.ends_in is not None
             if process_cpu_ns(pid) is None:  # its end is in the sum that counting starts from
                 del self._known[pid]
-        self._buried = {pid for pid in self._measured() if process_cpu_ns(pid) is None}
-        self._reaped = _reaped_ns()
+        self._buried = {(pid, one.begun_ns) for pid, one in self._measured().items() if process_cpu_ns(pid) is None}
+        self._unread, self._heirs, self._polling = set(), {}, False
+        self._polled_ns = own_ended_ns()
+        self._own = _Process(0, None, below_ns=self._polled_ns)
+
+    # -- who is there -------------------------------------------------------------------------------------------
 
     def started(self, pid: int, starter: Account | None) -> None:
         """Work of `starter` (None: unmeasured work) has just started a child."""
-        self._known[pid] = _Child(self._pid, starter, foreign=starter is None)
+        process = self._known.get(pid)
+        if process is None:
+            self._known[pid] = _Process(self._pid, starter, foreign=starter is None)
+        elif process.starter is None:  # it was found before, and may have been counted
+            process.starter = starter
         self._stirred = True
 
     def forked(self, starter: Account | None) -> None:
@@ -117,83 +109,152 @@ class Children:
 
     def look(self) -> dict[int, tuple[int, int]]:
         """The live descendants: pid -> (parent's pid, the thread of this process that started it, else 0)."""
-        found: dict[int, tuple[int, int]] = {}
-        waiting = [self._pid]
-        while waiting:
-            parent = waiting.pop()
-            for pid, tid in _children(parent):
-                if pid not in found:
-                    found[pid] = parent, tid if parent == self._pid else 0
-                    waiting.append(pid)
-        return found
+        return descendants()
 
     def meet(self, found: dict[int, tuple[int, int]], owner_of: Callable[[int], Account | None]) -> None:
         """Take in what `look` found; owner_of tells whom a thread of this process works for."""
-        new = {pid: where for pid, where in found.items() if pid not in self._known}
-        measured = self._measured() if new else {}
-        for pid, (parent, tid) in new.items():
-            above = self._known.get(parent)
-            starter = above.starter if above else owner_of(tid)
-            before = process_stat(pid)[1] < self._begun_ticks
-            not_ours = before or self._is_measured(parent, measured) or (above is not None and above.foreign)
-            self._known[pid] = _Child(parent, starter, foreign=not_ours)
-            self._stirred = True
-
-    def poll(self) -> dict[Account | None, int]:
-        """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
-        reaped = _reaped_ns()
-        if not self._stirred and not self._counting and self._reaped == reaped:
-            return {}
-        self._stirred = False
-        reaped, self._reaped = reaped - self._reaped, reaped
-        used: dict[Account | None, int] = {}
         measured = self._measured()
-        ended: dict[int, _Child] = {}
-        for pid, child in list(self._known.items()):
-            above = self._known.get(child.parent)
-            child.foreign |= self._is_measured(child.parent, measured) or (above is not None and above.foreign)
-            now = process_cpu_ns(pid)
-            if now is None:
-                ended[pid] = self._known.pop(pid)
-            elif child.foreign or pid in measured:
-                child.foreign, child.last_ns = True, now
+        self._buried &= {(pid, one.begun_ns) for pid, one in measured.items()}
+        for pid, (parent, tid) in found.items():
+            known = self._known.get(pid)
+            if known is not None:
+                known.parent = parent  # an orphan's is another than before
+            elif not ending(pid):  # else its end may be accounted for already
+                self._add(pid, parent, owner_of(tid), measured)
+        self._unread |= self._known.keys()
+
+    def _meet_measured(self, measured: dict[int, Measured]) -> None:
+        """Take in the descendants that have a meter, and whoever lives between them and this process.
+
+        What is below another measured process is that one's business.
+        """
+        for pid, one in measured.items():
+            if self._pid not in one.parents or pid in self._known or (pid, one.begun_ns) in self._buried:
+                continue
+            line = one.parents[: one.parents.index(self._pid)]
+            if any(between in measured for between in line):
+                continue
+            above = self._pid
+            for between in reversed(line):
+                if between not in self._known:
+                    if parent_of(between) != above:  # it is gone
+                        continue
+                    self._add(between, above, None, measured)
+                above = between
+            self._add(pid, above, None, measured)
+
+    def _add(self, pid: int, parent: int, starter: Account | None, measured: dict[int, Measured]) -> None:
+        above = self._known.get(parent)
+        foreign = process_stat(pid)[1] < self._begun_ticks
+        foreign |= (above is not None and above.foreign) or (parent != self._pid and parent in measured)
+        self._known[pid] = _Process(parent, above.starter if above else starter, foreign=foreign)
+        self._stirred = True
+
+    # -- what they used -----------------------------------------------------------------------------------------
+
+    def poll(self) -> Used:
+        """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
+        ended = own_ended_ns()
+        if self._polling or (not self._stirred and not self._counting and self._polled_ns == ended):
+            return {}
+        used: Used = {}
+        with self._once():
+            self._stirred, self._polled_ns = False, ended
+            for _ in range(TRIES):
+                if self._follow(used):
+                    break
             else:
-                used[child.starter] = used.get(child.starter, 0) + now - child.last_ns
-                child.last_ns = now
-        self._counting = any(not child.foreign for child in self._known.values())
-        self._buried |= ended.keys()
-        if self._told_apart(ended, measured):
-            self._add_reaped(reaped, ended, used)
+                self._stirred = True
+            self._counting = any(not process.foreign for process in list(self._known.values()))
         return used
 
-    def _is_measured(self, parent: int, measured: dict[int, int]) -> bool:
-        """Whether another process with a meter of its own has started what this is asked for."""
-        return parent != self._pid and parent in measured
+    @contextmanager
+    def _once(self) -> Iterator[None]:
+        """A signal handler's span may close a segment in the middle of a poll."""
+        self._polling = True
+        try:
+            yield
+        finally:
+            self._polling = False
 
-    def _told_apart(self, ended: dict[int, _Child], measured: dict[int, int]) -> bool:
-        """Whether the time of what has just ended is that of unmeasured processes alone."""
-        for pid, parent in measured.items():
-            if parent not in ended and parent not in self._known and parent != self._pid:
-                continue
-            if pid not in self._buried and pid not in self._known and process_cpu_ns(pid) is None:
-                self._buried.add(pid)
-                ended[pid] = _Child(parent, None, foreign=True)
-        for child in reversed(ended.values()):  # a child is known later than its parent
-            above = self._known.get(child.parent) or ended.get(child.parent)
-            if above is not None:
-                above.below_ns += child.last_ns + child.below_ns
-                above.mixed |= child.foreign or child.mixed
-        return not any(child.foreign or child.mixed for child in ended.values() if child.parent == self._pid)
+    def _follow(self, used: Used) -> bool:
+        """Take what all clocks and sums tell; whether all of them could be taken.
 
-    def _add_reaped(self, reaped: int, ended: dict[int, _Child], used: dict[Account | None, int]) -> None:
-        """Add what ended children used after they were last seen, and what their unseen children did."""
-        direct = [child for child in ended.values() if child.parent == self._pid]
-        rest = max(0, reaped - sum(child.last_ns + child.below_ns for child in direct))
-        starters = list(dict.fromkeys(child.starter for child in direct)) or [None]
-        for starter in starters:
-            used[starter] = used.get(starter, 0) + rest // len(starters)
+        First the clocks: who is gone then is in the sums for certain. The page after both: who is not on it then had no
+        meter, and who is in a sum is on it if it had one.
+        """
+        clocks = {pid: process_cpu_ns(pid) for pid in list(self._known)}
+        ended = [pid for pid, clock in clocks.items() if clock is None]
+        self._unread |= {self._known[pid].parent for pid in ended}
+        self._unread = {pid for pid in self._unread if clocks.get(pid) is not None}
+        sums = {pid: ended_ns(pid) for pid in self._unread}
+        sums[self._pid] = own_ended_ns()
+        measured = self._measured()
+        self._meet_measured(measured)
+        for pid, clock in clocks.items():
+            self._count(pid, clock, measured, used)
+        for pid in reversed(ended):
+            self._bury(pid, measured.get(pid))
+        taken = [self._take(pid, total, used) for pid, total in sums.items() if total is not None]
+        return all(taken)
 
+    def _count(self, pid: int, clock: int | None, measured: dict[int, Measured], used: Used) -> None:
+        """Count what a process used since it was last seen; with a meter, what it used before it had that."""
+        process = self._known[pid]
+        above = self._known.get(process.parent)
+        process.foreign |= above is not None and (above.foreign or process.parent in measured)
+        if process.foreign:
+            return
+        told = measured.get(pid)
+        if told is not None:
+            process.foreign = True
+            clock = told.begun_ns - process.below_ns
+        if clock is not None and clock > process.last_ns:
+            clock, process.last_ns = clock - process.last_ns, clock
+            used[process.starter] = used.get(process.starter, 0) + clock
 
-def _ticks_now() -> int:
-    """The time as /proc tells the start of processes: clock ticks since boot."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+    def _bury(self, pid: int, told: Measured | None) -> None:
+        """A process has ended: what is known of it is accounted for in the sum that its parent has now."""
+        process = self._known[pid]
+        above = self._above(process)
+        if told is None:
+            above.below_ns += process.last_ns + process.below_ns
+            above.mixed |= process.foreign or process.mixed
+        else:
+            above.below_ns += told.used_ns or 0
+            above.mixed |= told.used_ns is None
+            self._buried.add((pid, told.begun_ns))
+        if process.parent == self._pid:
+            self._heirs[process.starter] = None
+        del self._known[pid]
+
+    def _above(self, process: _Process) -> _Process:
+        """In whose sum the end of a process appears; an orphan's new parent is unknown, and may be this process."""
+        return self._known.get(process.parent, self._own)
+
+    def _take(self, pid: int, total: int, used: Used) -> bool:
+        """Count what a sum has beyond what is accounted for; not while another child's end may be in it already."""
+        own = pid == self._pid
+        process = self._own if own else self._known.get(pid)
+        if process is not None and not process.foreign:
+            slack_ns = OWN_SLACK_NS if own else self._slack_ns
+            if process.mixed:
+                process.below_ns, process.mixed = total + slack_ns, False
+            process.below_ns = min(process.below_ns, total + slack_ns)  # orphans ended elsewhere
+            rest = total - process.below_ns
+            if rest > 0:
+                if any(self._above(one) is process and ending(child) for child, one in list(self._known.items())):
+                    return False
+                process.below_ns = total
+                starters = (list(self._heirs) or [None]) if own else [process.starter]
+                for starter in starters:
+                    used[starter] = used.get(starter, 0) + rest // len(starters)
+        if own:
+            self._heirs.clear()
+        self._unread.discard(pid)
+        return True
+
+    def accounted_ns(self) -> int:
+        """What this process answers for of its descendants' CPU time: its sum, and what is counted of live ones."""
+        live = [one for pid, one in list(self._known.items()) if process_cpu_ns(pid) is not None]
+        return sum(one.last_ns + one.below_ns for one in live) + own_ended_ns()  # the sum last: who is in both is safe

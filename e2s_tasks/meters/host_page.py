@@ -2,7 +2,8 @@
 
 The page holds two integrals of dt / holders: over the outermost attempts open on the host, and, while there are none,
 over its flow runs. A holder answers for the change of its integral between its start and its end, in seconds. Each
-process has a slot with its own counts, so that those of a process that died can be taken back.
+process has a slot with its own counts, so that those of a process that died can be taken back, and with the CPU time
+that it answers for, so that its parents do not count it again.
 """
 
 import fcntl
@@ -10,27 +11,46 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from e2s_tasks.host import boot_id, pid_namespace, start_ticks
 from e2s_tasks.keeping import keeping_flock
+from e2s_tasks.meters.process_tree import ancestors, own_ended_ns, process_cpu_ns
 
-MAGIC = b"E2SPAGE3"
+MAGIC = b"E2SPAGE4"
 # magic, version (odd while it is written), last advance (monotonic ns), integral over outermost work and over flow runs
-# (s), open work, open flow runs, number of slots that may be in use
-HEADER = struct.Struct("<8sqqddiiq")
-# pid, open work, open flow runs, parent's pid, start ticks (of a dead process: minus the time it was found dead)
-SLOT = struct.Struct("<iiiiq")
-VERSION = struct.Struct("<q")
-USED = struct.Struct("<q")
-COUNTS = struct.Struct("<ii")  # of a slot: open work, open flow runs
+# (s), open work, open flow runs, how often what `processes` tells has changed, number of slots that may be in use
+HEADER = struct.Struct("<8sqqddiiqq")
+PARENTS = 17
+# pid, open work, open flow runs, the pids above it (the nearest first), CPU time (ns) that it and its ended children
+# had used when it took the slot, and what it told at its end (UNTOLD before), start ticks (of a dead process: minus the
+# time it was found dead)
+SLOT = struct.Struct(f"<iii{PARENTS}iqqq")
+UNTOLD = -1
+NUMBER = struct.Struct("<q")
+VERSION, CHANGES, USED = len(MAGIC), HEADER.size - 16, HEADER.size - 8  # of the header: where these numbers are
+TOLD, TICKS = SLOT.size - 16, SLOT.size - 8  # the same of a slot
+COUNTS = struct.Struct("<ii")  # of a slot, from 4: open work, open flow runs
 STATE = struct.Struct("<qqddii")  # of the header, from the version to the open flow runs
 SLOTS = 1024
 TRIES = 20
 PAUSE_S = 10e-6
-REMEMBER_NS = 10_000_000_000
+REMEMBER_NS = 60_000_000_000
 SIZE = HEADER.size + SLOTS * SLOT.size
+
+
+class Measured(NamedTuple):
+    """A process with a meter of its own.
+
+    parents: the pids above it, the nearest first. begun_ns: CPU time that it and its ended children had used before it
+    had its meter. used_ns: all of theirs that it answers for; None while it measures, and for good if it was killed.
+    """
+
+    parents: tuple[int, ...]
+    begun_ns: int
+    used_ns: int | None
 
 
 class Page(Protocol):
@@ -45,11 +65,11 @@ class Page(Protocol):
     def sweep(self, now: int) -> None:
         """Take back the counts of processes that died."""
 
-    def release(self, now: int) -> None:
-        """The process measures no more."""
+    def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
+        """The process measures no more; used_ns tells what it answers for, unless that may still change."""
 
-    def processes(self) -> dict[int, int]:
-        """The pids of all measured processes, and of those that ended lately; each with its parent's."""
+    def processes(self) -> dict[int, Measured]:
+        """All measured processes by their pids, and those that ended lately."""
 
 
 def integrals_at(later_ns: int, of_work: float, of_flows: float, work: int, flows: int) -> tuple[float, float]:
@@ -84,12 +104,12 @@ class LocalPage:
     def sweep(self, now: int) -> None:
         """Nothing: there are no others."""
 
-    def release(self, now: int) -> None:
+    def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
         """Nothing: there are no others."""
 
-    def processes(self) -> dict[int, int]:
+    def processes(self) -> dict[int, Measured]:
         """The calling process alone."""
-        return {os.getpid(): os.getppid()}
+        return {os.getpid(): Measured((os.getppid(),), 0, None)}
 
 
 class HostPage:
@@ -109,11 +129,13 @@ class HostPage:
             self._map = mmap.mmap(self._fd, SIZE)
             if self._map[: len(MAGIC)] != MAGIC:
                 self._map[:] = bytes(SIZE)
-                HEADER.pack_into(self._map, 0, MAGIC, 0, 0, 0.0, 0.0, 0, 0, 0)
+                HEADER.pack_into(self._map, 0, MAGIC, 0, 0, 0.0, 0.0, 0, 0, 0, 0)
             self._sweep(time.monotonic_ns())
             self._slot = self._take_slot()
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._told = False
+        self._listed = -1, dict[int, Measured]()
         self._counts = [0, 0]
         self._owed = [0, 0]
         self._seen = (0.0, 0.0)
@@ -123,8 +145,8 @@ class HostPage:
         """See Page. Takes no lock: what is read while somebody writes is read again."""
         if not any(self._owed):
             for _ in range(TRIES):
-                version, last, *holding = STATE.unpack_from(self._map, len(MAGIC))
-                if not version & 1 and VERSION.unpack_from(self._map, len(MAGIC))[0] == version:
+                version, last, *holding = STATE.unpack_from(self._map, VERSION)
+                if not version & 1 and self._number(VERSION) == version:
                     self._seen = integrals_at(now - last, *holding)
                     return self._seen
         return self.advance(now, 0, 0)
@@ -137,6 +159,9 @@ class HostPage:
             self._owed = [work, flows]
             return self._seen
         try:
+            if self._told and (work > 0 or flows > 0):  # it measures again
+                self._told = False
+                self._tell(self._slot, UNTOLD)
             self._counts = [self._counts[0] + work, self._counts[1] + flows]
             COUNTS.pack_into(self._map, self._slot + 4, *self._counts)
             self._seen = self._advance(now, work, flows)
@@ -154,15 +179,47 @@ class HostPage:
             finally:
                 self._flock(self._fd, fcntl.LOCK_UN)
 
-    def release(self, now: int) -> None:
-        """See Page. The slot stays until a sweep finds the process gone: its parent has to know that it had a meter."""
-        self.advance(now, -self._counts[0] - self._owed[0], -self._counts[1] - self._owed[1])
+    def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
+        """See Page. The slot stays for a while after the process's end: its parents have to know that it had a meter.
 
-    def processes(self) -> dict[int, int]:
+        With measured processes below it nobody can say what will be in the sum of its ended children: it tells nothing.
+        """
+        self.advance(now, -self._counts[0] - self._owed[0], -self._counts[1] - self._owed[1])
+        if used_ns is not None and self._locked():
+            try:
+                if not any(os.getpid() in one.parents and process_cpu_ns(pid) for pid, one in self.processes().items()):
+                    self._tell(self._slot, used_ns())
+                    self._told = True
+            finally:
+                self._flock(self._fd, fcntl.LOCK_UN)
+
+    def processes(self) -> dict[int, Measured]:
         """See Page."""
-        end = HEADER.size + min(SLOTS, USED.unpack_from(self._map, HEADER.size - USED.size)[0]) * SLOT.size
-        slots = SLOT.iter_unpack(self._map[HEADER.size : end])
-        return {pid: parent for pid, _, _, parent, _ in slots if pid}
+        changes = self._number(CHANGES)
+        if self._listed[0] != changes:
+            self._listed = changes, self._list()
+        return self._listed[1]
+
+    def _list(self) -> dict[int, Measured]:
+        end = HEADER.size + min(SLOTS, self._number(USED)) * SLOT.size
+        found: dict[int, Measured] = {}
+        for pid, _, _, *parents, begun_ns, told, _ in SLOT.iter_unpack(self._map[HEADER.size : end]):
+            if pid:
+                one = Measured(tuple(parents), begun_ns, None if told == UNTOLD else told)
+                found[pid] = _together(found[pid], one) if pid in found else one
+        return found
+
+    def _number(self, offset: int) -> int:
+        number: int = NUMBER.unpack_from(self._map, offset)[0]
+        return number
+
+    def _changed(self) -> None:
+        """What `processes` tells is another from now on; after the change, so that nobody keeps half of it."""
+        NUMBER.pack_into(self._map, CHANGES, self._number(CHANGES) + 1)
+
+    def _tell(self, offset: int, used_ns: int) -> None:
+        NUMBER.pack_into(self._map, offset + TOLD, used_ns)
+        self._changed()
 
     def _locked(self) -> bool:
         """Take the lock, which others hold for microseconds; a tenth of a millisecond at most is spent on it."""
@@ -174,7 +231,7 @@ class HostPage:
         return False
 
     def _advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
-        version, last, of_work, of_flows, working, flowing = STATE.unpack_from(self._map, len(MAGIC))
+        version, last, of_work, of_flows, working, flowing = STATE.unpack_from(self._map, VERSION)
         of_work, of_flows = integrals_at(now - last, of_work, of_flows, working, flowing)
         working, flowing = working + work, flowing + flows
         if working < 0 or flowing < 0:
@@ -185,42 +242,69 @@ class HostPage:
     def _write(self, version: int, *state: float) -> None:
         """Write the state, under an odd version until it is complete; what a killed process left odd is mended."""
         writing = version | 1
-        STATE.pack_into(self._map, len(MAGIC), writing, *state)
-        VERSION.pack_into(self._map, len(MAGIC), writing + 1)
+        STATE.pack_into(self._map, VERSION, writing, *state)
+        NUMBER.pack_into(self._map, VERSION, writing + 1)
 
     def _sweep(self, now: int) -> None:
         """Count anew what the live processes hold, and how far the slots in use reach.
 
-        The pids of dead ones stay for a while: a parent has to know who had a meter.
+        The slots of dead ones stay for a while: a parent has to know who had a meter.
         """
         work = flows = slots = 0
         for index in range(SLOTS):
             offset = HEADER.size + index * SLOT.size
-            pid, held_work, held_flows, parent, ticks = SLOT.unpack_from(self._map, offset)
+            pid, held_work, held_flows, *_, ticks = SLOT.unpack_from(self._map, offset)
             if not pid:
                 continue
             if ticks < 0 and now + ticks > REMEMBER_NS:
-                SLOT.pack_into(self._map, offset, 0, 0, 0, 0, 0)
+                self._map[offset : offset + SLOT.size] = bytes(SLOT.size)
+                self._changed()
                 continue
             slots = index + 1
             if ticks >= 0 and start_ticks(pid) != ticks:
-                SLOT.pack_into(self._map, offset, pid, 0, 0, parent, -max(now, 1))
+                COUNTS.pack_into(self._map, offset + 4, 0, 0)
+                NUMBER.pack_into(self._map, offset + TICKS, -max(now, 1))
             elif ticks >= 0:
                 work, flows = work + held_work, flows + held_flows
-        version, last, of_work, of_flows, _, _ = STATE.unpack_from(self._map, len(MAGIC))
+        version, last, of_work, of_flows, _, _ = STATE.unpack_from(self._map, VERSION)
         self._write(version, last, of_work, of_flows, work, flows)
-        USED.pack_into(self._map, HEADER.size - USED.size, slots)
+        NUMBER.pack_into(self._map, USED, slots)
 
     def _take_slot(self) -> int:
-        pid = os.getpid()
-        for index in range(SLOTS):
-            offset = HEADER.size + index * SLOT.size
-            if SLOT.unpack_from(self._map, offset)[0] == 0:
-                SLOT.pack_into(self._map, offset, pid, 0, 0, os.getppid(), start_ticks(pid))
-                used = USED.unpack_from(self._map, HEADER.size - USED.size)[0]
-                USED.pack_into(self._map, HEADER.size - USED.size, max(used, index + 1))
-                return offset
-        raise OSError(f"all {SLOTS} slots of the page are taken")
+        """A free slot, or else that of the process that has been dead for the longest time.
+
+        What a process above has told does not hold any longer: this one may end in its sum.
+        """
+        pid, ticks, parents = os.getpid(), start_ticks(os.getpid()), ancestors(PARENTS)
+        used = self._number(USED)
+        free: list[tuple[int, int]] = []  # since when, where
+        if used < SLOTS:
+            free.append((1, HEADER.size + used * SLOT.size))
+        for offset in range(HEADER.size, HEADER.size + min(SLOTS, used) * SLOT.size, SLOT.size):
+            holder, *_, its_ticks = SLOT.unpack_from(self._map, offset)
+            if holder == 0 or (holder == pid and its_ticks != ticks):  # of an earlier process with this pid
+                self._map[offset : offset + SLOT.size] = bytes(SLOT.size)
+                free.append((0, offset))
+            elif its_ticks < 0:
+                free.append((-its_ticks, offset))
+            elif holder in parents:
+                self._tell(offset, UNTOLD)
+        if not free:
+            raise OSError(f"all {SLOTS} slots of the page are taken")
+        offset = min(free)[1]
+        parents += [0] * (PARENTS - len(parents))
+        begun_ns = time.process_time_ns() + own_ended_ns()
+        SLOT.pack_into(self._map, offset, pid, 0, 0, *parents, begun_ns, UNTOLD, ticks)
+        slots = (offset - HEADER.size) // SLOT.size + 1
+        NUMBER.pack_into(self._map, USED, max(used, slots))
+        self._changed()
+        return offset
+
+
+def _together(one: Measured, other: Measured) -> Measured:
+    """Two slots of one process, which has become another program and measures again: the later one holds."""
+    earlier, later = sorted((one, other), key=lambda slot: slot.begun_ns)
+    return later._replace(begun_ns=earlier.begun_ns)
 
 
 def host_page(folder: Path) -> Page:

@@ -54,6 +54,9 @@ class ChildProcesses(Protocol):
     def poll(self) -> dict[Account | None, int]:
         """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
 
+    def accounted_ns(self) -> int:
+        """What this process answers for of its descendants' CPU time: its sum, and what is counted of live ones."""
+
 
 class Meter:
     """One meter per process. `counted_j` = what the spans were booked + `other_j` + `idle_j`, to float rounding."""
@@ -348,7 +351,10 @@ class Meter:
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""
         with self._in_turn():
-            self._page.release(self._now())
+            self._page.release(self._now(), None if self._open else self._accounted_ns)
+
+    def _accounted_ns(self) -> int:
+        return self._process() + (self._children.accounted_ns() if self._children is not None else 0)
 
     def own_thread(self) -> None:
         """The calling thread works for the meter: its CPU time is never booked on a span."""

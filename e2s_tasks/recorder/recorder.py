@@ -20,7 +20,7 @@ from e2s_tasks.ledger.journal import Journal, encode, journal_path, this_process
 from e2s_tasks.meters.account import Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
-from e2s_tasks.meters.host_page import host_page
+from e2s_tasks.meters.host_page import LocalPage, host_page
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.setup import sources
 from e2s_tasks.recorder import loops
@@ -46,7 +46,7 @@ class SpanRecorder:
         policy: str = options.static_policy
         self.children: Children | None = None
         if meter is None:
-            page = host_page(options.data_dir)
+            page = host_page(options.data_dir) if options.enabled else LocalPage()  # else its starter measures it
             chosen = sources(options, measured=lambda: set(page.processes()))
             self.children = Children(page.processes)
             meter = Meter(chosen.sources, host_busy_clock(), page=page, children=self.children)
@@ -214,6 +214,7 @@ class SpanRecorder:
             self._delivery.deliver()
             if not self.meter.active and self._delivery.complete:
                 self._delivery.remove_journal()
+            self.meter.release()  # again: delivering was this process's own work, too
 
 
 _recorder: SpanRecorder | None = None

@@ -1,8 +1,11 @@
 """Child processes of measured work, for real."""
 
+import json
 import os
+import resource
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import host_busy_clock
+from e2s_tasks.meters.host_page import Measured
 from e2s_tasks.meters.meter import Meter
 
 BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
@@ -78,7 +82,7 @@ def test_a_child_with_a_meter_of_its_own_is_not_counted_again():
 
     def work():
         child = subprocess.Popen(burning(0.4))
-        pids[child.pid] = os.getpid()
+        pids[child.pid] = Measured((os.getpid(),), 0, None)
         while child.poll() is None:
             time.sleep(0.02)
             meter.tick()
@@ -119,3 +123,226 @@ def test_measured_work_in_a_child_process_is_not_counted_to_its_parent_again(tmp
     parent, child = (int(word) / 1e9 for word in done.stdout.split())
     assert child > 0.5
     assert parent < 0.6  # the child's imports, before it had a meter
+
+
+AGENT = """
+import json, os, resource, sys, time
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+def used():
+    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+def answer():
+    print(json.dumps([os.getpid(), used()]), flush=True)
+
+for line in sys.stdin:
+    command, _, seconds = line.strip().partition(" ")
+    if command == "start":
+        held, hold = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(hold)
+            burn(float(seconds))
+            answer()
+            os.read(held, 1)
+            os._exit(0)
+        os.close(held)
+    elif command == "reap":
+        os.close(hold)
+        os.waitpid(child, 0)
+        answer()
+    elif command == "descend":
+        inner = os.fork()
+        if inner:
+            os.waitpid(inner, 0)
+        answer()
+    else:
+        answer()
+        os._exit(0)
+"""
+TRUNCATED = 0.02  # two clock ticks, to which the system tells the sums of other processes
+EXACT = 0.003  # what a process uses between its last word and its end
+
+
+class Agent:
+    """A process that does as it is told: it starts children that burn, and waits for their ends."""
+
+    def __init__(self):
+        command = [sys.executable, "-S", "-c", AGENT]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self.process.pid
+
+    def tell(self, *words):
+        """Who answers, and the CPU seconds that it and its ended children have used so far."""
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self):
+        return json.loads(self.process.stdout.readline())
+
+    def child(self, seconds):
+        """It starts a child, which ends before anybody else can see it."""
+        self.tell("start", seconds)
+        return self.tell("reap")[1]
+
+    def end(self):
+        used = self.tell("end")[1]
+        self.process.wait()
+        return used
+
+
+class Counted:
+    """What is counted to the starter of all children; `measured` is the page."""
+
+    def __init__(self):
+        self.measured = {}
+        self.children = Children(lambda: dict(self.measured))
+        self.children.begin()
+        self.starter = Account(Role.ATTEMPT)
+        self.given = {}
+
+    def agent(self):
+        agent = Agent()
+        self.children.started(agent.pid, self.starter)
+        return agent
+
+    def poll(self):
+        for starter, ns in self.children.poll().items():
+            assert ns >= 0
+            self.given[starter] = self.given.get(starter, 0) + ns
+        return sum(self.given.values()) / 1e9
+
+    def tick(self):
+        self.children.meet(self.children.look(), lambda tid: self.starter)
+        return self.poll()
+
+    def has_meter(self, *line, begun=0.0, used=None):
+        pid, *parents = line
+        self.measured[pid] = Measured((*parents, os.getpid()), int(begun * 1e9), used and int(used * 1e9))
+
+
+@pytest.fixture
+def counted():
+    return Counted()
+
+
+def test_what_ended_below_a_process_that_still_lives_is_counted_but_for_a_clock_tick(counted):
+    agent = counted.agent()
+    for _ in range(10):
+        truth = agent.child(0.017)
+        assert truth - TRUNCATED - EXACT <= counted.tick() <= truth + EXACT
+    truth = agent.end()
+    assert counted.poll() == pytest.approx(truth, abs=EXACT)
+    assert counted.given.keys() == {counted.starter}
+
+
+def test_a_worker_that_was_seen_is_counted_to_its_end_at_the_next_boundary(counted):
+    agent = counted.agent()
+    worker, _ = agent.tell("start", 0.05)
+    counted.tick()
+    assert worker in counted.children.look()
+    truth = agent.tell("reap")[1]
+    assert truth - TRUNCATED - EXACT <= counted.poll() <= truth + EXACT
+
+
+def test_below_a_shell_only_what_its_measured_child_answers_for_is_left_out(counted):
+    shell = counted.agent()
+    measured, used = shell.tell("start", 0.1)
+    counted.has_meter(measured, shell.pid, begun=0.03)
+    assert counted.tick() >= 0.03
+    counted.has_meter(measured, shell.pid, begun=0.03, used=used)
+    shell.tell("reap")
+    shell.child(0.05)
+    counted.poll()
+    truth = shell.end() - used + 0.03  # before it had its meter it was its starter's
+    assert counted.poll() == pytest.approx(truth, abs=EXACT)
+
+
+def test_of_a_sum_with_a_killed_measured_process_nothing_is_counted(counted):
+    shell = counted.agent()
+    measured, used = shell.tell("start", 0.1)
+    counted.has_meter(measured, shell.pid)
+    counted.tick()
+    shell.tell("reap")
+    counted.poll()
+    shell.child(0.05)
+    truth = shell.end() - used
+    assert truth - TRUNCATED - 2 * EXACT <= counted.poll() <= truth + EXACT
+
+
+@pytest.mark.parametrize("looks", ["while it runs", "after its end", "after its shell's end"])
+def test_a_measured_process_below_one_that_nobody_has_seen_start_is_not_counted_again(counted, looks):
+    shell = Agent()
+    measured, used = shell.tell("start", 0.1)
+    counted.has_meter(measured, shell.pid, used=used)
+    if looks == "while it runs":
+        counted.tick()
+    shell.tell("reap")
+    if looks == "after its end":
+        counted.tick()
+    shell.child(0.05)
+    truth = shell.end() - used
+    assert counted.poll() == pytest.approx(truth, abs=EXACT)
+
+
+def test_what_a_measured_process_starts_is_its_own_business_and_in_what_it_answers_for(counted):
+    shell = counted.agent()
+    measured, begun = shell.tell("descend")
+    counted.has_meter(measured, shell.pid, begun=begun)
+    counted.tick()
+    shell.child(0.05)
+    inner, its_own = shell.tell("start", 0.1)
+    counted.has_meter(inner, measured, shell.pid, used=its_own)
+    before = counted.tick()
+    shell.tell("reap")
+    assert counted.tick() == pytest.approx(before, abs=EXACT)
+    used = shell.tell("end")[1]
+    counted.has_meter(measured, shell.pid, begun=begun, used=used)
+    shell.answer()
+    shell.child(0.05)
+    truth = shell.end() - used + begun
+    assert counted.poll() == pytest.approx(truth, abs=2 * EXACT)
+
+
+def test_a_child_that_was_found_before_it_is_known_to_be_started_is_counted_once(counted):
+    agent = Agent()
+    agent.child(0.05)
+    counted.tick()
+    counted.children.started(agent.pid, counted.starter)
+    assert counted.poll() <= agent.end() + EXACT
+
+
+def test_a_child_that_has_ended_since_it_was_found_disturbs_nobodys_sum(counted):
+    one, other = counted.agent(), counted.agent()
+    found = counted.children.look()
+    truth = one.end()
+    counted.poll()
+    counted.children.meet(found, lambda tid: counted.starter)
+    other.child(0.05)
+    truth += other.end()
+    assert counted.poll() == pytest.approx(truth, abs=EXACT)
+
+
+def test_children_that_other_threads_reap_in_the_middle_of_a_poll_are_counted_once(counted):
+    def ended_s():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    def work():
+        while time.monotonic() < end:
+            child = os.posix_spawn("/bin/sh", ["sh", "-c", "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done"], {})
+            counted.children.started(child, counted.starter)
+            os.waitpid(child, 0)
+
+    before, end = ended_s(), time.monotonic() + 1.5
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    [one.start() for one in threads]
+    while any(one.is_alive() for one in threads):
+        counted.poll()
+    assert counted.poll() == pytest.approx(ended_s() - before, abs=0.0001)

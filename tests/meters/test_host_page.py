@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from e2s_tasks.meters import host_page as module
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.host_page import HEADER, MAGIC, SLOT, HostPage, LocalPage, host_page
+from e2s_tasks.meters.host_page import HEADER, MAGIC, PARENTS, SLOT, UNTOLD, HostPage, LocalPage, host_page
 from e2s_tasks.meters.meter import Meter
 from tests.fakes.world import IDLE_W, World, WorldBusy, WorldCounter, WorldMeter
 
@@ -50,8 +52,9 @@ def test_time_in_which_nobody_works_is_nobodys(two):
 def test_what_a_dead_process_held_is_taken_back(two, tmp_path):
     one, other = two
     one.advance(0, 1, 0)
-    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, 0, 77)  # as if another process, dead by now, held too
-    HEADER.pack_into(other._map, 0, MAGIC, 0, 0, 0.0, 0.0, 2, 0, 2)
+    # As if another process, dead by now, held too.
+    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, *[0] * PARENTS, 0, UNTOLD, 77)
+    HEADER.pack_into(other._map, 0, MAGIC, 0, 0, 0.0, 0.0, 2, 0, 1, 2)
     assert one.integrals(2 * S)[0] == pytest.approx(1.0)
     one.sweep(2 * S)
     assert one.integrals(4 * S)[0] == pytest.approx(3.0)
@@ -90,6 +93,87 @@ def test_two_meters_of_one_host_count_its_idle_power_once(tmp_path):
         meter.settle(force=True)
     assert first.joules["static"] == pytest.approx(0.5 * IDLE_W)
     assert second.joules["static"] == pytest.approx(2.5 * IDLE_W)
+
+
+def in_child(work):
+    """Run work in a forked child; returns its pid once it has ended."""
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def test_others_see_what_a_process_answers_for_once_it_measures_no_more(tmp_path):
+    page = HostPage(tmp_path / "page")
+
+    def work():
+        mine = HostPage(tmp_path / "page")
+        mine.advance(1 * S, 1, 0)
+        mine.release(2 * S, lambda: 12345)
+
+    pid = in_child(work)
+    one = page.processes()[pid]
+    assert (one.parents[0], one.used_ns) == (os.getpid(), 12345)
+    assert 0 <= one.begun_ns < S
+    assert page.processes()[os.getpid()].used_ns is None
+    assert os.getppid() in page.processes()[os.getpid()].parents
+
+
+def test_a_process_that_was_killed_has_told_nothing(tmp_path):
+    page = HostPage(tmp_path / "page")
+    pid = in_child(lambda: HostPage(tmp_path / "page").advance(1 * S, 1, 0))
+    assert page.processes()[pid].used_ns is None
+    page.sweep(2 * S)
+    assert page.processes()[pid].used_ns is None
+
+
+def test_a_process_that_measures_again_has_told_nothing(tmp_path):
+    page = HostPage(tmp_path / "page")
+    page.release(1 * S, lambda: 5)
+    assert page.processes()[os.getpid()].used_ns == 5
+    page.advance(2 * S, 1, 0)
+    assert page.processes()[os.getpid()].used_ns is None
+    page.release(3 * S, None)
+    assert page.processes()[os.getpid()].used_ns is None
+    page.advance(4 * S, -1, 0)
+    page.release(5 * S, lambda: 7)
+    assert page.processes()[os.getpid()].used_ns == 7
+
+
+def test_a_process_with_a_measured_one_below_it_tells_nothing(tmp_path):
+    page = HostPage(tmp_path / "page")
+    go, going = os.pipe()
+    pid = os.fork()
+    if not pid:
+        HostPage(tmp_path / "page")
+        os.read(go, 1)
+        os._exit(0)
+    while pid not in page.processes():
+        pass
+    page.release(1 * S, lambda: 5)
+    assert page.processes()[os.getpid()].used_ns is None
+    os.write(going, b"1")
+    os.waitpid(pid, 0)
+    page.release(2 * S, lambda: 5)
+    assert page.processes()[os.getpid()].used_ns == 5
+    in_child(lambda: HostPage(tmp_path / "page"))  # one more begins
+    assert page.processes()[os.getpid()].used_ns is None
+
+
+def test_the_slots_of_the_dead_are_kept_while_there_are_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SLOTS", 4)
+    page = HostPage(tmp_path / "page")
+    dead = []
+    for _ in range(5):
+        dead.append(in_child(lambda: HostPage(tmp_path / "page")))
+        page.sweep(time.monotonic_ns())
+    assert page.processes().keys() == {os.getpid(), *dead[-3:]}
+    page.sweep(time.monotonic_ns() + 100 * S)
+    assert page.processes().keys() == {os.getpid()}
 
 
 changes = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([-1, 0, 1]), st.integers(0, 5)), max_size=30)
