@@ -13,6 +13,7 @@ Summary = dict[str, Any]
 STATUS = {"completed": "ok", "timed_out": "timed out"}
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
 _GIVEN = re.compile(r".+-[0-9a-f]{3}")
+SEPARATORS = " -_:#/."
 DEVICES = {"gpu": "GPU", "cpu": "CPU", "dram": "DRAM"}
 
 
@@ -121,13 +122,22 @@ def lost(summary: Summary) -> str | None:
 
 def cached(summary: Summary) -> str | None:
     """What cached results avoided, if a task run was cached."""
-    count = sum(span["status"] == "cached" for span in summary["spans"])
-    if not count:
-        return None
-    runs = f"{count} cached task run{'s' if count > 1 else ''}"
-    if summary["avoided_j"] is None:
-        return f"{runs}: what that avoided is not known, the run that made a result is not in the ledger"
-    return f"{runs} avoided {units.joules(summary['avoided_j'])}"
+    origins = [span["result_from"] for span in summary["spans"] if span["status"] == "cached"]
+    here = origins.count("this_run")
+    parts = []
+    if here < len(origins):
+        runs = _task_runs(len(origins) - here)
+        if summary["avoided_j"] is None:
+            parts.append(f"{runs}: what that avoided is not known, the run that made a result is not in the ledger")
+        else:
+            parts.append(f"{runs} avoided {units.joules(summary['avoided_j'])}")
+    if here:
+        parts.append(f"{_task_runs(here)} reused what this run itself had made, so nothing is credited")
+    return "; ".join(parts) or None
+
+
+def _task_runs(count: int) -> str:
+    return f"{count} cached task run{'s' if count > 1 else ''}"
 
 
 def waited(summary: Summary) -> str | None:
@@ -225,7 +235,13 @@ def step_name(row: dict[str, Any]) -> str:
     name, run_name = units.printable(row["name"]), units.printable(row["run_name"] or "")
     if not run_name or _GIVEN.fullmatch(run_name) or run_name == name:
         return name + (f" x {row['spans']}" if row["spans"] > 1 and row["depth"] else "")
-    return f"{name}: {run_name.removeprefix(name).strip(' -:_') or run_name}"
+    return f"{name}: {_own_part(run_name, name)}"
+
+
+def _own_part(run_name: str, name: str) -> str:
+    """A task run's name without its task's name before a separator: "large trees" of "train large trees"."""
+    rest = run_name.removeprefix(name)
+    return rest.strip(SEPARATORS) or run_name if rest[:1] in SEPARATORS else run_name
 
 
 def bounds(artifact: dict[str, Any]) -> str:
