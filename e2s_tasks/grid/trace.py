@@ -12,7 +12,7 @@ from typing import Any
 
 from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError, TraceError
-from e2s_tasks.grid.country import same_zone
+from e2s_tasks.grid.country import same_zone, written
 
 TIME_COLUMNS = ("ts_utc", "datetime", "timestamp", "from_utc")
 INTENSITY_COLUMNS = ("ci_g_per_kwh", "carbon_intensity")
@@ -46,7 +46,7 @@ class Trace:
                 f"{_utc(end)}. Use a trace of that time, or unset E2S_TRACE."
             )
         inside = tuple(slot for slot in slots if slot.end > start and slot.start < end)
-        return Forecast(zone or name or "unnamed", inside, SIGNAL, f"trace {self.path.name}")
+        return Forecast(name or (written(zone) if zone else "unnamed"), inside, SIGNAL, f"trace {self.path.name}")
 
     actual = forecast
 
