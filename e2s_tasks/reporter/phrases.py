@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
+from e2s_tasks.core.planning import told_apart
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION
@@ -219,10 +220,10 @@ def carbon(summary: Summary) -> str:
         return f"waiting within the policy would have saved nothing: {plan['reason']} ({plan['source']})"
     grams = f" ({units.grams(plan['potential_saving_g'])})" if plan["potential_saving_g"] is not None else ""
     start = units.clock(plan["start"], today=plan["decided_at"])
-    then, now = plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"]
+    then, now = told_apart(plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"])
     return (
         f"starting at {start} (within the policy) would have saved {saving:.0f} % of the emissions{grams}:"
-        f" forecast {then:.0f} instead of {now:.0f} g/kWh ({plan['source']})"
+        f" forecast {then} instead of {now} g/kWh ({plan['source']})"
     )
 
 

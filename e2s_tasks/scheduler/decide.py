@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
-from e2s_tasks.core.planning import UNIT, best_window
+from e2s_tasks.core.planning import UNIT, best_window, figure
 from e2s_tasks.core.policy import CarbonPolicy, Duration, aware
 from e2s_tasks.core.records import DecisionRecord
 from e2s_tasks.errors import GridError, ZoneError
@@ -150,7 +150,7 @@ def _no_timing(outlook: Outlook) -> str:
     zone = outlook.forecast.zone
     if not outlook.forecast.slots:
         return f"start now: no carbon intensity for {zone}{_why(outlook)}"
-    average = f"the {outlook.forecast.source}, {outlook.forecast.slots[0].intensity:.0f} {UNIT},"
+    average = f"the {outlook.forecast.source}, {figure(outlook.forecast.slots[0].intensity)} {UNIT},"
     return f"start now: no forecast for {zone}{_why(outlook)}; {average} says nothing about timing"
 
 
