@@ -83,7 +83,9 @@ class Settings:
     zone: str | None = _setting(None, _text, "grid zone of flows without a policy, for example GB, DE or FR")
     gb_api_url: str = _setting("https://api.carbonintensity.org.uk", _text, "address of the GB Carbon Intensity API")
     grid_timeout_s: float = _setting(3.0, _above_zero, "time limit of a request for carbon intensities, s")
-    trace: Path | None = _setting(None, _path, "carbon-intensity trace (CSV or Parquet) used instead of a service")
+    trace: Path | None = _setting(
+        None, _path, "carbon-intensity trace (CSV or Parquet) used instead of a service, see docs/sources.md"
+    )
     powercap_root: Path = _setting(Path("/sys/class/powercap"), _path, "where the tree of RAPL counters is")
     external_meters: Path | None = _setting(
         None, _path, "TOML file of external meters (Prometheus), see docs/sources.md"

@@ -159,7 +159,10 @@ def build_features(flights: Path, output: Path) -> Path:
     raw = read_parquet(flights, used)
     features = join(raw, read_csv("weather.csv"), read_csv("planes.csv"))
     made = output / "features.parquet"
-    write_parquet(features, made, partition_cols=["month"], compression="zstd", index=False)
+    write_parquet(
+        features, made, partition_cols=["month"], existing_data_behavior="delete_matching", compression="zstd",
+        index=False,
+    )  # fmt: skip
     dropped = len(raw) - len(features)
     get_run_logger().info(
         "%s: %s flights with %d features, %s; left out %s that were cancelled or diverted",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2s_tasks.core.planning import SAME, Forecast, Slot, best_window, mean_intensity
+from e2s_tasks.core.planning import SAME, Forecast, Slot, best_window, mean_intensity, told_apart
 from e2s_tasks.errors import GridError, SettingError
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -48,6 +48,20 @@ def test_the_cleanest_window_may_start_off_the_slot_grid() -> None:
     plan = best_window(forecast(300, 200, 100, 300), MIDNIGHT, 45 * MINUTE, MIDNIGHT + 2 * HOUR)
     assert (plan.start, plan.end) == (MIDNIGHT + 45 * MINUTE, MIDNIGHT + 90 * MINUTE)
     assert plan.expected == pytest.approx(400 / 3)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (112.2, 187.4, ("112", "187")),
+        (186.6, 187.2, ("186.6", "187.2")),
+        (0.0004, 0.0007, ("0.0004", "0.0007")),
+        (0.3, 12.0, ("0.3", "12.0")),
+        (1e-12, 2e-12, ("1e-12", "2e-12")),
+    ],
+)
+def test_two_intensities_are_told_so_that_they_differ(one: float, other: float, told: tuple[str, str]) -> None:
+    assert told_apart(one, other) == told
 
 
 def test_the_reason_names_both_starts_and_both_figures() -> None:

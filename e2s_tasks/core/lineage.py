@@ -222,19 +222,23 @@ class _Graph:
         yield from dict.fromkeys(reason for reasons in missing for reason in reasons)
 
     def final_products(self, products: Collection[str] | None) -> list[VersionRecord]:
-        """The last versions of their URIs from which no other version is reachable, or those of the declared URIs."""
+        """The last versions of their URIs from which no other URI's last version is reachable, or those declared.
+
+        A superseded version does not count, nor does what lies in the same strongly connected part: a step that
+        rewrites its output and reads it back has still made it.
+        """
         last = {one.uri: one for one in sorted(self._run.versions, key=lambda one: (one.created_at, one.id))}
         if products is not None:
             return [one for uri, one in last.items() if uri in products]
-        leads = self._leads_to_versions()
-        return [one for one in last.values() if not leads[self._part[self._edges.node[one.id]]]]
+        part_of = {uri: self._part[self._edges.node[one.id]] for uri, one in last.items()}
+        leads = self._lead_to(set(part_of.values()))
+        return [one for uri, one in last.items() if not leads[part_of[uri]]]
 
-    def _leads_to_versions(self) -> list[bool]:
-        """For each part, whether a version outside it can be reached from it."""
-        holds = {self._part[node] for node in self._edges.node.values()}
+    def _lead_to(self, wanted: set[int]) -> list[bool]:
+        """For each part, whether one of the wanted parts can be reached from it, itself aside."""
         leads: list[bool] = []
         for following in self._following:  # what a part leads to has a lower number
-            leads.append(any(part in holds or leads[part] for part in following))
+            leads.append(any(part in wanted or leads[part] for part in following))
         return leads
 
     def unlinked(self) -> list[Step]:

@@ -160,15 +160,30 @@ def _positive(duration: timedelta) -> None:
 
 def _reason(start: datetime, now: datetime, expected: float, run_now: float, latest_start: datetime) -> str:
     if start > now:
+        then, at_once = told_apart(expected, run_now)
         return (
             f"start at {_clock(start, now)} UTC instead of {_clock(now, now)}: "
-            f"{expected:.0f} instead of {run_now:.0f} {UNIT} ({_change(expected, run_now)})"
+            f"{then} instead of {at_once} {UNIT} ({_change(expected, run_now)})"
         )
     if latest_start < now:
-        return f"start now, at {run_now:.0f} {UNIT}: even so the run is expected to miss its deadline"
+        return f"start now, at {figure(run_now)} {UNIT}: even so the run is expected to miss its deadline"
     if latest_start == now:
-        return f"start now, at {run_now:.0f} {UNIT}: there is no slack to wait in"
-    return f"start now: no start until {_clock(latest_start, now)} UTC is cleaner than {run_now:.0f} {UNIT}"
+        return f"start now, at {figure(run_now)} {UNIT}: there is no slack to wait in"
+    return f"start now: no start until {_clock(latest_start, now)} UTC is cleaner than {figure(run_now)} {UNIT}"
+
+
+def figure(intensity: float) -> str:
+    """An intensity in words: whole above 10, to three digits below."""
+    return f"{intensity:.0f}" if intensity >= 10 else f"{intensity:.3g}"
+
+
+def told_apart(one: float, other: float) -> tuple[str, str]:
+    """Two intensities with as many decimal places as it takes to see that they differ, and that neither is 0."""
+    for places in range(9):
+        texts = f"{one:.{places}f}", f"{other:.{places}f}"
+        if texts[0] != texts[1] and all(map(float, texts)):
+            return texts
+    return f"{one:.3g}", f"{other:.3g}"
 
 
 def _change(expected: float, run_now: float) -> str:

@@ -16,11 +16,11 @@ Duration = timedelta | str | float
 LONGEST = timedelta(days=366)
 
 
-def duration(value: Duration, name: str = "duration") -> timedelta:
+def duration(value: Duration, name: str = "duration", *, above_zero: bool = False) -> timedelta:
     """The duration that `value` says: a timedelta, seconds, or text such as "2h", "90m", "1h30m", "1.5h", "30s", "1d".
 
     Raises:
-        SettingError: it cannot be read, or is negative; the message calls it `name`.
+        SettingError: it cannot be read, is negative or, for `above_zero`, zero; the message calls it `name`.
     """
     try:
         length = value if isinstance(value, timedelta) else timedelta(seconds=_seconds(value))
@@ -28,8 +28,9 @@ def duration(value: Duration, name: str = "duration") -> timedelta:
         raise SettingError(f"{name}={value!r} is no duration: write for example '2h', '1h30m' or '30s'.") from None
     if length > LONGEST:
         raise SettingError(f"{name}={value!r} is longer than a year: give less, for example '2h'.")
-    if length < timedelta(0):
-        raise SettingError(f"{name}={value!r} is negative: give zero or more, for example '2h'.")
+    if length < timedelta(0) or (above_zero and not length):
+        what, enough = ("negative" if length else "zero"), ("more than zero" if above_zero else "zero or more")
+        raise SettingError(f"{name}={value!r} is {what}: give {enough}, for example '2h'.")
     return length
 
 
@@ -78,11 +79,7 @@ class CarbonPolicy:
     ) -> None:
         if not isinstance(zone, str) or not zone.strip():
             raise SettingError(f"zone={zone!r} names no grid: give a country code such as 'GB', 'DE' or 'FR'.")
-        length = duration(expected_duration, "expected_duration")
-        if not length:
-            raise SettingError(
-                f"expected_duration={expected_duration!r} is zero: give how long the flow usually runs, e.g. '90m'."
-            )
+        length = duration(expected_duration, "expected_duration", above_zero=True)
         for name, value in (
             ("zone", zone.strip()),
             ("max_delay", duration(max_delay, "max_delay")),
@@ -102,7 +99,11 @@ class CarbonPolicy:
             return delayed
         if self.deadline <= now:
             raise PolicyError(
-                f"The deadline {self.deadline.isoformat()} has passed (it is {now.isoformat()}): "
+                f"The deadline {_minute(self.deadline)} has passed (it is {_minute(now)}): "
                 "give a later one, or leave it out and keep max_delay."
             )
         return min(delayed, self.deadline)
+
+
+def _minute(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

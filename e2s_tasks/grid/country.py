@@ -1,6 +1,7 @@
 """Yearly average carbon intensity of countries, from the tables that CodeCarbon installs (it is never imported)."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -14,6 +15,7 @@ from e2s_tasks.errors import GridError, ZoneError
 COUNTRY_SIGNAL = "average, life-cycle"
 # CodeCarbon's world average is the IEA's for 2018: what power stations emitted per kWh generated.
 WORLD_SIGNAL, WORLD_YEAR = "average, direct", 2018
+CODE = re.compile(r"[A-Za-z]{2,3}(-.+)?")
 COMMON_NAMES = {
     "uk": "GBR", "great britain": "GBR", "britain": "GBR", "south korea": "KOR", "north korea": "PRK", "russia": "RUS",
     "turkey": "TUR", "laos": "LAO", "syria": "SYR", "ivory coast": "CIV", "cape verde": "CPV", "swaziland": "SWZ",
@@ -46,6 +48,11 @@ def country(zone: str) -> Country:
     return countries[code]
 
 
+def written(zone: str) -> str:
+    """The zone as every answer writes it: a code in upper case, a country's name as it was given."""
+    return zone.strip().upper() if CODE.fullmatch(zone.strip()) else zone.strip()
+
+
 def same_zone(one: str, other: str) -> bool:
     """Whether two zones are the same, however they are written (GB, GBR, United Kingdom)."""
     if one.strip().casefold() == other.strip().casefold():
@@ -73,7 +80,7 @@ def average(zone: str | None, start: datetime, end: datetime) -> Forecast:
         intensity, signal = _world(), WORLD_SIGNAL
         missing = f"; no figure for {place.name}" if place is not None else "; no zone given"
         source = f"world average ({label}, {WORLD_YEAR}{missing})"
-    return Forecast(zone or "world", (Slot(start, end, intensity),), signal, source)
+    return Forecast(written(zone) if zone is not None else "world", (Slot(start, end, intensity),), signal, source)
 
 
 def _near(wanted: str) -> str:
@@ -82,7 +89,7 @@ def _near(wanted: str) -> str:
     names, countries = _atlas()
     codes = dict.fromkeys(names[name] for name in get_close_matches(wanted, names, n=6))
     near = [f"{code} ({countries[code].name})" for code in codes][:3]
-    return f" Near matches: {', '.join(near)}." if near else ""
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 @lru_cache(maxsize=1)

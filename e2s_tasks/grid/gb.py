@@ -10,6 +10,7 @@ from typing import Any
 
 from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError
+from e2s_tasks.grid.country import written
 from e2s_tasks.grid.http import REMEDY, get_json, recent_json
 
 # Emissions of generation, imports and grid losses, without fuel supply and construction (the API's methodology paper).
@@ -55,7 +56,7 @@ class CarbonIntensityApi:
         touching = tuple(slot for slot in slots if slot.end > start and slot.start < max(end, start + HALF_HOUR))
         if not touching:
             raise GridError(f"GET {path} gave no usable figure for that time: all missing, null or 0. {REMEDY}")
-        return Forecast(zone, touching, SIGNAL, SOURCE, issued_at=datetime.now(UTC))
+        return Forecast(written(zone), touching, SIGNAL, SOURCE, issued_at=datetime.now(UTC))
 
 
 def _slot(entry: Any, figure: str) -> Slot | None:

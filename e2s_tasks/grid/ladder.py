@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from e2s_tasks.core.planning import Forecast
 from e2s_tasks.errors import GridError, ZoneError
-from e2s_tasks.grid.country import average, same_zone
+from e2s_tasks.grid.country import average, same_zone, written
 from e2s_tasks.grid.gb import CarbonIntensityApi
 from e2s_tasks.grid.trace import read_trace
 
@@ -67,8 +67,14 @@ def average_for(zone: str | None, start: datetime, end: datetime, failures: tupl
     try:
         return Outlook(average(zone, start, max(end, start + timedelta(minutes=1))), Rung.AVERAGE, failures)
     except GridError as error:
-        return Outlook(Forecast(zone or "world", (), "missing", "none"), Rung.NOTHING, (*failures, str(error)))
+        return nothing_for(zone, (*failures, str(error)))
     except ZoneError as error:
         if failures:
             raise ZoneError(f"{error} ({failures[-1]})") from None
         raise
+
+
+def nothing_for(zone: str | None, failures: tuple[str, ...]) -> Outlook:
+    """Below the lowest rung: nobody knows an intensity."""
+    named = "world" if zone is None else written(zone)
+    return Outlook(Forecast(named, (), "missing", "none"), Rung.NOTHING, failures)

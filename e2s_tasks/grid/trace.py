@@ -12,11 +12,12 @@ from typing import Any
 
 from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError, TraceError
-from e2s_tasks.grid.country import same_zone
+from e2s_tasks.grid.country import same_zone, written
 
 TIME_COLUMNS = ("ts_utc", "datetime", "timestamp", "from_utc")
 INTENSITY_COLUMNS = ("ci_g_per_kwh", "carbon_intensity")
 ZONE_COLUMN = "zone"
+OTHER_SEPARATORS = (";", "\t", "|")
 SIGNAL = "as in the trace"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,7 +47,7 @@ class Trace:
                 f"{_utc(end)}. Use a trace of that time, or unset E2S_TRACE."
             )
         inside = tuple(slot for slot in slots if slot.end > start and slot.start < end)
-        return Forecast(zone or name or "unnamed", inside, SIGNAL, f"trace {self.path.name}")
+        return Forecast(name or (written(zone) if zone else "unnamed"), inside, SIGNAL, f"trace {self.path.name}")
 
     actual = forecast
 
@@ -124,7 +125,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[str | None, Row]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
-            time, intensity, zone = _columns(reader.fieldnames or (), path)
+            names = reader.fieldnames or ()
+            _check_separator(names, path)
+            time, intensity, zone = _columns(names, path)
             for row in reader:
                 yield row[zone] if zone else None, (reader.line_num, row[time], row[intensity])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -152,16 +155,25 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str | None, Row]]:
 
 def _columns(names: Sequence[str], path: Path) -> tuple[str, str, str | None]:
     """The names of the file's time, intensity and zone columns."""
-    found = []
-    for meaning, wanted in (("time", TIME_COLUMNS), ("intensity", INTENSITY_COLUMNS)):
-        column = next((name for name in wanted if name in names), None)
-        if column is None:
-            raise TraceError(
-                f"{path} has no {meaning} column: it has {', '.join(names) or 'no columns'}; "
-                f"call one {wanted[0]} (or {', '.join(wanted[1:])})."
-            )
-        found.append(column)
-    return found[0], found[1], ZONE_COLUMN if ZONE_COLUMN in names else None
+    kinds = {"time": TIME_COLUMNS, "intensity": INTENSITY_COLUMNS}
+    found = {kind: next((name for name in wanted if name in names), None) for kind, wanted in kinds.items()}
+    missing = [kind for kind, column in found.items() if column is None]
+    if missing:
+        calls = " and ".join(
+            f"the {kind} column {kinds[kind][0]} (or {', '.join(kinds[kind][1:])})" for kind in missing
+        )
+        raise TraceError(
+            f"{path} has no {' and no '.join(missing)} column: it has {', '.join(names) or 'no columns'}. "
+            f"Call {calls}; docs/sources.md describes a trace."
+        )
+    return str(found["time"]), str(found["intensity"]), ZONE_COLUMN if ZONE_COLUMN in names else None
+
+
+def _check_separator(names: Sequence[str], path: Path) -> None:
+    """Nothing for columns that commas separate; with another separator, the whole header is one column's name."""
+    other = next((mark for mark in OTHER_SEPARATORS if len(names) == 1 and mark in names[0]), None)
+    if other is not None:
+        raise TraceError(f"{path} separates its columns by {other!r}: separate them by commas, and write 1.5, not 1,5.")
 
 
 def _time(value: Any, path: Path, number: int) -> datetime:

@@ -42,8 +42,13 @@ def note_write(
     files: int,
     rows: int | None = None,
     digest: str | None = None,
+    moved: tuple[int, int] | None = None,
 ) -> None:
-    """Tell the span that it wrote a version of the place, of `size` bytes in `files` files."""
-    energy = movement(place.medium, size)
-    span.moved(bytes_written=size, rows=rows, storage_j=energy.storage, network_j=energy.network)
+    """Tell the span that it wrote a version of the place, of `size` bytes in `files` files.
+
+    moved: the bytes and rows that were written now, where they are not all of it.
+    """
+    bytes_written, rows_written = moved or (size, rows)
+    energy = movement(place.medium, bytes_written)
+    span.moved(bytes_written=bytes_written, rows=rows_written, storage_j=energy.storage, network_j=energy.network)
     span.wrote(place.uri, size=size, rows=rows, format=format, schema_digest=digest, files=files)

@@ -12,8 +12,10 @@ from e2s_tasks.core.spans import Span, recorder
 from e2s_tasks.errors import NotFoundError, SettingError
 from e2s_tasks.io.bookkeeping import bookkeeping, note_read, note_write
 from e2s_tasks.io.chunks import Filters, bytes_touched
+from e2s_tasks.io.datasets import ExistingData, added_files, contents_of
+from e2s_tasks.io.dtypes import DtypeBackend, Engine, as_frame, check_backend, check_engine
 from e2s_tasks.io.places import PathLike, Place, place_of
-from e2s_tasks.io.replacing import replaced_directory, replaced_file
+from e2s_tasks.io.replacing import replaced_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +33,8 @@ def read_parquet(
     filters: Filters = None,
     *,
     to: Literal["pandas"] = "pandas",
+    engine: Engine = "auto",
+    dtype_backend: DtypeBackend | None = None,
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
@@ -42,6 +46,7 @@ def read_parquet(
     filters: Filters = None,
     *,
     to: Literal["arrow"],
+    engine: Engine = "auto",
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
@@ -52,6 +57,8 @@ def read_parquet(
     filters: Filters = None,
     *,
     to: Literal["pandas", "arrow"] = "pandas",
+    engine: Engine = "auto",
+    dtype_backend: DtypeBackend | None = None,
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
@@ -60,14 +67,17 @@ def read_parquet(
 
     Measured: the compressed bytes of the column chunks that `columns` and `filters` leave to be read, from the files'
     footers (the footers themselves, a few KiB a file, are not counted), rows, files, and which version was read.
-    `options` are further ones of `pyarrow.parquet.ParquetDataset`, such as `partitioning` or `schema`.
+    `engine` and `dtype_backend` are pandas' own; `options` are further ones of `pyarrow.parquet.ParquetDataset`, such
+    as `partitioning` or `schema`.
 
     Raises:
         MissingFileError: nothing is at `path`.
-        SettingError: `to` is neither "pandas" nor "arrow".
+        SettingError: `to` is neither "pandas" nor "arrow"; another engine than pyarrow; an unknown `dtype_backend`.
     """
     if to not in ("pandas", "arrow"):
         raise SettingError(f'to={to!r} is not a kind of table: use to="pandas" or to="arrow".')
+    check_engine(engine)
+    check_backend(dtype_backend, to)
     from pyarrow import parquet
 
     place = place_of(path, filesystem, storage_options)
@@ -78,7 +88,7 @@ def read_parquet(
             table = dataset.read(columns=wanted, use_pandas_metadata=to == "pandas")
         except FileNotFoundError as error:
             raise _missing(place) from error
-        result = table if to == "arrow" else table.to_pandas()
+        result = table if to == "arrow" else as_frame(table, dtype_backend)
         with bookkeeping():
             _record_read(span, place, (dataset, wanted, filters), table)
     return result
@@ -89,40 +99,62 @@ def write_parquet(
     path: PathLike,
     *,
     partition_cols: Sequence[str] | str | None = None,
-    compression: str = "snappy",
+    existing_data_behavior: ExistingData | None = None,
+    engine: Engine = "auto",
+    compression: str | None = "snappy",
     index: bool | None = None,
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
-    """Write a pandas DataFrame or pyarrow Table as one Parquet file, or as a data set partitioned by `partition_cols`.
+    """Write a DataFrame or pyarrow Table as one Parquet file, or into a data set partitioned by `partition_cols`.
 
-    What was at `path` is replaced as a whole, and only after everything is written: a failed write leaves it as it
-    was, and makes no version. Measured: the sizes of the files written, rows, files and schema.
-    `options` are further ones of `pyarrow.parquet.write_table` or `write_to_dataset`.
+    One file replaces what was at `path`, a partitioned data set too. With `partition_cols` the rows join the data set
+    that is there, as with pandas and pyarrow, by `existing_data_behavior`: "overwrite_or_ignore" (the default) adds new
+    files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there.
+    All of it happens only after everything is written: a failed write leaves what was there, and makes no version.
+    Measured: the sizes and rows of the files written; the version has those of the whole data set as it then is (the
+    rows of one with more than 1000 files are not counted).
+    `options` are further ones of `pyarrow.parquet.write_table` or `write_to_dataset`; `engine` is pandas' own.
 
     Raises:
         SettingError: something else than a table; a partition column that it does not have, or no column left beside
-            them; a directory to replace that holds other things than a partitioned data set.
+            them; data that is there already, for "error"; for one file, a directory that holds other things than a
+            partitioned data set; an option that cannot be used.
     """
+    check_engine(engine)
     place = place_of(path, filesystem, storage_options)
     with recorder().span(f"write {place.name}", Kind.WRITE) as span:
         arrow = _as_arrow(table, index)
         partitions = _partitions(arrow, partition_cols)
+        options["compression"] = compression
         if partitions:
-            sizes = _write_partitions(arrow, place, partitions, compression=compression, **options)
+            sizes = _write_partitions(arrow, place, partitions, existing_data_behavior, **options)
         else:
-            sizes = [_write_file(arrow, place, compression=compression, **options)]
+            if existing_data_behavior is not None:
+                raise SettingError(
+                    f"existing_data_behavior={existing_data_behavior!r} is for a data set: give partition_cols too."
+                )
+            sizes = [_write_file(arrow, place, **options)]
         with bookkeeping():
-            note_write(
-                span,
-                place,
-                size=sum(sizes),
-                files=len(sizes),
-                rows=arrow.num_rows,
-                format="parquet",
-                digest=schema_digest(arrow.schema),
-            )
+            _record_write(span, place, sizes, arrow, whole=not partitions)
+
+
+def _record_write(span: Span, place: Place, sizes: list[int], table: Any, *, whole: bool) -> None:
+    """Tell the span what was written, and what the version is made of. whole: nothing else can be at the place."""
+    size, files, rows = (sum(sizes), len(sizes), table.num_rows) if whole else contents_of(place)
+    if files > len(sizes):  # what is kept goes into the new version
+        span.read(place.uri)
+    note_write(
+        span,
+        place,
+        moved=(sum(sizes), table.num_rows),
+        size=size,
+        files=files,
+        rows=rows,
+        format="parquet",
+        digest=schema_digest(table.schema),
+    )
 
 
 def schema_digest(schema: "pa.Schema") -> str:
@@ -185,12 +217,15 @@ def _write_file(table: Any, place: Place, **options: Any) -> int:
         return int(stream.tell())
 
 
-def _write_partitions(table: Any, place: Place, partitions: list[str], **options: Any) -> list[int]:
+def _write_partitions(
+    table: Any, place: Place, partitions: list[str], existing: ExistingData | None, **options: Any
+) -> list[int]:
     """The sizes in bytes of the files written, one or more for each combination of the partition columns' values."""
     from pyarrow import parquet
 
     sizes: list[int] = []
-    with replaced_directory(place) as (root, template):
+    names = options.pop("basename_template", None)
+    with added_files(place, existing or "overwrite_or_ignore", names) as (root, template):
         parquet.write_to_dataset(
             table,
             root,

@@ -1,9 +1,9 @@
-"""Replace a file or a whole data set only once its successor is complete: a failed write leaves the old one."""
+"""Replace what is at a path by a file only once that is complete: a failed write leaves the old one."""
 
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,55 +31,28 @@ def replaced_file(place: Place) -> Iterator[Any]:
         yield content
         with place.filesystem.open_output_stream(place.path) as upload:
             upload.write(content.getvalue())
-        _delete(place, old)
+        delete(place, old)
         return
-    with _beside(Path(place.path)) as new:
+    with beside(Path(place.path)) as new:
         with place.filesystem.open_output_stream(str(new)) as stream:
             yield stream
         _swap(new, Path(place.path))
 
 
 @contextmanager
-def replaced_directory(place: Place) -> Iterator[tuple[str, str]]:
-    """A directory to write into and a template of new file names; it becomes the data set at `place` on success.
-
-    Elsewhere than on a local file system the new files lie among the old ones until these are deleted.
-
-    Raises:
-        SettingError: the directory to replace holds other things than a partitioned data set.
-    """
-    old = _replaceable(place) or _single_file(place)
-    token = uuid4().hex
-    template = f"{token}-{{i}}.parquet"
-    if place.local:
-        with _beside(Path(place.path)) as new:
-            new.mkdir()
-            yield str(new), template
-            _swap(new, Path(place.path))
-        return
-    try:
-        yield place.path, template
-    except BaseException:
-        with suppress(Exception):
-            _delete(place, [path for path in _files(place) if token in path])
-        raise
-    _delete(place, old)
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
+def beside(target: Path) -> Iterator[Path]:
     """A hidden path in the target's own directory, so that a rename stays on one file system; gone afterwards."""
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
     try:
         yield new
     finally:
-        _remove(new)
+        remove(new)
 
 
 def _swap(new: Path, target: Path) -> None:
-    """Put `new` where `target` is; a directory cannot be renamed over, so it steps aside for that moment."""
-    if not (target.is_dir() or (new.is_dir() and target.exists())):
+    """Put the file `new` where `target` is; a directory cannot be renamed over, so it steps aside for that moment."""
+    if not target.is_dir():
         if target.exists():
             new.chmod(stat.S_IMODE(target.stat().st_mode))
         new.replace(target)
@@ -91,10 +64,11 @@ def _swap(new: Path, target: Path) -> None:
     except BaseException:
         aside.rename(target)
         raise
-    _remove(aside)
+    remove(aside)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file or a directory with all that is in it; what cannot be deleted stays."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -106,7 +80,7 @@ def _replaceable(place: Place) -> list[str]:
 
     Anything else in the directory may be somebody's work, so that it is refused rather than deleted.
     """
-    found = _files(place)
+    found = files_below(place)
     for path in found:
         inside = path[len(place.path) :].lstrip("/")
         partition, _, name = inside.rpartition("/")
@@ -118,7 +92,8 @@ def _replaceable(place: Place) -> list[str]:
     return found
 
 
-def _files(place: Place) -> list[str]:
+def files_below(place: Place) -> list[str]:
+    """The paths of all files in the directory at the place; none if there is no directory."""
     from pyarrow.fs import FileSelector, FileType
 
     if place.filesystem.get_file_info(place.path).type != FileType.Directory:
@@ -127,10 +102,12 @@ def _files(place: Place) -> list[str]:
     return [info.path for info in below if info.type == FileType.File]
 
 
-def _single_file(place: Place) -> list[str]:
+def single_file(place: Place) -> list[str]:
+    """The path of the file at the place, if a file is there."""
     return [place.path] if place.filesystem.get_file_info(place.path).is_file else []
 
 
-def _delete(place: Place, paths: list[str]) -> None:
+def delete(place: Place, paths: list[str]) -> None:
+    """Delete the files."""
     for path in paths:
         place.filesystem.delete_file(path)

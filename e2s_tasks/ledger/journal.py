@@ -33,6 +33,7 @@ from e2s_tasks.ledger.orphans import remember
 
 SUFFIX = ".jsonl"
 PORTION = 1_000_000  # bytes of a journal that are taken in at once
+LOOK_EVERY_S = 1.0  # how often to see whether the file is still there
 KEPT = 10_000  # lines that wait in memory while the disk is full
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class Journal:
         self._fd: int | None = None
         self._torn = False
         self._header = b""
+        self._looked = time.monotonic()
+        self._brought_back = False
 
     @classmethod
     def start(cls, journals: Path, process: ProcessRecord) -> "Journal":
@@ -75,7 +78,9 @@ class Journal:
         return journal
 
     def append(self, *records: Record) -> None:
-        """Write the records with a single append, without fsync."""
+        """Write the records with a single append, without fsync. A file that was removed is first brought back."""
+        if time.monotonic() - self._looked >= LOOK_EVERY_S:
+            self._look()
         self.append_lines([line for record in records if (line := self._line(record))])
 
     def append_lines(self, encoded: list[bytes]) -> None:
@@ -108,11 +113,35 @@ class Journal:
     def _keep(self, lines: list[bytes], error: Exception) -> None:
         lines = [line for line in lines if line not in (b"\n", self._header)]
         self._kept, lost = lines[:KEPT], lines[KEPT:]
+        self._warn_of(error)
+        if lost:
+            self._drop(error, len(lost))
+
+    def _warn_of(self, error: Exception) -> None:
         if not self.troubled:
             self.troubled = True
             _log.warning("Energy records wait: the journal %s cannot be written (%s).", self.path, error)
-        if lost:
-            self._drop(error, len(lost))
+
+    def _look(self) -> None:
+        """Bring the file back if it has been removed with all the data directory, say: its content is still there."""
+        self._looked = time.monotonic()
+        try:
+            if self._fd is None or os.fstat(self._fd).st_nlink:
+                return
+            anew = self._open()
+            try:
+                os.ftruncate(anew, position := 0)
+                while portion := os.pread(self._fd, PORTION, position):
+                    position += os.write(anew, portion)
+                os.dup2(anew, self._fd, inheritable=False)  # other threads may be writing to this very number
+            finally:
+                os.close(anew)
+        except OSError as error:
+            self._warn_of(error)
+        else:
+            if not self._brought_back:
+                _log.warning("The journal %s was removed while it was in use: it has been written anew.", self.path)
+            self._brought_back = True
 
     def _line(self, record: Record) -> bytes:
         try:
@@ -145,7 +174,7 @@ class Journal:
 
     def _open(self) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
 
     def _drop(self, error: Exception, records: int) -> None:
         first, self.dropped = not self.dropped, self.dropped + records

@@ -30,6 +30,7 @@ from e2s_tasks.ledger import artifacts
 from e2s_tasks.ledger.query import chunks, select, select_in
 from e2s_tasks.ledger.tables import decision, edge, outcome, process, read, span, version
 
+SHORT = 8  # characters of an id that lists show
 NEAR = 200  # how many of the latest runs are searched for near matches
 
 
@@ -247,7 +248,9 @@ def _root(connection: sa.Connection, run_id: str) -> str:
 
 
 def _not_found(connection: sa.Connection, text: str) -> NotFoundError:
-    names = [name for row in latest(connection, NEAR, None) for name in (row.flow_run_name, row.run_id) if name]
+    rows = latest(connection, NEAR, None)
+    start = max(SHORT, len(text))  # lists show the start of an id, so that is what people type
+    names = [name for row in rows for name in (row.flow_run_name, row.run_id, row.run_id[:start]) if name]
     near = get_close_matches(text, names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else "`e2s runs` lists the runs."
     return NotFoundError(f"No run {text!r} is in the ledger. {hint}", near)

@@ -112,11 +112,17 @@ class LocalPage:
         return {os.getpid(): Measured((os.getppid(),), 0, None)}
 
 
+def _set_size(fd: int, _offset: int, size: int) -> None:
+    """In place of posix_fallocate, which macOS lacks."""
+    if os.fstat(fd).st_size < size:
+        os.ftruncate(fd, size)
+
+
 class HostPage:
     """The page of a host, in a file. A lock that stays taken is not waited for: the change is made at the next call.
 
     Raises:
-        OSError: the file cannot be made or mapped, or all its slots are taken.
+        OSError: the file cannot be made, allocated or mapped, or all its slots are taken.
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,16 +130,18 @@ class HostPage:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
-            if os.fstat(self._fd).st_size < SIZE:
-                os.ftruncate(self._fd, SIZE)
+            # A store into a page of a sparse file needs a block then; on a full disk it kills the process (SIGBUS).
+            getattr(os, "posix_fallocate", _set_size)(self._fd, 0, SIZE)
             self._map = mmap.mmap(self._fd, SIZE)
             if self._map[: len(MAGIC)] != MAGIC:
                 self._map[:] = bytes(SIZE)
                 HEADER.pack_into(self._map, 0, MAGIC, 0, 0, 0.0, 0.0, 0, 0, 0, 0)
             self._sweep(time.monotonic_ns())
             self._slot = self._take_slot()
-        finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        except BaseException:
+            os.close(self._fd)  # which gives the lock up too
+            raise
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
         self._told = False
         self._listed = -1, dict[int, Measured]()
         self._counts = [0, 0]

@@ -187,14 +187,12 @@ def _saving_per_kwh(decision: DecisionRecord) -> float | None:
     return None if decision.plan.get("rung") in TIMELESS else decision.run_now - decision.expected
 
 
-def avoided(spans: SpanTree, lookup: Avoided) -> dict[str, float | None]:
-    """By cached span, the joules that producing its result had cost in another run; None where that is not known."""
-    made_here = {span.result_key for span in spans.spans if span.status == Status.COMPLETED and span.result_key}
-    return {
-        span.id: 0.0 if span.result_key in made_here else lookup(span)
-        for span in spans.spans
-        if span.status == Status.CACHED
-    }
+def avoided(spans: SpanTree, made: dict[str, SpanRecord], lookup: Avoided) -> dict[str, float | None]:
+    """By cached span, the joules that producing its result had cost in another run; None where that is not known.
+
+    made: the producers within this run, whose joules are part of it: they are not credited.
+    """
+    return {span.id: 0.0 if span.id in made else lookup(span) for span in spans.spans if span.status == Status.CACHED}
 
 
 def total_avoided(by_span: dict[str, float | None]) -> float | None:
@@ -237,23 +235,15 @@ def _kpi(per: str, joules: float | None, counts: list[float | None]) -> dict[str
 
 
 def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[OutcomeRecord]:
-    """The outcomes that count: of successful attempts, of the flow run's last life that did the same work.
-
-    An attempt of an earlier life counts, too, where the last one reused its result.
-    """
-    reused = {span.result_key for span in spans.spans if span.status == Status.CACHED and span.result_key}
+    """The outcomes that count: of successful attempts, of the flow run's last life that did the same work."""
     kept: dict[tuple[str | None, str | None], list[tuple[int, OutcomeRecord]]] = defaultdict(list)
     for outcome in recorded:
         span = spans.by_id.get(outcome.span_id)
         if span is None or not succeeded(span, spans):
             continue
-        flow = next((one for one in [span, *spans.ancestors(span)] if one.kind == Kind.FLOW), None)
-        work = (span.flow_run_id, span.task_key)
-        kept[work].append(((flow.attempt if flow else None) or 1, outcome))
-    counted = []
-    for of_work in kept.values():
-        last = max(life for life, _ in of_work)
-        counted += [
-            outcome for life, outcome in of_work if life == last or spans.by_id[outcome.span_id].result_key in reused
-        ]
-    return counted
+        around = [span, *spans.ancestors(span)]
+        work = next((one for one in reversed(around) if one.kind == Kind.ATTEMPT), span)
+        flow = next((one for one in [work, *spans.ancestors(work)] if one.kind == Kind.FLOW), None)
+        kept[work.flow_run_id, work.task_key].append(((flow.attempt if flow else None) or 1, outcome))
+    last = {work: max(life for life, _ in of_work) for work, of_work in kept.items()}
+    return [outcome for work, of_work in kept.items() for life, outcome in of_work if life == last[work]]

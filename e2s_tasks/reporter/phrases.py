@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
+from e2s_tasks.core.planning import told_apart
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION
@@ -13,6 +14,7 @@ Summary = dict[str, Any]
 STATUS = {"completed": "ok", "timed_out": "timed out"}
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
 _GIVEN = re.compile(r".+-[0-9a-f]{3}")
+SEPARATORS = " -_:#/."
 DEVICES = {"gpu": "GPU", "cpu": "CPU", "dram": "DRAM"}
 
 
@@ -121,13 +123,22 @@ def lost(summary: Summary) -> str | None:
 
 def cached(summary: Summary) -> str | None:
     """What cached results avoided, if a task run was cached."""
-    count = sum(span["status"] == "cached" for span in summary["spans"])
-    if not count:
-        return None
-    runs = f"{count} cached task run{'s' if count > 1 else ''}"
-    if summary["avoided_j"] is None:
-        return f"{runs}: what that avoided is not known, the run that made a result is not in the ledger"
-    return f"{runs} avoided {units.joules(summary['avoided_j'])}"
+    origins = [span["result_from"] for span in summary["spans"] if span["status"] == "cached"]
+    here = origins.count("this_run")
+    parts = []
+    if here < len(origins):
+        runs = _task_runs(len(origins) - here)
+        if summary["avoided_j"] is None:
+            parts.append(f"{runs}: what that avoided is not known, the run that made a result is not in the ledger")
+        else:
+            parts.append(f"{runs} avoided {units.joules(summary['avoided_j'])}")
+    if here:
+        parts.append(f"{_task_runs(here)} reused what this run itself had made, so nothing is credited")
+    return "; ".join(parts) or None
+
+
+def _task_runs(count: int) -> str:
+    return f"{count} cached task run{'s' if count > 1 else ''}"
 
 
 def waited(summary: Summary) -> str | None:
@@ -209,10 +220,10 @@ def carbon(summary: Summary) -> str:
         return f"waiting within the policy would have saved nothing: {plan['reason']} ({plan['source']})"
     grams = f" ({units.grams(plan['potential_saving_g'])})" if plan["potential_saving_g"] is not None else ""
     start = units.clock(plan["start"], today=plan["decided_at"])
-    then, now = plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"]
+    then, now = told_apart(plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"])
     return (
         f"starting at {start} (within the policy) would have saved {saving:.0f} % of the emissions{grams}:"
-        f" forecast {then:.0f} instead of {now:.0f} g/kWh ({plan['source']})"
+        f" forecast {then} instead of {now} g/kWh ({plan['source']})"
     )
 
 
@@ -225,7 +236,13 @@ def step_name(row: dict[str, Any]) -> str:
     name, run_name = units.printable(row["name"]), units.printable(row["run_name"] or "")
     if not run_name or _GIVEN.fullmatch(run_name) or run_name == name:
         return name + (f" x {row['spans']}" if row["spans"] > 1 and row["depth"] else "")
-    return f"{name}: {run_name.removeprefix(name).strip(' -:_') or run_name}"
+    return f"{name}: {_own_part(run_name, name)}"
+
+
+def _own_part(run_name: str, name: str) -> str:
+    """A task run's name without its task's name before a separator: "large trees" of "train large trees"."""
+    rest = run_name.removeprefix(name)
+    return rest.strip(SEPARATORS) or run_name if rest[:1] in SEPARATORS else run_name
 
 
 def bounds(artifact: dict[str, Any]) -> str:

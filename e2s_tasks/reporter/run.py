@@ -1,11 +1,11 @@
 """The summary of a run as the ledger holds it."""
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.reporter.reuse import made_here, repeated
 from e2s_tasks.reporter.summary import artifacts, summarise
 from e2s_tasks.reporter.tree import SpanTree, adopted, tree
 
@@ -73,19 +73,12 @@ class _Producers:
         return spans.used[producer.id].joules
 
     def replayed(self, run: RunRecords) -> list[OutcomeRecord]:
-        """The outcomes that those attempts recorded: a cached task run achieves them again, at no cost.
-
-        A result made in this very run (resumed after a deferral, say) is no new achievement.
-        """
-        made_here = {span.result_key for span in run.spans if span.status == Status.COMPLETED}
+        """The outcomes that those attempts recorded: a cached task run achieves them again, at no cost."""
+        here = made_here(run.spans)
         found = []
         for cached in run.spans:
-            if cached.status != Status.CACHED or cached.result_key in made_here:
-                continue
-            producer = self._producer(cached)
-            if producer is None:
-                continue
-            records, spans = self._run(producer.run_id)
-            inside = {span.id for span in spans.within(spans.by_id[producer.id])}
-            found += [replace(one, span_id=cached.id) for one in records.outcomes if one.span_id in inside]
+            producer = None if cached.status != Status.CACHED or cached.id in here else self._producer(cached)
+            if producer is not None:
+                records, spans = self._run(producer.run_id)
+                found += repeated(cached, producer, records.outcomes, spans)
         return found

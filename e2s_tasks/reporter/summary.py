@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from e2s_tasks.core.lineage import Lineage, lineage_of
-from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord
+from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.reporter import figures
+from e2s_tasks.reporter.reuse import made_here, repeated
 from e2s_tasks.reporter.steps import consumers, steps
 from e2s_tasks.reporter.tree import SpanTree, adopted, last_root, tree
 from e2s_tasks.reporter.units import iso
@@ -28,13 +29,15 @@ def summarise(
     """The summary of a root run, as plain JSON values.
 
     avoided_by: what the attempt that produced a cached span's result had used, in joules; None where not known.
-    replayed: outcomes of the attempts whose results cached spans of this run reused, with those spans' ids.
+    replayed: outcomes of the attempts of other runs whose results cached spans reused, with those spans' ids.
     """
     spans = tree(run.spans, run.run_id)
     lineage = lineage_of(adopted(run, spans))
     energy = figures.run_energy(run.spans)
     decision = figures.last_decision(run.decisions)
-    saved = figures.avoided(spans, avoided_by)
+    made = made_here(spans.spans)
+    saved = figures.avoided(spans, made, avoided_by)
+    outcomes = [*run.outcomes, *_repeated_here(run, spans, made), *(replayed or [])]
     waiting_j = figures.waiting(spans)
     rows = steps(spans, energy.total)
     return {
@@ -53,16 +56,30 @@ def summarise(
         "waiting_j": waiting_j,
         "avoided_j": figures.total_avoided(saved),
         "emissions_g": figures.emissions(energy.total, decision),
-        "spans": [_span(span, spans, saved) for span in spans.spans],
+        "spans": [_span(span, spans, saved) | {"result_from": _origin(span, made)} for span in spans.spans],
         "steps": rows,
         "consumers": consumers(rows, energy.total),
         "artifacts": artifacts(run, spans, lineage),
         "attributed_by": lineage.weights,
-        "kpis": figures.kpis(
-            [*run.outcomes, *(replayed or [])], spans, figures.without_waiting(energy.total, waiting_j)
-        ),
+        "kpis": figures.kpis(outcomes, spans, figures.without_waiting(energy.total, waiting_j)),
         "carbon": figures.carbon(energy.total, decision),
     }
+
+
+def _repeated_here(run: RunRecords, spans: SpanTree, made: dict[str, SpanRecord]) -> list[OutcomeRecord]:
+    """The outcomes that cached task runs repeat from attempts of this very run."""
+    return [
+        one
+        for cached_id, producer in made.items()
+        for one in repeated(spans.by_id[cached_id], producer, run.outcomes, spans)
+    ]
+
+
+def _origin(span: SpanRecord, made: dict[str, SpanRecord]) -> str | None:
+    """Which run made the result of a cached span."""
+    if span.status != Status.CACHED:
+        return None
+    return "this_run" if span.id in made else "another_run"
 
 
 def _flow_run(spans: SpanTree, run_id: str) -> dict[str, Any]:

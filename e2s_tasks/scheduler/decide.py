@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
-from e2s_tasks.core.planning import UNIT, best_window
+from e2s_tasks.core.planning import UNIT, best_window, figure
 from e2s_tasks.core.policy import CarbonPolicy, Duration, aware
 from e2s_tasks.core.records import DecisionRecord
-from e2s_tasks.errors import GridError
-from e2s_tasks.grid.ladder import Outlook, average_for, forecast_for
+from e2s_tasks.errors import GridError, ZoneError
+from e2s_tasks.grid.ladder import Outlook, average_for, forecast_for, nothing_for
 
 if TYPE_CHECKING:
     from e2s_tasks.settings import Settings
@@ -61,10 +61,10 @@ def decide(policy: CarbonPolicy, now: datetime, settings: "Settings") -> Decisio
     flat = outlook.forecast.at(now)
     return Decision(
         at=now,
-        zone=policy.zone,
+        zone=outlook.forecast.zone,
         signal=outlook.forecast.signal,
         source=outlook.forecast.source,
-        reason=best.reason if best else _no_timing(policy.zone, outlook),
+        reason=best.reason if best else _no_timing(outlook),
         intensity=best.run_now if best else flat,
         start=best.start if best else now,
         end=best.end if best else now + duration,
@@ -94,26 +94,29 @@ def intensity_now(zone: str | None, now: datetime, settings: "Settings") -> Deci
     if outlook.knows_timing and outlook.forecast.at(now) is None:
         failure = f"{outlook.forecast.source} has no figure for {now:%Y-%m-%d %H:%M}"
         outlook = average_for(zone, now, now + HALF_HOUR, (failure,))
-    return Decision(
-        at=now,
-        zone=zone,
-        signal=outlook.forecast.signal,
-        source=outlook.forecast.source,
-        reason="no policy: the run starts at once" + _why(outlook),
-        intensity=outlook.forecast.at(now),
-        plan={"rung": str(outlook.rung), "failures": list(outlook.failures)},
-    )
+    return _unplanned(zone, now, outlook, "no policy: the run starts at once" + _why(outlook))
 
 
-def average_now(zone: str | None, now: datetime) -> Decision:
-    """The yearly average of the zone, for a run that ended before the service had answered."""
-    outlook = average_for(zone, aware(now, "now"), now + HALF_HOUR, ("the service has not answered in time",))
+def average_now(zone: str | None, now: datetime, reason: str) -> Decision:
+    """The yearly average of the zone, for a run whose own source said nothing, for this reason.
+
+    Where nobody knows the zone the intensity is None.
+    """
+    try:
+        outlook = average_for(zone, aware(now, "now"), now + HALF_HOUR, (reason,))
+    except ZoneError:
+        outlook = nothing_for(zone, (reason,))
+    return _unplanned(zone, now, outlook, reason)
+
+
+def _unplanned(zone: str | None, now: datetime, outlook: Outlook, reason: str) -> Decision:
+    """A decision that plans nothing, with the intensity of the moment."""
     return Decision(
         at=now,
-        zone=zone,
+        zone=None if zone is None else outlook.forecast.zone,
         signal=outlook.forecast.signal,
         source=outlook.forecast.source,
-        reason="the run starts at once" + _why(outlook),
+        reason=reason,
         intensity=outlook.forecast.at(now),
         plan={"rung": str(outlook.rung), "failures": list(outlook.failures)},
     )
@@ -142,11 +145,12 @@ def _epoch(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()
 
 
-def _no_timing(zone: str, outlook: Outlook) -> str:
+def _no_timing(outlook: Outlook) -> str:
     """Why a run starts now when only an average, or nothing, is known."""
+    zone = outlook.forecast.zone
     if not outlook.forecast.slots:
         return f"start now: no carbon intensity for {zone}{_why(outlook)}"
-    average = f"the {outlook.forecast.source}, {outlook.forecast.slots[0].intensity:.0f} {UNIT},"
+    average = f"the {outlook.forecast.source}, {figure(outlook.forecast.slots[0].intensity)} {UNIT},"
     return f"start now: no forecast for {zone}{_why(outlook)}; {average} says nothing about timing"
 
 

@@ -77,6 +77,13 @@ def test_an_unknown_run_is_an_error_with_a_near_match(e2s, ledger):
     assert "Did you mean amber-fox?" in err
 
 
+@pytest.mark.parametrize("mistyped", [RUN[:7] + "9", RUN[:11] + "9", RUN[:-1] + "9"])
+def test_an_id_with_a_wrong_digit_gets_the_right_one_suggested(e2s, ledger, mistyped):
+    code, _, err = e2s("show", mistyped)
+    assert code == 1
+    assert f"Did you mean {RUN[: len(mistyped)]}" in err
+
+
 def test_runs_lists_what_the_ledger_holds(e2s, ledger):
     (row,) = json.loads(e2s("runs", "--json", "--limit", "5")[1])["runs"]
     assert (row["id"], row["flow"], row["name"], row["status"]) == (RUN, "flight-delays", "amber-fox", "completed")
@@ -135,8 +142,11 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
     ("arguments", "said"),
     [
         (("plan", "--zone", "Atlantis", "--duration", "2h"), "Atlantis"),
-        (("plan", "--zone", "GB", "--duration", "-2h"), "-2h"),
-        (("plan", "--zone", "GB", "--duration", "0"), "zero"),
+        (("plan", "--zone", "GB", "--duration", "-2h"), "--duration='-2h' is negative: give more than zero"),
+        (("plan", "--zone", "GB", "--duration", "0"), "--duration='0' is zero: give more than zero"),
+        (("plan", "--zone", "GB", "--duration", "soon"), "--duration='soon' is no duration"),
+        (("plan", "--zone", "GB", "--duration", "2h", "--slack", "-1h"), "--slack='-1h' is negative: give zero or"),
+        (("plan", "--zone", "Frnace", "--duration", "2h"), "Did you mean FRA (France)"),
         (("plan", "--duration", "2h"), "--zone"),
         (("plan", "--zone", "GB"), "--duration"),
         (("plan", "--zone", "GB", "--duration", "2h", "--trace", "no.csv"), "no.csv"),

@@ -103,13 +103,39 @@ def test_a_row_between_the_steps_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "complaint"),
     [
-        ("ts_utc,intensity", "has no intensity column: it has ts_utc, intensity; call one ci_g_per_kwh"),
-        ("time,ci_g_per_kwh", "has no time column: it has time, ci_g_per_kwh; call one ts_utc"),
+        (
+            "ts_utc,intensity",
+            "has no intensity column: it has ts_utc, intensity. Call the intensity column ci_g_per_kwh",
+        ),
+        ("time,ci_g_per_kwh", "has no time column: it has time, ci_g_per_kwh. Call the time column ts_utc"),
     ],
 )
 def test_a_wrong_column_is_named_with_the_right_one(tmp_path: Path, header: str, complaint: str) -> None:
     with pytest.raises(TraceError, match=complaint):
         trace(tmp_path, *GOOD, header=header)
+
+
+def test_a_file_without_any_known_column_gets_one_error_that_names_all_that_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(TraceError) as caught:
+        trace(tmp_path, "1,2", header="when,how_much")
+    for word in ("when, how_much", "ts_utc (or datetime, timestamp, from_utc)", "ci_g_per_kwh (or carbon_intensity)"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_separator_that_is_no_comma_is_named(tmp_path: Path, separator: str) -> None:
+    rows = [row.replace(",", separator) for row in GOOD]
+    with pytest.raises(TraceError, match=r"separates its columns by .*: separate them by commas") as caught:
+        trace(tmp_path, *rows, header=f"ts_utc{separator}ci_g_per_kwh")
+    assert repr(separator) in str(caught.value)
+
+
+def test_the_trace_that_the_documents_show_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    shown = page.partition("## Carbon-intensity traces")[2].partition("```\n")[2].partition("```")[0]
+    (tmp_path / "shown.csv").write_text(shown)
+    forecast = read_trace(tmp_path / "shown.csv").forecast("GB", DAY, DAY + 3 * HOUR)
+    assert [slot.intensity for slot in forecast.slots] == [187.0, 164.5, 112.0]
 
 
 @pytest.mark.parametrize("rows", [[], GOOD[:1]])
@@ -127,7 +153,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_or_binary_file_is_named(tmp_path: Path) -> None:
     for name, content, complaint in [
-        ("a.csv", b"", "has no time column: it has no columns"),
+        ("a.csv", b"", "has no time and no intensity column: it has no columns"),
         ("b.csv", b"ts_utc,ci_g_per_kwh\n\xff\xfe,1\n", "cannot be read as CSV"),
         ("c.parquet", b"ts_utc,ci_g_per_kwh", "cannot be read as Parquet"),
     ]:

@@ -1,4 +1,5 @@
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import fsspec
@@ -95,6 +96,32 @@ def test_a_partitioned_data_set_comes_back_as_pandas_itself_would_read_it(record
             read_parquet(tmp_path / "f.parquet", columns, filters),
             pd.read_parquet(tmp_path / "f.parquet", columns=columns, filters=filters),
         )
+
+
+@pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow"])
+def test_the_types_of_a_frame_are_those_of_pandas_dtype_backend(backend, recorded, flights, tmp_path):
+    kinds = {f"{n}": pd.array([1, 0, 1, 0], f"{n}") for n in ("int8", "uint16", "int32", "uint64", "float32", "bool")}
+    frame = pd.DataFrame(kinds | {"text": ["a", None, "c", "d"], "at": pd.date_range("2026-01-01", periods=4)})
+    for name, content in (("f", flights.set_index("number")), ("g", frame)):
+        content.to_parquet(tmp_path / name, engine="pyarrow")
+        pd.testing.assert_frame_equal(
+            read_parquet(tmp_path / name, engine="pyarrow", dtype_backend=backend),
+            pd.read_parquet(tmp_path / name, engine="pyarrow", dtype_backend=backend),
+        )
+
+
+def test_an_engine_or_a_backend_that_there_is_not_is_named(recorded, flights, tmp_path):
+    path = tmp_path / "f.parquet"
+    write_parquet(flights, path, engine="pyarrow")
+    assert len(read_parquet(path, engine="auto")) == len(flights)
+    with pytest.raises(SettingError, match=r"engine='fastparquet'.*pyarrow"):
+        write_parquet(flights, path, engine="fastparquet")
+    with pytest.raises(SettingError, match=r"engine='fastparquet'.*pyarrow"):
+        read_parquet(path, engine="fastparquet")
+    with pytest.raises(SettingError, match=r"dtype_backend='numpy'.*numpy_nullable"):
+        read_parquet(path, dtype_backend="numpy")
+    with pytest.raises(SettingError, match="is for a DataFrame"):
+        read_parquet(path, to="arrow", dtype_backend="pyarrow")
 
 
 def test_arrow_tables_go_in_and_out(recorded, tmp_path):
@@ -234,12 +261,108 @@ def test_a_schema_digest_depends_on_names_and_types_alone():
 # What is replaced, and what a failure leaves
 
 
-def test_a_data_set_is_replaced_as_a_whole(recorded, flights, tmp_path, remote):
-    for place in (str(tmp_path / "f.parquet"), "remote://lake/f.parquet"):
-        write_parquet(flights, place, partition_cols=["month"])
-        write_parquet(flights[flights.month == 3], place, partition_cols=["month"])
-        assert read_parquet(place)["month"].unique().tolist() == [3]
-    assert [path.name for path in tmp_path.iterdir()] == ["f.parquet"]
+PLACES = ["local", "remote"]
+
+
+def at(where, tmp_path):
+    return str(tmp_path / "f.parquet") if where == "local" else "remote://lake/f.parquet"
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("behaviour", [None, "overwrite_or_ignore", "delete_matching"])
+def test_a_second_write_does_to_a_data_set_what_pandas_own_does(behaviour, where, recorded, flights, tmp_path, remote):
+    options = {} if behaviour is None else {"existing_data_behavior": behaviour}
+    place, of_pandas = at(where, tmp_path), tmp_path / "pandas.parquet"
+    for frame in (flights, flights[flights.month == 3], flights.assign(month=9)):
+        write_parquet(frame, place, partition_cols=["month"], **options)
+        frame.to_parquet(of_pandas, partition_cols=["month"], **options)
+    rows = lambda frame: sorted(frame.astype({"month": int})[["month", "number"]].itertuples(index=False, name=None))  # noqa: E731
+    assert rows(read_parquet(place)) == rows(pd.read_parquet(of_pandas))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "pandas.parquet") == (
+        ["f.parquet"] if where == "local" else []
+    )
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_data_that_is_there_already_is_an_error_where_that_is_asked_for(where, recorded, flights, tmp_path, remote):
+    place = at(where, tmp_path)
+    write_parquet(flights, place, partition_cols=["month"], existing_data_behavior="error")
+    before = files_below(tmp_path), remote.find("/lake")
+    with pytest.raises(SettingError, match=r"f\.parquet has data already.*delete_matching"):
+        write_parquet(flights, place, partition_cols=["month"], existing_data_behavior="error")
+    assert (files_below(tmp_path), remote.find("/lake")) == before
+    assert recorded.last.versions == []
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_version_is_of_the_whole_data_set_and_the_span_of_what_was_written(
+    where, recorded, flights, tmp_path, remote
+):
+    place = at(where, tmp_path)
+    write_parquet(flights, place, partition_cols=["month"])
+    first = recorded.last
+    assert first.reads == []
+    write_parquet(flights[flights.month == 3], place, partition_cols=["month"])
+    added, (version,) = recorded.last, recorded.last.versions
+    assert (version["files"], version["rows"]) == (5, 5000)
+    assert version["size"] == first.versions[0]["size"] + added.bytes_written
+    assert (added.rows, added.reads) == (1000, [version["uri"]])  # what is kept goes into the new version
+    write_parquet(flights, place, partition_cols=["month"], existing_data_behavior="delete_matching")
+    (version,) = recorded.last.versions
+    assert (version["files"], version["rows"], version["size"]) == (4, 4000, recorded.last.bytes_written)
+    assert recorded.last.reads == []
+
+
+def test_the_rows_of_a_data_set_of_too_many_files_are_not_counted(recorded, flights, tmp_path, monkeypatch):
+    monkeypatch.setattr("e2s_tasks.io.datasets.MOST_FOOTERS", 3)
+    write_parquet(flights, tmp_path / "f.parquet", partition_cols=["month"])
+    assert (recorded.last.versions[0]["rows"], recorded.last.versions[0]["files"]) == (None, 4)
+
+
+def test_a_partition_of_several_columns_is_replaced_alone(recorded, flights, tmp_path):
+    place, columns = tmp_path / "f.parquet", ["month", "carrier"]
+    write_parquet(flights, place, partition_cols=columns)
+    chosen = (flights.month == 2) & (flights.carrier == "UA")
+    write_parquet(flights[chosen][:10], place, partition_cols=columns, existing_data_behavior="delete_matching")
+    left = read_parquet(place).astype({"month": int, "carrier": str})
+    assert len(left) == len(flights) - chosen.sum() + 10
+    assert ((left.month == 2) & (left.carrier == "UA")).sum() == 10
+
+
+@pytest.mark.parametrize("behaviour", ["overwrite_or_ignore", "delete_matching"])
+def test_files_that_cannot_be_moved_in_leave_the_data_set_as_it_was(behaviour, recorded, flights, tmp_path):
+    place = tmp_path / "f.parquet"
+    write_parquet(flights[flights.month != 4], place, partition_cols=["month"])
+    (place / "month=4").write_text("a file where the partition should go")
+    before = files_below(tmp_path)
+    with pytest.raises(OSError, match="month=4"):
+        write_parquet(flights, place, partition_cols=["month"], existing_data_behavior=behaviour)
+    assert files_below(tmp_path) == before
+    assert recorded.last.versions == []
+
+
+def test_the_users_own_file_names_replace_those_of_the_same_name(recorded, flights, tmp_path):
+    place = tmp_path / "f.parquet"
+    for _ in range(2):
+        write_parquet(flights, place, partition_cols=["month"], basename_template="part-{i}.parquet")
+        assert len(read_parquet(place)) == len(flights)
+    with pytest.raises(SettingError, match="basename_template"):
+        write_parquet(flights, "memory://f", partition_cols=["month"], basename_template="part-{i}.parquet")
+
+
+def test_writers_of_the_same_data_set_do_not_lose_each_others_rows(recorded_anywhere, flights, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        months = [flights[flights.month == month] for month in (1, 2, 3, 4)] * 4
+        list(pool.map(lambda frame: write_parquet(frame, tmp_path / "f.parquet", partition_cols=["month"]), months))
+    assert len(read_parquet(tmp_path / "f.parquet")) == 4 * len(flights)
+
+
+def test_what_becomes_of_existing_data_is_said_in_known_words_and_of_data_sets_alone(recorded, flights, tmp_path):
+    with pytest.raises(SettingError, match=r"'append' cannot be used.*'delete_matching'"):
+        write_parquet(flights, tmp_path / "f", partition_cols=["month"], existing_data_behavior="append")
+    with pytest.raises(SettingError, match="give partition_cols too"):
+        write_parquet(flights, tmp_path / "f", existing_data_behavior="error")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_takes_the_place_of_a_data_set_and_the_reverse(recorded, flights, tmp_path):
@@ -277,17 +400,18 @@ def test_a_directory_with_other_things_in_it_is_never_replaced(other, recorded, 
     write_parquet(flights, target, partition_cols=["month"])
     (target / other).write_text("years of work")
     before = files_below(tmp_path)
-    for partitions in (["month"], None):
-        with pytest.raises(SettingError, match=other.replace(".", r"\.")):
-            write_parquet(flights, target, partition_cols=partitions)
+    with pytest.raises(SettingError, match=other.replace(".", r"\.")):
+        write_parquet(flights, target)
     assert files_below(tmp_path) == before
+    write_parquet(flights, target, partition_cols=["month"])
+    assert (target / other).read_text() == "years of work"
 
 
 def test_the_markers_of_other_writers_are_replaced_with_the_data_set(recorded, flights, tmp_path):
     write_parquet(flights, tmp_path / "f.parquet", partition_cols=["month"])
     (tmp_path / "f.parquet" / "_SUCCESS").touch()
-    write_parquet(flights, tmp_path / "f.parquet", partition_cols=["month"])
-    assert not (tmp_path / "f.parquet" / "_SUCCESS").exists()
+    write_parquet(flights, tmp_path / "f.parquet")
+    assert (tmp_path / "f.parquet").is_file()
 
 
 def test_a_link_is_written_through(recorded, flights, tmp_path):

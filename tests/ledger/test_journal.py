@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from e2s_tasks.core.records import TYPES, ProcessRecord, SourceRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import LedgerError
 from e2s_tasks.ledger import Journal, Ledger, alive, journal_path, read_journal, replay, this_process
-from e2s_tasks.ledger.journal import decode, encode
+from e2s_tasks.ledger.journal import LOOK_EVERY_S, decode, encode
 
 
 class Kept:
@@ -37,6 +38,10 @@ class Kept:
 
 def running(seq=1, **values):
     return SpanRecord("s", seq, "p", "run", "attempt", "work", "running", 1.0, **values)
+
+
+def named(span_id):
+    return replace(running(), id=span_id)
 
 
 def test_a_journal_gives_back_what_was_appended(tmp_path):
@@ -158,6 +163,31 @@ def test_a_removed_journal_begins_anew_with_its_process(tmp_path):
     assert not journal.path.exists()
     journal.append(running())
     assert read_journal(journal.path)[0] == [process, running()]
+
+
+def test_a_journal_that_is_removed_with_its_directory_is_brought_back_with_all_that_it_held(tmp_path, caplog):
+    journal = Journal.start(tmp_path / "data" / "journal", this_process())
+    journal.append(named("before"))
+    for number in range(2):
+        shutil.rmtree(tmp_path / "data")
+        journal.append_lines([encode(named(f"start-{number}"))])  # a span's start looks at nothing
+        assert not journal.path.exists()
+        journal._looked -= LOOK_EVERY_S
+        journal.append(named(f"tick-{number}"))
+    records, _ = read_journal(journal.path)
+    assert isinstance(records[0], ProcessRecord)
+    assert [record.id for record in records[1:]] == ["before", "start-0", "tick-0", "start-1", "tick-1"]
+    assert len([one for one in caplog.records if "was removed" in one.message]) == 1
+
+
+def test_a_journal_that_is_still_there_is_looked_at_once_a_second(tmp_path, monkeypatch):
+    journal = Journal.start(tmp_path, this_process())
+    looks = []
+    fstat = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: looks.append(fd) or fstat(fd))
+    for number in range(100):
+        journal.append(named(f"s{number}"))
+    assert len(looks) <= 1
 
 
 def test_this_process_is_alive_and_what_only_shares_its_pid_is_not():

@@ -77,9 +77,8 @@ def figures(run):
     last = {}
     for v in sorted(run.versions, key=lambda v: (v.created_at, v.id)):
         last[v.uri] = v
-    finals = [
-        v for v in last.values() if not any(u != v.id and u in reach[v.id] and v.id not in reach[u] for u in versions)
-    ]
+    ends = {v.id for v in last.values()}
+    finals = [v for v in last.values() if not any(u in reach[v.id] and v.id not in reach[u] for u in ends)]
     attributed = {v.id: 0.0 for v in finals}
     unclaimed = 0.0 if sum_e else o
     for step in steps:

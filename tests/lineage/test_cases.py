@@ -127,6 +127,30 @@ def test_a_step_that_reads_what_its_own_product_led_to_is_contracted_with_it():
     assert balanced(found)
 
 
+def test_a_step_that_rewrites_its_output_and_reads_it_back_has_a_final_product():
+    run = Run(flow_j=1.0)
+    step = run.task("build", 10.0)
+    run.write("a", by=step)
+    second = run.write("a", by=step)
+    run.read(second, by=step)
+    found = lineage_of(run.records)
+    assert found.final_products == (second,)
+    assert found.versions[second].attributed_j == pytest.approx(found.energy_j) == 11.0
+    assert found.unclaimed_j == 0.0
+
+
+def test_a_version_that_led_only_to_what_was_replaced_is_a_final_product():
+    run = Run()
+    first = run.write("a", by=run.task("import", 3.0))
+    draft = run.task("draft", 4.0)
+    run.read(first, by=draft)
+    run.write("b", by=draft)
+    final = run.write("b", by=run.task("start over", 5.0))
+    found = lineage_of(run.records)
+    assert set(found.final_products) == {first, final}
+    assert found.unclaimed_j == 4.0
+
+
 def test_nested_task_runs_collapse_into_the_outermost_one():
     run = Run()
     outer = run.task("outer", 5.0)

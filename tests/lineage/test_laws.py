@@ -101,3 +101,9 @@ def test_an_attempt_of_d_joules_raises_the_steps_of_a_product_by_exactly_d(recor
             depends = bool(one.closure >> step & 1)
             assert rise == pytest.approx(extra if depends else 0.0, abs=1e-6)
         attempt.cpu_j -= extra
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs())
+def test_a_run_that_wrote_something_has_a_final_product(records):
+    assert bool(lineage_of(records).final_products) == bool(records.versions)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from e2s_tasks.host import boot_id, pid_namespace
 from e2s_tasks.meters import host_page as module
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.host_page import HEADER, MAGIC, PARENTS, SLOT, UNTOLD, HostPage, LocalPage, host_page
+from e2s_tasks.meters.host_page import HEADER, MAGIC, PARENTS, SIZE, SLOT, UNTOLD, HostPage, LocalPage, host_page
 from e2s_tasks.meters.meter import Meter
 from tests.fakes.world import IDLE_W, World, WorldBusy, WorldCounter, WorldMeter
 
@@ -75,6 +76,56 @@ def test_a_page_that_cannot_be_made_is_kept_in_the_process(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert isinstance(host_page(blocked), LocalPage)
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A directory on a disk of its own, 64 KiB, without a free block."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk):
+    """Take the disk's last block."""
+    with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+        any(filler.write(bytes(4096)) == 0 for _ in range(64))
+
+
+PAGE_ON_FULL_DISK = """
+import sys
+from pathlib import Path
+from e2s_tasks.meters.host_page import host_page
+page = host_page(Path(sys.argv[1]))
+page.advance(1, 1, 0)
+print(type(page).__name__)
+"""
+
+
+@pytest.mark.parametrize("left_sparse", [False, True])
+def test_a_full_disk_never_kills_the_process_that_keeps_the_page(full_disk, left_sparse):
+    data = full_disk / "data"
+    data.mkdir()
+    if left_sparse:
+        with host_page_file(data).open("wb") as page:
+            page.truncate(SIZE)
+    fill(full_disk)
+    ran = subprocess.run(
+        [sys.executable, "-c", PAGE_ON_FULL_DISK, str(data)], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout.strip()) == (0, "LocalPage"), ran.stderr
+
+
+def host_page_file(folder):
+    return folder / f"idle-{boot_id()}-{pid_namespace()}.page"
 
 
 def test_two_meters_of_one_host_count_its_idle_power_once(tmp_path):

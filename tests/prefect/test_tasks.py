@@ -10,10 +10,11 @@ from prefect import flow, task
 from prefect.futures import wait
 from prefect.tasks import task_input_hash
 
-from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, span
+from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, record_outcome, span
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.recorder import process_recorder
+from e2s_tasks.reporter import summarise
 from e2s_tasks.settings import settings
 
 
@@ -228,6 +229,22 @@ def test_a_cached_task_run_costs_no_new_joules_and_names_the_result_it_reused(le
     assert made.result_key == reused.result_key is not None
     assert reused.energy.total == 0
     assert reused.cpu_ns == 0
+
+
+def test_a_result_reused_within_its_run_repeats_its_outcome_and_is_credited_with_nothing(ledger_run, tmp_path):
+    @e2s_task(cache_key_fn=task_input_hash, persist_result=True)
+    def score(x):
+        record_outcome(units=10, name="prediction")
+        return x
+
+    @e2s_flow
+    def twice(x):
+        return score(x), score(x)
+
+    summary = summarise(ledger_run(run_id_of(twice(str(tmp_path), return_state=True))))
+    assert [one["result_from"] for one in summary["spans"] if one["status"] == "cached"] == ["this_run"]
+    assert summary["avoided_j"] == 0.0
+    assert summary["kpis"]["joules_per_prediction"]["denominator"] == 20.0
 
 
 def test_two_functions_with_the_same_inputs_do_not_share_a_cache():

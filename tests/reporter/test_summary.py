@@ -210,11 +210,30 @@ def test_a_retried_flow_run_counts_the_outcomes_of_results_that_it_reused():
     second = span("again", Kind.FLOW, "flight-delays", started_at=NOON + 60, attempt=2)
     mapped = [span(f"m{i}", task_key="score", result_key=f"r{i}") for i in (1, 2)]
     mapped += [span("m3", task_key="score", status="failed", result_key="r3")]
-    reused = [span(f"c{i}", task_key="score", result_key=f"r{i}", parent_id="again", status="cached") for i in (1, 2)]
-    rerun = span("m4", task_key="score", result_key="r3", parent_id="again", started_at=NOON + 61)
+    again = {"task_key": "score", "parent_id": "again", "started_at": NOON + 61}
+    reused = [span(f"c{i}", result_key=f"r{i}", status="cached", **again) for i in (1, 2)]
+    rerun = span("m4", result_key="r3", **again)
     outcomes = [outcome(one, f"o-{one}") for one in ("m1", "m2", "m3", "m4")]
     summary = summarise(run(root(attempt=1), second, *mapped, *reused, rerun, outcomes=outcomes))
     assert summary["kpis"]["joules_per_prediction"]["denominator"] == 300.0
+
+
+def test_a_cached_task_run_repeats_the_outcome_of_the_attempt_of_its_own_run():
+    made = span("m", task_key="score", result_key="k", cpu_j=5.0)
+    inside = span("s", Kind.SPAN, parent_id="m", cpu_j=1.0)
+    hits = [span(f"c{i}", task_key="score", result_key="k", started_at=NOON + 3, status="cached") for i in (1, 2)]
+    summary = summarise(run(root(), made, inside, *hits, outcomes=[outcome("s")]))
+    kpi = summary["kpis"]["joules_per_prediction"]
+    assert (kpi["numerator"], kpi["denominator"]) == (6.0, 300.0)
+
+
+def test_an_outcome_recorded_inside_a_reused_step_counts_once_over_the_lives_of_a_flow_run():
+    second = span("again", Kind.FLOW, "flight-delays", started_at=NOON + 60, attempt=2)
+    made = span("m", task_key="score", result_key="k")
+    inside = span("s", Kind.SPAN, parent_id="m")
+    hit = span("c", task_key="score", result_key="k", parent_id="again", started_at=NOON + 61, status="cached")
+    summary = summarise(run(root(attempt=1, cpu_j=1.0), second, made, inside, hit, outcomes=[outcome("s")]))
+    assert summary["kpis"]["joules_per_prediction"]["denominator"] == 100.0
 
 
 @pytest.mark.parametrize(("accurate", "reason"), [(0.0, "there was no accurate"), (None, "not every outcome")])
@@ -258,8 +277,16 @@ def test_a_cached_task_run_avoids_what_its_producer_had_used():
 
 def test_a_result_made_in_this_run_avoids_nothing():
     made = span("m", result_key="k", cpu_j=5.0)
+    cached = span("c", status=Status.CACHED, result_key="k", started_at=NOON + 3)
+    summary = summarise(run(root(), made, cached), lambda _: 7.0)
+    assert summary["avoided_j"] == 0.0
+    assert [one["result_from"] for one in summary["spans"]] == [None, None, "this_run"]
+
+
+def test_a_result_that_is_made_again_after_it_was_reused_was_another_run_s():
     cached = span("c", status=Status.CACHED, result_key="k")
-    assert summarise(run(root(), made, cached), lambda _: 7.0)["avoided_j"] == 0.0
+    renewed = span("m", result_key="k", started_at=NOON + 3, cpu_j=5.0)
+    assert summarise(run(root(), cached, renewed), lambda _: 7.0)["avoided_j"] == 7.0
 
 
 def test_other_and_idle_are_those_of_the_root_only():

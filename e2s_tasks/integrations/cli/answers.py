@@ -74,6 +74,7 @@ def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dic
     """When a run would emit least, and what starting at once would emit."""
     from datetime import UTC, datetime
 
+    from e2s_tasks.core.policy import duration as length
     from e2s_tasks.reporter.units import iso
     from e2s_tasks.scheduler import plan as make_plan
 
@@ -85,7 +86,8 @@ def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dic
     zone = zone or options.zone
     if zone is None:
         raise SettingError("No zone: give one with --zone (for example --zone GB) or set E2S_ZONE.")
-    decision = make_plan(zone, duration, slack, datetime.now(UTC), options)
+    takes = length(duration, "--duration", above_zero=True)
+    decision = make_plan(zone, takes, length(slack, "--slack"), datetime.now(UTC), options)
     start, end = decision.start, decision.end
     saving = None
     if decision.run_now and decision.expected is not None and decision.plan.get("rung") in {"trace", "service"}:

@@ -1,0 +1,52 @@
+"""What the summary says in sentences."""
+
+import pytest
+
+from e2s_tasks.core.records import Status
+from e2s_tasks.reporter import phrases
+from e2s_tasks.reporter.summary import summarise
+from tests.reporter.runs import NOON, root, run, span
+
+
+@pytest.mark.parametrize(
+    ("run_name", "shown"),
+    [
+        ("train large trees", "train: large trees"),
+        ("train-large", "train: large"),
+        ("train#2", "train: 2"),
+        ("train/2026", "train: 2026"),
+        ("training set", "train: training set"),
+        ("trainer", "train: trainer"),
+        ("restrain", "train: restrain"),
+        ("train", "train"),
+        ("train-", "train: train-"),
+        ("train-3fa", "train"),
+    ],
+)
+def test_a_step_s_own_name_is_cut_only_where_a_word_ends(run_name, shown):
+    row = {"name": "train", "run_name": run_name, "spans": 1, "depth": 0}
+    assert phrases.step_name(row) == shown
+
+
+def cached(span_id, key):
+    return span(span_id, status=Status.CACHED, result_key=key, started_at=NOON + 10, cpu_j=0.0)
+
+
+def test_a_result_reused_from_another_run_says_what_that_avoided():
+    summary = summarise(run(root(cpu_j=1.0), cached("c", "k")), lambda _: 120.0)
+    assert phrases.cached(summary) == "1 cached task run avoided 120 J"
+
+
+def test_a_result_reused_within_its_run_says_that_nothing_is_credited():
+    summary = summarise(run(root(), span("m", result_key="k", cpu_j=5.0), cached("c", "k"), cached("d", "k")))
+    assert phrases.cached(summary) == (
+        "2 cached task runs reused what this run itself had made, so nothing is credited"
+    )
+
+
+def test_results_of_this_and_of_another_run_are_told_apart():
+    made = span("m", result_key="k", cpu_j=5.0)
+    summary = summarise(run(root(), made, cached("c", "k"), cached("d", "elsewhere")), lambda _: 120.0)
+    avoided, here = phrases.cached(summary).split("; ")
+    assert avoided == "1 cached task run avoided 120 J"
+    assert here == "1 cached task run reused what this run itself had made, so nothing is credited"
