@@ -244,7 +244,8 @@ def test_a_forked_child_that_goes_on_after_the_block_ends_none_of_its_parents_sp
     check_laws(seen)
     assert len(seen.all_spans) == 3
     assert {one.status for one in seen.all_spans} == {"completed"}
-    assert seen.cpu("inner") + seen.cpu("outer") == close_to(0.5, absolute=0.25)
+    # the parent's own 0.5 s, and at most what the child used outside its own span
+    assert 0.49 < seen.cpu("inner") + seen.cpu("outer") <= seen.cpu_s - seen.cpu("own") + 0.002
     assert seen.cpu("inner") >= 0.3
     assert seen.cpu("own") == close_to(0.1)
 
