@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +31,17 @@ def thread_cpu_ns(clock: int) -> int | None:
 def slept_ns() -> int:
     """How long the machine has been suspended since boot: the time that only one of two clocks has counted."""
     return time.clock_gettime_ns(_BOOTTIME) - time.monotonic_ns() if _BOOTTIME is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The clocks that the meter reads, in nanoseconds: real ones, or a test's. slept: time spent suspended so far."""
+
+    now: Callable[[], int] = time.monotonic_ns
+    thread: Callable[[], int] = time.thread_time_ns
+    process: Callable[[], int] = time.process_time_ns
+    other_thread: Callable[[int], int | None] = thread_cpu_ns
+    slept: Callable[[], int] = slept_ns
 
 
 class BusyClock(Protocol):

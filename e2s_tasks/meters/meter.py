@@ -1,61 +1,31 @@
 """The meter of a process: splits time into segments and books each one's joules on the spans that were open.
 
-The hot path (`begin`, `finish`; `enter`, `leave` for each step of a coroutine) reads a thread's clock under a lock. A
+The hot path (`begin`, `finish`; `enter`, `leave` for each step of a coroutine) reads a thread's clock in a turn. A
 boundary at least 5 ms after the last one closes a segment: what is read then keeps the interpreter's lock, so that no
 other thread gets in between. Splitting happens later, in `settle`, on the recorder's thread.
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.clocks import BusyClock, slept_ns, thread_cpu_ns
+from e2s_tasks.meters.clocks import BusyClock, Clocks
 from e2s_tasks.meters.holders import Holders
 from e2s_tasks.meters.host_page import LocalPage, Page
-from e2s_tasks.meters.segment import Books, RawSegment, busy_seconds
-from e2s_tasks.meters.source import Source, ready
+from e2s_tasks.meters.segment import Books, RawSegment
+from e2s_tasks.meters.source import Source
 from e2s_tasks.meters.threads import MeasuredThread
 from e2s_tasks.meters.turn import Turn
 
+if TYPE_CHECKING:
+    from e2s_tasks.meters.children import Children
+
 FLOW = Role.FLOW
 COALESCE_NS = 5_000_000
-COARSE_WINDOW_NS = 200_000_000
 SWEEP_NS = 5_000_000_000
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """The clocks that the meter reads, in nanoseconds: real ones, or a test's. slept: time spent suspended so far."""
-
-    now: Callable[[], int] = time.monotonic_ns
-    thread: Callable[[], int] = time.thread_time_ns
-    process: Callable[[], int] = time.process_time_ns
-    other_thread: Callable[[int], int | None] = thread_cpu_ns
-    slept: Callable[[], int] = slept_ns
-
-
-class ChildProcesses(Protocol):
-    """CPU time of the unmeasured child processes."""
-
-    def begin(self) -> None:
-        """Measured work begins after a time without any."""
-
-    def look(self) -> dict[int, tuple[int, int]]:
-        """The live descendants: pid -> (parent's pid, the thread of this process that started it, else 0)."""
-
-    def meet(self, found: dict[int, tuple[int, int]], owner_of: Callable[[int], Account | None]) -> None:
-        """Take in what `look` found; owner_of tells whom a thread of this process works for."""
-
-    def poll(self) -> dict[Account | None, int]:
-        """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
-
-    def accounted_ns(self) -> int:
-        """What this process answers for of its descendants' CPU time: its sum, and what is counted of live ones."""
 
 
 class Meter:
@@ -67,7 +37,7 @@ class Meter:
         busy: BusyClock,
         clocks: Clocks | None = None,
         page: Page | None = None,
-        children: ChildProcesses | None = None,
+        children: "Children | None" = None,
     ) -> None:
         self._sources = list(sources)
         self._busy = busy
@@ -77,7 +47,6 @@ class Meter:
         self._local = threading.local()
         self._turn = Turn(Meter.begin.__code__.co_filename)
         self._holder, self._notes = self._turn.holder, self._turn.notes
-        self._settling = threading.Lock()
         self._threads: dict[int, MeasuredThread] = {}
         self._open: dict[Account, None] = {}
         self._roots: dict[Account, None] = {}
@@ -85,8 +54,7 @@ class Meter:
         self._page = page or LocalPage()
         self._holders = Holders(self._page)
         self._children = children
-        self._books = Books(self._sources)
-        self._pending: list[RawSegment] = []
+        self._books = Books(self._sources, coarse=busy.coarse)
         self._number = 0
         self._start_ns = self._slept_ns = self._swept_ns = 0
         self._before: list[int | None] = []
@@ -96,7 +64,6 @@ class Meter:
         self._own_ns = 0
         self._closer: MeasuredThread | None = None  # who closed the segment in which all threads were asked last
         self._others_ns = 0  # what all other threads of the process had used by then
-        self.settled = -1
 
     @property
     def active(self) -> bool:
@@ -111,7 +78,12 @@ class Meter:
     @property
     def backlog(self) -> int:
         """Number of segments that wait to be settled."""
-        return len(self._pending)
+        return self._books.backlog
+
+    @property
+    def settled(self) -> int:
+        """The number of the last segment that is settled; -1 before the first."""
+        return self._books.settled
 
     @property
     def counted_j(self) -> float:
@@ -390,7 +362,7 @@ class Meter:
         if self._children is not None:
             shared_ns += self._add_children(self._children.poll(), own)
         busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
-        self._pending.append(
+        self._books.add(
             RawSegment(
                 self._number, now - start, slept - self._slept_ns, busy_ns, own, shared_ns, held or self._innermost(),
                 self._holders.collect(now), roots, self._before, after,
@@ -483,30 +455,9 @@ class Meter:
         used, self._own_ns = now - self._own_ns, now
         return used
 
-    def _known(self) -> int:
-        """How many of the waiting segments every source can tell; external meters answer late."""
-        for number, raw in enumerate(self._pending):
-            if not ready(self._sources, raw.after):
-                return number
-        return len(self._pending)
-
     def settle(self, *, force: bool = False) -> None:
-        """Split the closed segments and book their joules.
-
-        With a coarse host clock a window below 200 ms waits for more, unless forced.
-        """
-        with self._settling:
-            with self._in_turn():
-                window = sum(raw.duration_ns for raw in self._pending)
-                if not self._pending or (self._busy.coarse and window < COARSE_WINDOW_NS and not force):
-                    return
-                known = len(self._pending) if force else self._known()
-                pending, self._pending = self._pending[:known], self._pending[known:]
-                if not pending:
-                    return
-            for raw, busy_s in zip(pending, busy_seconds(pending, coarse=self._busy.coarse), strict=True):
-                self._books.book(raw, busy_s)
-            self.settled = pending[-1].number
+        """Split the closed segments and book their joules; see Books."""
+        self._books.settle(self._in_turn, force=force)
 
 
 def _add_orchestration(outside_ns: int, roots: list[Account], own: dict[Account, int]) -> None:

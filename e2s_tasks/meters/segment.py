@@ -1,13 +1,17 @@
 """A closed segment as it was read, and its booking: outside the measured window, on the recorder's thread."""
 
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from e2s_tasks.core.attribution import Segment, split
 from e2s_tasks.meters.account import Account
-from e2s_tasks.meters.source import Source
+from e2s_tasks.meters.source import Source, ready
 
 # Two clocks read one after the other differ by less; a machine that slept differs by more.
 SLEPT_NS = 50_000_000
+COARSE_WINDOW_NS = 200_000_000
 
 
 @dataclass(slots=True)
@@ -33,13 +37,54 @@ class RawSegment:
 
 
 class Books:
-    """Where settled segments are booked. counted_j = what the accounts were given + other_j + idle_j."""
+    """Where closed segments wait and are booked. counted_j = what the accounts were given + other_j + idle_j.
 
-    def __init__(self, sources: list[Source]) -> None:
+    settled: the number of the last segment that is booked. coarse: the host's busy clock counts in long steps.
+    """
+
+    def __init__(self, sources: list[Source], *, coarse: bool) -> None:
         self._sources = sources
+        self._coarse = coarse
+        self._waiting: list[RawSegment] = []
+        self._settling = threading.Lock()
+        self.settled = -1
         self.counted_j = self.other_j = self.idle_j = 0.0
 
-    def book(self, raw: RawSegment, busy_s: float) -> None:
+    @property
+    def backlog(self) -> int:
+        """Number of segments that wait."""
+        return len(self._waiting)
+
+    def add(self, raw: RawSegment) -> None:
+        """A segment has closed."""
+        self._waiting.append(raw)
+
+    def settle(self, in_turn: Callable[[], AbstractContextManager[object]], *, force: bool) -> None:
+        """Split the segments that wait and book their joules. in_turn: while it is entered none is added.
+
+        With a coarse host clock a window below 200 ms waits for more, and what a source tells late waits for that,
+        unless forced.
+        """
+        with self._settling:
+            with in_turn():
+                window = sum(raw.duration_ns for raw in self._waiting)
+                if self._coarse and window < COARSE_WINDOW_NS and not force:
+                    return
+                known = len(self._waiting) if force else self._known()
+                taken, self._waiting = self._waiting[:known], self._waiting[known:]
+            for raw, busy_s in zip(taken, busy_seconds(taken, coarse=self._coarse), strict=True):
+                self._book(raw, busy_s)
+            if taken:
+                self.settled = taken[-1].number
+
+    def _known(self) -> int:
+        """How many of the waiting segments every source can tell; external meters answer late."""
+        for number, raw in enumerate(self._waiting):
+            if not ready(self._sources, raw.after):
+                return number
+        return len(self._waiting)
+
+    def _book(self, raw: RawSegment, busy_s: float) -> None:
         """Split a segment and give each account its joules and CPU time."""
         cpu_s = _cpu_seconds(raw)
         duration_s = raw.duration_ns * 1e-9

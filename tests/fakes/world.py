@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
 from e2s_tasks.meters.account import Account
-from e2s_tasks.meters.meter import Clocks, Meter
+from e2s_tasks.meters.clocks import Clocks
+from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.threads import MeasuredThread
 
 IDLE_W = 40.0
