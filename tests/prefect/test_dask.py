@@ -53,8 +53,10 @@ def test_tasks_on_a_dask_cluster_are_measured_once_in_their_workers(tmp_path):
     summary = json.loads(shown.stdout)
     burnt = [span for span in summary["spans"] if span["name"] == "work"]
     assert {span["status"] for span in burnt} == {"completed"}
-    expected = [pytest.approx(0.05 * number, rel=0.15, abs=0.06) for number in range(1, 7)]
-    assert sorted(span["cpu_s"] for span in burnt) == expected
+    # the only span of a process has what the other threads in it use too: Prefect's connects in the first task run
+    used = sorted(span["cpu_s"] for span in burnt)
+    assert all(0.05 * number <= cpu_s <= 0.05 * number + 0.2 for number, cpu_s in enumerate(used, 1))
+    assert sum(used) < 0.05 * 21 + 0.6
     (flow,) = [span for span in summary["spans"] if span["kind"] == "flow"]
     assert summary["flow_run"]["status"] == "completed"
     assert flow["cpu_s"] >= 0
