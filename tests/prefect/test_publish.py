@@ -184,9 +184,14 @@ BROKEN = """
 
 
 @pytest.mark.parametrize(
-    "broken", [{"E2S_LEDGER_URL": "sqlite:////proc/nowhere/ledger.db"}, {"E2S_DATA_DIR": "/proc/nowhere"}]
+    "broken",
+    [
+        {"E2S_LEDGER_URL": "sqlite:////proc/nowhere/ledger.db"},
+        {"E2S_DATA_DIR": "/proc/nowhere"},
+        {"E2S_TICK_S": "soon"},
+    ],
 )
-def test_a_ledger_or_directory_that_cannot_be_written_costs_one_warning_and_no_work(tmp_path, broken):
+def test_a_ledger_a_directory_or_a_setting_that_cannot_be_used_costs_one_warning_and_no_work(tmp_path, broken):
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)} | broken
     environment["PREFECT_API_URL"] = str(get_current_settings().api.url)
     script = tmp_path / "broken.py"
@@ -194,3 +199,4 @@ def test_a_ledger_or_directory_that_cannot_be_written_costs_one_warning_and_no_w
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "7\n"
     assert len([line for line in done.stderr.splitlines() if "WARNING" in line or "MeteringWarning" in line]) == 1
+    assert "e2s_tasks/" not in done.stderr  # no line of ours is blamed
