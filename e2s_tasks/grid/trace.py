@@ -131,7 +131,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str | None, Row]]:
             for row in reader:
                 yield row[zone] if zone else None, (reader.line_num, row[time], row[intensity])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TraceError(f"{path} cannot be read as CSV: {error}. Give a CSV or Parquet file.") from None
+        raise TraceError(f"{path} cannot be read as CSV: {_without_stop(error)}. Give a CSV or Parquet file.") from None
 
 
 def _parquet_rows(path: Path) -> Iterable[tuple[str | None, Row]]:
@@ -148,7 +148,9 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str | None, Row]]:
             raise TraceError(f"{path}: its column {time} holds {times.type}: give timestamps, or text in ISO 8601.")
         zones = table[zone].to_pylist() if zone else [None] * len(table)
     except (OSError, pa.ArrowException) as error:
-        raise TraceError(f"{path} cannot be read as Parquet: {error}. Give a CSV or Parquet file.") from None
+        raise TraceError(
+            f"{path} cannot be read as Parquet: {_without_stop(error)}. Give a CSV or Parquet file."
+        ) from None
     rows = zip(range(1, len(table) + 1), times.to_pylist(), table[intensity].to_pylist(), strict=True)
     return zip(zones, rows, strict=True)
 
@@ -196,6 +198,10 @@ def _intensity(value: Any, path: Path, number: int, at: datetime) -> float:
             "Correct it, or use a part of the trace without such rows."
         )
     return intensity
+
+
+def _without_stop(error: Exception) -> str:
+    return str(error).strip().rstrip(".")
 
 
 def _of(zone: str | None) -> str:

@@ -63,6 +63,8 @@ def _engine(url: str, patience_s: float) -> sa.Engine:
     except (ArgumentError, ValueError):
         raise LedgerError(f"The ledger URL {_without_password(url)!r} cannot be understood. {_REMEDY}") from None
     shown = parsed.render_as_string()
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise _unsupported(shown)
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, patience_s)
@@ -72,8 +74,12 @@ def _engine(url: str, patience_s: float) -> sa.Engine:
     except (NoSuchModuleError, ArgumentError, OSError) as error:
         raise _error(shown, "cannot be opened", error) from error
     if engine.dialect.name != "postgresql" or engine.dialect.is_async:
-        raise LedgerError(f"The ledger {shown} cannot be used: only sqlite and postgresql+psycopg can. {_REMEDY}")
+        raise _unsupported(shown)
     return engine
+
+
+def _unsupported(shown: str) -> LedgerError:
+    return LedgerError(f"The ledger {shown} cannot be used: only sqlite and postgresql+psycopg can. {_REMEDY}")
 
 
 def _driver(url: sa.URL) -> str:

@@ -1,10 +1,9 @@
 """What an energy source is: a counter or a model, behind one small protocol."""
 
-import contextlib
-import warnings
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from e2s_tasks import users_code
 from e2s_tasks.core.attribution import Reading
 from e2s_tasks.core.records import SourceRecord
 
@@ -42,5 +41,4 @@ def ready(sources: Sequence[Source], after: Sequence[int | None]) -> bool:
 
 def warn(message: str) -> None:
     """A warning, even where warnings are errors: metering never fails the work."""
-    with contextlib.suppress(UserWarning):
-        warnings.warn(f"e2s: {message}", UserWarning, stacklevel=3)
+    users_code.warn(f"e2s: {message}", UserWarning)

@@ -65,7 +65,8 @@ class Delivery:
                 self._ingest()
             except Exception as error:  # noqa: BLE001 - law 5: the records wait in the journal
                 self._ledger = None
-                warn_once("delivery to the ledger", error)
+                waits = f"the records wait in the journal {self._journal.path}"
+                warn_once("delivery to the ledger", error, waits)
             else:
                 self.complete = True
 

@@ -2,9 +2,11 @@
 
 import functools
 import signal
-import warnings
 from collections.abc import Callable
 from typing import ParamSpec
+
+from e2s_tasks import users_code
+from e2s_tasks.errors import SettingError
 
 P = ParamSpec("P")
 _warned: set[str] = set()
@@ -25,22 +27,20 @@ def is_from_signal(error: BaseException) -> bool:
     return False
 
 
-def warn_once(what: str, error: BaseException) -> None:
+def warn_once(what: str, error: BaseException, meanwhile: str = "the work goes on") -> None:
     """One warning per place and kind of error in a process; the user's own errors go on to the user.
+
+    A setting that cannot be used is one trouble, wherever it is met. meanwhile: what happens all the same.
 
     Raises:
         BaseException: the error itself, if a signal handler of the user's raised it.
     """
     if not isinstance(error, Exception) or is_from_signal(error):
         raise error
-    key = f"{what}: {type(error).__name__}"
+    key = str(error) if isinstance(error, SettingError) else f"{what}: {type(error).__name__}"
     if key not in _warned:
         _warned.add(key)
-        message = f"e2s: {what} failed ({type(error).__name__}: {error}); the work goes on"
-        try:
-            warnings.warn(message, MeteringWarning, stacklevel=3)
-        except MeteringWarning:  # a user who turns warnings into errors still keeps the work unharmed
-            return
+        users_code.warn(f"e2s: {what} failed ({type(error).__name__}: {error}); {meanwhile}", MeteringWarning)
 
 
 def guarded(method: Callable[P, None]) -> Callable[P, None]:

@@ -8,6 +8,7 @@ from e2s_tasks.reporter import chart, phrases, units
 from e2s_tasks.reporter.phrases import Summary
 
 MOST_ROWS = 30
+_COMMAND = re.compile(r"\\`(e2s [a-z]+)\\`")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$#])")
 
 
@@ -22,11 +23,16 @@ def text(words: object) -> str:
     return _SPECIAL.sub(r"\\\1", units.printable(str(words)))
 
 
+def said(sentence: str) -> str:
+    """A sentence of `phrases` as markdown: the same, but the commands in it are code."""
+    return _COMMAND.sub(r"`\1`", text(sentence))
+
+
 def _headline(summary: Summary) -> str:
-    lines = [f"### {text(phrases.title(summary))}", "", f"**{text(phrases.energy(summary))}**"]
+    lines = [f"### {text(phrases.title(summary))}", "", f"**{said(phrases.energy(summary))}**"]
     kpis = phrases.kpi_lines(summary)
     more = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
-    lines += ["", *(f"- {text(line)}" for line in [phrases.emissions(summary), *kpis, *more] if line)]
+    lines += ["", *(f"- {said(line)}" for line in [phrases.emissions(summary), *kpis, *more] if line)]
     return "\n".join(lines)
 
 
@@ -50,7 +56,9 @@ def _steps(summary: Summary) -> str:
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
         share = units.percent(joules / total if total else None)
         rows.append([f"*{len(folded)} smaller steps*", units.joules(joules), share, "", "", "", cpu, "", ""])
-    total_row = ["**total**", f"**{units.joules(summary['energy_j']['total'])}**", *[""] * 7]
+    total = summary["energy_j"]["total"]
+    whole = units.percent(1.0 if total else None)
+    total_row = ["**total**", f"**{units.joules(total)}**", f"**{whole}**", *[""] * 6]
     head = ["step", "energy", "share", "status", "try", "time", "CPU", "read", "written"]
     return _table("Steps", head, 8, [*rows, total_row])
 
@@ -107,6 +115,6 @@ def _facts(summary: Summary) -> str:
         *([("grid", grid)] if grid else []),
         ("carbon", phrases.carbon(summary)),
     ]
-    lines = [f"- **{word}**: {text(what)}" for word, what in facts]
+    lines = [f"- **{word}**: {said(what)}" for word, what in facts]
     more = f"More: `e2s show {summary['flow_run']['id']}`"
     return "\n".join(["#### What the figures rest on", "", *lines, "", more])

@@ -1,7 +1,7 @@
 """The rows that a person reads: each step of a run once, so that the rows of depth 0 add up to the run's energy.
 
-A row is an outermost attempt, a wait, or what a flow run's own body did; reads, writes and transfers are folded into
-the row around them, and equal work inside a row into one row below it. The flow runs' own remainder is the last row.
+A row is an outermost attempt, a wait, or the spans of a flow run's own body; reads, writes and transfers are folded
+into the row around them, and equal work inside a row into one row below it. The flow runs' own remainder is the last.
 """
 
 from collections import defaultdict
@@ -16,6 +16,8 @@ from e2s_tasks.reporter.units import iso
 FOLDED = {Kind.READ, Kind.WRITE, Kind.MOVE}
 BODY = "body"
 ORCHESTRATION = "orchestration"
+# A flow span's own joules: Prefect's work between steps and the Python of the flow's body, which nothing tells apart.
+ORCHESTRATION_NAME = "orchestration and flow body"
 
 
 def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
@@ -39,7 +41,7 @@ def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
         rows += _body(group, spans.by_id[flow_id], total_j)
     if flows:
         rows.append(
-            _row(flows, ORCHESTRATION, ORCHESTRATION, depth=0, used=[own(flow) for flow in flows], total_j=total_j)
+            _row(flows, ORCHESTRATION, ORCHESTRATION_NAME, depth=0, used=[own(flow) for flow in flows], total_j=total_j)
         )
     return rows
 
@@ -51,8 +53,10 @@ def _name(span: SpanRecord, spans: SpanTree) -> str:
 
 
 def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> list[dict[str, Any]]:
-    """What a flow's own body did outside tasks, with its named spans below; tasks in those are steps of their own."""
-    top = _row(group, BODY, f"{flow.name} (its own body)", depth=0, used=[own(span) for span in group], total_j=total_j)
+    """The spans that a flow's own body opened outside tasks, the named ones below; tasks in those are steps."""
+    top = _row(
+        group, BODY, f"{flow.name} (spans of its body)", depth=0, used=[own(span) for span in group], total_j=total_j
+    )
     named = (
         _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], total_j=total_j)
         for alike in _alike(group)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.commands import command
 from e2s_tasks.reporter.phrases import Summary
 
 WIDE = 100
@@ -16,12 +17,16 @@ MOST_ROWS = 40
 INDENT = 2
 DEEPEST = 6
 MOST_REASONS = 4
+FACT = 16  # columns of the word before a fact
 
 
-def print_summary(summary: Summary, *, ui_url: str | None = None, stream: TextIO | None = None) -> None:
-    """Write the summary to a stream, by default stdout."""
+def print_summary(summary: Summary, *, page: str | None = None, stream: TextIO | None = None) -> None:
+    """Write the summary to a stream, by default stdout. page: how to see it in the Prefect UI."""
     out = console(stream)
-    out.print(render(summary, out.width, ui_url))
+    out.print(render(summary, out.width))
+    for word, whole in (("more", f"{command('e2s')} show {summary['flow_run']['id']}"), ("page", page)):
+        for index, line in enumerate((whole or "").splitlines()):  # what is to be copied is not wrapped
+            out.print(Text.assemble((f"{word if not index else '':<{FACT}}", "bold"), line), soft_wrap=True)
 
 
 def console(stream: TextIO | None = None) -> Console:
@@ -44,12 +49,12 @@ class _Encodable:
         return getattr(self._stream, name)
 
 
-def render(summary: Summary, width: int, ui_url: str | None = None) -> RenderableType:
+def render(summary: Summary, width: int) -> RenderableType:
     """The summary as something that rich prints."""
     parts: list[RenderableType] = [_headline(summary), "", _steps(summary, width)]
     if summary["artifacts"]:
         parts += ["", _artifacts(summary, width), *_notes(summary)]
-    parts += ["", _facts(summary, ui_url)]
+    parts += ["", _facts(summary)]
     return Group(*parts)
 
 
@@ -83,7 +88,7 @@ def _steps(summary: Summary, width: int) -> Table:
         table.add_row(*_step(row), style=_style(row))
     if folded:
         table.add_row(*_folded(folded, summary), style="dim")
-    total = [units.joules(summary["energy_j"]["total"]), units.percent(1.0)]
+    total = [units.joules(summary["energy_j"]["total"]), units.percent(1.0 if summary["energy_j"]["total"] else None)]
     table.add_row("total", "", "", "", "", *total, "", "", style="bold")
     return table
 
@@ -151,9 +156,9 @@ def _notes(summary: Summary) -> list[RenderableType]:
     return [Text(line, style="dim") for line in shown]
 
 
-def _facts(summary: Summary, ui_url: str | None) -> Table:
+def _facts(summary: Summary) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", no_wrap=True, min_width=FACT - 2)
     table.add_column(overflow="fold")
     for word, text in phrases.provenance(summary):
         table.add_row(word, Text(text))
@@ -165,6 +170,4 @@ def _facts(summary: Summary, ui_url: str | None) -> Table:
     if grid:
         table.add_row("grid", Text(grid))
     table.add_row("carbon", Text(phrases.carbon(summary)))
-    more = f"e2s show {summary['flow_run']['id']}"
-    table.add_row("more", Text(f"{more} | {ui_url}" if ui_url else more))
     return table

@@ -189,6 +189,16 @@ def test_doctor_says_what_is_measured_and_where_things_are(e2s, data_dir):
     assert str(data_dir) in e2s("doctor")[1].replace("\n", "")
 
 
+def test_doctor_fails_where_something_fails_and_shows_addresses_whole(e2s, monkeypatch):
+    long = "sqlite:////proc/" + "nowhere-" * 12 + "/ledger.db"
+    monkeypatch.setenv("E2S_LEDGER_URL", long)
+    settings.cache_clear()
+    code, out, err = e2s("doctor")
+    assert (code, err) == (1, "")
+    assert long in "".join(line.strip() for line in out.splitlines())
+    assert e2s("doctor", "--json")[0] == 1
+
+
 def test_no_command_prints_help(e2s):
     code, out, _ = e2s()
     assert code == 0

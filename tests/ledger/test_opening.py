@@ -53,6 +53,7 @@ def test_a_ledger_in_memory_works_too(span):
         ("no url at all", "'no url at all'"),
         ("oracle://me:secret@host/db", "oracle"),
         ("mysql+pymysql://me:secret@host/db", "host/db"),
+        ("mysql://me:secret@host/db", "only sqlite and postgresql"),
         ("postgresql+nodriver://me:secret@host/db", "host/db"),
         ("postgresql+asyncpg://me:secret@host/db", "only sqlite and postgresql"),
         ("sqlite:////proc/nowhere/ledger.db", "/proc/nowhere"),

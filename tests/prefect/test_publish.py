@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, get_current_settings, temporary_settings
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, record_outcome
+from e2s_tasks.integrations.prefect.publish import _page
 from e2s_tasks.io import read_parquet, write_parquet
 
 E2S = Path(sys.executable).parent / "e2s"
@@ -45,6 +46,16 @@ def use(path):
 @e2s_flow(solution="demo", carbon=CarbonPolicy(zone="GB", max_delay="2h", expected_duration="5m"))
 def making(folder):
     use(make(folder))
+
+
+def test_the_summary_says_how_to_see_the_page_with_and_without_a_lasting_server():
+    server = {PREFECT_API_URL: "http://127.0.0.1:4288/api", PREFECT_UI_URL: None}
+    with temporary_settings(server):
+        assert _page("an-id") == "http://127.0.0.1:4288/runs/flow-run/an-id"
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        start, page = _page("an-id").splitlines()
+    assert start.endswith("prefect server start, and open")
+    assert page == "http://127.0.0.1:4200/runs/flow-run/an-id"
 
 
 def show(run_id):
@@ -184,9 +195,14 @@ BROKEN = """
 
 
 @pytest.mark.parametrize(
-    "broken", [{"E2S_LEDGER_URL": "sqlite:////proc/nowhere/ledger.db"}, {"E2S_DATA_DIR": "/proc/nowhere"}]
+    "broken",
+    [
+        {"E2S_LEDGER_URL": "sqlite:////proc/nowhere/ledger.db"},
+        {"E2S_DATA_DIR": "/proc/nowhere"},
+        {"E2S_TICK_S": "soon"},
+    ],
 )
-def test_a_ledger_or_directory_that_cannot_be_written_costs_one_warning_and_no_work(tmp_path, broken):
+def test_a_ledger_a_directory_or_a_setting_that_cannot_be_used_costs_one_warning_and_no_work(tmp_path, broken):
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)} | broken
     environment["PREFECT_API_URL"] = str(get_current_settings().api.url)
     script = tmp_path / "broken.py"
@@ -194,3 +210,4 @@ def test_a_ledger_or_directory_that_cannot_be_written_costs_one_warning_and_no_w
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "7\n"
     assert len([line for line in done.stderr.splitlines() if "WARNING" in line or "MeteringWarning" in line]) == 1
+    assert "e2s_tasks/" not in done.stderr  # no line of ours is blamed

@@ -12,6 +12,7 @@ from prefect.tasks import task_input_hash
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, record_outcome, span
 from e2s_tasks.errors import SettingError
+from e2s_tasks.io import write_parquet
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.reporter import summarise
@@ -245,6 +246,28 @@ def test_a_result_reused_within_its_run_repeats_its_outcome_and_is_credited_with
     assert [one["result_from"] for one in summary["spans"] if one["status"] == "cached"] == ["this_run"]
     assert summary["avoided_j"] == 0.0
     assert summary["kpis"]["joules_per_prediction"]["denominator"] == 20.0
+
+
+def test_rows_added_to_a_data_set_stand_on_the_version_that_they_were_added_to(ledger_run, tmp_path):
+    import pandas as pd
+
+    @e2s_task
+    def add(month):
+        burn(0.05)
+        frame = pd.DataFrame({"month": [month] * 10, "x": range(10)})
+        write_parquet(frame, tmp_path / "months.parquet", partition_cols=["month"])
+
+    @e2s_flow
+    def adding():
+        add(1)
+        add(2)
+
+    summary = summarise(ledger_run(run_id_of(adding(return_state=True))))
+    first, second = summary["artifacts"]
+    assert [(one["version"], one["rows"], one["final"]) for one in (first, second)] == [(1, 10, False), (2, 20, True)]
+    assert second["in_run_j"] == pytest.approx(summary["energy_j"]["total"])
+    assert 0 < first["in_run_j"] < second["in_run_j"]
+    assert not second["lower_bound"]
 
 
 def test_two_functions_with_the_same_inputs_do_not_share_a_cache():

@@ -198,6 +198,8 @@ def test_a_ledger_that_cannot_be_opened_costs_one_warning_and_no_work(tmp_path, 
     with pytest.warns(MeteringWarning, match="delivery to the ledger") as caught:
         [recorder.flush() for _ in range(2)]
     assert (result, len(caught)) == (42, 1)
+    assert str(caught[0].message).endswith(f"the records wait in the journal {recorder._journal.path}")
+    assert caught[0].filename == __file__
     records, _ = read_journal(recorder._journal.path)
     assert any(getattr(record, "name", "") == "work" for record in records)
 

@@ -20,13 +20,25 @@ def chart_of(text):
 def test_the_chart_is_an_image_with_a_bar_for_each_consumer():
     svg = chart_of(markdown.render(summarise(full_run())))
     names = [one.text for one in svg.iter("{http://www.w3.org/2000/svg}text")][::2]
-    assert names == ["train", "build_features", "orchestration", "evaluate"]
+    assert names == ["train", "build_features", "orchestration and flow body", "evaluate"]
 
 
 def test_a_name_is_escaped_in_the_chart_and_in_the_table():
     text = markdown.render(summarise(run(root(), span("a", name="a|b<c>*d*_e_&`f`", cpu_j=1.0))))
     assert r"a\|b\<c\>\*d\*\_e\_\&\`f\`" in text
     assert "a|b<c>*d*_e_&`f`" in [one.text for one in chart_of(text).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_commands_that_sentences_name_are_code_and_a_name_s_backticks_are_not():
+    text = markdown.render(summarise(run(root(), span("a", name="`x`"), processes=[])))
+    assert "(`e2s doctor` says why)" in text
+    assert r"\`x\`" in text
+
+
+def test_the_total_is_all_of_it():
+    text = markdown.render(summarise(full_run()))
+    (total,) = [cells for cells in rows_of(text) if "total" in cells[0]]
+    assert [cell.strip() for cell in total[1:3]] == ["**283 J**", "**100 %**"]
 
 
 def test_every_row_of_a_table_has_the_columns_of_its_head():

@@ -146,14 +146,14 @@ def test_tasks_called_inside_a_span_of_the_flow_s_body_are_steps_of_their_own():
         run(root(cpu_j=1.0), span("phase", Kind.SPAN, cpu_j=2.0), span("train", parent_id="phase", cpu_j=4.0))
     )
     rows = {row["name"]: row["inclusive_j"] for row in summary["steps"] if row["depth"] == 0}
-    assert rows == {"train": 4.0, "flight-delays (its own body)": 2.0, "orchestration": 1.0}
+    assert rows == {"train": 4.0, "flight-delays (spans of its body)": 2.0, "orchestration and flow body": 1.0}
 
 
 def test_a_step_of_a_subflow_carries_the_subflow_s_name():
     subflow = span("sub", Kind.FLOW, "prepare", parent_id="root", flow_run_id="sub-run", cpu_j=1.0)
     inner = span("clean", parent_id="sub", flow_run_id="sub-run", cpu_j=2.0)
     summary = summarise(run(root(), subflow, inner))
-    assert [row["name"] for row in summary["steps"]] == ["prepare / clean", "orchestration"]
+    assert [row["name"] for row in summary["steps"]] == ["prepare / clean", "orchestration and flow body"]
 
 
 def test_failed_attempts_are_counted_once():

@@ -6,7 +6,8 @@ import pytest
 
 from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.reporter import summarise, terminal
-from tests.reporter.runs import decision, full_run, process, root, run, span
+from e2s_tasks.reporter.commands import command
+from tests.reporter.runs import RUN, decision, full_run, process, root, run, span
 
 
 def printed(records, encoding="utf-8", **options):
@@ -25,16 +26,37 @@ def eighty_columns(monkeypatch):
 
 
 def test_no_line_is_longer_than_80_columns_and_a_pipe_gets_no_colour():
-    text = printed(full_run(), ui_url="http://127.0.0.1:4200/runs/flow-run/4c1ad7d2-6cb5-4d1c-9c1b-0d3ad8d1f0aa")
+    text = printed(full_run())
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "\x1b" not in text
+
+
+def test_an_address_and_a_command_stay_on_one_line_to_be_copied(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    page = f"http://127.0.0.1:4200/runs/flow-run/{RUN}"
+    lines = [line.strip() for line in printed(full_run(), page=f"first this, then\n{page}").splitlines()]
+    assert lines[-2:] == ["page            first this, then", page]
+    assert lines[-3].startswith("more ")
+    assert lines[-3].endswith(f"e2s show {RUN}")
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_the_command_for_more_can_be_typed_here(monkeypatch, tmp_path, on_path):
+    scripts = tmp_path / ".venv" / "bin"
+    scripts.mkdir(parents=True)
+    (scripts / "e2s").touch(mode=0o755)
+    monkeypatch.setattr("sys.executable", str(scripts / "python"))
+    monkeypatch.setenv("PATH", str(scripts) if on_path else str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert command("e2s") == ("e2s" if on_path else ".venv/bin/e2s")
+    assert command("none") == "none"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_long_names_fold_at_any_width(monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     long = span("a", name="a_task_whose_name_is_as_long_as_names_get_in_generated_code_" * 3, cpu_j=1.0)
-    text = printed(run(root(), long, decisions=[decision()]))
+    text = printed(run(root(), long, decisions=[decision()])).partition("\nmore ")[0]
     assert max(len(line) for line in text.splitlines()) <= width
 
 

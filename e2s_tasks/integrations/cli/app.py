@@ -1,7 +1,8 @@
 """`e2s`: its commands, and what becomes of their errors.
 
-Exit codes: 0 all is well; 1 an unknown run or artifact, or input that cannot be used; the error, the remedy and near
-matches stand on stderr. With --json, stdout holds one JSON document and nothing else.
+Exit codes: 0 all is well; 1 an unknown run or artifact, input that cannot be used, or something that `e2s doctor` found
+to fail; the error, the remedy and near matches stand on stderr. With --json, stdout holds one JSON document and nothing
+else.
 """
 
 import os
@@ -125,8 +126,10 @@ def plan(
 
 
 @app.command
-def doctor(*, json: Json = False) -> None:
+def doctor(*, json: Json = False) -> int:
     """Examine what this host can measure, what is only modelled, and how to mend what is missing.
+
+    Exits with 1 if something fails that should work; what the host does not have, or what is modelled, is no failure.
 
     Parameters
     ----------
@@ -140,6 +143,7 @@ def doctor(*, json: Json = False) -> None:
         from e2s_tasks.integrations.cli import tables
 
         tables.print_doctor(found)
+    return int(any(one["state"] == "failed" for one in found["findings"]))
 
 
 @app.command(name="run")
@@ -187,7 +191,7 @@ def _answer(arguments: list[str]) -> int:
     try:
         if arguments[:1] == ["run"] and arguments[1:] not in (["--help"], ["-h"]):
             run_measured(*arguments[1:])  # whatever follows is the program's own
-        app(arguments or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(arguments or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
     except E2SError as error:
         _complain(str(error), error.suggestions if isinstance(error, NotFoundError) else ())
     except CycloptsError as error:
@@ -195,7 +199,7 @@ def _answer(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     else:
-        return 0
+        return code if isinstance(code, int) else 0
     return 1
 
 

@@ -90,7 +90,10 @@ def print_plan(found: dict[str, Any]) -> None:
 def print_doctor(found: dict[str, Any]) -> None:
     """What was found, and how to mend it."""
     out = console()
-    table = _facts()
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", overflow="fold", max_width=32)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", ratio=1)
     styles = {"ok": "green", "missing": "dim", "failed": "red"}
     for one in found["findings"]:
         state = Text(one["provenance"] if one["provenance"] and one["state"] == "ok" else one["state"])

@@ -48,7 +48,7 @@ def _publish(flow_run: FlowRun) -> None:
     replay(options.journals, ledger)  # what task runs in other processes wrote down
     summary = summarise_run(ledger, run_id)
     if _wants_terminal(flow_run):
-        terminal.print_summary(summary, ui_url=_page(run_id), stream=sys.stderr)
+        terminal.print_summary(summary, page=_page(run_id), stream=sys.stderr)
     with get_client(sync_client=True) as client:
         create_artifact(client, summary, run_id)
     publish_orphans(options.journals)  # of flow runs that were killed, which the replay may have found
@@ -73,9 +73,13 @@ def _wants_terminal(flow_run: FlowRun) -> bool:
 
 
 def _page(run_id: str) -> str | None:
-    """The run's page in the Prefect UI, where a server that outlives this process is configured."""
+    """The run's page in the Prefect UI, and how to see it where the server ends with this process."""
+    from e2s_tasks.reporter.commands import command
+
     prefect_settings = get_current_settings()
+    page = f"/runs/flow-run/{run_id}"
+    if prefect_settings.api.url is None:  # a server that is started later has the same database
+        server = prefect_settings.server.api
+        return f"{command('prefect')} server start, and open\nhttp://{server.host}:{server.port}{page}"
     url = prefect_settings.ui_url
-    if url is None or prefect_settings.api.url is None:
-        return None
-    return f"{str(url).rstrip('/')}/runs/flow-run/{run_id}"
+    return None if url is None else str(url).rstrip("/") + page
