@@ -85,6 +85,7 @@ class OpenSpan(Account):
     _record: SpanRecord | None = None
     _token: Token["OpenSpan | None"] | None = None
     _depth = 0
+    parent: "OpenSpan | None"
 
     def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
         self.recorder: SpanRecorder = recorder
@@ -125,7 +126,7 @@ class OpenSpan(Account):
         """The same without what it has from the spans around it."""
         facts = {
             **self._facts, "id": self.id, "seq": 0, "process_id": self.recorder.process.id, "kind": self.kind,
-            "name": self.name, "status": RUNNING, "started_at": self.started_at,
+            "name": self.name, "status": self.status, "started_at": self.started_at,
         }  # fmt: skip
         if self._notes:
             facts["attributes"] = {**facts.get("attributes", {}), **self._notes}
@@ -155,10 +156,14 @@ class OpenSpan(Account):
         return self._heritage_text
 
     @property
-    def plain(self) -> bool:
-        """Whether nothing but its name, times and energy is to be told of the span."""
-        told = self._record is not None or self._facts or self._notes
-        return not told and self.parent is not None and not self.gaps
+    def described(self) -> bool:
+        """Whether its record has been made."""
+        return self._record is not None
+
+    @property
+    def told(self) -> bool:
+        """Whether more than its name, times and energy is to be told of the span."""
+        return bool(self._facts or self._notes)
 
     def as_it_stands(self) -> SpanRecord:
         """The record with the span's present state, under the next sequence number; to be written down at once."""

@@ -27,7 +27,7 @@ from e2s_tasks.recorder import loops
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
-from e2s_tasks.recorder.plain import plain_line, start_line
+from e2s_tasks.recorder.plain import end_line, start_line
 from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.settings import Settings, settings
 
@@ -163,7 +163,7 @@ class SpanRecorder:
             waiting = []
             for span in self._take_ended():
                 if (span.ends_in is not None and span.ends_in <= self.meter.settled) or not span.closed_ns:
-                    lines.append(plain_line(span, self._covered) or encode(self._account_for(span)))
+                    lines.append(self._line(span))
                     if len(lines) >= BATCH:
                         self._journal.append_lines(lines)
                         lines = []
@@ -173,6 +173,15 @@ class SpanRecorder:
             self._ended.extendleft(reversed(waiting))
             still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
             self._journal.append(*[self._account_for(span) for span in still_open])
+
+    def _line(self, span: OpenSpan) -> bytes:
+        """The span's line in the journal; without its notes where these cannot be written, of which a warning tells."""
+        try:
+            return end_line(span, self._covered) or encode(self._account_for(span))
+        except (TypeError, ValueError, RecursionError) as error:
+            warn_once(f"writing down the notes of the span {span.name!r}", error)
+            span.record.attributes.clear()
+            return encode(self._account_for(span))
 
     def _take_ended(self) -> list[OpenSpan]:
         return [self._ended.popleft() for _ in range(len(self._ended))]
