@@ -103,6 +103,7 @@ def test_a_measured_program_below_a_measured_one_below_a_shell(programs, how):
     assert seen.cpu("outer") < 0.1 + 0.4
     if how in ("wait", "at exit"):
         assert seen.cpu("shell") >= 0.4
+    if how == "wait":  # else the inner program starts after the outer one's span, which is nobody's
         assert given(seen) >= seen.cpu_s - 2 * LOST
 
 
