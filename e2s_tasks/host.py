@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from e2s_tasks.keeping import read
+
 
 def host_name() -> str:
     """The host's name, as `socket.gethostname` tells it, without loading sockets."""
@@ -30,23 +32,9 @@ def pid_namespace() -> str:
         return ""
 
 
-def read_proc(path: str) -> bytes:
-    """A file of /proc, up to 64 KiB; empty where it cannot be read. A third of the time that `Path` takes."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, 65536)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-
-
 def stat_fields(pid: int) -> list[bytes]:
     """What the system tells of a process after its name, from its state on (see proc(5)); empty where unknown."""
-    return read_proc(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # the name may hold spaces and brackets
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # the name may hold spaces and brackets
 
 
 def process_stat(pid: int) -> tuple[str, int]:

@@ -23,6 +23,7 @@ class Account:
     of those is open. gaps: components for which a source was missing at some time. fresh_ns: CPU time of the segment
     that is not closed yet; held_ns: for how long of it threads ran for this span, spans inside it on the same thread
     apart. closed_ns: when its span ended, 0 until then. ends_in: the last segment in which it was open, once known.
+    lent: threads that it did not begin on have worked for it.
     """
 
     fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time
@@ -31,6 +32,7 @@ class Account:
     joules: dict[str, float] = {}  # noqa: RUF012 - never changed: `book` makes the account's own
     gaps: frozenset[str] = frozenset()
     ends_in: int | None = None
+    lent = False
 
     def __init__(self, role: Role, parent: Optional["Account"] = None) -> None:
         self.role = role

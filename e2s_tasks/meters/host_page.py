@@ -6,6 +6,7 @@ process has a slot with its own counts, so that those of a process that died can
 that it answers for, so that its parents do not count it again.
 """
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -37,6 +38,7 @@ STATE = struct.Struct("<qqddii")  # of the header, from the version to the open 
 SLOTS = 1024
 TRIES = 20
 PAUSE_S = 10e-6
+PATIENCE, PATIENCE_S = 250, 0.25
 REMEMBER_NS = 60_000_000_000
 SIZE = HEADER.size + SLOTS * SLOT.size
 
@@ -112,6 +114,15 @@ class LocalPage:
         return {os.getpid(): Measured((os.getppid(),), 0, None)}
 
 
+def _lock(fd: int) -> None:
+    """Take the lock; OSError where it cannot be had for a quarter of a second: its holder may be stopped."""
+    for _ in range(PATIENCE):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(PATIENCE_S / PATIENCE)
+    return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _set_size(fd: int, _offset: int, size: int) -> None:
     """In place of posix_fallocate, which macOS lacks."""
     if os.fstat(fd).st_size < size:
@@ -128,8 +139,8 @@ class HostPage:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
+            _lock(self._fd)
             # A store into a page of a sparse file needs a block then; on a full disk it kills the process (SIGBUS).
             getattr(os, "posix_fallocate", _set_size)(self._fd, 0, SIZE)
             self._map = mmap.mmap(self._fd, SIZE)

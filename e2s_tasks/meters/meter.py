@@ -195,7 +195,7 @@ class Meter:
     @contextmanager
     def _in_turn(self) -> Iterator[MeasuredThread]:
         thread = self._thread()
-        inside = self._turn.take(thread)
+        inside = self._turn.take(thread) is True
         try:
             if not inside:
                 self._catch_up()
@@ -234,7 +234,7 @@ class Meter:
     def enter(self, accounts: list[Account]) -> int:
         """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to."""
         thread = self._thread()
-        inside = self._turn.take(thread)
+        inside = self._turn.take(thread) is True
         try:
             if self._notes and not inside:
                 self._catch_up()
@@ -245,6 +245,8 @@ class Meter:
                 thread.charge(cpu_ns, now, self._start_ns)
             self._threads[thread.tid] = thread
             thread.steps = True
+            for account in accounts:
+                account.lent = True
             stack.extend(accounts)
             thread.last_ns, thread.since_ns = cpu_ns, now
         finally:
@@ -255,7 +257,7 @@ class Meter:
         """What was entered on this thread above a depth gives it back; returns it, to be entered again."""
         cpu_ns = self._cpu()
         thread = self._thread()
-        inside = self._turn.take(thread)
+        inside = self._turn.take(thread) is True
         try:
             if self._notes and not inside:
                 self._catch_up()
@@ -290,6 +292,8 @@ class Meter:
     def _dismiss(self, account: Account, now: int) -> None:
         if account not in self._open:
             return
+        if account.lent:
+            self._hand_on(account, now)
         if now - self._start_ns >= COALESCE_NS or len(self._open) == 1:
             self._close_segment(now)
             account.ends_in = self._number - 1
@@ -304,21 +308,47 @@ class Meter:
             account.parent.open_children -= 1
         del self._open[account]
 
+    def _hand_on(self, account: Account, now: int) -> None:
+        """Threads that still work for an account which ends work for what is open around it from now on."""
+        heir = account.parent
+        while heir is not None and heir not in self._open:
+            heir = heir.parent
+        noted = self._noted()
+        for thread in self._threads.values():
+            if account in thread.stack:
+                thread.charge(self._used(thread, noted) or 0, now, self._start_ns)
+                thread.stack = [heir or one if one is account else one for one in thread.stack]
+                if heir is None:
+                    thread.stack.remove(account)
+
+    def _noted(self) -> dict[MeasuredThread, list[int]]:
+        """The CPU times in the notes of each thread that has left some; what is later than the first goes with it."""
+        noted: dict[MeasuredThread, list[int]] = {}
+        for _, thread, _, _, then_ns in list(self._notes):
+            noted.setdefault(thread, []).append(then_ns)
+        return noted
+
+    def _used(self, thread: MeasuredThread, noted: dict[MeasuredThread, list[int]]) -> int | None:
+        """The thread's CPU time, or that at its first note; None: it has ended, or this system has no such clock."""
+        clocks = (self._other_thread(thread.clock), *noted.get(thread, [])[:1])
+        return min((ns for ns in clocks if ns is not None), default=None)
+
     # -- segments -----------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Close a segment now, whatever its length; nothing while no span is open."""
-        found = self._children.look() if self._children is not None and self._open else {}
+        """Close a segment now, whatever its length, and look for new children; nothing while no span is open."""
         with self._in_turn():
             if not self._open:
                 return
-            if self._children is not None:
-                self._children.meet(found, self._owner_of)
             now = self._now()
             self._close_segment(now)
             if now - self._swept_ns >= SWEEP_NS:
                 self._page.sweep(now)
                 self._swept_ns = now
+        if self._children is not None:
+            found = self._children.look()
+            with self._in_turn():
+                self._children.meet(found, self._owner_of)
 
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""
@@ -407,23 +437,19 @@ class Meter:
 
         A thread that has left a note is read as it stood then: what it did since is booked with the note, and once.
         """
-        clocks = {thread: self._other_thread(thread.clock) for thread in self._threads.values()}
-        first: dict[MeasuredThread, int] = {}
-        last: dict[MeasuredThread, int] = {}
-        for _, thread, _, _, then_ns in list(self._notes):
-            first.setdefault(thread, then_ns)
-            last[thread] = then_ns
+        noted = self._noted()
+        used = {thread: self._used(thread, noted) for thread in self._threads.values()}
         outside_ns = noted_ns = 0
-        for thread, clock_ns in clocks.items():
-            known = [ns for ns in (clock_ns, first.get(thread)) if ns is not None]
-            if not known:  # the thread has ended, or this system has no such clock
+        for thread, cpu_ns in used.items():
+            if cpu_ns is None:
                 self._threads.pop(thread.tid, None)
                 continue
-            thread.charge(min(known), now, self._start_ns)
+            thread.charge(cpu_ns, now, self._start_ns)
             outside_ns += thread.outside_ns
             thread.outside_ns = 0
-        for thread, then_ns in first.items():
-            noted_ns += max(0, (self._other_thread(thread.clock) or last[thread]) - then_ns)
+        for thread, (then_ns, *later) in noted.items():
+            last_ns = later[-1] if later else then_ns
+            noted_ns += max(0, (self._other_thread(thread.clock) or last_ns) - then_ns)
         return outside_ns, noted_ns, self._own_used()
 
     def _innermost(self) -> dict[Account, int]:

@@ -5,7 +5,8 @@ import resource
 import time
 from collections.abc import Iterator
 
-from e2s_tasks.host import process_stat, read_proc, stat_fields
+from e2s_tasks.host import process_stat, stat_fields
+from e2s_tasks.keeping import names, read
 
 NS = 1_000_000_000
 
@@ -56,16 +57,12 @@ def ancestors(most: int) -> list[int]:
 
 def thread_children(pid: int | str, tid: int | str) -> list[int]:
     """The live children that a thread of a process has started; empty where the system does not tell."""
-    return [int(child) for child in read_proc(f"/proc/{pid}/task/{tid}/children").split()]
+    return [int(child) for child in read(f"/proc/{pid}/task/{tid}/children").split()]
 
 
 def _children(pid: int) -> Iterator[tuple[int, int]]:
     """(child, the thread that started it), for each live child of a process."""
-    try:
-        tids = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a Path for each thread costs more than the reading
-    except OSError:
-        return
-    for tid in tids:
+    for tid in names(f"/proc/{pid}/task"):
         for child in thread_children(pid, tid):
             yield child, int(tid)
 

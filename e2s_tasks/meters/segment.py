@@ -1,6 +1,5 @@
 """A closed segment as it was read, and its booking: outside the measured window, on the recorder's thread."""
 
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -46,7 +45,6 @@ class Books:
         self._sources = sources
         self._coarse = coarse
         self._waiting: list[RawSegment] = []
-        self._settling = threading.Lock()
         self.settled = -1
         self.counted_j = self.other_j = self.idle_j = 0.0
 
@@ -60,22 +58,21 @@ class Books:
         self._waiting.append(raw)
 
     def settle(self, in_turn: Callable[[], AbstractContextManager[object]], *, force: bool) -> None:
-        """Split the segments that wait and book their joules. in_turn: while it is entered none is added.
+        """Split the segments that wait and book their joules; in one thread at a time.
 
-        With a coarse host clock a window below 200 ms waits for more, and what a source tells late waits for that,
-        unless forced.
+        in_turn: while it is entered none is added. With a coarse host clock a window below 200 ms waits for more, and
+        what a source tells late waits for that, unless forced.
         """
-        with self._settling:
-            with in_turn():
-                window = sum(raw.duration_ns for raw in self._waiting)
-                if self._coarse and window < COARSE_WINDOW_NS and not force:
-                    return
-                known = len(self._waiting) if force else self._known()
-                taken, self._waiting = self._waiting[:known], self._waiting[known:]
-            for raw, busy_s in zip(taken, busy_seconds(taken, coarse=self._coarse), strict=True):
-                self._book(raw, busy_s)
-            if taken:
-                self.settled = taken[-1].number
+        with in_turn():
+            window = sum(raw.duration_ns for raw in self._waiting)
+            if self._coarse and window < COARSE_WINDOW_NS and not force:
+                return
+            known = len(self._waiting) if force else self._known()
+            taken, self._waiting = self._waiting[:known], self._waiting[known:]
+        for raw, busy_s in zip(taken, busy_seconds(taken, coarse=self._coarse), strict=True):
+            self._book(raw, busy_s)
+        if taken:
+            self.settled = taken[-1].number
 
     def _known(self) -> int:
         """How many of the waiting segments every source can tell; external meters answer late."""

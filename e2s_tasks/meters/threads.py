@@ -9,20 +9,30 @@ if TYPE_CHECKING:
     from e2s_tasks.meters.account import Account
 
 
-class MeasuredThread:
+class Taker:
+    """The calling thread as one that takes turns. inside: it is in one now."""
+
+    __slots__ = ("ident", "inside")
+
+    def __init__(self) -> None:
+        self.ident, self.inside = threading.get_ident(), False
+
+
+class MeasuredThread(Taker):
     """A thread's CPU clock and the stack of accounts that own the thread; the last one pays, since since_ns.
 
     steps: coroutines or generators run on it step by step. What it does between their steps is nobody's native pool: it
-    is orchestration (outside_ns). inside: it is at work on the meter now.
+    is orchestration (outside_ns).
     """
 
-    __slots__ = ("clock", "ident", "inside", "last_ns", "outside_ns", "since_ns", "stack", "steps", "tid")
+    __slots__ = ("clock", "last_ns", "outside_ns", "since_ns", "stack", "steps", "tid")
 
     def __init__(self) -> None:
-        self.tid, self.ident = threading.get_native_id(), threading.get_ident()
+        super().__init__()
+        self.tid = threading.get_native_id()
         self.clock = thread_clock(self.tid)
         self.last_ns = self.outside_ns = self.since_ns = 0
-        self.inside = self.steps = False
+        self.steps = False
         self.stack: list[Account] = []
 
     def charge(self, cpu_ns: int, now: int, start_ns: int) -> None:

@@ -1,10 +1,10 @@
-"""Whose turn it is to work on the meter: one thread's at a time.
+"""Whose turn it is to work on something, the meter for one: one thread's at a time.
 
 It is no lock: a thread that blocks on one is given it while it still queues for the interpreter's, and all others pile
 up behind it. Spans that begin or end while it is another's turn leave a note to that thread and go on.
 
 An exception that a signal handler raises may strike between any two lines, so that a turn is not given back. Its thread
-goes on with it at its next span; a thread that waits for it takes it back once its holder is elsewhere.
+goes on with it at its next one; a thread that waits for it takes it back once its holder is elsewhere.
 """
 
 import sys
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from e2s_tasks.meters.account import Account
-from e2s_tasks.meters.threads import MeasuredThread
+from e2s_tasks.meters.threads import MeasuredThread, Taker
 
 WAIT_S = 20e-6
 PATIENCE = 500  # waits; the longest turn takes a millisecond of CPU time, unless its thread is not run
@@ -31,14 +31,19 @@ class Turn:
     __slots__ = ("_code", "holder", "notes")
 
     def __init__(self, code: str) -> None:
-        self.holder: dict[int, MeasuredThread] = {}
+        self.holder: dict[int, Taker] = {}
         self.notes: deque[Note] = deque()
         self._code = code
 
-    def take(self, thread: MeasuredThread) -> bool:
-        """Wait until it is the thread's turn; returns whether it was already (a signal handler's span, within it)."""
+    def take(self, thread: Taker, *, wait: bool = True) -> bool | None:
+        """Whether it was the thread's turn before (a signal handler's span, within it); None: it is another's.
+
+        wait: until it is the thread's.
+        """
         waits = 0
         while self.holder.setdefault(0, thread) is not thread:
+            if not wait:
+                return None
             waits += 1
             if waits % PATIENCE == 0:
                 self._take_back()
@@ -46,7 +51,7 @@ class Turn:
         inside, thread.inside = thread.inside, True
         return inside
 
-    def give(self, thread: MeasuredThread, *, inside: bool) -> None:
+    def give(self, thread: Taker, *, inside: bool) -> None:
         """The turn is over, unless the thread was inside it before."""
         thread.inside = inside
         if not inside:

@@ -23,6 +23,8 @@ from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
 from e2s_tasks.meters.host_page import LocalPage, host_page
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.setup import sources
+from e2s_tasks.meters.threads import Taker
+from e2s_tasks.meters.turn import Turn
 from e2s_tasks.recorder import loops
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -62,7 +64,8 @@ class SpanRecorder:
             self._journal.append(self.process)
         self._delivery = Delivery(self._journal, self.process.id, options)
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
-        self._draining = threading.Lock()
+        self._draining = Turn(SpanRecorder.drain.__code__.co_filename)
+        self._takers = threading.local()
         self._wake = threading.Event()  # drain now, before the tick
         self._resume = threading.Event()  # a span has opened after a time without any
         self._parked = True
@@ -105,7 +108,9 @@ class SpanRecorder:
 
     @guarded
     def _write_down(self) -> None:
-        self.drain(force=True)
+        """Write down what has ended; where that goes on already, the recorder's thread does it again at once."""
+        if not self._drain(force=True, wait=False):
+            self._wake.set()
 
     @guarded
     def write(self, record: Record) -> None:
@@ -157,22 +162,48 @@ class SpanRecorder:
 
     def drain(self, *, force: bool = False) -> None:
         """Settle the meter and write down what ended, and how far the open spans have come."""
-        with self._draining:
-            self.meter.settle(force=force)
-            lines: list[bytes] = []
-            waiting = []
-            for span in self._take_ended():
-                if (span.ends_in is not None and span.ends_in <= self.meter.settled) or not span.closed_ns:
-                    lines.append(self._line(span))
-                    if len(lines) >= BATCH:
-                        self._journal.append_lines(lines)
-                        lines = []
-                else:
-                    waiting.append(span)
-            self._journal.append_lines(lines)
-            self._ended.extendleft(reversed(waiting))
-            still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
-            self._journal.append(*[self._account_for(span) for span in still_open])
+        self._drain(force=force, wait=True)
+
+    def _drain(self, *, force: bool, wait: bool) -> bool:
+        """The same, or without waiting for its turn only what ended; whether it was this thread's turn."""
+        taker = self._taker()
+        inside = self._draining.take(taker, wait=wait)
+        if inside is None:
+            return False
+        try:
+            if not inside:  # else a signal handler's span has ended in the middle of it
+                self.meter.settle(force=force)
+                self._write_ended()
+                if wait:
+                    self._write_open()
+        finally:
+            self._draining.give(taker, inside=inside)
+        return True
+
+    def _write_open(self) -> None:
+        still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
+        self._journal.append(*[self._account_for(span) for span in still_open])
+
+    def _taker(self) -> Taker:
+        try:
+            return self._takers.taker  # type: ignore[no-any-return]
+        except AttributeError:
+            taker = self._takers.taker = Taker()
+            return taker
+
+    def _write_ended(self) -> None:
+        lines: list[bytes] = []
+        waiting = []
+        for span in self._take_ended():
+            if (span.ends_in is not None and span.ends_in <= self.meter.settled) or not span.closed_ns:
+                lines.append(self._line(span))
+                if len(lines) >= BATCH:
+                    self._journal.append_lines(lines)
+                    lines = []
+            else:
+                waiting.append(span)
+        self._journal.append_lines(lines)
+        self._ended.extendleft(reversed(waiting))
 
     def _line(self, span: OpenSpan) -> bytes:
         """The span's line in the journal; without its notes where these cannot be written, of which a warning tells."""

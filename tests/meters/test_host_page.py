@@ -1,5 +1,6 @@
 """Idle power over several processes of a host: each second is answered for once."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -277,3 +278,13 @@ def test_two_real_processes_share_the_hosts_idle_power(tmp_path):
         process.stdin.flush()
     watts = [json.loads(process.communicate()[0]) for process in both]
     assert watts == [pytest.approx(5.0, rel=0.1)] * 2
+
+
+def test_a_page_whose_lock_stays_taken_is_gone_without(tmp_path):
+    host_page(tmp_path)
+    (path,) = tmp_path.glob("idle-*.page")
+    with path.open("r+b") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        begin = time.monotonic()
+        assert isinstance(host_page(tmp_path), LocalPage)
+        assert time.monotonic() - begin < 10

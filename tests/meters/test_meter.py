@@ -281,3 +281,22 @@ def test_a_counter_that_a_suspended_machine_may_have_reset_is_a_gap_and_no_joule
     assert meter.counted_j == pytest.approx(0.1 * IDLE_W + 0.05 * BUSY_W)
     assert task.gaps == {"cpu"}
     assert task.cpu_ns == 100 * MS
+
+
+def test_a_thread_that_outlives_its_span_works_for_what_is_open_around_it():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow = meter.start(Account(Role.FLOW))
+    first = meter.start(Account(Role.ATTEMPT, flow))
+    world.current = 1
+    meter._local.thread = meter._thread()
+    meter.enter([first])  # a thread that the span has started
+    world.run(300 * MS, {1: 300 * MS})
+    meter.stop(first)
+    second = meter.start(Account(Role.ATTEMPT, flow))
+    world.run(400 * MS, {0: 200 * MS, 1: 400 * MS})
+    meter.stop(second)
+    meter.stop(flow)
+    meter.settle(force=True)
+    assert (first.cpu_ns, second.cpu_ns, flow.cpu_ns) == (300 * MS, 200 * MS, 400 * MS)
+    assert (first.shared_ns, second.shared_ns) == (0, 0)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -238,3 +239,27 @@ def test_two_processes_at_once_hold_the_hosts_idle_power_once(tmp_path):
     assert 0.4 * 10 < static <= 10 * elapsed * 1.001
     host = sum(one.cpu_j + one.dram_j + one.static_j for one in spans)
     assert host + sum(other + idle for _, other, idle in answers) == pytest.approx(sum(a[0] for a in answers), rel=1e-9)
+
+
+def test_a_kill_under_many_computing_threads_loses_a_tick_and_not_more(scene):
+    running = scene.start("""
+        import threading, time
+        from e2s_tasks.core.records import Kind
+        from e2s_tasks.recorder import process_recorder
+        recorder = process_recorder()
+        def work():
+            with recorder.span("work", Kind.ATTEMPT):
+                while True:
+                    pass
+        [threading.Thread(target=work).start() for _ in range(16)]
+        time.sleep(1)  # it wakes among threads that compute
+        print(recorder.process.pid, flush=True)
+        time.sleep(60)
+    """)
+    pid = int(running.line())
+    time.sleep(2)
+    os.kill(pid, signal.SIGKILL)
+    seen = running.end()
+    assert {one.status for one in seen.all_spans} == {"crashed"}
+    assert len(seen.all_spans) == 16
+    assert seen.cpu("work") > seen.cpu_s - 1.5  # a tick of 0.1 s, and what a thread waits for the interpreter
