@@ -83,7 +83,7 @@ def _read() -> Callable[[str], bytes]:
         buffer = ctypes.create_string_buffer(PAGE)
         text = b""
         while (size := reads(fd, buffer, PAGE)) > 0:
-            text += buffer[:size]
+            text += buffer.raw[:size]
         _c.close(fd)
         return text
 

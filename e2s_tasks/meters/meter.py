@@ -8,7 +8,7 @@ other thread gets in between. Splitting happens later, in `settle`, on the recor
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import BusyClock, Clocks
@@ -46,7 +46,8 @@ class Meter:
         self._other_thread, self._slept = clocks.other_thread, clocks.slept
         self._local = threading.local()
         self._turn = Turn(Meter.begin.__code__.co_filename)
-        self._holder, self._notes = self._turn.holder, self._turn.notes
+        self._holder: dict[int, Any] = self._turn.holder
+        self._notes = self._turn.notes
         self._threads: dict[int, MeasuredThread] = {}
         self._open: dict[Account, None] = {}
         self._roots: dict[Account, None] = {}
