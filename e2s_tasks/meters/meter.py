@@ -77,11 +77,6 @@ class Meter:
         return list(self._open)
 
     @property
-    def backlog(self) -> int:
-        """Number of segments that wait to be settled."""
-        return self._books.backlog
-
-    @property
     def settled(self) -> int:
         """The number of the last segment that is settled; -1 before the first."""
         return self._books.settled

@@ -48,11 +48,6 @@ class Books:
         self.settled = -1
         self.counted_j = self.other_j = self.idle_j = 0.0
 
-    @property
-    def backlog(self) -> int:
-        """Number of segments that wait."""
-        return len(self._waiting)
-
     def add(self, raw: RawSegment) -> None:
         """A segment has closed."""
         self._waiting.append(raw)
