@@ -194,8 +194,12 @@ class OpenSpan(Account):
             recorder = self.recorder
             recorder.meter.finish(self)
             self.status = status
-            if self._token is not None:
-                self._give_back(self._token)
+            token, self._token = self._token, None
+            if token is not None:
+                try:
+                    CURRENT.reset(token)
+                except ValueError:  # ended in another context than it began in
+                    CURRENT.set(self.outer)
             recorder.ended(self)
         except BaseException as error:  # noqa: BLE001 - law 5
             self._struck("ending a span", error)

@@ -36,6 +36,7 @@ from e2s_tasks.settings import Settings, settings
 BACKLOG = 4000  # ended spans that are not left to wait for the tick
 BATCH = 200  # records that are written at once
 FIELDS = [(component, f"{component}_j") for component in HOST]
+ASYNCIO, LOADED = "asyncio.base_events", sys.modules
 ATTEMPT, SPAN = Role.ATTEMPT, Role.SPAN  # spans of other roles are written down when they begin
 
 
@@ -85,7 +86,7 @@ class SpanRecorder:
 
     def begun(self, span: OpenSpan) -> None:
         """The span is about to begin."""
-        if not loops.watching:
+        if not loops.watching and ASYNCIO in LOADED:
             loops.watch(_meter_of_process)
         if span.role is not SPAN and not self._left_behind:
             self._journal.append_lines([start_line(span)])
