@@ -145,7 +145,7 @@ def test_a_sensor_that_dies_leaves_a_gap_and_no_zero():
     meter.stop(task)
     meter.settle(force=True)
     assert task.joules == {}
-    assert task.gaps == {"cpu"}
+    assert task.gaps == {"cpu", "static"}
     assert task.cpu_ns == 50 * MS
 
 
@@ -279,5 +279,5 @@ def test_a_counter_that_a_suspended_machine_may_have_reset_is_a_gap_and_no_joule
     meter.stop(task)
     meter.settle(force=True)
     assert meter.counted_j == pytest.approx(0.1 * IDLE_W + 0.05 * BUSY_W)
-    assert task.gaps == {"cpu"}
+    assert task.gaps == {"cpu", "static"}
     assert task.cpu_ns == 100 * MS
