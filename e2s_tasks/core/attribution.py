@@ -71,8 +71,8 @@ def split(segment: Segment[Key]) -> Split[Key]:
     result: Split[Key] = Split()
     for reading in segment.readings:
         if reading.joules is None:
-            result.gaps.add(reading.component)
-            continue
+            result.gaps |= {reading.component, "static"} if reading.component == "cpu" else {reading.component}
+            continue  # idle power is a part of the CPU's figure: it is missing with it
         background = min(max(reading.background, 0.0), reading.joules)
         _share_background(segment, reading, background, result)
         _share_dynamic(segment, reading.component, reading.joules - background, result)

@@ -143,8 +143,11 @@ def _ram_gb() -> float:
 def _override(found: Profile, settings: Settings) -> Profile:
     """The profile with the powers that the user set.
 
+    A guess never overrules what the user knows: a guessed full load that idle power reaches is raised, so that what
+    the guess has above idle stays.
+
     Raises:
-        SettingError: idle power is not below the power at full load.
+        SettingError: the user's idle power is not below the user's power at full load.
     """
     if settings.cpu_tdp_w is None and settings.cpu_idle_w is None:
         return found
@@ -154,6 +157,9 @@ def _override(found: Profile, settings: Settings) -> Profile:
         values |= {"cpu_idle_w": settings.cpu_tdp_w * IDLE_FRACTION}
     if settings.cpu_idle_w is not None:
         values |= {"cpu_idle_w": settings.cpu_idle_w, "idle_source": "E2S_CPU_IDLE_W", "idle_range": (0.8, 1.2)}
+        if settings.cpu_tdp_w is None and settings.cpu_idle_w >= found.cpu_full_w:
+            values["cpu_full_w"] = settings.cpu_idle_w + found.cpu_full_w - found.cpu_idle_w
+            values["cpu_source"] = f"{found.cpu_source}; raised above E2S_CPU_IDLE_W"
     if values["cpu_idle_w"] >= values["cpu_full_w"]:
         raise SettingError(
             f"CPU power: idle {values['cpu_idle_w']:g} W is not below full load {values['cpu_full_w']:g} W; "

@@ -48,14 +48,20 @@ def ask(http: Any, meter: ExternalMeter) -> float:
             f"{meter.place} refused the request (HTTP {answer.status_code}): set token_env to the name of an "
             "environment variable that holds a bearer token, or give headers"
         )
+    said = str(body.get("error", "") if isinstance(body, dict) else "")[:200]
+    if answer.status_code >= 500:
+        raise MeterError(
+            f"{meter.place} is down or overloaded (HTTP {answer.status_code}{said and f', {said}'}): "
+            "see whether the server, or the proxy before it, works"
+        )
     if not isinstance(body, dict) or "status" not in body:
         raise MeterError(
             f"{meter.place} answered HTTP {answer.status_code} but not as a Prometheus server does: url is the "
             "server's own address (often port 9090), not an exporter's /metrics page or a dashboard"
         )
     if answer.status_code != 200 or body["status"] != "success":
-        said = str(body.get("error", f"HTTP {answer.status_code}"))[:200]
-        raise MeterError(f"{meter.place} refused the query {meter.query}: {said}; try the query in its web page")
+        why = said or f"HTTP {answer.status_code}"
+        raise MeterError(f"{meter.place} refused the query {meter.query}: {why}; try the query in its web page")
     return _value(body.get("data"), meter) * meter.factor
 
 

@@ -17,12 +17,13 @@ from e2s_tasks.meters.counter_file import CounterFile
 FIX_PERMISSION = "let the user read it: chmod a+r {path} (at each boot, for example by a udev or tmpfiles rule)"
 
 MAX_POWER_W = 5000.0  # no package draws this; the largest sold have a TDP of 500 W
-UPDATE_S = (
-    0.02  # energy of an update that was due before a short segment may arrive in it: RAPL counts each millisecond
-)
+# RAPL counts each millisecond. Energy of an update that was due before a short segment may arrive in it.
+UPDATE_S = 0.02
 WRAP_POWER_W = 1000.0
 LONG_S = 60.0
 STILL_S = 2.0  # a package that used nothing for so long has no working counter: 1 W is two million steps
+# The same for a counter that has never moved yet in this process: it may be one that the hardware does not have.
+NEVER_MOVED_S = UPDATE_S
 LOOK_EVERY_S = 0.25
 
 
@@ -109,6 +110,7 @@ class RaplCounter:
         self._idle_w = idle_w
         self._attributed = attributed
         self._still_s = 0.0
+        self._moved = False
         self._looked_s = float("-inf")
         self._lost = False
         self.records = [SourceRecord(self._component, f"RAPL {domain.name}", "measured", detail=str(domain.path))]
@@ -142,8 +144,9 @@ class RaplCounter:
             delta += self._range_uj
         if not 0 <= delta / 1e6 <= MAX_POWER_W * (duration_s + UPDATE_S):
             return None
+        self._moved = self._moved or delta > 0
         self._still_s = 0.0 if delta else self._still_s + duration_s
-        return None if self._still_s >= STILL_S else delta / 1e6
+        return None if self._still_s >= (STILL_S if self._moved else NEVER_MOVED_S) else delta / 1e6
 
     def _gone(self) -> bool:
         """Whether the path leads to the counter no longer; one that has come back is followed from now on."""

@@ -4,13 +4,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from e2s_tasks.core.attribution import Segment, split
+from e2s_tasks.core.attribution import Reading, Segment, split
 from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.source import Source, ready
 
 # Two clocks read one after the other differ by less; a machine that slept differs by more.
 SLEPT_NS = 50_000_000
 COARSE_WINDOW_NS = 200_000_000
+# Segments end at each tick, of a second by default. In one that lasted this long while the process used less than half
+# a CPU, it did not run: it was stopped, or its guest was paused while the clocks went on. Code that keeps the
+# interpreter to itself for so long delays the tick, too, but computes.
+LONG_S = 60.0
+RUNNING_CPUS = 0.5
 
 
 @dataclass(slots=True)
@@ -82,10 +87,16 @@ class Books:
         duration_s = raw.duration_ns * 1e-9
         busy_s = max(busy_s, sum(cpu_s.values()))
         slept = raw.slept_ns > SLEPT_NS  # a counter may have been reset; a model knows only the time awake
+        stopped = duration_s > LONG_S and sum(cpu_s.values()) < RUNNING_CPUS * duration_s
         readings = [
             source.reading(None if slept else before, after, duration_s, busy_s)
             for source, before, after in zip(self._sources, raw.before, raw.after, strict=True)
         ]
+        if stopped:  # a model would book what it supposes of a time in which nobody looked
+            readings = [
+                Reading(reading.component, None) if source.records[0].provenance == "modelled" else reading
+                for source, reading in zip(self._sources, readings, strict=True)
+            ]
         self.counted_j += sum(reading.joules or 0.0 for reading in readings)
         result = split(Segment(duration_s, busy_s, cpu_s, raw.holders, readings))
         for account, components in result.spans.items():

@@ -97,15 +97,18 @@ def sources(run: RunRecords) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda row: COMPONENTS.index(row["component"]))
 
 
-def gaps(run: RunRecords, energy: Energy) -> dict[str, int]:
-    """Host components with a figure that some spans lack, and how many: the figure is then a lower bound."""
-    covered = {(process, source.component) for process, found in _sources(run).items() for source in found}
+def gaps(run: RunRecords) -> dict[str, int]:
+    """Host components of which spans lack a part, and how many do: the sums are then lower bounds.
+
+    One that no source can tell is a gap of every span, unless the host has no such device.
+    """
+    expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
     missing: dict[str, int] = {}
     for span in run.spans:
         named = span.attributes.get("gaps", ())
         for name in HOST:
-            unknown = getattr(span, f"{name}_j") is None and (span.process_id, name) in covered
-            if (unknown or name in named) and getattr(energy, name) is not None and span.status != Status.CACHED:
+            unknown = getattr(span, f"{name}_j") is None and (span.process_id, name) in expected
+            if (unknown or name in named) and span.status != Status.CACHED:
                 missing[name] = missing.get(name, 0) + 1
     return missing
 

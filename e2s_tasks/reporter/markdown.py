@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import chart, phrases, units
 from e2s_tasks.reporter.phrases import Summary
+from e2s_tasks.reporter.steps import share
 
 MOST_ROWS = 30
 _COMMAND = re.compile(r"\\`(e2s [a-z]+)\\`")
@@ -51,11 +53,11 @@ def _steps(summary: Summary) -> str:
     shown, folded = phrases.top_rows(summary, MOST_ROWS)
     rows = [_step(row) for row in shown]
     if folded:
-        joules = sum(row["inclusive_j"] or 0.0 for row in folded)
+        joules = add(row["inclusive_j"] for row in folded)
         total = summary["energy_j"]["total"]
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
-        share = units.percent(joules / total if total else None)
-        rows.append([f"*{len(folded)} smaller steps*", units.joules(joules), share, "", "", "", cpu, "", ""])
+        part = units.percent(share(joules, total))
+        rows.append([f"*{len(folded)} smaller steps*", units.joules(joules), part, "", "", "", cpu, "", ""])
     total = summary["energy_j"]["total"]
     whole = units.percent(1.0 if total else None)
     total_row = ["**total**", f"**{units.joules(total)}**", f"**{whole}**", *[""] * 6]

@@ -49,7 +49,7 @@ def one_line(summary: Summary) -> str:
     found = summary["emissions_g"]["total"]
     grams = "" if found is None else f", {units.grams(found)} CO2eq"
     kpis = kpi_lines(summary)[:1]
-    return "; ".join([units.joules(summary["energy_j"]["total"]) + grams, *kpis])
+    return "; ".join([_whole(summary) + grams, *kpis])
 
 
 def energy(summary: Summary) -> str:
@@ -57,8 +57,13 @@ def energy(summary: Summary) -> str:
     joules = summary["energy_j"]["total"]
     if joules is None:
         return "energy unknown: no source gave a figure (`e2s doctor` says why)"
-    at_least = ">= " if summary["gaps"] else ""
-    return f"{at_least}{units.joules(joules)} ({units.watt_hours(joules)}){_worth(summary)}"
+    return f"{_whole(summary)} ({units.watt_hours(joules)}){_worth(summary)}"
+
+
+def _whole(summary: Summary) -> str:
+    """The run's energy, marked where it is a lower bound."""
+    joules = summary["energy_j"]["total"]
+    return (">= " if summary["gaps"] and joules is not None else "") + units.joules(joules)
 
 
 def _worth(summary: Summary) -> str:

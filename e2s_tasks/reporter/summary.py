@@ -11,7 +11,7 @@ from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord, 
 from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.reuse import made_here, repeated
 from e2s_tasks.reporter.steps import consumers, steps
-from e2s_tasks.reporter.tree import SpanTree, adopted, last_root, tree
+from e2s_tasks.reporter.tree import SpanTree, adopted, last_root, own, tree
 from e2s_tasks.reporter.units import iso
 
 SCHEMA_VERSION = 1
@@ -46,7 +46,7 @@ def summarise(
         "energy_j": figures.energy_figures(energy),
         "energy_j_range": figures.energy_range(run, energy),
         "provenance": figures.provenance(run, energy),
-        "gaps": figures.gaps(run, energy),
+        "gaps": figures.gaps(run),
         "sources": figures.sources(run),
         "static_policy": sorted({process.static_policy for process in run.processes}),
         "not_attributed_j": figures.not_attributed(spans),
@@ -112,7 +112,7 @@ def _span(span: SpanRecord, spans: SpanTree, saved: dict[str, float | None]) -> 
         "duration_s": None if span.ended_at is None else span.ended_at - span.started_at,
         "cpu_s": span.cpu_ns / 1e9,
         "inclusive_cpu_s": spans.used[span.id].cpu_ns / 1e9,
-        "exclusive_j": span.energy.total,
+        "exclusive_j": own(span).joules,
         "inclusive_j": spans.used[span.id].joules,
         "energy_j": figures.energy_figures(span.energy),
         "bytes_read": span.bytes_read,

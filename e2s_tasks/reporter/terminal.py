@@ -8,9 +8,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.commands import command
 from e2s_tasks.reporter.phrases import Summary
+from e2s_tasks.reporter.steps import share
 
 WIDE = 100
 MOST_ROWS = 40
@@ -108,11 +110,11 @@ def _step(row: dict[str, Any]) -> list[str]:
 
 
 def _folded(rows: list[dict[str, Any]], summary: Summary) -> list[str]:
-    joules = sum(row["inclusive_j"] or 0.0 for row in rows)
+    joules = add(row["inclusive_j"] for row in rows)
     total = summary["energy_j"]["total"]
     cpu = units.seconds(sum(row["cpu_s"] for row in rows))
-    share = units.percent(joules / total if total else None)
-    return [f"... {len(rows)} smaller steps", "", "", "", cpu, units.joules(joules), share, "", ""]
+    part = units.percent(share(joules, total))
+    return [f"... {len(rows)} smaller steps", "", "", "", cpu, units.joules(joules), part, "", ""]
 
 
 def _style(row: dict[str, Any]) -> str:

@@ -77,9 +77,15 @@ def test_own_cpu_time_above_the_hosts_busy_time_is_believed():
 
 
 def test_a_missing_reading_is_a_gap_and_no_zero():
-    result = split(Segment(1.0, 1.0, {"a": 1.0}, {"a": 1.0}, [Reading("cpu", None)]))
-    assert result.gaps == {"cpu"}
+    result = split(Segment(1.0, 1.0, {"a": 1.0}, {"a": 1.0}, [Reading("dram", None)]))
+    assert result.gaps == {"dram"}
     assert result.spans == {}
+
+
+def test_where_the_cpus_figure_is_missing_so_is_idle_power_which_is_a_part_of_it():
+    result = split(Segment(1.0, 1.0, {"a": 1.0}, {"a": 1.0}, [Reading("cpu", None), Reading("dram", 3.0)]))
+    assert result.gaps == {"cpu", "static"}
+    assert result.spans == {"a": {"dram": 3.0}}
 
 
 def test_under_a_share_policy_the_rest_of_idle_power_is_nobodys():

@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.model import CpuModel, DramModel
 from tests.fakes.world import BUSY_W, IDLE_W, World, WorldCounter, WorldMeter
+from tests.meters.test_sources import HOST
 
 MS = 1_000_000
 
@@ -145,7 +147,7 @@ def test_a_sensor_that_dies_leaves_a_gap_and_no_zero():
     meter.stop(task)
     meter.settle(force=True)
     assert task.joules == {}
-    assert task.gaps == {"cpu"}
+    assert task.gaps == {"cpu", "static"}
     assert task.cpu_ns == 50 * MS
 
 
@@ -279,7 +281,7 @@ def test_a_counter_that_a_suspended_machine_may_have_reset_is_a_gap_and_no_joule
     meter.stop(task)
     meter.settle(force=True)
     assert meter.counted_j == pytest.approx(0.1 * IDLE_W + 0.05 * BUSY_W)
-    assert task.gaps == {"cpu"}
+    assert task.gaps == {"cpu", "static"}
     assert task.cpu_ns == 100 * MS
 
 
@@ -300,3 +302,40 @@ def test_a_thread_that_outlives_its_span_works_for_what_is_open_around_it():
     meter.settle(force=True)
     assert (first.cpu_ns, second.cpu_ns, flow.cpu_ns) == (300 * MS, 200 * MS, 400 * MS)
     assert (first.shared_ns, second.shared_ns) == (0, 0)
+
+
+def test_an_hour_in_which_the_process_was_stopped_is_a_gap_of_the_models_and_no_joule_is_supposed():
+    world = World()
+    meter = WorldMeter(world, CpuModel(HOST), DramModel(HOST))
+    task = meter.start(Account(Role.ATTEMPT))
+    world.run(1000 * MS, {0: 1000 * MS})
+    meter.tick()
+    world.run(3600 * 1000 * MS, {0: 1 * MS}, others_ns=3600 * 1000 * MS)
+    meter.tick()
+    world.run(1000 * MS, {0: 1000 * MS})
+    meter.stop(task)
+    meter.settle(force=True)
+    assert task.gaps == {"cpu", "static", "dram"}
+    assert task.joules == pytest.approx({"cpu": 2 * 9.0, "static": 2 * 4.0, "dram": 2 * 3.0})
+    assert meter.counted_j == pytest.approx(sum(task.joules.values()) + meter.other_j + meter.idle_j)
+
+
+def test_a_minute_of_computing_that_let_no_tick_through_is_booked_in_full():
+    world = World()
+    meter = WorldMeter(world, CpuModel(HOST), DramModel(HOST))
+    task = meter.start(Account(Role.ATTEMPT))
+    world.run(120 * 1000 * MS, {0: 119 * 1000 * MS})
+    meter.stop(task)
+    meter.settle(force=True)
+    assert task.gaps == frozenset()
+    assert task.joules["cpu"] == pytest.approx(119 * 9.0)
+
+
+def test_what_a_sensor_counted_while_the_process_was_stopped_is_booked():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    task = meter.start(Account(Role.ATTEMPT))
+    world.run(100 * 1000 * MS, {0: 1 * MS})
+    meter.stop(task)
+    meter.settle(force=True)
+    assert task.joules["static"] == pytest.approx(100 * IDLE_W)

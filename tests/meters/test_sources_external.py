@@ -238,8 +238,10 @@ def test_reading_the_time_never_waits_for_a_server_that_hangs():
     [
         ((401, "text/plain", "no"), "energy", "token_env"),
         ((403, "text/html", "<html>"), "energy", "token_env"),
-        ((500, "text/plain", "oops"), "energy", "Prometheus"),
-        ((503, "application/json", '{"status":"error","error":"overloaded"}'), "energy", "overloaded"),
+        ((500, "text/plain", "oops"), "energy", "down or overloaded (HTTP 500)"),
+        ((502, "text/html", "<html>bad gateway</html>"), "energy", "down or overloaded"),
+        ((503, "application/json", '{"status":"error","error":"too many queries"}'), "energy", "too many queries"),
+        ((404, "text/html", "<html>not found</html>"), "energy", "9090"),
         ((200, "text/html", "<html>Grafana</html>"), "energy", "9090"),
         ((200, "application/json", "[1, 2]"), "energy", "9090"),
         ((200, "application/json", '{"status":"success","data":{}}'), "energy", "unknown form"),

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from e2s_tasks.errors import SettingError
 from e2s_tasks.meters import profile as profiles
 from e2s_tasks.meters.cpu_limit import reserved_cpus
 from e2s_tasks.meters.cpu_threads import threads
@@ -123,6 +124,22 @@ def test_the_cpu_limit_is_this_processs_and_is_not_kept_with_the_host(tmp_path, 
     profile(settings)
     monkeypatch.setattr(profiles, "reserved_cpus", lambda _: 0.5)
     assert profile(settings).reserved_cpus == 0.5
+
+
+def test_idle_power_alone_is_believed_and_raises_a_full_load_that_was_only_guessed(tmp_path, monkeypatch, recwarn):
+    guess = (8.0, "virtual machine: 4 W per vCPU, CodeCarbon's default", profiles.UNKNOWN_RANGE)
+    monkeypatch.setattr(profiles, "_full_power", lambda *_: guess)
+    found = profile(Settings(data_dir=tmp_path, cpu_idle_w=20.0))
+    assert (found.cpu_idle_w, found.idle_source) == (20.0, "E2S_CPU_IDLE_W")
+    assert found.cpu_full_w == pytest.approx(20.0 + 0.9 * 8.0)
+    assert "raised" in found.cpu_source
+    assert profile(Settings(data_dir=tmp_path, cpu_idle_w=3.0)).cpu_full_w == 8.0
+    assert len(recwarn) == 0
+
+
+def test_idle_power_that_reaches_the_full_load_that_the_user_set_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="E2S_CPU_TDP_W"):
+        profile(Settings(data_dir=tmp_path, cpu_tdp_w=20.0, cpu_idle_w=20.0))
 
 
 def test_contradicting_powers_are_said_and_the_hosts_own_are_used(tmp_path):

@@ -74,9 +74,29 @@ def test_without_a_known_range_only_a_wrap_is_a_gap(tree):
 
 def test_a_counter_that_stands_still_is_a_gap_and_not_zero(tree):
     counter = package(tree)
+    assert joules(counter, 0, 5, 1.0) == 5e-6
     assert joules(counter, 5, 5, 1.0) == 0.0  # it may not have been updated yet
     assert joules(counter, 5, 5, 1.0) is None
     assert joules(counter, 5, 1_000_005, 1.0) == 1.0
+
+
+def test_a_counter_that_has_never_moved_is_a_gap_even_over_the_shortest_spans_that_its_updates_would_show_in(tree):
+    assert joules(package(tree), 5, 5, 0.02) is None
+    assert joules(package(tree), 5, 5, 0.5) is None
+    assert joules(package(tree), 5, 5, 0.001) == 0.0  # no update was due
+    counter = package(tree)
+    assert [joules(counter, 5, 5, 0.015) for _ in range(3)] == [0.0, None, None]  # together they are long enough
+    assert joules(counter, 5, 1_000_005, 1.0) == 1.0
+    assert joules(counter, 1_000_005, 1_000_005, 0.5) == 0.0
+
+
+@given(st.lists(st.floats(0.0001, 5.0), min_size=1, max_size=30))
+def test_a_counter_that_never_moves_is_never_counted_as_zero_for_longer_than_an_update(tmp_path_factory, lengths):
+    path = tmp_path_factory.getbasetemp() / "energy_uj"
+    path.write_text("7")
+    counter = RaplCounter(Domain("package-0", path, RANGE_UJ), idle_w=1.0)
+    zero_s = sum(length for length in lengths if joules(counter, 7, 7, length) is not None)
+    assert zero_s < rapl.UPDATE_S
 
 
 def test_a_file_that_vanishes_and_comes_back_is_a_gap_and_then_counts_on(tree):

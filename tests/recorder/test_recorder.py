@@ -15,11 +15,12 @@ import traceback
 import pytest
 
 from e2s_tasks import record_outcome, span
-from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, VersionRecord
+from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger.journal import read_journal
 from e2s_tasks.recorder import drive, drive_generator
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
+from e2s_tasks.recorder.open_span import OpenSpan
 from e2s_tasks.recorder.recorder import SpanRecorder
 from e2s_tasks.settings import Settings
 
@@ -51,6 +52,26 @@ def test_nested_blocks_keep_their_own_energy_apart(recorded):
     assert spans["outer"].cpu_ns == pytest.approx(0.02e9, abs=0.015e9)
     assert spans["inner"].cpu_ns == pytest.approx(0.04e9, abs=0.015e9)
     assert spans["inner"].static_j == 0.0
+
+
+def test_a_cpu_meter_that_never_answered_leaves_cpu_and_idle_power_missing_and_not_0(tmp_path):
+    meters = tmp_path / "meters.toml"
+    meters.write_text(
+        '[[meter]]\nname = "m"\ncomponent = "cpu"\nurl = "http://127.0.0.1:9"\nquery = "q"\nkind = "counter"\n'
+    )
+    recorder = SpanRecorder(Settings(data_dir=tmp_path, external_meters=meters, powercap_root=tmp_path))
+    with (
+        OpenSpan(recorder, "outer", Kind.SPAN) as outer,
+        OpenSpan(recorder, "inner", Kind.SPAN),
+    ):
+        burn(0.02)
+    recorder.flush()
+    found, _ = read_journal(recorder._journal.path)
+    spans = {record.name: record for record in found if isinstance(record, SpanRecord)}
+    recorder.close()
+    assert [(one.cpu_j, one.static_j) for one in spans.values()] == [(None, None)] * 2
+    assert spans["outer"].dram_j > 0
+    assert outer.run_id == spans["inner"].run_id
 
 
 def test_an_exception_marks_the_block_as_failed_and_passes_unchanged(recorded):

@@ -299,6 +299,32 @@ def test_a_span_without_a_figure_that_its_process_could_give_is_a_gap():
     assert summary["gaps"] == {"cpu": 1, "dram": 1, "static": 1}
 
 
+NEVER_ANSWERED = {"cpu_j": None, "static_j": None, "attributes": {"gaps": ["cpu", "static"]}}
+
+
+def test_a_component_that_no_span_has_a_figure_for_is_a_gap_of_all_of_them_and_null():
+    summary = summarise(run(root(dram_j=0.0, **NEVER_ANSWERED), span("a", dram_j=3.0, **NEVER_ANSWERED)))
+    assert summary["gaps"] == {"cpu": 2, "static": 2}
+    assert (summary["energy_j"]["cpu"], summary["energy_j"]["static"]) == (None, None)
+    assert (summary["energy_j_range"]["cpu"], summary["energy_j_range"]["static"]) == (None, None)
+    assert (summary["provenance"]["cpu"], summary["provenance"]["static"]) == ("missing", "missing")
+
+
+def test_a_device_that_is_there_but_that_no_source_can_tell_is_a_gap():
+    lost = SourceRecord("gpu", "NVML", "missing", detail="NVML cannot be used")
+    sources = [source for source in SOURCES if source.component != "gpu"]
+    summary = summarise(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), processes=[process([*sources, lost])]))
+    assert summary["gaps"] == {"gpu": 1}
+
+
+def test_a_step_that_fell_wholly_into_a_gap_has_no_energy_rather_than_0():
+    gone = span("gone", dram_j=0.0, **NEVER_ANSWERED)
+    summary = summarise(run(root(cpu_j=2.0, dram_j=1.0, static_j=1.0), gone))
+    (row, *_) = summary["steps"]
+    assert (row["name"], row["inclusive_j"], row["share"]) == ("gone", None, None)
+    assert [one["exclusive_j"] for one in summary["spans"]] == [4.0, None]
+
+
 def test_an_artifact_names_its_step_and_its_version_in_the_whole_ledger():
     (artifact,) = summarise(full_run())["artifacts"]
     assert (artifact["produced_by"], artifact["version"]) == ("build_features", 3)

@@ -106,6 +106,26 @@ def test_a_lower_bound_is_marked():
     assert "lower bounds" in text
 
 
+def test_a_run_without_any_figure_of_the_cpu_is_a_lower_bound_in_its_headline():
+    missing = {"cpu_j": None, "static_j": None, "attributes": {"gaps": ["cpu", "static"]}}
+    text = printed(run(root(dram_j=0.0, **missing), span("a", dram_j=56.8, **missing)))
+    assert ">= 56.8 J" in text
+    assert "static 0 J" not in text
+    assert "no figure for cpu in 2 spans, static in 2 spans" in " ".join(text.split())
+
+
+def test_steps_that_fell_wholly_into_a_gap_show_no_figure_even_folded():
+    missing = {"cpu_j": None, "static_j": None, "dram_j": 0.0, "attributes": {"gaps": ["cpu", "static"]}}
+    whole = [span(f"t{i}", name="score", cpu_j=1.0) for i in range(40)]
+    gone = [span(f"g{i}", name="gone", **missing) for i in range(40)]
+    lines = printed(run(root(cpu_j=1.0), *whole, *gone)).splitlines()
+    (folded,) = [line for line in lines if "smaller steps" in line]
+    assert folded.split()[-2:] == ["-", "-"]
+    one = printed(run(root(cpu_j=1.0), *gone[:1])).splitlines()
+    (row,) = [line for line in one if "gone" in line]
+    assert row.split()[-4:-2] == ["-", "-"]
+
+
 def test_without_a_decision_it_says_why_nothing_can_be_said():
     text = " ".join(printed(run(root(cpu_j=1.0))).split())
     assert "nothing can be said about waiting: no carbon intensity was looked up" in text
