@@ -88,7 +88,7 @@ class GridServer:
                     self.send_header("Content-Type", answer.content_type)
                     self.send_header("Content-Length", str(len(body) + (100 if answer.cut else 0)))
                     self.end_headers()
-                    for begin in range(0, len(body), 1 if answer.drip_s else len(body)):
+                    for begin in range(0, len(body), 1 if answer.drip_s else max(1, len(body))):
                         self.wfile.write(body[begin : begin + (1 if answer.drip_s else len(body))])
                         self.wfile.flush()
                         if answer.drip_s and fake._stop.wait(answer.drip_s):
