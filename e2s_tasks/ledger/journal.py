@@ -281,8 +281,8 @@ def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord],
     if ended:
         crashed = _crashed(running.values(), path)
         ledger.ingest(crashed, (process.id, position))
-        remember(path.parent, crashed)
         try:
+            remember(path.parent, crashed)
             path.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("The journal %s was taken in but cannot be removed (%s).", path, error)

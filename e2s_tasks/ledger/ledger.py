@@ -90,6 +90,15 @@ class Ledger:
         with self._reading() as connection:
             return runs.records(connection, run_id)
 
+    def as_written(self, run_id: str) -> RunRecords:
+        """The spans and processes of one root run alone, and without the parents that `run` finds for spans.
+
+        Raises:
+            NotFoundError: no span of such a run is known.
+        """
+        with self._reading() as connection:
+            return runs.as_written(connection, run_id)
+
     def find_run(self, text: str | None = None) -> str:
         """The root run of a run id, the unique start of one, or a flow run's name; None: the latest root run.
 

@@ -1,7 +1,7 @@
-"""Flow runs whose process was killed, and whose summary nobody has published yet: one small file each.
+"""Flow runs whose summary could not be published: the process was killed, or the ledger or the orchestrator was away.
 
-A file is locked while its run is published, so that two commands at once do it once, and deleted afterwards: what could
-not be published is tried again by the next command.
+One small file each. It is locked while its run is published, so that two commands at once do it once, and deleted
+afterwards: what could not be published is tried again by the next command.
 """
 
 import os
@@ -27,9 +27,23 @@ def remember(journals: Path, crashed: Iterable[SpanRecord]) -> None:
     for span in crashed:
         is_root = span.kind == Kind.FLOW and span.parent_id is None and span.flow_run_id == span.run_id
         if is_root and span.status == Status.CRASHED and span.attributes.get(API_URL):
-            path = folder(journals) / str(span.run_id)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(str(span.attributes[API_URL]))
+            note(journals, str(span.run_id), str(span.attributes[API_URL]))
+
+
+def note(journals: Path, run_id: str, api_url: str) -> None:
+    """From now on the summary of a root flow run waits to be published.
+
+    Raises:
+        OSError: it cannot be written down.
+    """
+    path = folder(journals) / run_id
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(api_url)
+
+
+def forget(journals: Path, run_id: str) -> None:
+    """The summary has been published."""
+    (folder(journals) / run_id).unlink(missing_ok=True)
 
 
 def waiting(journals: Path) -> list[Path]:
@@ -39,7 +53,7 @@ def waiting(journals: Path) -> list[Path]:
 
 @contextmanager
 def claimed(path: Path) -> Iterator[str | None]:
-    """The orchestrator's URL while the run is claimed; None if another process has it. Then delete the file."""
+    """The orchestrator's URL while the run is claimed; None if another process has or had it."""
     import fcntl
 
     try:

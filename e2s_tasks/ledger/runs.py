@@ -141,6 +141,30 @@ def _row(roots: list[SpanRecord], energy: Energy, spans: int) -> RunRow:
     )
 
 
+def as_written(connection: sa.Connection, run_id: str) -> RunRecords:
+    """The spans of one root run, in the order of their starts, and their processes, as these wrote them down.
+
+    Raises:
+        NotFoundError: no span of such a run is known.
+    """
+    spans = _spans(connection, run_id, list(members(connection, [run_id])))
+    return RunRecords(run_id, processes=_processes(connection, spans), spans=spans)
+
+
+def _spans(connection: sa.Connection, run_id: str, ids: list[str]) -> list[SpanRecord]:
+    spans = select_in(connection, SpanRecord, span.c.run_id, ids)
+    if not spans:
+        raise _not_found(connection, run_id)
+    return sorted(spans, key=lambda one: (one.started_at, one.id))
+
+
+def _processes(connection: sa.Connection, spans: list[SpanRecord]) -> list[ProcessRecord]:
+    processes = select_in(connection, ProcessRecord, process.c.id, {one.process_id for one in spans})
+    for one in processes:
+        one.sources = [SourceRecord(**source) for source in cast("list[dict[str, Any]]", one.sources)]
+    return processes
+
+
 def records(connection: sa.Connection, run_id: str) -> RunRecords:
     """Everything known of one root run.
 
@@ -148,14 +172,9 @@ def records(connection: sa.Connection, run_id: str) -> RunRecords:
         NotFoundError: no span of such a run is known.
     """
     ids = list(members(connection, [run_id]))
-    spans = select_in(connection, SpanRecord, span.c.run_id, ids)
-    if not spans:
-        raise _not_found(connection, run_id)
-    spans.sort(key=lambda one: (one.started_at, one.id))
+    spans = _spans(connection, run_id, ids)
     _adopt(spans, run_id)
-    processes = select_in(connection, ProcessRecord, process.c.id, {one.process_id for one in spans})
-    for one in processes:
-        one.sources = [SourceRecord(**source) for source in cast("list[dict[str, Any]]", one.sources)]
+    processes = _processes(connection, spans)
     found = RunRecords(
         run_id,
         processes=processes,

@@ -7,15 +7,23 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, get_current_settings, temporary_settings
+from prefect.states import Cancelled, Cancelling
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, record_outcome
-from e2s_tasks.integrations.prefect.publish import _page
+from e2s_tasks.core.records import SpanRecord
+from e2s_tasks.integrations.prefect.orphans import publish
+from e2s_tasks.integrations.prefect.publish import _page, e2s_publish_summary
 from e2s_tasks.io import read_parquet, write_parquet
+from e2s_tasks.ledger import Ledger, this_process
+from e2s_tasks.ledger.orphans import note, waiting
 
 E2S = Path(sys.executable).parent / "e2s"
 
@@ -141,29 +149,110 @@ FLOW = """
 """
 
 
-def test_a_flow_killed_with_9_is_shown_as_crashed_with_what_it_had_used(tmp_path):
-    environment = os.environ | {
-        "E2S_DATA_DIR": str(tmp_path),
-        "E2S_TICK_S": "0.1",
-        "PREFECT_API_URL": str(get_current_settings().api.url),
-    }
-    script = tmp_path / "doomed.py"
+def killed_at_work(folder, **variables):
+    """The environment of a flow run that was killed with 9 while it worked."""
+    environment = os.environ | {"E2S_TICK_S": "0.1", "PREFECT_API_URL": str(get_current_settings().api.url)} | variables
+    script = folder / "doomed.py"
     script.write_text(textwrap.dedent(FLOW))
     process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    return environment
+
+
+def shown(environment):
     done = subprocess.run([E2S, "show", "--json"], env=environment, capture_output=True, text=True, check=True)
-    summary = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def status_by_name(summary):
+    return {span["name"]: span["status"] for span in summary["spans"]}
+
+
+def test_a_flow_killed_with_9_is_shown_as_crashed_with_what_it_had_used(tmp_path):
+    environment = killed_at_work(tmp_path, E2S_DATA_DIR=str(tmp_path))
+    summary = shown(environment)
     by_name = {span["name"]: span for span in summary["spans"]}
     assert summary["flow_run"]["status"] == "crashed"
-    assert (by_name["finished"]["status"], by_name["killed"]["status"]) == ("completed", "crashed")
+    assert status_by_name(summary) == {"doomed": "crashed", "finished": "completed", "killed": "crashed"}
     assert by_name["killed"]["cpu_s"] >= 0.4
     assert by_name["killed"]["inclusive_j"] > 0
-    again = subprocess.run([E2S, "show", "--json"], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(again.stdout) == summary
+    assert shown(environment) == summary
     assert published_summaries(summary["flow_run"]["id"], within_s=60) == 1
+    assert list((tmp_path / "unpublished").iterdir()) == []
+
+
+CANCELLED = {"doomed": "cancelled", "finished": "completed", "killed": "cancelled"}
+
+
+def test_a_flow_run_that_was_cancelled_is_shown_as_cancelled_after_its_runner_has_run_the_hooks(tmp_path):
+    environment = killed_at_work(tmp_path)
+    with get_client(sync_client=True) as client:
+        (flow_run,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+    e2s_publish_summary(None, flow_run, Cancelling())
+    assert status_by_name(shown(environment)) == CANCELLED
+    assert published_summaries(flow_run.id, within_s=5) == 1
+    assert "crashed" not in artifacts_of(flow_run.id)[0]["data"]
+
+
+def test_a_flow_run_that_was_cancelled_without_hooks_is_so_once_the_next_command_has_asked_prefect(tmp_path):
+    environment = killed_at_work(tmp_path, E2S_DATA_DIR=str(tmp_path))
+    with get_client(sync_client=True) as client:
+        (flow_run,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+        client.set_flow_run_state(flow_run.id, Cancelled(), force=True)
+    assert shown(environment)["flow_run"]["status"] == "crashed"  # nobody has asked Prefect yet
+    assert published_summaries(flow_run.id, within_s=60) == 1
+    assert status_by_name(shown(environment)) == CANCELLED
+    assert "crashed" not in artifacts_of(flow_run.id)[0]["data"]
+
+
+def test_the_summary_of_a_killed_run_waits_while_another_process_still_works_for_it(tmp_path):
+    run_id, here = str(uuid4()), this_process()
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
+    root = SpanRecord("f", 1, "gone", run_id, "flow", "doomed", "crashed", 1.0, ended_at=2.0, flow_run_id=run_id)
+    work = SpanRecord("a", 1, here.id, run_id, "attempt", "slow", "running", 1.5, flow_run_id=run_id)
+    ledger.ingest([here, root, work])
+    note(tmp_path / "journal", run_id, str(get_current_settings().api.url))
+    (waits,) = waiting(tmp_path / "journal")
+    assert not publish(waits, ledger)
+    ledger.ingest([replace(work, seq=2, status="completed", ended_at=3.0)])
+    assert publish(waits, ledger)
+    assert waiting(tmp_path / "journal") == []
+
+
+LOCKING = """
+    import sqlite3, sys
+    from e2s_tasks import e2s_flow, e2s_task
+    from e2s_tasks.ledger import Ledger
+    from e2s_tasks.settings import settings
+
+    @e2s_task
+    def work():
+        return 7
+
+    @e2s_flow
+    def working():
+        work()
+        other.execute("BEGIN EXCLUSIVE")
+
+    Ledger.open(settings().ledger)
+    other = sqlite3.connect(settings().ledger.removeprefix("sqlite:///"), isolation_level=None)
+    print(working(return_state=True).state_details.flow_run_id)
+"""
+
+
+def test_a_ledger_that_is_locked_when_a_flow_ends_has_the_next_command_publish_the_summary_once(tmp_path):
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "PREFECT_API_URL": str(get_current_settings().api.url)}
+    script = tmp_path / "locking.py"
+    script.write_text(textwrap.dedent(LOCKING))
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    run_id = done.stdout.strip()
+    assert "delivery to the ledger" in done.stderr
+    assert artifacts_of(run_id) == []
+    assert shown(environment)["flow_run"] | {"id": run_id, "status": "completed"} == shown(environment)["flow_run"]
+    assert published_summaries(run_id, within_s=60) == 1
     assert list((tmp_path / "unpublished").iterdir()) == []
 
 

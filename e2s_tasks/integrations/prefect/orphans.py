@@ -1,44 +1,83 @@
-"""Publishes the summaries of flow runs whose process was killed, which no hook of theirs could.
+"""Publishes the summaries that wait: of flow runs whose process was killed, or whose ledger did not answer at the end.
 
 Run as a process of its own (`python -m e2s_tasks.integrations.prefect.orphans`), so that nobody waits for Prefect.
 """
 
+import time
 from pathlib import Path
 
-from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
-
-from e2s_tasks.integrations.prefect.publish import ARTIFACT_KEY, create_artifact
+from e2s_tasks.core.records import RunRecords
+from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.ledger.orphans import claimed, waiting
-from e2s_tasks.reporter import summarise_run
+from e2s_tasks.ledger.endings import goes_on
+from e2s_tasks.ledger.orphans import API_URL, claimed, waiting
 from e2s_tasks.settings import settings
+
+PATIENCE_S = 7 * 24 * 3600.0  # for what another host does, or an orchestrator that is away
 
 
 def publish(path: Path, ledger: Ledger) -> bool:
-    """Put the summary of a waiting run on its page; False if another process is at it."""
-    with claimed(path) as api_url:
-        if not api_url:
+    """Put the summary of a waiting run on its page; False if it has to wait, or another process is at it.
+
+    The run waits while any of its processes still works: what they use belongs to it.
+    """
+    with claimed(path) as noted:
+        if noted is None:
             return False
-        run_id = path.name
-        with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
-            wanted = {"artifacts": {"key": {"any_": [ARTIFACT_KEY]}, "flow_run_id": {"any_": [run_id]}}}
-            there = client.request("POST", "/artifacts/filter", json=wanted).json()
-            if not there:
-                create_artifact(client, summarise_run(ledger, run_id), run_id)
-        path.unlink()
+        run = ledger.as_written(path.name)
+        api_url = noted or _orchestrator(run)
+        if not api_url or (goes_on(run) and not _is_old(path)):
+            return False
+        _publish(ledger, run.run_id, api_url)
+        path.unlink(missing_ok=True)
         return True
 
 
+def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from e2s_tasks.integrations.prefect.publish import ARTIFACT_KEY, believe, create_artifact
+    from e2s_tasks.reporter import summarise_run
+
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(run_id).state
+        except ObjectNotFound:  # it has been deleted, and its page with it
+            return
+        believe(ledger, run_id, state)
+        wanted = {"artifacts": {"key": {"any_": [ARTIFACT_KEY]}, "flow_run_id": {"any_": [run_id]}}}
+        if not client.request("POST", "/artifacts/filter", json=wanted).json():
+            create_artifact(client, summarise_run(ledger, run_id), run_id)
+
+
+def _orchestrator(run: RunRecords) -> str | None:
+    """Where the run's page is, if its file is empty because the disk was full."""
+    return next((str(span.attributes[API_URL]) for span in run.spans if span.attributes.get(API_URL)), None)
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > PATIENCE_S
+
+
 def main() -> None:
-    """Publish what waits; what fails waits for the next time."""
+    """Publish what waits; what fails waits for the next time, a week at most."""
     options = settings()
     ledger = Ledger.open(options.ledger)
     for path in waiting(options.journals):
         try:
             publish(path, ledger)
+        except NotFoundError:  # nothing of it has arrived yet
+            _give_up(path)
         except Exception as error:  # noqa: BLE001 - the server may be away; the others may be elsewhere
             print(f"e2s: the summary of {path.name} could not be published: {error}")  # noqa: T201 - for who runs this
+            _give_up(path)
+
+
+def _give_up(path: Path) -> None:
+    if path.exists() and _is_old(path):
+        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

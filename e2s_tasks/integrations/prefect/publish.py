@@ -1,14 +1,16 @@
 """At the end of a root flow run: its energy summary on the run's page, and on a terminal if started by hand."""
 
 import sys
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.settings import get_current_settings
 
+from e2s_tasks.core.records import Status
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
 from e2s_tasks.recorder import process_recorder
@@ -20,21 +22,32 @@ from e2s_tasks.settings import settings, switched_on
 ARTIFACT_KEY = "energy-summary"
 
 
+# How Prefect says that a run ended whose process could not tell. What it calls crashed is so already.
+ENDINGS = {
+    StateType.CANCELLING: Status.CANCELLED,
+    StateType.CANCELLED: Status.CANCELLED,
+    StateType.COMPLETED: Status.COMPLETED,
+    StateType.FAILED: Status.FAILED,
+}
+
+
 def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a Prefect state hook
     """One summary per root run; a subflow is a part of its measured root's. Never fails the flow."""
     if not switched_on() or (flow_run.parent_task_run_id is not None and current_span() is not None):
         return
     try:
-        _publish(flow_run)
+        if not _publish(flow_run, state):
+            _leave_to_the_next(flow_run)
     except NotFoundError:  # it failed before it began, so there is nothing to tell
         return
     except Exception as error:  # noqa: BLE001 - law 5
+        _leave_to_the_next(flow_run)
         warn_once("publishing the energy summary", error)
 
 
-def _publish(flow_run: FlowRun) -> None:
+def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
     from e2s_tasks.ledger import Ledger, replay
-    from e2s_tasks.ledger.orphans import publish_orphans
+    from e2s_tasks.ledger.orphans import forget, publish_orphans
     from e2s_tasks.reporter import summarise_run, terminal
 
     run_id = str(flow_run.id)
@@ -43,15 +56,38 @@ def _publish(flow_run: FlowRun) -> None:
     wait_for_the_grid(recorder, run_id)
     recorder.flush()
     if not recorder.delivered:
-        return
+        return False
     ledger = Ledger.open(options.ledger, PATIENCE_S)
     replay(options.journals, ledger)  # what task runs in other processes wrote down
+    if state.is_cancelling() or state.is_cancelled():
+        believe(ledger, run_id, state)
     summary = summarise_run(ledger, run_id)
     if _wants_terminal(flow_run):
         terminal.print_summary(summary, page=_page(run_id), stream=sys.stderr)
     with get_client(sync_client=True) as client:
         create_artifact(client, summary, run_id)
+    forget(options.journals, run_id)
     publish_orphans(options.journals)  # of flow runs that were killed, which the replay may have found
+    return True
+
+
+def _leave_to_the_next(flow_run: FlowRun) -> None:
+    """Have the next command that reads the ledger publish the summary; in vain where nothing can be written at all."""
+    from e2s_tasks.ledger.orphans import note
+
+    url = get_current_settings().api.url
+    with suppress(Exception):
+        if url is not None:  # else the orchestrator ends with this process
+            note(settings().journals, str(flow_run.id), str(url))
+
+
+def believe(ledger: Any, run_id: str, state: State[Any] | None) -> None:
+    """Let a run have ended as the orchestrator says, where its processes could not tell: stopped, they look crashed."""
+    from e2s_tasks.ledger.endings import endings
+
+    ended = ENDINGS.get(state.type) if state is not None else None
+    if ended is not None:
+        ledger.ingest(endings(ledger.as_written(run_id), ended))
 
 
 def create_artifact(client: Any, summary: dict[str, Any], run_id: str) -> None:
