@@ -5,6 +5,7 @@ Run as a process of its own (`python -m e2s_tasks.integrations.prefect.orphans`)
 
 import time
 from pathlib import Path
+from uuid import UUID
 
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.errors import NotFoundError
@@ -43,7 +44,7 @@ def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
 
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
         try:
-            state = client.read_flow_run(run_id).state
+            state = client.read_flow_run(UUID(run_id)).state
         except ObjectNotFound:  # it has been deleted, and its page with it
             return
         believe(ledger, run_id, state)
