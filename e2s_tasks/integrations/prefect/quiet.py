@@ -14,4 +14,8 @@ def quiet_hooks() -> None:
 
 
 def _not_ours(record: logging.LogRecord) -> bool:
-    return not (isinstance(record.msg, str) and any(mark in record.msg for mark in OURS))
+    try:
+        message = record.getMessage()  # some announcements carry the hook's name as an argument
+    except Exception:  # noqa: BLE001 - a user's own line that cannot be put together: logging tells them
+        return True
+    return not any(mark in message for mark in OURS)
