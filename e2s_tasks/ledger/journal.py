@@ -35,6 +35,7 @@ SUFFIX = ".jsonl"
 PORTION = 1_000_000  # bytes of a journal that are taken in at once
 LOOK_EVERY_S = 1.0  # how often to see whether the file is still there
 KEPT = 10_000  # lines that wait in memory while the disk is full
+TORN = b"\x18\n"  # ends what a full disk left of a line, which is written again after it; in no JSON
 
 _log = logging.getLogger(__name__)
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -97,7 +98,7 @@ class Journal:
                 if text != self._header and not os.fstat(self._fd).st_size:
                     lines = [self._header, *lines]  # removed or never written: whose journal it is comes first
             if self._torn:  # a line that a full disk cut short must not spoil the next one
-                lines = [b"\n", *lines]
+                lines = [TORN, *lines]
             text = b"".join(lines)
             written = append(self._fd, text)
             if written == len(text):
@@ -111,7 +112,7 @@ class Journal:
         self._keep(lines[whole:], error)
 
     def _keep(self, lines: list[bytes], error: Exception) -> None:
-        lines = [line for line in lines if line not in (b"\n", self._header)]
+        lines = [line for line in lines if line != TORN and (line != self._header or self._torn)]
         self._kept, lost = lines[:KEPT], lines[KEPT:]
         self._warn_of(error)
         if lost:
@@ -213,7 +214,8 @@ def decode(line: bytes) -> Record | None:
 def read_journal(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     """The records of the complete lines from `offset` on, and the offset after them. Never raises.
 
-    A corrupt line is left out, with a warning. A last line without its end is not yet complete.
+    A corrupt line is left out, with a warning, and what a full disk left of one that was written again, without. A last
+    line without its end is not yet complete.
     """
     records: list[Record] = []
     for portion, end in portions(path, offset):
@@ -238,7 +240,7 @@ def portions(path: Path, offset: int = 0) -> Iterator[tuple[list[Record], int]]:
         end = content.rfind(b"\n") + 1
         if not end:
             return
-        lines = [line for line in content[:end].split(b"\n") if line]
+        lines = [line for line in content[:end].split(b"\n") if line and not line.endswith(TORN[:-1])]
         records = [record for line in lines if (record := decode(line)) is not None]
         if len(records) < len(lines):
             _log.warning("%d corrupt lines in the journal %s were left out.", len(lines) - len(records), path)

@@ -134,16 +134,36 @@ def test_a_full_disk_is_survived():
     assert journal.troubled
 
 
-def test_a_line_cut_short_by_a_full_disk_does_not_spoil_the_next(tmp_path, monkeypatch):
+@pytest.mark.parametrize("space", [[10], [10, 1], [10, 2], [10, 1, 1, 7], [10, 0, 3], [10_000]])
+def test_a_line_cut_short_by_a_full_disk_is_written_again_and_nobody_is_told_of_the_piece(
+    tmp_path, monkeypatch, caplog, space
+):
     journal = Journal(tmp_path / "j.jsonl")
     journal.append(running(seq=1))
     write = os.write
-    monkeypatch.setattr("e2s_tasks.ledger.journal.append", lambda fd, line: write(fd, line[:10]))
-    journal.append(running(seq=2))
+    for room in space:
+        monkeypatch.setattr("e2s_tasks.ledger.journal.append", lambda fd, line, room=room: write(fd, line[:room]))
+        journal.append(running(seq=2))
     monkeypatch.undo()
     journal.append(running(seq=3))
-    assert [record.seq for record in read_journal(journal.path)[0]] == [1, 2, 3]
+    caplog.clear()
+    records, _ = read_journal(journal.path)
+    assert [record.seq for record in records] == [1, *[2] * len(space), 3]
+    assert caplog.text == ""
     assert journal.dropped == 0
+
+
+@pytest.mark.parametrize("room", [10, -1])
+def test_a_journal_whose_first_line_was_cut_short_still_says_whose_it_is(tmp_path, monkeypatch, caplog, room):
+    journal, process = Journal(tmp_path / "j.jsonl"), this_process()
+    write = os.write
+    monkeypatch.setattr("e2s_tasks.ledger.journal.append", lambda fd, line: write(fd, line[:room]))
+    journal.append(process)
+    monkeypatch.undo()
+    journal.append(running())
+    caplog.clear()
+    assert read_journal(journal.path)[0] == [process, running()]
+    assert caplog.text == ""
 
 
 def test_what_is_no_json_is_written_as_text_and_what_cannot_be_written_is_dropped(tmp_path):
