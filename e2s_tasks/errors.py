@@ -7,6 +7,7 @@
      +-- TraceError          a carbon-intensity trace with a gap, a wrong column or a wrong value (also a ValueError)
      +-- GridError           a carbon-intensity service that gave no usable answer
      +-- LedgerError         a ledger that cannot be opened, read or written
+     |    +-- LedgerBusyError     one whose lock another process holds
      +-- NotFoundError       a run, artifact or file that does not exist (also a LookupError)
 
 Metering, the ledger and the grid never raise these into a user's flow: there they leave a gap and one warning.
@@ -41,6 +42,10 @@ class GridError(E2SError):
 
 class LedgerError(E2SError):
     """A ledger that cannot be opened, read or written."""
+
+
+class LedgerBusyError(LedgerError):
+    """A ledger whose lock another process holds: what it holds can be read, and written later."""
 
 
 class NotFoundError(E2SError, LookupError):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from e2s_tasks.errors import LedgerError
+from e2s_tasks.errors import LedgerBusyError, LedgerError
 from e2s_tasks.ledger.migrations import HEAD, upgrade, version_of
 
 BUSY_TIMEOUT_S = 10.0
@@ -54,6 +54,10 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def _error(url: str, problem: str, error: Exception) -> LedgerError:
     cause = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    if "is locked" in cause:
+        return LedgerBusyError(
+            f"The ledger {url} {problem}: another process holds its lock ({cause}). Try again later."
+        )
     return LedgerError(f"The ledger {url} {problem}: {cause}. {_REMEDY}")
 
 

@@ -26,7 +26,7 @@ from e2s_tasks.core.records import (
     from_dict,
     to_dict,
 )
-from e2s_tasks.errors import LedgerError
+from e2s_tasks.errors import LedgerBusyError, LedgerError
 from e2s_tasks.host import boot_id, host_name, pid_namespace, process_stat
 from e2s_tasks.keeping import append
 from e2s_tasks.ledger.orphans import remember
@@ -255,6 +255,7 @@ def replay(journals: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], 
     and those that the ledger refuses, stay. Two replays at once are safe, since ingesting is idempotent.
 
     Raises:
+        LedgerBusyError: another process holds the ledger's lock; the other journals are not tried.
         LedgerError: the ledger took in none of the journals.
     """
     removed, refused, taken = 0, None, 0
@@ -262,6 +263,8 @@ def replay(journals: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], 
         try:
             removed += _replay_one(path, ledger, is_alive or alive)
             taken += 1
+        except LedgerBusyError:
+            raise
         except LedgerError as error:
             refused = error
             _log.warning("The journal %s waits: %s", path, error)

@@ -1,6 +1,8 @@
 """The command line, on a ledger of its own."""
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -106,6 +108,21 @@ def test_an_unknown_artifact_is_an_error_with_a_near_match(e2s, ledger):
     code, _, err = e2s("artifact", "feature.parquet")
     assert code == 1
     assert "features.parquet" in err
+
+
+def test_what_is_there_is_shown_while_another_process_holds_the_ledgers_lock(e2s, ledger, monkeypatch, caplog):
+    monkeypatch.setattr("e2s_tasks.integrations.cli.answers.PATIENCE_S", 0.1)
+    for name in ("one", "two"):
+        Journal.start(settings().journals, this_process()).append(span(name))
+    before = {path.name for path in settings().journals.iterdir()}
+    with closing(sqlite3.connect(settings().ledger.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        code, out, _ = e2s("show", "--json")
+        other.execute("ROLLBACK")
+    assert (code, json.loads(out)["flow_run"]["id"]) == (0, RUN)
+    assert [one.message for one in caplog.records if "newest records wait" in one.message] == caplog.messages
+    assert len(caplog.messages) == 1
+    assert {path.name for path in settings().journals.iterdir()} == before
 
 
 def test_a_crashed_process_s_run_shows_because_its_journal_is_replayed(e2s, data_dir):

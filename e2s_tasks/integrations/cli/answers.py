@@ -1,23 +1,34 @@
 """What each command of `e2s` answers, as plain JSON values; heavy packages are imported where they are needed."""
 
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.errors import SettingError
+from e2s_tasks.errors import LedgerBusyError, SettingError
 from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
 
+PATIENCE_S = 2.0  # readers need no lock, so that what is there can be shown at once
+
+_log = logging.getLogger(__name__)
+
 
 def _ledger() -> "Ledger":
-    """The ledger, with what measured processes still keep in their journals: so that crashed runs show."""
+    """The ledger, with what measured processes still keep in their journals: so that crashed runs show.
+
+    While another process holds its lock the journals wait, and what is there is shown, with a warning.
+    """
     from e2s_tasks.ledger import Ledger, alive, replay
 
     options = settings()
     ledger = Ledger.open(options.ledger)
-    replay(options.journals, ledger, alive)
+    try:
+        replay(options.journals, Ledger.open(options.ledger, PATIENCE_S), alive)
+    except LedgerBusyError:
+        _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
     return ledger
 
 
