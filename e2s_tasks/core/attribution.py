@@ -20,6 +20,8 @@ class Reading:
     background: the part (<= joules) that does not depend on activity; it is booked under `background_to`.
     attributed: the fraction of the background that measured work answers for (1.0 under the policy `dedicated`).
     own: the background belongs to this process's work alone, whatever other processes answer for (a GPU of its own).
+    estimated: joules that rest on no sample, less those of earlier readings that samples have put right by now; None
+    for a source that never estimates.
     """
 
     component: str
@@ -28,6 +30,7 @@ class Reading:
     background_to: str = "static"
     attributed: float = 1.0
     own: bool = False
+    estimated: float | None = None
 
 
 @dataclass(slots=True)

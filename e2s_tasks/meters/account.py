@@ -14,6 +14,7 @@ class Role(Enum):
 
 
 ATTEMPT = Role.ATTEMPT
+MUCH = 0.1  # a figure of which a larger part was estimated is a model's
 
 
 class Account:
@@ -22,7 +23,8 @@ class Account:
     holder: it answers for idle power. Outermost attempts and outermost spans do; an outermost flow run only while none
     of those is open. gaps: components for which a source was missing at some time. fresh_ns: CPU time of the segment
     that is not closed yet; held_ns: for how long of it threads ran for this span, spans inside it on the same thread
-    apart. closed_ns: when its span ended, 0 until then. ends_in: the last segment in which it was open, once known.
+    apart. estimates: by component, what late sources estimated while a root span was open and what they told in all, in
+    joules. closed_ns: when its span ended, 0 until then. ends_in: the last segment in which it was open, once known.
     lent: threads that it did not begin on have worked for it.
     """
 
@@ -30,6 +32,7 @@ class Account:
     opened_ns = closed_ns = open_children = 0
     other_j = idle_j = since = 0.0
     joules: dict[str, float] = {}  # noqa: RUF012 - never changed: `book` makes the account's own
+    estimates: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - never changed, either
     gaps: frozenset[str] = frozenset()
     ends_in: int | None = None
     lent = False
@@ -45,6 +48,17 @@ class Account:
             self.joules = {}
         for component, joules in components.items():
             self.joules[component] = self.joules.get(component, 0.0) + joules
+
+    def estimate(self, component: str, estimated_j: float, told_j: float) -> None:
+        """Note what a late source told, and how much of it was estimated (less than 0: put right since)."""
+        before_j, all_j = self.estimates.get(component, (0.0, 0.0))
+        self.estimates = {**self.estimates, component: (before_j + estimated_j, all_j + told_j)}
+
+    @property
+    def estimated(self) -> dict[str, float]:
+        """The part, from 0 to 1, of each component that rests on estimates, where that is much."""
+        parts = {name: part_j / all_j for name, (part_j, all_j) in self.estimates.items() if all_j > 0}
+        return {name: min(part, 1.0) for name, part in parts.items() if part > MUCH}
 
 
 def _inside_attempt(account: Account | None) -> bool:

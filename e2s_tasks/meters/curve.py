@@ -5,7 +5,11 @@ up to what the samples counted (law 1), however the stretches lie between the sa
 """
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
+
+FEW = 4  # pieces whose mean power is taken to hold where none is known: one alone may have come a scrape too late
 
 
 class Piece(NamedTuple):
@@ -30,8 +34,8 @@ class Curve:
 
     @property
     def power_w(self) -> float | None:
-        """The power of the last piece; None where that is unknown."""
-        return _power(self._pieces[-1]) if self._pieces else None
+        """The mean power of the last few pieces; None where the last one is unknown."""
+        return _power(reversed(self._pieces))
 
     def add(self, begin: int, end: int, joules: float | None) -> None:
         """A further piece, after all others."""
@@ -42,13 +46,9 @@ class Curve:
         """Joules from begin to end, which is not after the curve's end; None where a part of it is unknown."""
         if not self._pieces or end > self._pieces[-1].end:
             return None
-        total = 0.0
-        first = self._pieces[0]
-        if begin < first.begin:
-            power = _power(first)
-            if power is None or first.begin - begin > self.reach_ns:
-                return None
-            total = power * (min(end, first.begin) - begin) * 1e-9
+        total = self.supposed(begin, end)
+        if total is None:
+            return None
         for piece in reversed(self._pieces):
             if piece.end <= begin:
                 break
@@ -59,9 +59,19 @@ class Curve:
                 total += piece.joules * overlap / (piece.end - piece.begin)
         return total
 
+    def supposed(self, begin: int, end: int) -> float | None:
+        """The part of `energy` that lies before the first piece, at the mean power of the first few."""
+        first = self._pieces[0]
+        if begin >= first.begin:
+            return 0.0
+        power = _power(self._pieces)
+        if power is None or first.begin - begin > self.reach_ns:
+            return None
+        return power * (min(end, first.begin) - begin) * 1e-9
+
     def forget(self, before: int) -> None:
-        """Drop the pieces that ended before a time; the last one stays."""
-        while len(self._pieces) > 1 and self._pieces[0].end < before:
+        """Drop the pieces that ended before a time; the last few stay."""
+        while len(self._pieces) > FEW and self._pieces[0].end < before:
             self._pieces.popleft()
 
     def clear(self) -> None:
@@ -69,5 +79,11 @@ class Curve:
         self._pieces.clear()
 
 
-def _power(piece: Piece) -> float | None:
-    return None if piece.joules is None else piece.joules / ((piece.end - piece.begin) * 1e-9)
+def _power(pieces: Iterable[Piece]) -> float | None:
+    """The mean power of the first few pieces up to a gap; None where there is none."""
+    length, total = 0, 0.0
+    for piece in islice(pieces, FEW):
+        if piece.joules is None:
+            break
+        length, total = length + piece.end - piece.begin, total + piece.joules
+    return total / (length * 1e-9) if length else None

@@ -1,8 +1,9 @@
 """An external meter as an energy source: a thread of its own asks the server, measured work only notes the time.
 
 Samples come late. The energy of a segment is read off the curve between samples; of the part that is newer than the
-last sample it is estimated with the last known power, and what the estimate was off by is put right in the next
-segments. So all that the meter counted is booked, once. Where the server is silent for too long there is a gap.
+last sample it is estimated with the mean power of the last few, and what the estimate was off by is put right in the
+next segments. So all that the meter counted is booked, once. What was never put right is told with each reading, so
+that a run that rests on it is not called measured. Where the server is silent for too long there is a gap.
 """
 
 import contextlib
@@ -49,6 +50,7 @@ class ExternalSource:
         self._lock = threading.Lock()  # of the curve: never taken by read()
         self._estimated: deque[tuple[int, int, float]] = deque()  # from, to, joules that were booked
         self._owed_j = 0.0
+        self._estimated_j = 0.0  # estimated, less what was put right, since it was told last
         self._park_ns = int((PARK_S + 3 * tick_s) * 1e9)
         self._read_ns = 0
         self._wake = threading.Event()
@@ -84,10 +86,12 @@ class ExternalSource:
             joules = self._joules(before, after)
         if joules is None:
             return Reading(self._component, None)
+        estimated, self._estimated_j = self._estimated_j, 0.0
         if self._component == "gpu":
-            return Reading("gpu", joules, joules, "gpu", 1.0)
+            return Reading("gpu", joules, joules, "gpu", 1.0, estimated=estimated)
         background_to = "dram" if self._component == "dram" else "static"
-        return Reading(self._component, joules, self._idle_w * duration_s, background_to, self._attributed)
+        idle = self._idle_w * duration_s
+        return Reading(self._component, joules, idle, background_to, self._attributed, estimated=estimated)
 
     # -- from the curve -----------------------------------------------------------------------------------------------
 
@@ -107,19 +111,26 @@ class ExternalSource:
         if known is None:  # not one stretch is known yet: booked when it is
             self._estimate(begin, end, 0.0)
             return None
-        if end <= known:
-            return self._curve.energy(begin, end)
         power = self._curve.power_w
-        if power is None or end - known > self._patience_ns:
+        if end > known and (power is None or end - known > self._patience_ns):
             return None
-        past = self._curve.energy(begin, known) if begin < known else 0.0
-        if past is None:
-            return None
-        joules = past + power * (end - max(begin, known)) * 1e-9
+        past = self._past(begin, min(end, known)) if begin < known else 0.0
+        if past is None or power is None or end <= known:
+            return past
+        begin = max(begin, known)
+        joules = power * (end - begin) * 1e-9
         self._estimate(begin, end, joules)
+        return past + joules
+
+    def _past(self, begin: int, end: int) -> float | None:
+        """Joules up to a time that the curve reaches."""
+        joules = self._curve.energy(begin, end)
+        if joules is not None:
+            self._estimated_j += self._curve.supposed(begin, end) or 0.0
         return joules
 
     def _estimate(self, begin: int, end: int, joules: float) -> None:
+        self._estimated_j += joules
         if self._estimated and self._estimated[-1][1] == begin:
             since, _, booked = self._estimated.pop()
             begin, joules = since, booked + joules
@@ -138,9 +149,10 @@ class ExternalSource:
             self._estimated.popleft()
             upto = min(end, known)
             part = booked * (upto - begin) / (end - begin) if end > begin else booked
-            truth = self._curve.energy(begin, upto)
+            truth = self._past(begin, upto)
             if truth is not None:
                 self._owed_j += truth - part
+                self._estimated_j -= part
             if upto < end:
                 self._estimated.appendleft((upto, end, booked - part))
                 return
@@ -192,7 +204,7 @@ class ExternalSource:
         with self._lock:
             self._samples.clear()
             self._curve.clear()
-            self._estimated, self._owed_j = deque(), 0.0
+            self._estimated, self._owed_j, self._estimated_j = deque(), 0.0, 0.0
         self._wake.clear()
         if time.monotonic_ns() - self._read_ns <= self._park_ns:  # it came in between
             self._wake.set()

@@ -104,6 +104,10 @@ class Books:
         if result.gaps:
             for account in (*cpu_s, *raw.holders):
                 account.gaps |= result.gaps
+        for reading in readings:
+            if reading.estimated is not None:
+                for root in raw.roots:
+                    root.estimate(reading.component, reading.estimated, reading.joules or 0.0)
         for root in raw.roots:
             root.other_j += result.other_j
             root.idle_j += result.idle_j

@@ -33,7 +33,7 @@ def start_line(span: OpenSpan) -> bytes:
 
 def end_line(span: OpenSpan, covered: AbstractSet[str]) -> bytes | None:
     """The line of an ended span; None if its record has to be made. covered: the components that have a source."""
-    if span.described or span.gaps or span.ends_in is None:
+    if span.described or span.gaps or span.estimates or span.ends_in is None:
         return None
     if span.told or span.parent is None:
         given = _given(span)

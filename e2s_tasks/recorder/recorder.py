@@ -229,6 +229,9 @@ class SpanRecorder:
             record.attributes["gaps"] = sorted(gaps)
         if span.parent is None:
             record.other_j, record.idle_j = span.other_j, span.idle_j
+            record.attributes.pop("estimated", None)
+            if span.estimates and span.estimated:
+                record.attributes["estimated"] = span.estimated
         return span.as_it_stands()
 
     @property

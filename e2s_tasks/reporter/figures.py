@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add, total
@@ -9,6 +10,7 @@ from e2s_tasks.core.records import DecisionRecord, Kind, OutcomeRecord, RunRecor
 from e2s_tasks.reporter.tree import SpanTree, succeeded
 from e2s_tasks.reporter.units import iso
 
+ESTIMATE_RANGE = (0.5, 2.0)  # of energy for which a late source had no samples: power went on as before, or did not
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
 
@@ -29,9 +31,30 @@ def energy_figures(energy: Energy) -> dict[str, float | None]:
 def _sources(run: RunRecords) -> dict[str, list[SourceRecord]]:
     """The sources that can give a figure, by process."""
     return {
-        process.id: [source for source in process.sources if source.provenance != Provenance.MISSING]
+        process: [source for source in found if source.provenance != Provenance.MISSING]
+        for process, found in _all_sources(run).items()
+    }
+
+
+def _all_sources(run: RunRecords) -> dict[str, list[SourceRecord]]:
+    """The sources by process, each as what it was in this run: one that mostly estimated was a model."""
+    parts: dict[tuple[str, str], float] = {}
+    for span in run.spans:
+        for name, part in span.attributes.get("estimated", {}).items():
+            parts[span.process_id, name] = max(part, parts.get((span.process_id, name), 0.0))
+    return {
+        process.id: [_estimating(source, parts.get((process.id, source.component), 0.0)) for source in process.sources]
         for process in run.processes
     }
+
+
+def _estimating(source: SourceRecord, part: float) -> SourceRecord:
+    """The source, of whose figure a part from 0 to 1 rests on estimates that were never put right."""
+    if not part or source.provenance == Provenance.MISSING:
+        return source
+    low, high = (1 - part + part * bound for bound in ESTIMATE_RANGE)
+    detail = f"{source.detail}; {part:.0%} of it estimated: its samples came too late"
+    return replace(source, provenance=Provenance.MODELLED, low=source.low * low, high=source.high * high, detail=detail)
 
 
 def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
@@ -87,8 +110,8 @@ def _pair(low: float | None, high: float | None) -> list[float] | None:
 def sources(run: RunRecords) -> list[dict[str, Any]]:
     """Each source of the run once, with its provenance, detail, and whether the host has no such device."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for process in run.processes:
-        for one in process.sources:
+    for of_process in _all_sources(run).values():
+        for one in of_process:
             row = {
                 "component": one.component, "name": one.name, "provenance": str(one.provenance),
                 "detail": one.detail, "absent": one.absent, "low": one.low, "high": one.high,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.errors import SettingError
+from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.curve import Curve
 from e2s_tasks.meters.external import ExternalMeter, external_meters
 from e2s_tasks.meters.external_source import ExternalSource
@@ -20,6 +21,7 @@ from e2s_tasks.meters.setup import sources
 from e2s_tasks.meters.source import Source, ready
 from e2s_tasks.settings import Settings
 from tests.fakes.prometheus import PrometheusServer
+from tests.fakes.world import World, WorldMeter
 from tests.meters.test_sources import HOST
 
 S = 1_000_000_000
@@ -149,7 +151,7 @@ def test_what_the_meter_counted_is_what_is_booked_however_late_the_samples_come(
     truth.pass_time(S, 50.0)
     source._samples.add(truth.now, truth.joules)  # the first value whose time is known
     started, segment = truth.joules, truth.now
-    highest = 0.0
+    highest = estimated = 0.0
     for length, watts, scraped, closed in [*steps, (S, 400.0, True, True), (S, 400.0, True, True)]:
         truth.pass_time(length, watts)
         highest = max(highest, watts)
@@ -158,8 +160,10 @@ def test_what_the_meter_counted_is_what_is_booked_however_late_the_samples_come(
         if closed:
             reading = source.reading(segment, truth.now, 1.0, 0.5)
             booked += reading.joules or 0.0
+            estimated += reading.estimated or 0.0
             segment = truth.now
     assert booked + source._owed_j == pytest.approx(truth.joules - started)
+    assert estimated + source._estimated_j == pytest.approx(0.0, abs=1e-6)  # all of it was put right
 
 
 def test_estimates_that_were_too_high_are_put_right_and_never_negative():
@@ -175,6 +179,53 @@ def test_estimates_that_were_too_high_are_put_right_and_never_negative():
     source._samples.add(at + 9 * S, 460.0)
     last = source.reading(at + 5 * S, at + 9 * S, 4.0, 0.5).joules
     assert first + 0.0 + last == pytest.approx(260.0)
+
+
+def test_what_no_sample_tells_goes_on_at_the_mean_power_of_the_last_few_and_not_at_the_last_ones_alone():
+    """A value each second that is asked for each 1.5 s changes by one step, then by two."""
+    curve = Curve()
+    for number, joules in enumerate([900.0, 50.0, 100.0, 50.0, 100.0]):
+        curve.add(number * S, (number + 1) * S, joules)
+    assert curve.power_w == pytest.approx(75.0)
+    curve.add(5 * S, 6 * S, None)
+    assert curve.power_w is None
+    curve.add(6 * S, 7 * S, 10.0)
+    assert curve.power_w == 10.0
+
+
+def test_a_reading_tells_what_of_it_was_estimated_and_later_what_of_that_was_put_right():
+    source = ExternalSource(meter(poll_s=1.0, scrape_s=300.0), HOST)
+    at = time.monotonic_ns()
+    for second, joules in enumerate([0, 100, 200]):
+        source._samples.add(at + second * S, joules)
+    early = source.reading(at, at + 2 * S, 2.0, 0.5)  # of its first second nothing is known, and never will be
+    assert (early.joules, early.estimated) == (pytest.approx(200.0), pytest.approx(100.0))
+    late = source.reading(at + 2 * S, at + 4 * S, 2.0, 0.5)
+    assert (late.joules, late.estimated) == (pytest.approx(200.0), pytest.approx(200.0))
+    source._samples.add(at + 4 * S, 210.0)
+    source._samples.add(at + 5 * S, 260.0)
+    assert source.reading(at + 4 * S, at + 5 * S, 1.0, 0.5).estimated == pytest.approx(-200.0)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(4, {"cpu": 0.5}), (40, {})])
+def test_a_run_that_ends_before_a_tenth_of_it_is_left_to_estimates_knows_it(seconds, expected):
+    """Samples come a second late; the run begins one second before the first stretch that they tell."""
+    world = World()
+    source = ExternalSource(meter(poll_s=1.0, scrape_s=300.0), HOST)
+    world.now_ns = at = time.monotonic_ns()
+    source.read = lambda: world.now_ns  # type: ignore[method-assign]
+    world_meter = WorldMeter(world, source)
+    source._samples.add(at, 0.0)
+    task = world_meter.start(Account(Role.ATTEMPT))
+    for second in range(1, seconds + 1):
+        world.run(S, {0: S})
+        if second < seconds:
+            source._samples.add(world.now_ns, second * 50.0)
+        world_meter.tick()
+        world_meter.settle(force=True)
+    world_meter.stop(task)
+    world_meter.settle(force=True)
+    assert task.estimated == pytest.approx(expected)
 
 
 # -- a server ---------------------------------------------------------------------------------------------------------

@@ -74,6 +74,17 @@ def test_a_cpu_meter_that_never_answered_leaves_cpu_and_idle_power_missing_and_n
     assert outer.run_id == spans["inner"].run_id
 
 
+def test_the_outermost_block_keeps_what_part_of_a_late_meters_figure_was_estimated_until_samples_put_it_right(recorded):
+    with span("outer") as outer, span("inner"):
+        assert outer.record.name == "outer"
+        outer.estimate("cpu", 30.0, 100.0)
+        recorded.recorder.drain()
+        assert recorded.recorder._account_for(outer).attributes["estimated"] == {"cpu": 0.3}
+        outer.estimate("cpu", -25.0, 100.0)
+    spans = recorded.spans()
+    assert "estimated" not in {**spans["outer"].attributes, **spans["inner"].attributes}
+
+
 def test_an_exception_marks_the_block_as_failed_and_passes_unchanged(recorded):
     with pytest.raises(KeyError, match="k"), span("failing"):
         raise KeyError("k")

@@ -325,6 +325,19 @@ def test_a_step_that_fell_wholly_into_a_gap_has_no_energy_rather_than_0():
     assert [one["exclusive_j"] for one in summary["spans"]] == [4.0, None]
 
 
+def test_a_sensor_whose_figure_mostly_rests_on_estimates_is_a_model_with_a_range_in_that_run():
+    meter = SourceRecord("cpu", "m", "measured", detail="q at http://server")
+    late = root(cpu_j=60.0, attributes={"estimated": {"cpu": 0.5}})
+    summary = summarise(run(late, span("a", cpu_j=40.0), processes=[process([meter])]))
+    assert summary["provenance"]["cpu"] == "modelled"
+    assert summary["energy_j_range"]["cpu"] == pytest.approx([75.0, 150.0])
+    (source,) = summary["sources"]
+    assert (source["provenance"], source["low"], source["high"]) == ("modelled", 0.75, 1.5)
+    assert "50% of it estimated" in source["detail"]
+    in_time = summarise(run(root(cpu_j=60.0), span("a", cpu_j=40.0), processes=[process([meter])]))
+    assert (in_time["provenance"]["cpu"], in_time["energy_j_range"]["cpu"]) == ("measured", [100.0, 100.0])
+
+
 def test_an_artifact_names_its_step_and_its_version_in_the_whole_ledger():
     (artifact,) = summarise(full_run())["artifacts"]
     assert (artifact["produced_by"], artifact["version"]) == ("build_features", 3)
