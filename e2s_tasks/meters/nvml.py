@@ -32,6 +32,7 @@ class _Card:
         self._nvml = nvml
         self._handle = handle
         self._users = users or CardUsers(nvml, handle)
+        self._shared = self._said = False
         self.records = [SourceRecord("gpu", f"NVML {name}", self.provenance, *self.range, detail=self.detail)]
 
     def read(self) -> int | None:
@@ -47,17 +48,17 @@ class _Card:
         if joules is None or not 0 <= joules <= MAX_POWER_W * (duration_s + UPDATE_S):
             return Reading("gpu", None)
         part = self._users.part()
-        if part.shared:
-            self._mark_shared()
-        return Reading("gpu", joules, joules, "gpu", part.fraction, own=part.own)
+        self._shared |= part.shared
+        # the record that says so was written when the process began; later, each reading has to tell
+        estimated = (joules if part.shared else 0.0) if self._shared and not self._said else None
+        return Reading("gpu", joules, joules, "gpu", part.fraction, own=part.own, estimated=estimated)
 
-    def _mark_shared(self) -> None:
-        """From now on the figure is a model: the card's energy is split by utilisation."""
-        record = self.records[0]
-        if "shared" not in record.detail:
-            record.provenance = "modelled"
-            record.low, record.high = self.range[0] * SHARED_RANGE[0], self.range[1] * SHARED_RANGE[1]
-            record.detail += "; shared with other processes, split by NVML's utilisation per process"
+    def say_shared(self) -> None:
+        """The card is shared from the beginning: its figure is a model, the card's energy split by utilisation."""
+        self._said, record = True, self.records[0]
+        record.provenance = "modelled"
+        record.low, record.high = self.range[0] * SHARED_RANGE[0], self.range[1] * SHARED_RANGE[1]
+        record.detail += "; shared with other processes, split by NVML's utilisation per process"
 
     def _ask(self) -> int:
         raise NotImplementedError
@@ -132,7 +133,7 @@ def _card(nvml: Any, handle: Any, index: int, measured: Callable[[], set[int]] |
         card = kind(nvml, handle, name, users)
         if card.read() is not None:
             if users.part().shared:
-                card._mark_shared()  # noqa: SLF001 - of this module
+                card.say_shared()
             return card
     return SourceRecord("gpu", f"NVML {name}", "missing", detail=f"GPU {name} tells neither its energy nor its power")
 

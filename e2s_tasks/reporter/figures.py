@@ -53,7 +53,8 @@ def _estimating(source: SourceRecord, part: float) -> SourceRecord:
     if not part or source.provenance == Provenance.MISSING:
         return source
     low, high = (1 - part + part * bound for bound in ESTIMATE_RANGE)
-    detail = f"{source.detail}; {part:.0%} of it estimated: its samples came too late"
+    why = "a card shared with other processes" if source.name.startswith("NVML") else "its samples came too late"
+    detail = f"{source.detail}; {part:.0%} of it estimated: {why}"
     return replace(source, provenance=Provenance.MODELLED, low=source.low * low, high=source.high * high, detail=detail)
 
 

@@ -182,9 +182,11 @@ def test_a_card_becomes_modelled_when_another_process_comes(other):
     fake = FakeNvml(Card(processes={os.getpid(): 20}))
     (card,), _ = gpus(fake, {})
     assert card.records[0].provenance == "measured"
+    assert card.reading(0, 100_000, 1.0, 0.0).estimated is None
     fake.cards[0].processes[other] = 20
+    card._users._looked_s = float("-inf")  # the driver is asked once a tick
     assert booked(card, held_s=1.0) == pytest.approx(50.0)
-    assert card.records[0].provenance == "modelled"
+    assert card.reading(0, 100_000, 1.0, 0.0).estimated == pytest.approx(100.0)  # which its run's summary shows
 
 
 def test_two_idle_processes_on_a_card_have_half_each(other):
