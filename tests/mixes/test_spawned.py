@@ -123,7 +123,7 @@ def test_a_spawned_task_looks_and_ends_as_an_unmeasured_one(recorded):
         raise ValueError("its own")
 
     async def waiting():
-        seen["name"] = asyncio.current_task().get_coro().__qualname__
+        seen.setdefault("name", asyncio.current_task().get_coro().__qualname__)  # of the first task that runs it
         await asyncio.sleep(10)
 
     async def spawning():
