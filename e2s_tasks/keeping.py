@@ -1,7 +1,8 @@
 """System calls that keep the interpreter's lock.
 
-Python's own `pread` and `flock` give it up, and with busy threads get it back only milliseconds later: while the meter
-holds its own lock, every other measured thread would wait for that. Only for calls on local files, of microseconds.
+Python's own `pread`, `flock` and `listdir` give it up, and with busy threads get it back only milliseconds later: a
+segment would be read at as many different moments, and a tick take seconds. Only for calls on local files, of
+microseconds.
 """
 
 import fcntl

@@ -247,6 +247,8 @@ class Meter:
             thread.last_ns, thread.since_ns = cpu_ns, now
         finally:
             self._turn.give(thread, inside=inside)
+        if self._notes:
+            self._serve(thread)
         return depth
 
     def leave(self, depth: int) -> list[Account]:
@@ -263,6 +265,8 @@ class Meter:
             del stack[depth:]
         finally:
             self._turn.give(thread, inside=inside)
+        if self._notes:
+            self._serve(thread)
         return left
 
     def _thread(self) -> MeasuredThread:

@@ -79,7 +79,8 @@ def emissions(summary: Summary) -> str:
     """The run's emissions, with the zone and signal that they rest on."""
     found = summary["emissions_g"]
     if found["total"] is None:
-        return "gCO2eq unknown: no carbon intensity"
+        missing = "energy figure" if summary["energy_j"]["total"] is None else "carbon intensity"
+        return f"gCO2eq unknown: no {missing}"
     zone = f"{found['zone']}, " if found["zone"] else ""
     return f"{units.grams(found['total'])} CO2eq ({zone}{found['signal']})"
 

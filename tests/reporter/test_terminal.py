@@ -132,3 +132,10 @@ def test_steps_that_fell_wholly_into_a_gap_show_no_figure_even_folded():
 def test_without_a_decision_it_says_why_nothing_can_be_said():
     text = " ".join(printed(run(root(cpu_j=1.0))).split())
     assert "nothing can be said about waiting: no carbon intensity was looked up" in text
+
+
+def test_grams_that_nobody_knows_are_told_with_the_figure_that_is_missing():
+    none = {"cpu_j": None, "dram_j": None, "static_j": None}
+    killed_at_once = printed(run(root(**none), decisions=[decision()]))
+    assert "gCO2eq unknown: no energy figure" in killed_at_once
+    assert "gCO2eq unknown: no carbon intensity" in printed(run(root(cpu_j=1.0)))
