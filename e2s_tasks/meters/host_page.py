@@ -157,37 +157,56 @@ class HostPage:
         self._listed = -1, dict[int, Measured]()
         self._counts = [0, 0]
         self._owed = [0, 0]
-        self._seen = (0.0, 0.0)
+        self._of_page = self._mine = STATE.unpack_from(self._map, VERSION)[2:4]
         self._flock = keeping_flock()
 
     def integrals(self, now: int) -> tuple[float, float]:
-        """See Page. Takes no lock: what is read while somebody writes is read again."""
-        if not any(self._owed):
-            for _ in range(TRIES):
-                version, last, *holding = STATE.unpack_from(self._map, VERSION)
-                if not version & 1 and self._number(VERSION) == version:
-                    self._seen = integrals_at(now - last, *holding)
-                    return self._seen
-        return self.advance(now, 0, 0)
+        """See Page. Takes no lock."""
+        if any(self._owed):
+            return self.advance(now, 0, 0)
+        return self._follow(self._look(now))
 
     def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
         """See Page."""
-        work += self._owed[0]
-        flows += self._owed[1]
         if not self._locked():
-            self._owed = [work, flows]
-            return self._seen
+            mine = self._follow(self._look(now))
+            self._owed = [self._owed[0] + work, self._owed[1] + flows]
+            return mine
         try:
+            work, flows = work + self._owed[0], flows + self._owed[1]
+            mine = self._follow(self._advance(now, work, flows))
             if self._told and (work > 0 or flows > 0):  # it measures again
                 self._told = False
                 self._tell(self._slot, UNTOLD)
             self._counts = [self._counts[0] + work, self._counts[1] + flows]
             COUNTS.pack_into(self._map, self._slot + 4, *self._counts)
-            self._seen = self._advance(now, work, flows)
             self._owed = [0, 0]
         finally:
             self._flock(self._fd, fcntl.LOCK_UN)
-        return self._seen
+        return mine
+
+    def _look(self, now: int) -> tuple[float, float]:
+        """The page's integrals, without the lock: what is read while somebody writes is read again."""
+        for _ in range(TRIES):
+            version, last, *holding = STATE.unpack_from(self._map, VERSION)
+            if not version & 1 and self._number(VERSION) == version:
+                return integrals_at(now - last, *holding)
+        return self._of_page
+
+    def _follow(self, of_page: tuple[float, float]) -> tuple[float, float]:
+        """The process's integrals, now that the page's are these.
+
+        While it holds another number than the page counts for it, its holders share what is due to the number counted.
+        """
+        of_work, of_flows = of_page[0] - self._of_page[0], of_page[1] - self._of_page[1]
+        if any(self._owed):
+            of_work, of_flows = (
+                moved * counted / (counted + owed) if counted + owed > 0 else 0.0
+                for moved, counted, owed in zip((of_work, of_flows), self._counts, self._owed, strict=True)
+            )
+        self._of_page = of_page
+        self._mine = self._mine[0] + of_work, self._mine[1] + of_flows
+        return self._mine
 
     def sweep(self, now: int) -> None:
         """See Page."""

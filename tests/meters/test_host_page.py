@@ -66,11 +66,50 @@ def test_a_lock_that_is_taken_is_not_waited_for_and_the_change_is_not_lost(two):
     one, other = two
     assert other._locked()
     assert one.advance(1 * S, 1, 0) == (0.0, 0.0)
-    import fcntl
-
     fcntl.flock(other._fd, fcntl.LOCK_UN)
     one.integrals(2 * S)
     assert one.integrals(4 * S)[0] == pytest.approx(2.0)
+
+
+def test_who_begins_while_the_lock_is_taken_answers_for_nothing_that_was_before(two, tmp_path):
+    one, other = two
+    one.advance(0, 1, 0)
+    one.advance(100 * S, -1, 0)
+    late = HostPage(tmp_path / "page")
+    assert other._locked()
+    start = late.advance(200 * S, 1, 0)[0]
+    fcntl.flock(other._fd, fcntl.LOCK_UN)
+    assert late.advance(201 * S, -1, 0)[0] == start
+
+
+STEPS = st.tuples(st.integers(0, 2), st.integers(0, 3), st.sampled_from(["begin", "end", "look"]), st.booleans())
+
+
+@given(st.lists(STEPS, max_size=30))
+def test_no_second_is_answered_for_twice_however_often_the_lock_is_taken(tmp_path_factory, history):
+    """history: which process, after how many seconds, does what, and whether the lock is taken just then."""
+    path = tmp_path_factory.mktemp("host") / "page"
+    pages = [HostPage(path) for _ in range(3)]
+    locker = os.open(path, os.O_RDWR)
+    begun, given_s, now, held_s = {page: [] for page in pages}, 0.0, 0, 0.0
+    for which, later_s, what, taken in [*history, *[(n, 0, "end", False) for n in (0, 1, 2) for _ in range(30)]]:
+        page = pages[which]
+        now += later_s * S
+        held_s += later_s if any(begun.values()) else 0
+        if taken:
+            fcntl.flock(locker, fcntl.LOCK_EX)
+        if what == "begin":
+            begun[page].append(page.advance(now, 1, 0)[0])
+        elif what == "end" and begun[page]:
+            given_s += page.advance(now, -1, 0)[0] - begun[page].pop()
+        else:
+            page.integrals(now)
+        fcntl.flock(locker, fcntl.LOCK_UN)
+    for fd in (locker, *(page._fd for page in pages)):
+        os.close(fd)
+    assert given_s <= held_s + 1e-9
+    if not any(taken for *_, taken in history):
+        assert given_s == pytest.approx(held_s)
 
 
 def test_a_page_that_cannot_be_made_is_kept_in_the_process(tmp_path):
