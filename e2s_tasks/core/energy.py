@@ -21,7 +21,8 @@ class Energy:
     """Joules by component; None is a recorded gap, never 0.
 
     cpu, dram, gpu and static (the attributed share of idle power) are the host's energy, which is conserved.
-    storage and network are modelled movement, always shown apart.
+    What the host's meter cannot see is always shown apart: storage and network (modelled movement), and remote (work
+    set off elsewhere, as declared).
     """
 
     cpu: float | None = None
@@ -30,6 +31,7 @@ class Energy:
     static: float | None = None
     storage: float | None = None
     network: float | None = None
+    remote: float | None = None
 
     @property
     def host(self) -> float | None:
@@ -38,7 +40,7 @@ class Energy:
 
     @property
     def movement(self) -> float | None:
-        """The sum of storage and network in joules; None where both are missing."""
+        """The sum of storage, network and remote in joules; None where all three are missing."""
         return add(getattr(self, component) for component in MOVEMENT)
 
     @property

@@ -41,7 +41,7 @@ class SourceRecord:
     """One energy source of a process: what it covers, what it is worth, and the range of a model.
 
     low and high are factors on the figure (1.0 and 1.0 for a measurement). `component` is cpu, dram, gpu, static,
-    storage or network. `absent` means that the host has no such device, so that the missing figure is no gap.
+    storage, network or remote. `absent` means that the host has no such device, so that the missing figure is no gap.
     """
 
     component: str
@@ -74,7 +74,8 @@ class SpanRecord:
     run_id: the root run. parent_id is None for a run's root span, and for an attempt that ran in another process than
     its flow (its parent is then the flow span of `flow_run_id`). other_j and idle_j (root spans only): what the host
     used beside this run, not attributed to it. shared_cpu_ns: the part of cpu_ns that came from native thread pools
-    while several spans were active. result_key: where the orchestrator keeps the result, for cache credit.
+    while several spans were active. result_key: where the orchestrator keeps the result, for cache credit. stage: of
+    the solution's life cycle. remote_j: work that it set off elsewhere, as declared.
     """
 
     id: str
@@ -92,6 +93,7 @@ class SpanRecord:
     task_key: str | None = None
     attempt: int | None = None
     solution: str | None = None
+    stage: str | None = None
     cpu_ns: int = 0
     shared_cpu_ns: int = 0
     cpu_j: float | None = None
@@ -100,6 +102,7 @@ class SpanRecord:
     static_j: float | None = None
     storage_j: float | None = None
     network_j: float | None = None
+    remote_j: float | None = None
     bytes_read: int | None = None
     bytes_written: int | None = None
     rows: int | None = None
@@ -116,7 +119,11 @@ class SpanRecord:
 
 @dataclass(slots=True)
 class VersionRecord:
-    """One completed write of a URI. The version's number is its rank among the URI's writes, found on reading."""
+    """One completed write of a URI. The version's number is its rank among the URI's writes, found on reading.
+
+    files: how many it consists of. written: those that this write made, each as (path below the URI, bytes, stamp: the
+    modification time or ETag); None: not known, so that all of it is taken to be new. content_digest: where cheap.
+    """
 
     id: str
     uri: str
@@ -128,11 +135,16 @@ class VersionRecord:
     format: str | None = None
     schema_digest: str | None = None
     files: int | None = None
+    content_digest: str | None = None
+    written: list[list[Any]] | None = None
 
 
 @dataclass(slots=True)
 class ReadRecord:
-    """A span read a URI. version_id names the version that it saw; None: external, no measured write explains it."""
+    """A span read a URI. version_id names the version that it saw; None: external, no measured write explains it.
+
+    files: those that it opened, each as in VersionRecord.written; None: not known, so that it may be any of them.
+    """
 
     id: str
     uri: str
@@ -140,6 +152,7 @@ class ReadRecord:
     run_id: str
     at: float
     version_id: str | None = None
+    files: list[list[Any]] | None = None
 
 
 @dataclass(slots=True)

@@ -23,7 +23,8 @@ def _column(name: str, hint: Any) -> sa.Column[Any]:
     optional = isinstance(hint, UnionType)
     plain = next(arg for arg in get_args(hint) if arg is not type(None)) if optional else hint
     column_type = _COLUMN_TYPES[get_origin(plain) or plain]
-    return sa.Column(name, column_type(), primary_key=name == "id", nullable=optional)
+    of_type = sa.JSON(none_as_null=True) if column_type is sa.JSON else column_type()
+    return sa.Column(name, of_type, primary_key=name == "id", nullable=optional)
 
 
 def _table(name: str, record: type[Record]) -> sa.Table:
