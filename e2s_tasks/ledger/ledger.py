@@ -1,6 +1,6 @@
 """The ledger: takes records in, idempotently, and answers questions about runs and artifacts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any, cast
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
 from e2s_tasks.ledger import artifacts, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
+from e2s_tasks.ledger.origins import Origins
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
@@ -89,6 +90,16 @@ class Ledger:
         """
         with self._reading() as connection:
             return runs.records(connection, run_id)
+
+    def loader(self) -> Callable[[Collection[str]], list[RunRecords]]:
+        """Loads many root runs at once, as far as there are any; for following results through many of them."""
+        origins = Origins()
+
+        def load(run_ids: Collection[str]) -> list[RunRecords]:
+            with self._reading() as connection:
+                return runs.records_of(connection, run_ids, origins)
+
+        return load
 
     def as_written(self, run_id: str) -> RunRecords:
         """The spans and processes of one root run alone, and without the parents that `run` finds for spans.
