@@ -87,13 +87,13 @@ class Origins:
     def _explained(self, read: ReadRecord) -> list[ReadRecord]:
         if read.version_id is not None:
             return [read]
-        seen = [*self._last(read)] or [None] if read.files is None else self._of_files(read)
+        seen = self._of_files(read) if read.files is not None else [*self._last(read)] or [None]
         return [
             replace(read, id=f"{read.id}/{number}" if number else read.id, version_id=one)
             for number, one in enumerate(seen)
         ]
 
-    def _last(self, read: ReadRecord) -> Iterator[str]:
+    def _last(self, read: ReadRecord) -> Iterator[str | None]:
         """The data set's last version, and those of parts that were written after it."""
         whole = max(self._latest(holders(read.uri), read.at), key=lambda one: one.age, default=None)
         if whole is not None:
@@ -138,9 +138,12 @@ class Origins:
     def _before(self, read: ReadRecord) -> Iterator[_Version]:
         """The versions that the opened files may be of, the newest first."""
         uris = {*holders(read.uri), *self._parts.get(read.uri.rstrip("/"), ())}
-        pasts = ((self._history[uri], self._count(uri, read.at)) for uri in uris if self._history.get(uri))
-        newest_first = ((past[number] for number in range(count - 1, -1, -1)) for past, count in pasts)
-        return merge(*newest_first, key=lambda one: one.age, reverse=True)
+        return merge(*(self._back(uri, read.at) for uri in uris), key=lambda one: one.age, reverse=True)
+
+    def _back(self, uri: str, at: float) -> Iterator[_Version]:
+        """The versions of an artifact at a time, the newest first."""
+        for number in range(self._count(uri, at) - 1, -1, -1):
+            yield self._history[uri][number]
 
     def _name_writers(self, connection: sa.Connection, runs: Sequence[RunRecords]) -> None:
         run_of = {one.id: one.run_id for past in self._history.values() for one in past}
