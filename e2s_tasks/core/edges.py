@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
 from e2s_tasks.core.steps import Steps
 
+EXTERNAL = "no measured write explains the input"
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -59,7 +61,7 @@ class Edges:
             if reader is None:
                 continue
             if read.version_id is None:
-                self.missing.setdefault(reader, []).append(f"no measured write explains the input {read.uri}")
+                self.missing.setdefault(reader, []).append(f"{EXTERNAL} {read.uri}")
             elif read.version_id in self.node:
                 self.ahead[self.node[read.version_id]].append(reader)
             elif read.version_id in self._run.writers:

@@ -4,11 +4,23 @@ A set of these is one integer: a bit for each step, then one for each origin in 
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from e2s_tasks.core.edges import Edges, Origin
 from e2s_tasks.core.graph import between, closures, members, parts
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.core.steps import Steps
+
+
+@dataclass(slots=True)
+class Feeding:
+    """What leads to a step or version directly: steps and versions of its run, origins in others, what is missing."""
+
+    steps: list[int] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 class Reach:
@@ -18,7 +30,7 @@ class Reach:
     """
 
     def __init__(self, run: RunRecords, found: Steps) -> None:
-        edges = Edges(run, found)
+        edges = self._edges = Edges(run, found)
         self.used = edges.used
         self._node = edges.node
         self._steps = len(found.steps)
@@ -54,6 +66,43 @@ class Reach:
         """Why energy is missing among the sources, each reason once."""
         gaps = members(sources >> self._steps + len(self._origins))
         yield from dict.fromkeys(self._gaps[number][1] for number in gaps)
+
+    def feeding_version(self, version_id: str) -> Feeding:
+        """What leads to a version directly."""
+        return self._feeding(self._node[version_id])
+
+    def feeding_step(self, step: int) -> Feeding:
+        """What leads to a step directly."""
+        return self._feeding(step)
+
+    def _feeding(self, node: int) -> Feeding:
+        found = Feeding(origins=self._edges.origins.get(node, []), missing=self._edges.missing.get(node, []))
+        pending, seen = list(self._behind[node]), {node}
+        while pending:
+            one = pending.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            if one < self._steps:
+                found.steps.append(one)
+            elif one in self._version_of:
+                found.versions.append(self._version_of[one])
+            else:  # a helper without energy: what leads to it counts
+                pending += self._behind[one]
+        found.steps.sort()
+        return found
+
+    @cached_property
+    def _version_of(self) -> dict[int, str]:
+        return {node: version_id for version_id, node in self._node.items()}
+
+    @cached_property
+    def _behind(self) -> list[list[int]]:
+        behind: list[list[int]] = [[] for _ in self._edges.ahead]
+        for node, ahead in enumerate(self._edges.ahead):
+            for one in ahead:
+                behind[one].append(node)
+        return behind
 
     def leading(self, version_ids: Collection[str]) -> set[str]:
         """Those of the versions from which another of them can be reached, their own strongly connected part aside."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
 from e2s_tasks.ledger import artifacts, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
-from e2s_tasks.ledger.origins import Origins
+from e2s_tasks.ledger.origins import Origins, root_runs
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
@@ -118,6 +118,16 @@ class Ledger:
         """
         with self._reading() as connection:
             return runs.find(connection, text)
+
+    def root_run(self, run_id: str) -> str:
+        """The root run that a run id belongs to: itself, or that of the flow run whose process recorded under it."""
+        with self._reading() as connection:
+            return root_runs(connection, [run_id])[run_id]
+
+    def version_numbers(self, version_ids: Iterable[str]) -> dict[str, int]:
+        """The number of each version: its rank, 1 the first, among the versions of its URI."""
+        with self._reading() as connection:
+            return artifacts.numbers(connection, version_ids)
 
     def versions(self, uri: str) -> list[VersionRecord]:
         """The versions of an artifact, the first one first."""

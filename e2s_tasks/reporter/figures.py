@@ -70,6 +70,15 @@ def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
     return {name: _worth(worth[name], getattr(energy, name)) for name in COMPONENTS}
 
 
+def measured(run: RunRecords) -> set[tuple[str, str]]:
+    """The processes and components whose figures sensors told."""
+    worth: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for process, found in _sources(run).items():
+        for source in found:
+            worth[process, source.component].add(source.provenance)
+    return {key for key, kinds in worth.items() if kinds == {Provenance.MEASURED}}
+
+
 def _worth(kinds: set[str], figure: float | None) -> str:
     if figure is None:
         return str(Provenance.MISSING)
