@@ -1,5 +1,10 @@
 """Which steps an artifact comes from, on real Prefect: the closures are worked out by hand."""
 
+import asyncio
+import subprocess
+import sys
+import textwrap
+
 import pandas as pd
 import pytest
 from prefect import task as prefect_task
@@ -291,3 +296,63 @@ def test_a_plain_task_in_a_measured_flow_is_orchestration(lineage, tmp_path):
         use(unmeasured(), tmp_path / "out.parquet")
 
     assert came_from(lineage(flow), "out.parquet") == ["use"]
+
+
+def test_what_an_asynchronous_subflow_was_given_is_followed(lineage, tmp_path):
+    @e2s_task
+    async def inside(given):
+        return [given, burn()]
+
+    @e2s_flow
+    async def sub(given):
+        return await inside(given)
+
+    @e2s_flow
+    async def flow():
+        use(await sub(given=make.submit()), tmp_path / "out.parquet")
+
+    def run(**options):
+        return asyncio.run(flow(**options))
+
+    assert came_from(lineage(run), "out.parquet") == ["inside", "make", "use"]
+
+
+@pytest.mark.slow
+def test_where_a_task_runner_loses_what_was_handed_on_the_figure_says_so(tmp_path):
+    script = tmp_path / "pooled.py"
+    script.write_text(
+        textwrap.dedent("""
+            import sys
+            from prefect.task_runners import ProcessPoolTaskRunner
+            from e2s_tasks import e2s_flow, e2s_task
+            from e2s_tasks.io import writing
+
+            @e2s_task
+            def make():
+                return list(range(1000))
+
+            @e2s_task
+            def use(given, path):
+                with writing(path):
+                    open(path, "w").write("made")
+
+            @e2s_flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+            def flow(path):
+                use.submit(make.submit(), path).wait()
+
+            if __name__ == "__main__":
+                state = flow(sys.argv[1], return_state=True)
+                print(state.state_details.flow_run_id)
+        """)
+    )
+    out = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "out.txt")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    run = Ledger.open(settings().ledger).run(out.stdout.split()[-1])
+    (one,) = lineage_of(run).versions.values()
+    assert [step.name for step in one.steps] == ["use"]
+    assert one.reasons == ("it is not known who used the result of 'make'",)
