@@ -33,20 +33,24 @@ class Energy:
     network: float | None = None
     remote: float | None = None
 
+    def by_component(self) -> tuple[float | None, ...]:
+        """The figures in the order of COMPONENTS."""
+        return self.cpu, self.dram, self.gpu, self.static, self.storage, self.network, self.remote
+
     @property
     def host(self) -> float | None:
         """The sum of cpu, dram, gpu and static in joules; None where all four are missing."""
-        return add(getattr(self, component) for component in HOST)
+        return add((self.cpu, self.dram, self.gpu, self.static))
 
     @property
     def movement(self) -> float | None:
         """The sum of storage, network and remote in joules; None where all three are missing."""
-        return add(getattr(self, component) for component in MOVEMENT)
+        return add((self.storage, self.network, self.remote))
 
     @property
     def total(self) -> float | None:
         """The sum of all components in joules; None where everything is missing."""
-        return add(getattr(self, component) for component in COMPONENTS)
+        return add(self.by_component())
 
     def __add__(self, other: "Energy") -> "Energy":
         """The sum by component; a gap on one side keeps the other side's figure."""
@@ -66,10 +70,9 @@ def add(figures: Iterable[float | None]) -> float | None:
 
 def total(energies: Iterable[Energy]) -> Energy:
     """The sum of many energies by component, in one pass."""
-    columns: list[list[float]] = [[] for _ in COMPONENTS]
+    columns: tuple[list[float], ...] = tuple([] for _ in COMPONENTS)
     for energy in energies:
-        for column, name in zip(columns, COMPONENTS, strict=True):
-            figure = getattr(energy, name)
+        for column, figure in zip(columns, energy.by_component(), strict=True):
             if figure is not None:
                 column.append(figure)
     return Energy(*(sum(column) if column else None for column in columns))

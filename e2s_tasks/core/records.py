@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from e2s_tasks.core.energy import COMPONENTS, Energy
+from e2s_tasks.core.energy import Energy
 
 
 class Kind(StrEnum):
@@ -114,7 +114,7 @@ class SpanRecord:
     @property
     def energy(self) -> Energy:
         """The exclusive energy by component, in joules."""
-        return Energy(*(getattr(self, f"{name}_j") for name in COMPONENTS))
+        return Energy(self.cpu_j, self.dram_j, self.gpu_j, self.static_j, self.storage_j, self.network_j, self.remote_j)
 
 
 @dataclass(slots=True)

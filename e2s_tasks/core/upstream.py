@@ -13,7 +13,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.core.lineage import Joules, RunGraph
 from e2s_tasks.core.records import Kind, RunRecords
 
-Load = Callable[[Collection[str]], Iterable[RunRecords]]
+Load = Callable[[Collection[str], int], Iterable[RunRecords]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,15 @@ class _Walk:
 class Upstream:
     """Follows what versions came from through any number of runs, which are loaded once each, many at a time.
 
-    load: the records of the root runs with these ids, as far as there are any.
+    load: the records of the root runs with these ids, as far as there are any, and of so many others that they probably
+    lead to. Each time as many as were loaded before: a chain of thousands of runs is loaded in a few portions.
     """
 
     def __init__(self, load: Load) -> None:
         self._load = load
         self._walks: dict[frozenset[Origin], _Walk] = {}
         self._asked: set[str] = set()
+        self._runs: dict[str, RunRecords] = {}
         self.graphs: dict[str, RunGraph] = {}
 
     def of(self, graph: RunGraph, version_id: str) -> FullyLoaded:
@@ -106,10 +108,14 @@ class Upstream:
         return ahead
 
     def _fetch(self, run_ids: Iterable[str]) -> None:
-        wanted = [run_id for run_id in run_ids if run_id not in self.graphs and run_id not in self._asked]
+        new = [run_id for run_id in run_ids if run_id not in self.graphs]
+        wanted = [run_id for run_id in new if run_id not in self._runs and run_id not in self._asked]
         self._asked.update(wanted)
-        for run in self._load(wanted) if wanted else ():
-            self.graphs[run.run_id] = RunGraph(run)
+        if wanted:
+            self._runs.update((run.run_id, run) for run in self._load(wanted, len(self._runs)))
+        for run_id in new:
+            if run_id in self._runs:
+                self.graphs[run_id] = RunGraph(self._runs[run_id])
 
     def _gaps(self, run_id: str, sources: int, own: str) -> Iterator[str]:
         graph = self.graphs[run_id]

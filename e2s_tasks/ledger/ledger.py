@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
 from e2s_tasks.ledger import artifacts, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
-from e2s_tasks.ledger.origins import Origins, root_runs
+from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
@@ -91,13 +91,16 @@ class Ledger:
         with self._reading() as connection:
             return runs.records(connection, run_id)
 
-    def loader(self) -> Callable[[Collection[str]], list[RunRecords]]:
-        """Loads many root runs at once, as far as there are any; for following results through many of them."""
+    def loader(self) -> Callable[[Collection[str], int], list[RunRecords]]:
+        """Loads many root runs at once, as far as there are any, and so many others that they probably read from."""
         origins = Origins()
+        known: set[str] = set()
 
-        def load(run_ids: Collection[str]) -> list[RunRecords]:
+        def load(run_ids: Collection[str], ahead: int) -> list[RunRecords]:
             with self._reading() as connection:
-                return runs.records_of(connection, run_ids, origins)
+                others = read_from(connection, run_ids, ahead) - known if ahead else set()
+                known.update(run_ids, others)
+                return runs.records_of(connection, [*run_ids, *others.difference(run_ids)], origins)
 
         return load
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import Kind, ReadRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.ledger.artifacts import holders
 from e2s_tasks.ledger.query import chunks
-from e2s_tasks.ledger.tables import span, version
+from e2s_tasks.ledger.tables import read, span, version
 
 Stamp = tuple[int | None, int | str | None]  # of a file: bytes, and its modification time or ETag
 IS_FLOW = span.c.kind == sa.literal_column(f"'{Kind.FLOW}'")  # as written in the partial index
@@ -188,16 +188,22 @@ def _same(opened: Stamp, written: Stamp) -> bool:
 def _parts(connection: sa.Connection, whole: Iterable[str]) -> set[str]:
     """The artifacts that lie below one of the URIs."""
     found: set[str] = set()
-    for chunk in chunks(whole, 100):
-        below = sa.or_(*(_is_below(connection, uri) for uri in chunk))
-        found.update(connection.execute(sa.select(version.c.uri).where(below).distinct()).scalars())
+    for chunk in chunks(whole):
+        found.update(connection.execute(*_below(connection, chunk)).scalars())
     return found
 
 
-def _is_below(connection: sa.Connection, uri: str) -> sa.ColumnElement[bool]:
-    if connection.dialect.name == "sqlite":  # a range that its index serves; "0" is what follows "/"
-        return sa.and_(version.c.uri > f"{uri}/", version.c.uri < f"{uri}0")
-    return version.c.uri.startswith(f"{uri}/", autoescape=True)  # elsewhere, text is ordered by the locale
+def _below(connection: sa.Connection, uris: list[str]) -> tuple[Any, dict[str, Any]]:
+    if connection.dialect.name == "sqlite":  # ranges that its index serves, however many; "0" is what follows "/"
+        return _BELOW_SQLITE, {"uris": json.dumps(uris)}
+    below = (version.c.uri.startswith(f"{uri}/", autoescape=True) for uri in uris)  # text is ordered by the locale
+    return sa.select(version.c.uri).where(sa.or_(*below)).distinct(), {}
+
+
+_BELOW_SQLITE = sa.text(
+    "SELECT DISTINCT version.uri FROM json_each(:uris) AS whole JOIN version"
+    " ON version.uri > whole.value || '/' AND version.uri < whole.value || '0'"
+)
 
 
 # -- results that were reused ---------------------------------------------------------------------------------------
@@ -227,6 +233,30 @@ def _name_producers(connection: sa.Connection, runs: Sequence[RunRecords]) -> No
 def _producer(cached: SpanRecord, made: Iterable[sa.Row[Any]]) -> "sa.Row[Any] | None":
     before = [row for row in made if row.ended_at <= cached.started_at and row.flow_run_id != cached.flow_run_id]
     return max(before, key=lambda row: (row.ended_at, row.id), default=None)
+
+
+def read_from(connection: sa.Connection, run_ids: Iterable[str], most: int) -> set[str]:
+    """Runs that wrote what the runs read, and what those read, and so on: the nearest, about as many as `most`.
+
+    A guess that saves asking run by run: it knows neither data sets and their parts, nor reused results.
+    """
+    found: set[str] = set()
+    for chunk in chunks(run_ids):
+        reached = sa.select(read.c.run_id).where(read.c.run_id.in_(chunk)).cte("reached", recursive=True)
+        writer, earlier = version.alias(), version.alias()
+        last = (
+            sa.select(sa.func.max(earlier.c.created_at))
+            .where(earlier.c.uri == read.c.uri, earlier.c.created_at <= read.c.at)
+            .scalar_subquery()
+        )
+        written = (
+            sa.select(writer.c.run_id)
+            .join(read, sa.and_(writer.c.uri == read.c.uri, writer.c.created_at == last))
+            .join(reached, read.c.run_id == reached.c.run_id)
+        )
+        query = sa.select(reached.union(written).c.run_id).limit(len(chunk) + most)
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def root_runs(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:

@@ -63,7 +63,7 @@ def summarise(
         "spans": [_span(span, spans, saved) | {"result_from": _origin(span, made)} for span in spans.spans],
         "steps": rows,
         "consumers": consumers(rows, energy.total),
-        "artifacts": artifacts(run, spans, lineage, upstream or Upstream(lambda _: ())),
+        "artifacts": artifacts(run, spans, lineage, upstream or Upstream(lambda *_: ())),
         "attributed_by": lineage.weights,
         "kpis": figures.kpis(outcomes, spans, figures.without_waiting(energy.total, waiting_j)),
         "carbon": figures.carbon(energy.total, decision),

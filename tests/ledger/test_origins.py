@@ -112,4 +112,4 @@ def test_a_reused_result_comes_from_the_last_attempt_before_it_that_had_made_it(
 
 def test_many_runs_are_loaded_at_once_and_those_that_are_gone_left_out(ledger, flow):
     ledger.ingest([flow("one"), flow("two")])
-    assert {run.run_id for run in ledger.loader()(["one", "two", "gone"])} == {"one", "two"}
+    assert {run.run_id for run in ledger.loader()(["one", "two", "gone"], 0)} == {"one", "two"}

@@ -62,4 +62,4 @@ def connected(runs):
 def loading(runs):
     """What loads runs by their ids, as a ledger does."""
     by_id = {run.run_id: run for run in runs}
-    return lambda run_ids: [by_id[run_id] for run_id in run_ids if run_id in by_id]
+    return lambda run_ids, _ahead: [by_id[run_id] for run_id in run_ids if run_id in by_id]
