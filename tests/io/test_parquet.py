@@ -17,6 +17,7 @@ from e2s_tasks.errors import NotFoundError, SettingError
 from e2s_tasks.io import MissingFileError, read_parquet, write_parquet
 from e2s_tasks.io.factors import factors
 from e2s_tasks.io.parquet import schema_digest
+from e2s_tasks.settings import Settings
 
 
 class RemoteFileSystem(MemoryFileSystem):
@@ -473,7 +474,7 @@ def test_pyarrows_own_errors_pass_unchanged(recorded, tmp_path):
 def test_trouble_with_the_bookkeeping_is_one_warning_and_never_the_callers(
     recorded, flights, tmp_path, caplog, monkeypatch
 ):
-    monkeypatch.setattr("e2s_tasks.io.factors.factors", dict)
+    monkeypatch.setattr("e2s_tasks.io.factors.settings", lambda: Settings(storage_factor="wrong"))
     with caplog.at_level(logging.WARNING, "e2s_tasks"):
         for _ in range(3):
             write_parquet(flights, tmp_path / "f.parquet")
