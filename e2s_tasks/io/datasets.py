@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from uuid import uuid4
 
 from e2s_tasks.errors import SettingError
+from e2s_tasks.io.inventory import FoundFile, inventory
 from e2s_tasks.io.places import Place
 from e2s_tasks.io.replacing import beside, delete, files_below, remove, single_file
 
@@ -127,27 +128,20 @@ class _Moves:
         self._done.append((source, to))
 
 
-def contents_of(place: Place) -> tuple[int, int, int | None]:
-    """A data set's size in bytes, its files, and its rows (None: not known), without what is hidden from readers."""
+def rows_of(place: Place, files: list[FoundFile]) -> int | None:
+    """The rows of some files of a data set, from their footers; None: not known."""
     from pyarrow import ArrowException
     from pyarrow.dataset import dataset
 
-    found = _data_files(place)
-    rows = None
-    if len(found) <= MOST_FOOTERS:
+    if len(files) <= MOST_FOOTERS:
         with suppress(OSError, ArrowException):
-            paths = [info.path for info in found]
-            rows = dataset(paths, filesystem=place.filesystem, format="parquet").count_rows() if paths else 0
-    return sum(info.size for info in found), len(found), rows
+            paths = [f"{place.path}/{file.path}".rstrip("/") for file in files]
+            return int(dataset(paths, filesystem=place.filesystem, format="parquet").count_rows()) if paths else 0
+    return None
 
 
-def _data_files(place: Place) -> list[Any]:
-    from pyarrow.fs import FileSelector, FileType
-
-    below = place.filesystem.get_file_info(FileSelector(place.path, recursive=True, allow_not_found=True))
-    names = [info.path[len(place.path) :].strip("/").split("/") for info in below]
-    return [
-        info
-        for info, parts in zip(below, names, strict=True)
-        if info.type == FileType.File and not any(part.startswith((".", "_")) for part in parts)
-    ]
+def data_files(place: Place) -> list[FoundFile]:
+    """The files of a data set, without what is hidden from readers; none if nothing is there."""
+    with suppress(FileNotFoundError):
+        return [file for file in inventory(place) if not file.hidden]
+    return []

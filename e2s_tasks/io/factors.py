@@ -80,7 +80,7 @@ def table(path: Path = OWN_TABLE) -> Table:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise SettingError(
-            f"{variable('factors')}={str(path)!r} cannot be used: {reason}. Give a JSON file of the shape of {OWN_TABLE}."
+            f"{variable('factors')}={str(path)!r} cannot be used: {reason}. Give JSON that looks like {OWN_TABLE}"
         ) from error
 
 

@@ -1,4 +1,5 @@
 import logging
+from hashlib import sha256
 
 import pytest
 
@@ -28,7 +29,16 @@ def test_writing_by_other_means_makes_a_version_with_its_size(recorded, tmp_path
     with writing(path) as file_path:
         file_path.write_bytes(b"x" * 100)
     assert recorded.last.versions == [
-        {"uri": path.as_uri(), "size": 100, "rows": None, "format": "skops", "schema_digest": None, "files": 1}
+        {
+            "uri": path.as_uri(),
+            "size": 100,
+            "rows": None,
+            "format": "skops",
+            "schema_digest": None,
+            "files": 1,
+            "content_digest": f"sha256:{sha256(b'x' * 100).hexdigest()}",
+            "written": [["", 100, path.stat().st_mtime_ns]],
+        }
     ]
 
 
