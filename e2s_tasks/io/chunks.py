@@ -3,10 +3,12 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Filters = Any  # pyarrow's: [(column, operator, value), ...], a list of such lists, or an Expression
 Part = tuple[Any, list[int]]  # a pyarrow ParquetFileFragment, and the numbers of the row groups read of it
+
+Joined = Literal["file", "row group", "nothing"]  # within what chunks are fetched together
 
 TAIL = 65536  # bytes: what Arrow fetches of a file's end to have its footer, the whole file if it is smaller
 HOLE, RANGE = 8192, 32 << 20  # bytes: Arrow joins chunks over a smaller hole, up to that range, into one request
@@ -46,10 +48,10 @@ def parts_left(dataset: Any, condition: Any) -> Iterable[Part]:
 
 
 def bytes_moved(
-    parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, names: Sequence[str], *, joined: bool
+    parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, names: Sequence[str], joined: Joined
 ) -> Moved:
     """What a read of the row groups moves. columns: those that are read, None for all; those that filters look at are
-    added. names: all columns of the data set. joined: small holes are fetched too, as pyarrow does unless told not to.
+    added. names: all columns of the data set. joined: over which chunks small holes are fetched too.
     """
     touched = None if columns is None else {*columns, *_filtered(filters, names)}
     moved = Moved()
@@ -57,11 +59,18 @@ def bytes_moved(
         footer = fragment.metadata
         leaves = [footer.schema.column(i).path for i in range(footer.num_columns)]
         wanted = [i for i, leaf in enumerate(leaves) if touched is None or _belongs(leaf, touched)]
-        chunks = [footer.row_group(group).column(i) for group in groups for i in wanted]
-        moved.chunks += sum(chunk.total_compressed_size for chunk in chunks)
-        moved.uncompressed += sum(chunk.total_uncompressed_size for chunk in chunks)
         moved.row_groups += len(groups)
-        moved.holes += _holes([_range(chunk) for chunk in chunks]) if joined else 0
+        ranges: list[tuple[int, int]] = []
+        for group in groups:
+            for chunk in map(footer.row_group(group).column, wanted):
+                moved.chunks += chunk.total_compressed_size
+                moved.uncompressed += chunk.total_uncompressed_size
+                ranges.append(_range(chunk))
+            if joined == "row group":
+                moved.holes += _holes(ranges)
+                ranges = []
+        if joined == "file":
+            moved.holes += _holes(ranges)
     return moved
 
 

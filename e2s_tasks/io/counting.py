@@ -75,6 +75,10 @@ def _handler() -> Any:
             self.counter.told[path.lstrip("/")] = info
             return FSSpecHandler._create_file_info(path, info)  # noqa: SLF001 - static; it is what is overridden
 
+        def get_file_info_selector(self, selector: Any) -> Any:
+            # some writers leave an empty object "folder/", which is no file to read
+            return [info for info in super().get_file_info_selector(selector) if not info.path.endswith("/")]
+
         def open_input_file(self, path: str) -> Any:
             if not self.fs.isfile(path):
                 raise FileNotFoundError(path)

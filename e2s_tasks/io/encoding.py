@@ -88,6 +88,7 @@ def write_partitions(
     import pyarrow as pa
     from pyarrow import parquet
     from pyarrow.dataset import partitioning
+    from pyarrow.fs import LocalFileSystem
 
     written = Written(whole=False)
     names, collector = options.pop("basename_template", None), options.pop("metadata_collector", None)
@@ -110,7 +111,7 @@ def write_partitions(
             source,
             root,
             partitioning=partitioning(columns, flavor="hive"),
-            filesystem=place.filesystem,
+            filesystem=LocalFileSystem(),
             basename_template=template,
             file_visitor=visit,
             **options,

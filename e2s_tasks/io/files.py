@@ -15,7 +15,9 @@ P = TypeVar("P", bound=PathLike)
 
 
 @contextmanager
-def reading(path: P, *, rows: int | None = None, filesystem: Any = None) -> Iterator[P]:
+def reading(
+    path: P, *, rows: int | None = None, filesystem: Any = None, storage_options: dict[str, Any] | None = None
+) -> Iterator[P]:
     """The path, inside a READ span that records its whole size (bytes) and files once the block has succeeded.
 
     For inputs that are read by other means than `read_parquet`, for example CSV::
@@ -26,13 +28,15 @@ def reading(path: P, *, rows: int | None = None, filesystem: Any = None) -> Iter
     with recorder().span(f"read {_name(path)}", Kind.READ) as span:
         yield path
         with bookkeeping():
-            place = place_of(path, filesystem)
+            place = place_of(path, filesystem, storage_options)
             files = inventory(place)
             note_read(span, place, size=sum(file.size for file in files), rows=rows, files=entries(files))
 
 
 @contextmanager
-def writing(path: P, *, rows: int | None = None, filesystem: Any = None) -> Iterator[P]:
+def writing(
+    path: P, *, rows: int | None = None, filesystem: Any = None, storage_options: dict[str, Any] | None = None
+) -> Iterator[P]:
     """The path, inside a WRITE span that records a new version once the block has succeeded; none if it failed.
 
     For products that are written by other means than `write_parquet`, for example a model::
@@ -45,11 +49,11 @@ def writing(path: P, *, rows: int | None = None, filesystem: Any = None) -> Iter
     with recorder().span(f"write {_name(path)}", Kind.WRITE) as span:
         before: list[FoundFile] = []
         with suppress(Exception):  # it is looked at again, with a warning, when the block is over
-            before = _in_directory(place_of(path, filesystem))
+            before = _in_directory(place_of(path, filesystem, storage_options))
         begun = int(time.time()) * 1_000_000_000  # stores tell the second
         yield path
         with bookkeeping():
-            place = place_of(path, filesystem)
+            place = place_of(path, filesystem, storage_options)
             files = inventory(place)
             new = {file.path for file in files if file not in before or (not place.local and not _older(file, begun))}
             note_write(span, place, files=files, new=new, format=format_of(place), rows=rows)

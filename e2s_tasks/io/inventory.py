@@ -68,7 +68,7 @@ def _through_fsspec(place: Place, spec: Any) -> list[FoundFile]:
     if found["type"] != "directory":
         return [told(place, place.path, found)]
     files = spec.find(place.path, detail=True)
-    return [told(place, path, info) for path, info in files.items() if info["type"] == "file"]
+    return [told(place, path, info) for path, info in files.items() if info["type"] == "file" and path[-1:] != "/"]
 
 
 def told(place: Place, path: str, info: dict[str, Any]) -> FoundFile:

@@ -70,6 +70,11 @@ def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, 
     return Place(uri_of(text), remote_path, remote, _medium(_scheme(text)))
 
 
+def keeps_no_folders(place: Place) -> bool:
+    """Whether the store has objects alone, so that a folder need not be made."""
+    return place.uri.partition("://")[0] in ("s3", "gs")
+
+
 def format_of(place: Place) -> str:
     """What kind of file the name tells: its suffix in small letters, or "file"."""
     return place.name.rpartition(".")[2].lower() if "." in place.name else "file"

@@ -79,15 +79,27 @@ def _discardable(place: Place) -> Any:
 
 @contextmanager
 def _spooled(place: Place) -> Iterator[Any]:
+    from pyarrow.fs import LocalFileSystem
+
+    with spool() as folder:
+        content = folder / "content"
+        with LocalFileSystem().open_output_stream(str(content), compression=None) as stream:
+            yield stream
+        upload(content, place.filesystem, place.path)
+
+
+@contextmanager
+def spool() -> Iterator[Path]:
+    """A temporary folder (TMPDIR) for what is not complete yet."""
+    with TemporaryDirectory(prefix="e2s-upload-") as folder:
+        yield Path(folder)
+
+
+def upload(file: Path, filesystem: Any, path: str) -> None:
+    """Make the local file an object of a remote file system; Arrow itself does, whom no signal stops half-way."""
     from pyarrow.fs import LocalFileSystem, copy_files
 
-    with TemporaryDirectory(prefix="e2s-upload-") as folder:
-        spool = str(Path(folder) / "content")
-        local = LocalFileSystem()
-        with local.open_output_stream(spool, compression=None) as stream:
-            yield stream
-        # copied by Arrow itself, which no signal handler's exception interrupts half-way
-        copy_files(spool, place.path, source_filesystem=local, destination_filesystem=place.filesystem)
+    copy_files(str(file), path, source_filesystem=LocalFileSystem(), destination_filesystem=filesystem)
 
 
 @contextmanager

@@ -62,6 +62,17 @@ def scan_parquet(
     return batches
 
 
+def _read(source: Source, columns: list[str] | None, condition: Any, batch_size: int) -> "Iterator[pa.RecordBatch]":
+    """The batches; `source` knows which row groups were begun. No part of Batches, which would keep itself alive."""
+    dataset = source.dataset
+    for fragment in dataset.get_fragments(condition):
+        begun: list[int] = []
+        source.parts.append((fragment, begun))
+        for group in fragment.split_by_row_group(condition, schema=dataset.schema):
+            begun.extend(one.id for one in group.row_groups)
+            yield from group.to_batches(schema=dataset.schema, columns=columns, filter=condition, batch_size=batch_size)
+
+
 class Batches(Iterator["pa.RecordBatch"]):
     """Record batches that are read as they are asked for, inside a span of their own. Give it to one thread at a time.
 
@@ -78,18 +89,9 @@ class Batches(Iterator["pa.RecordBatch"]):
         self._columns = None if columns is None else list(columns)
         self.schema = source.dataset.scanner(columns=self._columns).projected_schema
         self._rows = self._bytes = 0
-        self._batches = self._read(batch_size)
+        source.joined = "row group" if source.joined == "file" else source.joined
+        self._batches = _read(source, self._columns, condition_of(filters), batch_size)
         self._span = span
-
-    def _read(self, batch_size: int) -> Iterator["pa.RecordBatch"]:
-        dataset, condition = self._source.dataset, condition_of(self._filters)
-        how = {"schema": dataset.schema, "columns": self._columns, "filter": condition, "batch_size": batch_size}
-        for fragment in dataset.get_fragments(condition):
-            begun: list[int] = []
-            self._source.parts.append((fragment, begun))
-            for group in fragment.split_by_row_group(condition, schema=dataset.schema):
-                begun.extend(one.id for one in group.row_groups)
-                yield from group.to_batches(**how)
 
     def __next__(self) -> "pa.RecordBatch":
         span = self._span

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from e2s_tasks.core.spans import MOST_FILES, Span
 from e2s_tasks.errors import NotFoundError, SettingError
 from e2s_tasks.io.bookkeeping import note_read
-from e2s_tasks.io.chunks import Filters, Moved, Part, bytes_moved, footer_bytes
+from e2s_tasks.io.chunks import Filters, Joined, Moved, Part, bytes_moved, footer_bytes
 from e2s_tasks.io.counting import Counter, counting
 from e2s_tasks.io.inventory import FoundFile, below, entries, told
 from e2s_tasks.io.places import PathLike, Place, place_of, place_on
@@ -39,7 +39,7 @@ class Source:
     counter: Counter | None = None
     parquet: Any = None
     inspected: bool = False
-    joined: bool = True
+    joined: Joined = "file"
     parts: list[Part] = field(default_factory=list)
 
     def note(
@@ -47,7 +47,7 @@ class Source:
     ) -> None:
         """Tell the span what `parts` moved, and which files they are."""
         names = self.dataset.schema.names
-        moved = bytes_moved(self.parts, columns, filters, names, joined=self.joined)
+        moved = bytes_moved(self.parts, columns, filters, names, self.joined)
         files = self._files()
         moved.footers = self._footers({file.path: file.size for file in files})
         size = moved.total if self.counter is None else self.counter.fetched
@@ -152,7 +152,7 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
         counter,
         parquet=found,
         inspected=not single and options.get("schema") is None,
-        joined=options.get("pre_buffer", True),
+        joined="file" if options.get("pre_buffer", True) else "nothing",
     )
 
 

@@ -67,7 +67,9 @@ def test_projection_and_filters_move_what_an_independent_counter_saw(
 
 def test_a_scan_that_is_left_early_moved_only_the_row_groups_that_were_begun(recorded, stored):
     filesystem, counter = counted()
-    for number, _ in enumerate(scan_parquet(str(stored / "one.parquet"), ["a"], filesystem=filesystem, batch_size=1000)):
+    for number, _ in enumerate(
+        scan_parquet(str(stored / "one.parquet"), ["a"], filesystem=filesystem, batch_size=1000)
+    ):
         if number == 8:  # in the second row group of 7,000 rows
             break
     assert recorded.last.bytes_read == counter.count
