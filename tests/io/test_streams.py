@@ -111,7 +111,7 @@ def batches_of(flights):
         "list": lambda: flights.to_batches(300),
         "generator": lambda: (batch for batch in flights.to_batches(300)),
         "tables": lambda: (flights.slice(at, 700) for at in range(0, 4000, 700)),
-        "stream": lambda: type("Stream", (), {"__arrow_c_stream__": flights.__arrow_c_stream__})(),
+        "stream": type("Stream", (), {"__arrow_c_stream__": flights.__arrow_c_stream__}),
         "scanner": lambda: dataset.dataset(flights).scanner(),
     }
 
