@@ -58,7 +58,9 @@ def _through_arrow(place: Place) -> list[FoundFile]:
     if there.type == FileType.Directory:
         found = place.filesystem.get_file_info(FileSelector(place.path, recursive=True))
     return [
-        FoundFile(below(place, info.path), info.size, info.mtime_ns) for info in found if info.type == FileType.File
+        FoundFile(below(place.path, info.path), info.size, info.mtime_ns)
+        for info in found
+        if info.type == FileType.File
     ]
 
 
@@ -66,16 +68,16 @@ def _through_fsspec(place: Place, spec: Any) -> list[FoundFile]:
     spec.invalidate_cache()  # it may remember what was there before the write
     found = spec.info(place.path)
     if found["type"] != "directory":
-        return [told(place, place.path, found)]
+        return [told(place.path, place.path, found)]
     files = spec.find(place.path, detail=True)
-    return [told(place, path, info) for path, info in files.items() if info["type"] == "file" and path[-1:] != "/"]
+    return [told(place.path, path, info) for path, info in files.items() if info["type"] == "file" and path[-1:] != "/"]
 
 
-def told(place: Place, path: str, info: dict[str, Any]) -> FoundFile:
-    """The file as an fsspec file system describes it."""
+def told(base: str, path: str, info: dict[str, Any]) -> FoundFile:
+    """The file as an fsspec file system describes it; base: the path that its own is told below of."""
     etag = info.get("ETag") or info.get("etag")
     times = [stamp for key in TIMES if (stamp := _nanoseconds(info.get(key))) is not None]
-    return FoundFile(below(place, path), info["size"] or 0, times[0] if times else etag, etag)
+    return FoundFile(below(base, path), info["size"] or 0, times[0] if times else etag, etag)
 
 
 def _nanoseconds(at: Any) -> int | None:
@@ -90,9 +92,9 @@ def _nanoseconds(at: Any) -> int | None:
     return int(at * 1e9) if isinstance(at, int | float) else None
 
 
-def below(place: Place, path: str) -> str:
-    """The part of a file's path that lies below the place; "" for the place itself."""
-    return path.strip("/")[len(place.path.strip("/")) :].lstrip("/")
+def below(base: str, path: str) -> str:
+    """The part of a file's path that lies below another; "" for the same."""
+    return path.strip("/")[len(base.strip("/")) :].lstrip("/")
 
 
 def entries(files: Iterable[FoundFile]) -> list[File] | None:

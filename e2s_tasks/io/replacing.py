@@ -69,12 +69,14 @@ def _discardable(place: Place) -> Any:
         return None
     from fsspec.spec import AbstractBufferedFile
 
-    kind = getattr(spec, "_open", None)
-    if not {"s3", "s3a", "gs", "gcs"}.intersection(protocols(spec)) or kind is None:
+    if not {"s3", "s3a", "gs", "gcs"}.intersection(protocols(spec)):
         return None
     file = spec.open(place.path, "wb", autocommit=False)
     own = isinstance(file, AbstractBufferedFile) and type(file).commit is not AbstractBufferedFile.commit
-    return file if own else None
+    if own:
+        return file
+    file.closed = True  # else it would make an empty object when it is forgotten
+    return None
 
 
 @contextmanager

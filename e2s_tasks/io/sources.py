@@ -31,11 +31,13 @@ class MissingFileError(NotFoundError, FileNotFoundError):
 class Source:
     """A data set that is read, where it lies, and what reading it has fetched so far.
 
-    parquet: pyarrow's ParquetDataset, where the data set was opened here. inspected: a footer was read for the schema.
+    base: the path of the place as the data set's own paths begin. parquet: pyarrow's ParquetDataset, where the data set
+    was opened here. inspected: a footer was read for the schema. joined: over what small holes are fetched too.
     """
 
     dataset: "pyarrow.dataset.FileSystemDataset"
     place: Place
+    base: str
     counter: Counter | None = None
     parquet: Any = None
     inspected: bool = False
@@ -70,7 +72,7 @@ class Source:
     def _footers(self, sizes: dict[str, int]) -> int:
         each = {
             fragment.path: footer_bytes(
-                fragment.metadata.serialized_size, sizes.get(below(self.place, fragment.path), 0)
+                fragment.metadata.serialized_size, sizes.get(below(self.base, fragment.path), 0)
             )
             for fragment, _ in self.parts
         }
@@ -84,11 +86,11 @@ class Source:
         """The files that were opened, as the store describes them."""
         paths = [fragment.path for fragment, _ in self.parts]
         if self.counter is not None and all(path.lstrip("/") in self.counter.told for path in paths):
-            return [told(self.place, path, self.counter.told[path.lstrip("/")]) for path in paths]
+            return [told(self.base, path, self.counter.told[path.lstrip("/")]) for path in paths]
         if len(paths) > MOST_FILES:
             return []
         found = self._asked(paths)
-        return [FoundFile(below(self.place, info.path), info.size, info.mtime_ns) for info in found if info.is_file]
+        return [FoundFile(below(self.base, info.path), info.size, info.mtime_ns) for info in found if info.is_file]
 
     def _asked(self, paths: list[str]) -> list[Any]:
         from pyarrow.fs import FileSelector
@@ -137,7 +139,7 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
     if not isinstance(source, str | os.PathLike):
         if options:
             raise SettingError(f"{', '.join(options)}: such options are for a path, the Dataset is open already.")
-        return Source(source, place)
+        return Source(source, place, _common(source.files))
     from pyarrow import parquet
 
     filesystem, counter = counting(place.filesystem)
@@ -149,6 +151,7 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
     return Source(
         found._dataset,  # noqa: SLF001 - its public names are deprecated one after the other
         place,
+        place.path,
         counter,
         parquet=found,
         inspected=not single and options.get("schema") is None,

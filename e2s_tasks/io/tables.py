@@ -1,5 +1,6 @@
 """What may be written as Parquet: tables that are in memory, and record batches that come one after the other."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -29,9 +30,9 @@ def content_of(table: Any, index: bool | None, span: SteppedSpan) -> Content:
         SettingError: it is neither a table nor record batches.
     """
     import pyarrow as pa
-    from pandas import DataFrame
 
-    if isinstance(table, DataFrame):
+    pandas = sys.modules.get("pandas")  # without it nobody has made a DataFrame
+    if pandas is not None and isinstance(table, pandas.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=index)
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])

@@ -105,6 +105,19 @@ def test_a_data_set_that_is_open_already_is_read_and_written(recorded, flights, 
         read_parquet(opened, filesystem=pa.fs.LocalFileSystem())
 
 
+def test_a_data_set_that_was_opened_by_a_relative_path_or_a_link_has_the_files_own_name(
+    recorded, flights, tmp_path, monkeypatch
+):
+    write_parquet(flights, tmp_path / "f", partition_cols="month")
+    written = recorded.last.versions[0]["written"]
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for path in ("f", "link/f", tmp_path / "link" / "f"):
+        read_parquet(dataset.dataset(path, partitioning="hive"))
+        assert recorded.last.reads == [(tmp_path / "f").as_uri()]
+        assert recorded.last.files_read == [written]
+
+
 def batches_of(flights):
     return {
         "reader": lambda: pa.RecordBatchReader.from_batches(flights.schema, flights.to_batches(300)),
