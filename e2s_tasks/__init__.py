@@ -14,14 +14,17 @@ from e2s_tasks.core import spans as _spans
 if TYPE_CHECKING:
     from e2s_tasks.core.policy import CarbonPolicy
     from e2s_tasks.integrations.prefect import e2s_flow, e2s_task
+    from e2s_tasks.recorder.artifacts import record_artifact, record_input
     from e2s_tasks.recorder.outcomes import record_outcome
 
-__all__ = ["CarbonPolicy", "e2s_flow", "e2s_task", "record_outcome", "span"]
+__all__ = ["CarbonPolicy", "e2s_flow", "e2s_task", "record_artifact", "record_input", "record_outcome", "span"]
 
 _HOMES = {
     "CarbonPolicy": "e2s_tasks.core.policy",
     "e2s_flow": "e2s_tasks.integrations.prefect",
     "e2s_task": "e2s_tasks.integrations.prefect",
+    "record_artifact": "e2s_tasks.recorder.artifacts",
+    "record_input": "e2s_tasks.recorder.artifacts",
     "record_outcome": "e2s_tasks.recorder.outcomes",
 }
 

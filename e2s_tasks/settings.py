@@ -95,6 +95,11 @@ class Settings:
     )
     cpu_tdp_w: float | None = _setting(None, _above_zero, "CPU model: power of the CPUs at full load, W")
     cpu_idle_w: float | None = _setting(None, _from_zero, "CPU model: idle power of the CPUs, W")
+    network_factor: str | None = _setting(
+        None, _text, "energy of network transfer: marginal (default), data-centres, wide-area or none, see docs/io.md"
+    )
+    storage_factor: str | None = _setting(None, _text, "energy of local storage: ssd (default) or none, see docs/io.md")
+    factors: Path | None = _setting(None, _path, "JSON file that replaces the table of both, see docs/io.md")
     tick_s: float = _setting(1.0, _above_zero, "longest time between two readings while a span is open, s")
     print_summary: str = _setting(
         "auto", _one_of("auto", "always", "never"), "summary on stderr when a flow ends; auto: if started by hand"

@@ -3,10 +3,14 @@
 I/O lies below the recorder, so it asks here; `e2s_tasks/__init__.py` says which recorder answers.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from e2s_tasks.core.records import Kind
+from e2s_tasks.core.records import Kind, Status
+
+File = list[Any]  # [path below the URI ("" for a single file), bytes, stamp: modification time in ns, or an ETag]
+MOST_FILES = 10_000  # of a write or read of more, the list of its files is not kept
 
 
 class Span(Protocol):
@@ -36,18 +40,26 @@ class Span(Protocol):
         format: str,  # noqa: A002 - the field's own word
         schema_digest: str | None = None,
         files: int = 1,
+        content_digest: str | None = None,
+        written: list[File] | None = None,
     ) -> None:
-        """Record a completed write of `uri`: a new version of that artifact."""
+        """Record a completed write of `uri`: a new version of that artifact.
 
-    def read(self, uri: str) -> None:
-        """Record that this span read `uri`."""
+        files: how many it consists of. written: those that this write made; None: not known, or all of it is new.
+        """
+
+    def read(self, uri: str, *, files: list[File] | None = None) -> None:
+        """Record that this span read `uri`. files: those that it opened; None: not known, it may be any of them."""
 
     def note(self, attributes: Mapping[str, Any]) -> None:
         """Add attributes (JSON values) to the span."""
 
 
 class Block(Protocol):
-    """What `with` takes and gives the open span for; whatever goes on inside is none of its business."""
+    """What `with` takes and gives the open span for; whatever goes on inside is none of its business.
+
+    Work in steps is instead a `start`, a `resume` and `suspend` around each step, and an `end`.
+    """
 
     def __enter__(self) -> Span:
         """The span begins."""
@@ -55,11 +67,27 @@ class Block(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any, /) -> None:
         """The span ends."""
 
+    def start(self) -> None:
+        """The span begins, on no thread yet."""
+
+    def resume(self) -> None:
+        """The span's work runs on this thread from now on."""
+
+    def suspend(self) -> None:
+        """The span's work has paused, or ended."""
+
+    def end(self, status: Status) -> None:
+        """The span, suspended, is over."""
+
+
+class SteppedSpan(Span, Block, Protocol):
+    """A span whose work goes in steps, each on whatever thread calls for it."""
+
 
 class Recorder(Protocol):
     """What opens spans."""
 
-    def span(self, name: str, kind: Kind = Kind.SPAN) -> "Block":
+    def span(self, name: str, kind: Kind = Kind.SPAN) -> SteppedSpan:
         """A span around a block, on this thread or in this coroutine."""
 
 
@@ -79,3 +107,15 @@ def use(new: Callable[[], Recorder]) -> None:
 def recorder() -> Recorder:
     """The recorder of this process."""
     return factory()
+
+
+def status_of(error: BaseException | None) -> Status:
+    """How a span ended, by the exception that left it."""
+    if error is None or isinstance(error, GeneratorExit | StopIteration | StopAsyncIteration):
+        return Status.COMPLETED
+    asyncio = sys.modules.get("asyncio")  # without it nobody has raised its CancelledError
+    if isinstance(error, KeyboardInterrupt) or (asyncio is not None and isinstance(error, asyncio.CancelledError)):
+        return Status.CANCELLED
+    if isinstance(error, TimeoutError):
+        return Status.TIMED_OUT
+    return Status.FAILED if isinstance(error, Exception) else Status.CRASHED

@@ -1,38 +1,101 @@
-"""How many bytes a Parquet read really touches, from the footers that the read has already fetched."""
+"""How many bytes a Parquet read really moves, from the footers that the read has already fetched."""
 
 import re
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 Filters = Any  # pyarrow's: [(column, operator, value), ...], a list of such lists, or an Expression
+Part = tuple[Any, list[int]]  # a pyarrow ParquetFileFragment, and the numbers of the row groups read of it
+
+Joined = Literal["file", "row group", "nothing"]  # within what chunks are fetched together
+
+TAIL = 65536  # bytes: what Arrow fetches of a file's end to have its footer, the whole file if it is smaller
+HOLE, RANGE = 8192, 32 << 20  # bytes: Arrow joins chunks over a smaller hole, up to that range, into one request
 
 
-def bytes_touched(dataset: Any, columns: Collection[str] | None, filters: Filters) -> tuple[int, int]:
-    """The compressed bytes of the column chunks that a read of `dataset` touches, and the number of its files.
+@dataclass(slots=True)
+class Moved:
+    """What a read moved, in bytes: column chunks as they are compressed in the files, what they were before, footers.
 
-    columns: what is read, None for all; what only `filters` look at is added. Partitions and row groups that the
-    filters rule out are not touched.
+    holes: what lay between chunks and was fetched with them.
     """
-    from pyarrow.dataset import FileSystemDataset
+
+    chunks: int = 0
+    uncompressed: int = 0
+    footers: int = 0
+    holes: int = 0
+    row_groups: int = 0
+
+    @property
+    def total(self) -> int:
+        """All bytes fetched."""
+        return self.chunks + self.footers + self.holes
+
+
+def condition_of(filters: Filters) -> Any:
+    """The filters as one pyarrow Expression; None for none."""
     from pyarrow.parquet import filters_to_expression
 
-    fragments, condition = dataset.fragments, None
-    if fragments and filters is not None:
-        condition = filters_to_expression(filters)
-        whole = FileSystemDataset(fragments, dataset.schema, fragments[0].format, fragments[0].filesystem)
-        fragments = list(whole.get_fragments(condition))
-    touched = None if columns is None else {*columns, *_filtered(filters, dataset.schema.names)}
-    sizes = [_chunk_bytes(fragment, dataset.schema, touched, condition) for fragment in fragments]
-    return sum(sizes), len(sizes)
+    return None if filters is None else filters_to_expression(filters)
 
 
-def _chunk_bytes(fragment: Any, schema: Any, columns: Collection[str] | None, condition: Any) -> int:
-    footer = fragment.metadata
-    kept = fragment if condition is None else fragment.subset(condition, schema=schema)
-    groups = [group.id for group in kept.row_groups]
-    leaves = [footer.schema.column(i).path for i in range(footer.num_columns)]
-    touched = [i for i, leaf in enumerate(leaves) if columns is None or _belongs(leaf, columns)]
-    return sum(footer.row_group(group).column(i).total_compressed_size for group in groups for i in touched)
+def parts_left(dataset: Any, condition: Any) -> Iterable[Part]:
+    """The files of a data set that the condition leaves to be opened, each with the row groups that it leaves."""
+    for fragment in dataset.get_fragments(condition):
+        kept = fragment if condition is None else fragment.subset(condition, schema=dataset.schema)
+        yield fragment, [group.id for group in kept.row_groups]
+
+
+def bytes_moved(
+    parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, names: Sequence[str], joined: Joined
+) -> Moved:
+    """What a read of the row groups moves. columns: those that are read, None for all; those that filters look at are
+    added. names: all columns of the data set. joined: over which chunks small holes are fetched too.
+    """
+    touched = None if columns is None else {*columns, *_filtered(filters, names)}
+    moved = Moved()
+    for fragment, groups in parts:
+        footer = fragment.metadata
+        leaves = [footer.schema.column(i).path for i in range(footer.num_columns)]
+        wanted = [i for i, leaf in enumerate(leaves) if touched is None or _belongs(leaf, touched)]
+        moved.row_groups += len(groups)
+        ranges: list[tuple[int, int]] = []
+        for group in groups:
+            for chunk in map(footer.row_group(group).column, wanted):
+                moved.chunks += chunk.total_compressed_size
+                moved.uncompressed += chunk.total_uncompressed_size
+                ranges.append(_range(chunk))
+            if joined == "row group":
+                moved.holes += _holes(ranges)
+                ranges = []
+        if joined == "file":
+            moved.holes += _holes(ranges)
+    return moved
+
+
+def footer_bytes(length: int, size: int) -> int:
+    """What is fetched to have a footer of `length` bytes of a file of `size` bytes."""
+    return min(size, TAIL) + (length if length + 8 > TAIL else 0)
+
+
+def _range(chunk: Any) -> tuple[int, int]:
+    start = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        start = min(start, chunk.dictionary_page_offset)
+    return start, start + chunk.total_compressed_size
+
+
+def _holes(ranges: list[tuple[int, int]]) -> int:
+    """The bytes between ranges that Arrow's read-range coalescing fetches with them."""
+    holes, begin, end = 0, None, 0
+    for start, stop in sorted(ranges):
+        if begin is not None and start - end <= HOLE and stop - begin <= RANGE:
+            holes += max(0, start - end)
+        else:
+            begin = start
+        end = max(end, stop)
+    return holes
 
 
 def _belongs(leaf: str, columns: Collection[str]) -> bool:

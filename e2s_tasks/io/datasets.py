@@ -1,16 +1,19 @@
 """Add to a partitioned data set as pyarrow does, but only once everything is written: a failed write leaves it be."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from uuid import uuid4
 
 from e2s_tasks.errors import SettingError
-from e2s_tasks.io.places import Place
-from e2s_tasks.io.replacing import beside, delete, files_below, remove, single_file
+from e2s_tasks.io.inventory import FoundFile, inventory
+from e2s_tasks.io.places import Place, keeps_no_folders
+from e2s_tasks.io.replacing import beside, delete, files_below, remove, single_file, spool, upload
 
 ExistingData = Literal["overwrite_or_ignore", "delete_matching", "error"]
+UPLOADS = 8  # files at a time
 MOST_FOOTERS = 1000  # of a larger data set the number of rows stays unknown: counting them would take too long
 
 
@@ -19,8 +22,8 @@ def added_files(place: Place, existing: ExistingData, names: str | None = None) 
     """A directory to write into and a template of file names; on success the new files join the data set at `place`.
 
     existing: what becomes of what is there, as in `pyarrow.dataset.write_dataset`; a single file gives way. names: the
-    user's own template. Elsewhere than on a local file system the new files lie among the old ones from the start, and
-    what is to go is deleted one by one at the end.
+    user's own template. Elsewhere than on a local file system the new files are kept in a temporary folder until all of
+    them are complete, and what is to go is deleted one by one at the end.
 
     Raises:
         SettingError: such a behaviour does not exist; something is there already and `existing` is "error".
@@ -34,16 +37,31 @@ def added_files(place: Place, existing: ExistingData, names: str | None = None) 
             yield str(new), template
             _move_in(new, Path(place.path), replace=existing == "delete_matching")
         return
-    single, old = single_file(place), files_below(place)
-    try:
-        yield place.path, template
-    except BaseException:
-        with suppress(Exception):
-            delete(place, [path for path in files_below(place) if token in path])
-        raise
-    touched = {_folder(path) for path in files_below(place) if token in path}
+    with spool() as folder:
+        yield str(folder), template
+        single, old = single_file(place), files_below(place)
+        paths = _upload(folder, place)
+    touched = {_folder(path) for path in paths}
     matching = [path for path in old if _folder(path) in touched] if existing == "delete_matching" else []
     delete(place, single + matching)
+
+
+def _upload(folder: Path, place: Place) -> list[str]:
+    """Put the files of a folder below a remote place, all or none; the result is their paths there."""
+    paths = {file: f"{place.path.rstrip('/')}/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*")}
+    paths = {file: path for file, path in paths.items() if file.is_file()}
+    try:
+        if not keeps_no_folders(place):
+            for parent in {_folder(path) for path in paths.values()}:
+                place.filesystem.create_dir(parent, recursive=True)
+        with ThreadPoolExecutor(UPLOADS) as pool:
+            list(pool.map(lambda file: upload(file, place.filesystem, paths[file]), paths))
+    except BaseException:
+        for path in paths.values():
+            with suppress(Exception):
+                delete(place, [path])
+        raise
+    return list(paths.values())
 
 
 def _check(place: Place, existing: str, names: str | None) -> None:
@@ -127,27 +145,20 @@ class _Moves:
         self._done.append((source, to))
 
 
-def contents_of(place: Place) -> tuple[int, int, int | None]:
-    """A data set's size in bytes, its files, and its rows (None: not known), without what is hidden from readers."""
+def rows_of(place: Place, files: list[FoundFile]) -> int | None:
+    """The rows of some files of a data set, from their footers; None: not known."""
     from pyarrow import ArrowException
     from pyarrow.dataset import dataset
 
-    found = _data_files(place)
-    rows = None
-    if len(found) <= MOST_FOOTERS:
+    if len(files) <= MOST_FOOTERS:
         with suppress(OSError, ArrowException):
-            paths = [info.path for info in found]
-            rows = dataset(paths, filesystem=place.filesystem, format="parquet").count_rows() if paths else 0
-    return sum(info.size for info in found), len(found), rows
+            paths = [f"{place.path}/{file.path}".rstrip("/") for file in files]
+            return int(dataset(paths, filesystem=place.filesystem, format="parquet").count_rows()) if paths else 0
+    return None
 
 
-def _data_files(place: Place) -> list[Any]:
-    from pyarrow.fs import FileSelector, FileType
-
-    below = place.filesystem.get_file_info(FileSelector(place.path, recursive=True, allow_not_found=True))
-    names = [info.path[len(place.path) :].strip("/").split("/") for info in below]
-    return [
-        info
-        for info, parts in zip(below, names, strict=True)
-        if info.type == FileType.File and not any(part.startswith((".", "_")) for part in parts)
-    ]
+def data_files(place: Place) -> list[FoundFile]:
+    """The files of a data set, without what is hidden from readers; none if nothing is there."""
+    with suppress(FileNotFoundError):
+        return [file for file in inventory(place) if not file.hidden]
+    return []

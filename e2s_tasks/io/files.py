@@ -1,20 +1,24 @@
 """Any other format: `with reading(path):` and `with writing(path):` around the user's own reading and writing."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import recorder
 from e2s_tasks.io.bookkeeping import bookkeeping, note_read, note_write
-from e2s_tasks.io.places import PathLike, Place, place_of
+from e2s_tasks.io.inventory import FoundFile, entries, inventory
+from e2s_tasks.io.places import PathLike, Place, format_of, place_of
 
 P = TypeVar("P", bound=PathLike)
 
 
 @contextmanager
-def reading(path: P, *, rows: int | None = None, filesystem: Any = None) -> Iterator[P]:
-    """The path, inside a READ span that records its whole size (bytes) once the block has succeeded.
+def reading(
+    path: P, *, rows: int | None = None, filesystem: Any = None, storage_options: dict[str, Any] | None = None
+) -> Iterator[P]:
+    """The path, inside a READ span that records its whole size (bytes) and files once the block has succeeded.
 
     For inputs that are read by other means than `read_parquet`, for example CSV::
 
@@ -24,49 +28,44 @@ def reading(path: P, *, rows: int | None = None, filesystem: Any = None) -> Iter
     with recorder().span(f"read {_name(path)}", Kind.READ) as span:
         yield path
         with bookkeeping():
-            place = place_of(path, filesystem)
-            size, _ = contents(place)
-            note_read(span, place, size=size, rows=rows)
+            place = place_of(path, filesystem, storage_options)
+            files = inventory(place)
+            note_read(span, place, size=sum(file.size for file in files), rows=rows, files=entries(files))
 
 
 @contextmanager
-def writing(path: P, *, rows: int | None = None, filesystem: Any = None) -> Iterator[P]:
+def writing(
+    path: P, *, rows: int | None = None, filesystem: Any = None, storage_options: dict[str, Any] | None = None
+) -> Iterator[P]:
     """The path, inside a WRITE span that records a new version once the block has succeeded; none if it failed.
 
     For products that are written by other means than `write_parquet`, for example a model::
 
         with writing("model.skops") as path:
             skops.io.dump(model, path)
+
+    Of a directory, the files that the block wrote are told from those that it left as they were by size and time.
     """
     with recorder().span(f"write {_name(path)}", Kind.WRITE) as span:
+        before: list[FoundFile] = []
+        with suppress(Exception):  # it is looked at again, with a warning, when the block is over
+            before = _in_directory(place_of(path, filesystem, storage_options))
+        begun = int(time.time()) * 1_000_000_000  # stores tell the second
         yield path
         with bookkeeping():
-            place = place_of(path, filesystem)
-            size, files = contents(place)
-            note_write(span, place, size=size, format=_format(place), files=files, rows=rows)
+            place = place_of(path, filesystem, storage_options)
+            files = inventory(place)
+            new = {file.path for file in files if file not in before or (not place.local and not _older(file, begun))}
+            note_write(span, place, files=files, new=new, format=format_of(place), rows=rows)
 
 
-def contents(place: Place) -> tuple[int, int]:
-    """The size in bytes and the number of files of a file, or of everything below a directory.
+def _in_directory(place: Place) -> list[FoundFile]:
+    return [file for file in inventory(place) if file.path]
 
-    Raises:
-        FileNotFoundError: there is nothing.
-    """
-    from pyarrow.fs import FileSelector, FileType
 
-    found = place.filesystem.get_file_info(place.path)
-    if found.type == FileType.NotFound:
-        raise FileNotFoundError(place.uri)
-    if found.type == FileType.Directory:
-        below = place.filesystem.get_file_info(FileSelector(place.path, recursive=True))
-        sizes = [info.size for info in below if info.type == FileType.File]
-        return sum(sizes), len(sizes)
-    return found.size, 1
+def _older(file: FoundFile, begun: int) -> bool:
+    return not isinstance(file.stamp, int) or file.stamp < begun
 
 
 def _name(path: PathLike) -> str:
     return str(path).rstrip("/").rpartition("/")[2]
-
-
-def _format(place: Place) -> str:
-    return place.name.rpartition(".")[2].lower() if "." in place.name else "file"

@@ -1,34 +1,33 @@
 """Measured Parquet: what pandas and pyarrow users expect, with what each call moved written down."""
 
-import hashlib
-from collections.abc import Sequence
-from contextlib import suppress
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from e2s_tasks.core.records import Kind
-from e2s_tasks.core.spans import Span, recorder
-from e2s_tasks.errors import NotFoundError, SettingError
-from e2s_tasks.io.bookkeeping import bookkeeping, note_read, note_write
-from e2s_tasks.io.chunks import Filters, bytes_touched
-from e2s_tasks.io.datasets import ExistingData, added_files, contents_of
+from e2s_tasks.core.spans import SteppedSpan, recorder
+from e2s_tasks.errors import SettingError
+from e2s_tasks.io.bookkeeping import bookkeeping, in_one_step, note_write
+from e2s_tasks.io.chunks import Filters, condition_of, parts_left
+from e2s_tasks.io.datasets import ExistingData, data_files, rows_of
 from e2s_tasks.io.dtypes import DtypeBackend, Engine, as_frame, check_backend, check_engine
+from e2s_tasks.io.encoding import Written, write_file, write_partitions
+from e2s_tasks.io.inventory import inventory
 from e2s_tasks.io.places import PathLike, Place, place_of
-from e2s_tasks.io.replacing import replaced_file
+from e2s_tasks.io.schemas import schema_digest
+from e2s_tasks.io.sources import MissingFileError, Source, missing, opened, place_read
+from e2s_tasks.io.tables import Content, content_of, partitions_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.dataset
 
-
-class MissingFileError(NotFoundError, FileNotFoundError):
-    """A file or data set to read that does not exist (also a FileNotFoundError)."""
+__all__ = ["MissingFileError", "read_parquet", "schema_digest", "write_parquet"]
 
 
 @overload
 def read_parquet(
-    path: PathLike,
+    path: "PathLike | pyarrow.dataset.Dataset",
     columns: Sequence[str] | None = None,
     filters: Filters = None,
     *,
@@ -41,7 +40,7 @@ def read_parquet(
 ) -> "pd.DataFrame": ...
 @overload
 def read_parquet(
-    path: PathLike,
+    path: "PathLike | pyarrow.dataset.Dataset",
     columns: Sequence[str] | None = None,
     filters: Filters = None,
     *,
@@ -52,7 +51,7 @@ def read_parquet(
     **options: Any,
 ) -> "pa.Table": ...
 def read_parquet(
-    path: PathLike,
+    path: "PathLike | pyarrow.dataset.Dataset",
     columns: Sequence[str] | None = None,
     filters: Filters = None,
     *,
@@ -63,39 +62,48 @@ def read_parquet(
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> "pd.DataFrame | pa.Table":
-    """A Parquet file or (hive partitioned) data set as a pandas DataFrame, or with `to="arrow"` as a pyarrow Table.
+    """A Parquet file, (hive partitioned) data set or pyarrow Dataset as a pandas DataFrame, or with `to="arrow"` as a
+    pyarrow Table.
 
-    Measured: the compressed bytes of the column chunks that `columns` and `filters` leave to be read, from the files'
-    footers (the footers themselves, a few KiB a file, are not counted), rows, files, and which version was read.
+    Measured: the bytes fetched, which are the compressed column chunks that `columns` and `filters` leave to be read
+    and the files' footers; rows, files, and which version was read; docs/io.md has the rest.
     `engine` and `dtype_backend` are pandas' own; `options` are further ones of `pyarrow.parquet.ParquetDataset`, such
     as `partitioning` or `schema`.
 
     Raises:
         MissingFileError: nothing is at `path`.
-        SettingError: `to` is neither "pandas" nor "arrow"; another engine than pyarrow; an unknown `dtype_backend`.
+        SettingError: `to` is neither "pandas" nor "arrow"; another engine than pyarrow; an unknown `dtype_backend`;
+            what is to be read is no Parquet data set.
     """
     if to not in ("pandas", "arrow"):
         raise SettingError(f'to={to!r} is not a kind of table: use to="pandas" or to="arrow".')
     check_engine(engine)
     check_backend(dtype_backend, to)
-    from pyarrow import parquet
-
-    place = place_of(path, filesystem, storage_options)
+    place = place_read(path, filesystem, storage_options)
+    wanted = None if columns is None else list(columns)
     with recorder().span(f"read {place.name}", Kind.READ) as span:
-        try:
-            dataset = parquet.ParquetDataset(place.path, place.filesystem, filters=filters, **options)
-            wanted = None if columns is None else list(columns)
-            table = dataset.read(columns=wanted, use_pandas_metadata=to == "pandas")
-        except FileNotFoundError as error:
-            raise _missing(place) from error
+        source = opened(path, place, filters, options)
+        table = _table(source, wanted, filters, with_index=to == "pandas")
         result = table if to == "arrow" else as_frame(table, dtype_backend)
         with bookkeeping():
-            _record_read(span, place, (dataset, wanted, filters), table)
+            if wanted is not None:  # pandas' metadata adds the index columns
+                wanted += set(table.column_names) - {column.rpartition(".")[2] for column in wanted}
+            source.parts = list(parts_left(source.dataset, condition_of(filters)))
+            source.note(span, wanted, filters, table.num_rows, table.nbytes)
     return result
 
 
+def _table(source: Source, columns: list[str] | None, filters: Filters, *, with_index: bool) -> Any:
+    if source.parquet is None:
+        return source.dataset.to_table(columns=columns, filter=condition_of(filters))
+    try:
+        return source.parquet.read(columns=columns, use_pandas_metadata=with_index)
+    except FileNotFoundError as error:  # a file that was there when the data set was opened
+        raise missing(source.place) from error
+
+
 def write_parquet(
-    table: "pd.DataFrame | pa.Table",
+    table: "pd.DataFrame | pa.Table | pa.RecordBatchReader | pyarrow.dataset.Dataset | Iterable[pa.RecordBatch]",
     path: PathLike,
     *,
     partition_cols: Sequence[str] | str | None = None,
@@ -107,8 +115,11 @@ def write_parquet(
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
-    """Write a DataFrame or pyarrow Table as one Parquet file, or into a data set partitioned by `partition_cols`.
+    """Write a table as one Parquet file, or into a data set partitioned by `partition_cols`.
 
+    A table is a DataFrame, a pyarrow Table, or record batches (a RecordBatchReader, a Dataset, a `scan_parquet`, any
+    iterable of them), which are written as they come: memory holds one row group. The work of making batches is not
+    charged to the write.
     One file replaces what was at `path`, a partitioned data set too. With `partition_cols` the rows join the data set
     that is there, as with pandas and pyarrow, by `existing_data_behavior`: "overwrite_or_ignore" (the default) adds new
     files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there.
@@ -124,115 +135,52 @@ def write_parquet(
     """
     check_engine(engine)
     place = place_of(path, filesystem, storage_options)
-    with recorder().span(f"write {place.name}", Kind.WRITE) as span:
-        arrow = _as_arrow(table, index)
-        partitions = _partitions(arrow, partition_cols)
+    span = recorder().span(f"write {place.name}", Kind.WRITE)
+    with in_one_step(span):
+        content = content_of(table, index, span)
+        partitions = partitions_of(content.schema, partition_cols)
+        if existing_data_behavior is not None and not partitions:
+            raise SettingError(
+                f"existing_data_behavior={existing_data_behavior!r} is for a data set: give partition_cols too."
+            )
         options["compression"] = compression
         if partitions:
-            sizes = _write_partitions(arrow, place, partitions, existing_data_behavior, **options)
+            written = write_partitions(content, place, partitions, existing_data_behavior, options)
         else:
-            if existing_data_behavior is not None:
-                raise SettingError(
-                    f"existing_data_behavior={existing_data_behavior!r} is for a data set: give partition_cols too."
-                )
-            sizes = [_write_file(arrow, place, **options)]
+            written = write_file(content, place, options)
         with bookkeeping():
-            _record_write(span, place, sizes, arrow, whole=not partitions)
+            _record_write(span, place, written, content)
 
 
-def _record_write(span: Span, place: Place, sizes: list[int], table: Any, *, whole: bool) -> None:
-    """Tell the span what was written, and what the version is made of. whole: nothing else can be at the place."""
-    size, files, rows = (sum(sizes), len(sizes), table.num_rows) if whole else contents_of(place)
-    if files > len(sizes):  # what is kept goes into the new version
-        span.read(place.uri)
+def _record_write(span: SteppedSpan, place: Place, written: Written, content: Content) -> None:
+    """Tell the span what was written, and what the version is made of."""
+    if written.whole:  # nothing else can be at the place
+        files = inventory(place)
+        rows: int | None = written.rows
+    else:
+        files = data_files(place)
+        kept = rows_of(place, [file for file in files if file.path not in written.paths])
+        rows = None if kept is None else kept + written.rows
+    digest = schema_digest(content.schema)
     note_write(
         span,
         place,
-        moved=(sum(sizes), table.num_rows),
-        size=size,
         files=files,
+        new=None if written.whole else written.paths,
         rows=rows,
+        rows_written=written.rows,
+        bytes_written=written.size,
         format="parquet",
-        digest=schema_digest(table.schema),
+        digest=digest,
     )
-
-
-def schema_digest(schema: "pa.Schema") -> str:
-    """A short sha256 of the columns' names, types and nullability; metadata leaves it unchanged."""
-    text = "\n".join(f"{field.name}: {field.type} {field.nullable}" for field in schema)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _record_read(span: Span, place: Place, scan: tuple[Any, list[str] | None, Filters], table: Any) -> None:
-    dataset, columns, filters = scan
-    if columns is not None:  # pandas' metadata adds the index columns
-        columns = [*columns, *(set(table.column_names) - {column.rpartition(".")[2] for column in columns})]
-    size, files = bytes_touched(dataset, columns, filters)
-    note_read(span, place, size=size, rows=table.num_rows)
-    span.note({"files": files, "schema_digest": schema_digest(dataset.schema)})
-
-
-def _as_arrow(table: Any, index: bool | None) -> Any:
-    from pyarrow import Table
-
-    if isinstance(table, Table):
-        return table
-    from pandas import DataFrame
-
-    if not isinstance(table, DataFrame):
-        raise SettingError(f"a {type(table).__name__} is not a table: pass a pandas DataFrame or a pyarrow Table.")
-    return Table.from_pandas(table, preserve_index=index)
-
-
-def _partitions(table: Any, partition_cols: Sequence[str] | str | None) -> list[str]:
-    chosen = [partition_cols] if isinstance(partition_cols, str) else list(partition_cols or ())
-    unknown = [column for column in chosen if column not in table.column_names]
-    if unknown:
-        raise SettingError(
-            f"partition_cols={chosen}: no column {unknown[0]!r}. There are: {', '.join(table.column_names)}."
-        )
-    if chosen and set(chosen) == set(table.column_names):
-        raise SettingError(f"partition_cols={chosen} leaves no column to write. Leave out at least one.")
-    return chosen
-
-
-def _missing(place: Place) -> MissingFileError:
-    beside: list[str] = []
-    if place.local:
-        with suppress(OSError):
-            beside = [path.name for path in Path(place.path).parent.iterdir()]
-    near = get_close_matches(place.name, beside)
-    hint = f" Near it: {', '.join(near)}." if near else ""
-    return MissingFileError(
-        f"nothing to read at {place.uri}. Check the path, or run the step that writes it.{hint}", near
+    span.note(
+        {
+            "files": len(written.paths) or 1,
+            "row_groups": written.row_groups,
+            "bytes_column_chunks": written.chunks,
+            "bytes_uncompressed": written.uncompressed,
+            "bytes_in_memory": content.bytes_in_memory,
+            "schema_digest": digest,
+            **({"compression_ratio": round(written.uncompressed / written.chunks, 4)} if written.chunks else {}),
+        }
     )
-
-
-def _write_file(table: Any, place: Place, **options: Any) -> int:
-    """The size in bytes of the one file written."""
-    from pyarrow import parquet
-
-    with replaced_file(place) as stream:
-        parquet.write_table(table, stream, **options)
-        return int(stream.tell())
-
-
-def _write_partitions(
-    table: Any, place: Place, partitions: list[str], existing: ExistingData | None, **options: Any
-) -> list[int]:
-    """The sizes in bytes of the files written, one or more for each combination of the partition columns' values."""
-    from pyarrow import parquet
-
-    sizes: list[int] = []
-    names = options.pop("basename_template", None)
-    with added_files(place, existing or "overwrite_or_ignore", names) as (root, template):
-        parquet.write_to_dataset(
-            table,
-            root,
-            partition_cols=partitions,
-            filesystem=place.filesystem,
-            basename_template=template,
-            file_visitor=lambda file: sizes.append(file.size),
-            **options,
-        )
-    return sizes

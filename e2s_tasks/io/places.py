@@ -1,6 +1,7 @@
 """Where data lies: one name per file or data set, the file system that holds it, and what its bytes travel over."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ PathLike = str | os.PathLike[str]
 
 LOCAL = ("", "file", "local")
 IN_MEMORY = ("memory", "mock")
+NO_FILE = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 # One name where several are in use, so that what one call wrote is what another reads.
 SCHEMES = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
 
@@ -37,8 +39,13 @@ class Place:
 
 
 def uri_of(path: PathLike) -> str:
-    """The one URI of a path or URL: absolute `file:///...`, or the URL without credentials and query."""
+    """The one URI of a path or URL: absolute `file:///...`, or the URL without credentials and query.
+
+    What has a scheme but no "//" ("models:/delay/3") stays as it is.
+    """
     text = os.fspath(path)
+    if NO_FILE.match(text):
+        return text.rstrip("/")
     if _scheme(text) in LOCAL:
         return _local_path(text).as_uri()
     return "::".join(_without_secrets(part) for part in text.split("::"))
@@ -53,7 +60,7 @@ def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, 
     """
     text = os.fspath(path)
     if filesystem is not None:
-        return _on(_as_pyarrow(filesystem), text)
+        return place_on(_as_pyarrow(filesystem), text)
     if _scheme(text) in LOCAL:
         from pyarrow.fs import LocalFileSystem
 
@@ -61,6 +68,16 @@ def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, 
         return Place(found.as_uri(), found.as_posix(), LocalFileSystem(), "storage")
     remote, remote_path = _from_url(text, storage_options)
     return Place(uri_of(text), remote_path, remote, _medium(_scheme(text)))
+
+
+def keeps_no_folders(place: Place) -> bool:
+    """Whether the store has objects alone, so that a folder need not be made."""
+    return place.uri.partition("://")[0] in ("s3", "gs")
+
+
+def format_of(place: Place) -> str:
+    """What kind of file the name tells: its suffix in small letters, or "file"."""
+    return place.name.rpartition(".")[2].lower() if "." in place.name else "file"
 
 
 def _scheme(text: str) -> str:
@@ -104,12 +121,12 @@ def _as_pyarrow(filesystem: Any) -> Any:
 
     if isinstance(filesystem, FileSystem):
         return filesystem
-    if "file" in _protocols(filesystem):
+    if "file" in protocols(filesystem):
         return LocalFileSystem()
     return PyFileSystem(FSSpecHandler(filesystem))
 
 
-def _on(filesystem: Any, path: str) -> Place:
+def place_on(filesystem: Any, path: str) -> Place:
     """The place of `path` on a pyarrow file system."""
     from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
@@ -117,7 +134,7 @@ def _on(filesystem: Any, path: str) -> Place:
         found = _local_path(path)
         return Place(found.as_uri(), found.as_posix(), filesystem, "storage")
     if isinstance(filesystem, SubTreeFileSystem):
-        return _on(filesystem.base_fs, filesystem.base_path.rstrip("/") + "/" + path.lstrip("/"))
+        return place_on(filesystem.base_fs, filesystem.base_path.rstrip("/") + "/" + path.lstrip("/"))
     bare = path.partition("://")[2] or path
     scheme = _scheme(path) or _scheme_of(filesystem)
     return Place(uri_of(f"{scheme}://{bare}"), bare, filesystem, _medium(scheme))
@@ -125,10 +142,11 @@ def _on(filesystem: Any, path: str) -> Place:
 
 def _scheme_of(filesystem: Any) -> str:
     spec = getattr(getattr(filesystem, "handler", None), "fs", None)
-    return _protocols(spec)[0] if spec else str(filesystem.type_name).rpartition(":")[2]
+    return protocols(spec)[0] if spec else str(filesystem.type_name).rpartition(":")[2]
 
 
-def _protocols(spec: Any) -> tuple[str, ...]:
+def protocols(spec: Any) -> tuple[str, ...]:
+    """The schemes that an fsspec file system answers to."""
     protocol = spec.protocol
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 

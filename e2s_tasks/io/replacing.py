@@ -3,13 +3,15 @@
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 from e2s_tasks.errors import SettingError
-from e2s_tasks.io.places import Place
+from e2s_tasks.io.counting import spec_of
+from e2s_tasks.io.places import Place, protocols
 
 PARQUET = (".parquet", ".parq", ".pq", ".crc")
 MARKERS = ("_SUCCESS", "_metadata", "_common_metadata")
@@ -22,21 +24,84 @@ def replaced_file(place: Place) -> Iterator[Any]:
     Raises:
         SettingError: a directory is there that holds other things than a partitioned data set.
     """
-    import pyarrow as pa
-
     old = _replaceable(place)
     if not place.local:
-        # Nothing is uploaded before everything is encoded; an object then appears as a whole.
-        content = pa.BufferOutputStream()
-        yield content
-        with place.filesystem.open_output_stream(place.path) as upload:
-            upload.write(content.getvalue())
+        with uploaded_file(place) as stream:
+            yield stream
         delete(place, old)
         return
     with beside(Path(place.path)) as new:
-        with place.filesystem.open_output_stream(str(new)) as stream:
+        with place.filesystem.open_output_stream(str(new), compression=None) as stream:
             yield stream
-        _swap(new, Path(place.path))
+        swap(new, Path(place.path))
+
+
+@contextmanager
+def uploaded_file(place: Place) -> Iterator[Any]:
+    """A binary stream whose content becomes the object at a remote place when the block has succeeded.
+
+    An upload in parts that nobody completes makes no object: so it streams to the stores whose fsspec file systems can
+    give up such an upload (s3fs, gcsfs). Other stores make an object of whatever a closed stream held; there the
+    content is kept in a temporary file until it is complete.
+    """
+    from pyarrow import PythonFile
+
+    upload = _discardable(place)
+    if upload is None:
+        with _spooled(place) as stream:
+            yield stream
+        return
+    try:
+        with PythonFile(upload, mode="w") as stream:
+            yield stream
+        upload.commit()
+    except BaseException:
+        upload.closed = True  # else it would be completed when it is forgotten
+        with suppress(Exception):
+            upload.discard()
+        raise
+
+
+def _discardable(place: Place) -> Any:
+    """An upload that becomes an object only by its `commit`; None where there is none."""
+    spec = spec_of(place.filesystem)
+    if spec is None:
+        return None
+    from fsspec.spec import AbstractBufferedFile
+
+    if not {"s3", "s3a", "gs", "gcs"}.intersection(protocols(spec)):
+        return None
+    file = spec.open(place.path, "wb", autocommit=False)
+    own = isinstance(file, AbstractBufferedFile) and type(file).commit is not AbstractBufferedFile.commit
+    if own:
+        return file
+    file.closed = True  # else it would make an empty object when it is forgotten
+    return None
+
+
+@contextmanager
+def _spooled(place: Place) -> Iterator[Any]:
+    from pyarrow.fs import LocalFileSystem
+
+    with spool() as folder:
+        content = folder / "content"
+        with LocalFileSystem().open_output_stream(str(content), compression=None) as stream:
+            yield stream
+        upload(content, place.filesystem, place.path)
+
+
+@contextmanager
+def spool() -> Iterator[Path]:
+    """A temporary folder (TMPDIR) for what is not complete yet."""
+    with TemporaryDirectory(prefix="e2s-upload-") as folder:
+        yield Path(folder)
+
+
+def upload(file: Path, filesystem: Any, path: str) -> None:
+    """Make the local file an object of a remote file system; Arrow itself does, whom no signal stops half-way."""
+    from pyarrow.fs import LocalFileSystem, copy_files
+
+    copy_files(str(file), path, source_filesystem=LocalFileSystem(), destination_filesystem=filesystem)
 
 
 @contextmanager
@@ -50,8 +115,8 @@ def beside(target: Path) -> Iterator[Path]:
         remove(new)
 
 
-def _swap(new: Path, target: Path) -> None:
-    """Put the file `new` where `target` is; a directory cannot be renamed over, so it steps aside for that moment."""
+def swap(new: Path, target: Path) -> None:
+    """Put `new` where `target` is; a directory cannot be renamed over, so it steps aside for that moment."""
     if not target.is_dir():
         if target.exists():
             new.chmod(stat.S_IMODE(target.stat().st_mode))

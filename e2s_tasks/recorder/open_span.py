@@ -1,7 +1,6 @@
 """A span while its work goes on: it is the meter's account of that work, and what the work tells of itself."""
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.records import Kind, ReadRecord, SpanRecord, Status, VersionRecord
+from e2s_tasks.core.spans import File, status_of
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.recorder.guard import guarded, warn_once
 
@@ -54,18 +54,6 @@ def _new_process() -> None:
 
 _ids = Ids()
 os.register_at_fork(after_in_child=_new_process)
-
-
-def status_of(error: BaseException | None) -> Status:
-    """How a span ended, by the exception that left it."""
-    if error is None or isinstance(error, GeneratorExit | StopIteration | StopAsyncIteration):
-        return Status.COMPLETED
-    asyncio = sys.modules.get("asyncio")  # without it nobody has raised its CancelledError
-    if isinstance(error, KeyboardInterrupt) or (asyncio is not None and isinstance(error, asyncio.CancelledError)):
-        return Status.CANCELLED
-    if isinstance(error, TimeoutError):
-        return Status.TIMED_OUT
-    return Status.FAILED if isinstance(error, Exception) else Status.CRASHED
 
 
 class OpenSpan(Account):
@@ -298,20 +286,25 @@ class OpenSpan(Account):
         format: str,  # noqa: A002
         schema_digest: str | None = None,
         files: int = 1,
+        content_digest: str | None = None,
+        written: list[File] | None = None,
     ) -> None:
-        """Record a completed write of `uri`: a new version of that artifact."""
+        """Record a completed write of `uri`: a new version of that artifact, with the files that this write made."""
         self.recorder.write(
             VersionRecord(
                 id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, created_at=time.time(), bytes=size,
                 rows=rows, format=format, schema_digest=schema_digest, files=files,
+                content_digest=content_digest, written=written,
             )
         )  # fmt: skip
 
     @guarded
-    def read(self, uri: str) -> None:
-        """Record that this span read `uri`; a span of the kind READ opened it at its start."""
-        at = self.started_at if self.kind is Kind.READ else time.time()
-        self.recorder.write(ReadRecord(id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, at=at))
+    def read(self, uri: str, *, files: list[File] | None = None) -> None:
+        """Record that this span read `uri`, and which files of it; a READ or MOVE span opened it at its start."""
+        at = self.started_at if self.kind in (Kind.READ, Kind.MOVE) else time.time()
+        self.recorder.write(
+            ReadRecord(id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, at=at, files=files)
+        )
 
     @guarded
     def note(self, attributes: Mapping[str, Any]) -> None:
@@ -373,7 +366,7 @@ class Unmeasured:
     def wrote(self, uri: str, **_: Any) -> None:
         """Nothing."""
 
-    def read(self, uri: str) -> None:
+    def read(self, uri: str, **_: Any) -> None:
         """Nothing."""
 
     def note(self, attributes: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ class SpanRecorder:
         self.settings = options
         self.meter = meter
         self.ids = Ids()
-        self.process = this_process([*(records or []), *movement_sources()], static_policy=policy)
+        self.process = this_process([*(records or []), *movement_sources(options)], static_policy=policy)
         self.describing = threading.RLock()  # describing a span asks for the one around it
         self._covered = {record.component for record in records or [] if record.provenance != "missing"}
         self._journal = Journal(journal_path(options.journals, self.process))

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, Protocol, TypeVar
 
 from e2s_tasks.core.records import Status
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured, status_of
+from e2s_tasks.core.spans import status_of
+from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 
 T = TypeVar("T")
 AnySpan = OpenSpan | Unmeasured

@@ -1,11 +1,11 @@
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from e2s_tasks.core import spans
-from e2s_tasks.core.records import Kind
+from e2s_tasks.core.records import Kind, Status
+from e2s_tasks.core.spans import status_of
 
 
 @dataclass
@@ -19,23 +19,53 @@ class FakeSpan:
     storage_j: float | None = None
     network_j: float | None = None
     reads: list[str] = field(default_factory=list)
+    files_read: list[Any] = field(default_factory=list)
     versions: list[dict[str, Any]] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
     failed: bool = False
+    steps: list[str] = field(default_factory=list)
 
     def moved(self, *, bytes_read=0, bytes_written=0, rows=None, storage_j=None, network_j=None):
         self.bytes_read += bytes_read
         self.bytes_written += bytes_written
-        self.rows, self.storage_j, self.network_j = rows, storage_j, network_j
+        for name, more in (("rows", rows), ("storage_j", storage_j), ("network_j", network_j)):
+            if more is not None:
+                setattr(self, name, (getattr(self, name) or 0) + more)
 
     def wrote(self, uri, **version):
         self.versions.append({"uri": uri, **version})
 
-    def read(self, uri):
+    def read(self, uri, *, files=None):
         self.reads.append(uri)
+        self.files_read.append(files)
 
     def note(self, attributes):
         self.attributes.update(attributes)
+
+    def start(self):
+        self.steps.append("start")
+
+    def resume(self):
+        assert self.steps[-1] in ("start", "suspend")
+        self.steps.append("resume")
+
+    def suspend(self):
+        assert self.steps[-1] == "resume"
+        self.steps.append("suspend")
+
+    def end(self, status):
+        assert self.steps[-1] == "suspend"
+        self.steps.append("end")
+        self.failed = status is Status.FAILED
+
+    def __enter__(self):
+        self.start()
+        self.resume()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.suspend()
+        self.end(status_of(error))
 
 
 class FakeRecorder:
@@ -46,15 +76,9 @@ class FakeRecorder:
     def last(self) -> FakeSpan:
         return self.spans[-1]
 
-    @contextmanager
     def span(self, name, kind=Kind.SPAN):
-        span = FakeSpan(name, kind)
-        self.spans.append(span)
-        try:
-            yield span
-        except BaseException:
-            span.failed = True
-            raise
+        self.spans.append(FakeSpan(name, kind))
+        return self.last
 
 
 @pytest.fixture
@@ -70,4 +94,13 @@ def recorded_anywhere():
     patch = pytest.MonkeyPatch()
     patch.setattr(spans, "factory", FakeRecorder)
     yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def recorded_spans():
+    """The same, for properties that look at what was recorded."""
+    patch, recorder = pytest.MonkeyPatch(), FakeRecorder()
+    patch.setattr(spans, "factory", lambda: recorder)
+    yield recorder
     patch.undo()

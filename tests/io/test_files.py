@@ -1,10 +1,10 @@
 import logging
+from hashlib import sha256
 
 import pytest
 
 from e2s_tasks.core.records import Kind
-from e2s_tasks.io import movement_sources, reading, uri_of, writing
-from e2s_tasks.io.factors import factors
+from e2s_tasks.io import reading, uri_of, writing
 
 
 def test_reading_by_other_means_counts_the_file(recorded, tmp_path):
@@ -28,7 +28,16 @@ def test_writing_by_other_means_makes_a_version_with_its_size(recorded, tmp_path
     with writing(path) as file_path:
         file_path.write_bytes(b"x" * 100)
     assert recorded.last.versions == [
-        {"uri": path.as_uri(), "size": 100, "rows": None, "format": "skops", "schema_digest": None, "files": 1}
+        {
+            "uri": path.as_uri(),
+            "size": 100,
+            "rows": None,
+            "format": "skops",
+            "schema_digest": None,
+            "files": 1,
+            "content_digest": f"sha256:{sha256(b'x' * 100).hexdigest()}",
+            "written": [["", 100, path.stat().st_mtime_ns]],
+        }
     ]
 
 
@@ -73,22 +82,32 @@ def test_a_place_has_one_uri_without_secrets(path, uri):
     assert uri_of(uri) == uri
 
 
-def test_every_factor_lies_in_its_range_and_names_its_source():
-    for factor in factors().values():
-        assert 0 < factor.low <= factor.value <= factor.high
-        assert factor.unit == "J/GB"
-        assert factor.year >= 2015
-        assert factor.source
+@pytest.mark.parametrize("uri", ["models:/delay/3", "runs:/abc/model", "dbfs:/mnt/x"])
+def test_a_name_that_is_no_file_stays_as_it_is(uri):
+    assert uri_of(uri) == uri
 
 
-def test_movement_is_always_modelled_with_a_range():
-    sources = {source.component: source for source in movement_sources()}
-    assert set(sources) == {"storage", "network"}
-    for source in sources.values():
-        assert source.provenance == "modelled"
-        assert source.low <= 1 <= source.high
-    assert (sources["storage"].low, sources["storage"].high) == (0.5, 2.0)
+def test_of_a_directory_only_what_the_block_wrote_is_new(recorded, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").write_text("old")
+    (tmp_path / "model" / "changed").write_text("a")
+    with writing(tmp_path / "model") as path:
+        (path / "changed").write_text("ab")
+        (path / "new").write_text("abc")
+    span, (version,) = recorded.last, recorded.last.versions
+    assert [file[:2] for file in version["written"]] == [["changed", 2], ["new", 3]]
+    assert (version["size"], version["files"], span.bytes_written) == (8, 3, 5)
+    assert [file[:2] for file in span.files_read[0]] == [["old", 3]]
+    assert version["content_digest"] is None
 
 
-def test_a_gigabyte_from_a_local_disk_is_less_than_a_joule():
-    assert factors()["storage"].joules(1_000_000_000) == pytest.approx(0.8)
+def test_of_very_many_files_the_list_is_not_kept(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr("e2s_tasks.io.inventory.MOST_FILES", 3)
+    (tmp_path / "model").mkdir()
+    with writing(tmp_path / "model") as path:
+        for name in range(4):
+            (path / str(name)).write_text("x")
+    assert (recorded.last.versions[0]["written"], recorded.last.versions[0]["files"]) == (None, 4)
+    with reading(tmp_path / "model"):
+        pass
+    assert (recorded.last.files_read, recorded.last.bytes_read) == ([None], 4)

@@ -1,0 +1,103 @@
+"""Artifacts that the current measured work made or used by means that nothing here sees."""
+
+import os
+from numbers import Integral
+from typing import Any
+
+from e2s_tasks.errors import SettingError
+from e2s_tasks.io.inventory import FoundFile, content_digest, entries, inventory
+from e2s_tasks.io.places import NO_FILE, PathLike, Place, format_of, place_of, uri_of
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.recorder.open_span import OpenSpan, current_span
+from e2s_tasks.settings import switched_on
+
+
+def record_artifact(
+    uri: PathLike,
+    *,
+    rows: int | None = None,
+    size: int | None = None,
+    format: str | None = None,  # noqa: A002 - the field's own word
+    filesystem: Any = None,
+    storage_options: dict[str, Any] | None = None,
+) -> None:
+    """Record that the current measured work made, or changed, a durable thing: a new version of `uri`.
+
+    uri: a path, a URL, or any other name that stays the same ("models:/delay/3", "postgresql://host/db/table").
+    Size and files are looked up on this machine, and in a store where `filesystem` or `storage_options` are given;
+    size (bytes) and format may be said instead. The version has no energy of its own: the work that made it has.
+
+    Raises:
+        SettingError: an empty URI; rows or size that are no number from 0 on.
+    """
+    _check("record_artifact", uri, rows=rows, size=size)
+    span = _current("record_artifact")
+    if span is None:
+        return
+    name = uri_of(uri)
+    place = _place(uri, filesystem, storage_options)
+    files = _found("record_artifact", place)
+    if place is not None and files is None:
+        return
+    span.wrote(
+        name if place is None else place.uri,
+        size=size if size is not None or files is None else sum(file.size for file in files),
+        rows=rows,
+        format=format or (_scheme(name) if place is None else format_of(place)),
+        files=1 if files is None else len(files),
+        content_digest=None if place is None or files is None else content_digest(place, files),
+        written=None if files is None else entries(files),
+    )
+
+
+def record_input(uri: PathLike, *, filesystem: Any = None, storage_options: dict[str, Any] | None = None) -> None:
+    """Record that the current measured work used `uri`, named as for `record_artifact`.
+
+    Raises:
+        SettingError: an empty URI.
+    """
+    _check("record_input", uri)
+    span = _current("record_input")
+    if span is None:
+        return
+    place = _place(uri, filesystem, storage_options)
+    found = _found("record_input", place)
+    span.read(uri_of(uri) if place is None else place.uri, files=None if found is None else entries(found))
+
+
+def _check(call: str, uri: PathLike, **counts: int | None) -> None:
+    if not isinstance(uri, str | os.PathLike) or not os.fspath(uri).strip():
+        raise SettingError(f"{call}({uri!r}): name what was made or used by a path or a URI.")
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 0):
+            raise SettingError(f"{call}({name}={count!r}): give a whole number from 0 on, or leave it out.")
+
+
+def _current(call: str) -> OpenSpan | None:
+    span = current_span()
+    if span is None and switched_on():
+        warn_once(call, RuntimeError("called outside measured work, so it belongs to no run"))
+    return span
+
+
+def _place(uri: PathLike, filesystem: Any, storage_options: dict[str, Any] | None) -> Place | None:
+    """Where it can be looked at; None for what is no file here, and for stores that would have to be asked for."""
+    if filesystem is not None or storage_options is not None:
+        return place_of(uri, filesystem, storage_options)
+    text = os.fspath(uri)
+    return None if NO_FILE.match(text) or not uri_of(text).startswith("file:") else place_of(text)
+
+
+def _found(call: str, place: Place | None) -> list[FoundFile] | None:
+    """The files at a place; None, with a warning, where it cannot be looked at."""
+    if place is None:
+        return None
+    try:
+        return inventory(place)
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once(call, error, "it is left out" if call == "record_artifact" else "the work goes on")
+        return None
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition(":")[0]

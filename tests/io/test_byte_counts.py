@@ -1,0 +1,91 @@
+"""What reads say they moved, against a file system that counts for itself."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from counted import counted
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import dataset, parquet
+
+from e2s_tasks.io import read_parquet, scan_parquet, write_parquet
+
+COLUMNS = ("a", "b", "small", "text", "p")
+
+
+def table(rows):
+    draw = np.random.default_rng(1)
+    return pa.table(
+        {
+            "a": draw.integers(0, 1 << 40, rows),
+            "b": np.arange(rows),
+            "small": np.zeros(rows, int),
+            "text": [f"{i % 500}" for i in range(rows)],
+            "p": np.arange(rows) * 3 // rows,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stored")
+    parquet.write_table(table(60_000), folder / "one.parquet", row_group_size=7_000)
+    parquet.write_to_dataset(table(60_000), folder / "many", partition_cols=["p"], row_group_size=5_000)
+    wide = pa.table({f"column_{i}": [1.0] for i in range(900)})
+    parquet.write_table(wide, folder / "wide.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["one.parquet", "many", "wide.parquet"])
+def test_a_read_of_everything_moved_what_an_independent_counter_saw(name, recorded, stored):
+    filesystem, counter = counted()
+    read_parquet(str(stored / name), filesystem=filesystem)
+    assert recorded.last.bytes_read == counter.count > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(["one.parquet", "many"]),
+    columns=st.none() | st.lists(st.sampled_from(COLUMNS), unique=True),
+    at=st.none() | st.integers(0, 60_000),
+    part=st.none() | st.integers(0, 3),
+    pre_buffer=st.booleans(),
+    scanned=st.booleans(),
+)
+def test_projection_and_filters_move_what_an_independent_counter_saw(
+    name, columns, at, part, pre_buffer, scanned, stored, recorded_spans
+):
+    filters = [term for term in [("b", ">=", at), ("p", "=", part)] if term[2] is not None] or None
+    filesystem, counter = counted()
+    options = {"filesystem": filesystem, "pre_buffer": pre_buffer}
+    if scanned:
+        rows = sum(batch.num_rows for batch in scan_parquet(str(stored / name), columns, filters, **options))
+    else:
+        rows = len(read_parquet(str(stored / name), columns, filters, to="arrow", **options))
+    assert (recorded_spans.last.bytes_read, recorded_spans.last.rows) == (counter.count, rows)
+
+
+def test_a_scan_that_is_left_early_moved_only_the_row_groups_that_were_begun(recorded, stored):
+    filesystem, counter = counted()
+    for number, _ in enumerate(
+        scan_parquet(str(stored / "one.parquet"), ["a"], filesystem=filesystem, batch_size=1000)
+    ):
+        if number == 8:  # in the second row group of 7,000 rows
+            break
+    assert recorded.last.bytes_read == counter.count
+    assert recorded.last.attributes["row_groups"] == 2
+    assert recorded.last.rows == 9000
+
+
+def test_a_data_set_that_the_user_has_opened_is_counted_from_where_it_was(recorded, stored):
+    filesystem, counter = counted()
+    opened = dataset.dataset(str(stored / "many"), filesystem=filesystem, partitioning="hive")
+    counter.count = 0
+    read_parquet(opened, ["a"], [("p", "=", 1)], to="arrow")
+    assert recorded.last.bytes_read == counter.count
+    assert recorded.last.reads[0].endswith("/many")
+
+
+def test_what_is_written_is_what_lies_there_afterwards(recorded, tmp_path):
+    write_parquet(table(1000), tmp_path / "t", partition_cols=["p"])
+    assert recorded.last.bytes_written == sum(path.stat().st_size for path in (tmp_path / "t").rglob("*.parquet"))

@@ -1,0 +1,87 @@
+"""Copies of files and directories on this machine; test_object_stores.py has those up and down."""
+
+import gzip
+
+import pytest
+
+from e2s_tasks.core.records import Kind
+from e2s_tasks.errors import SettingError
+from e2s_tasks.io import MissingFileError, copy
+
+
+@pytest.fixture
+def model(tmp_path):
+    (tmp_path / "model" / "deep").mkdir(parents=True)
+    (tmp_path / "model" / "a.bin").write_bytes(b"1" * 100)
+    (tmp_path / "model" / "deep" / "b.bin").write_bytes(b"2" * 50)
+    return tmp_path / "model"
+
+
+def below(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_a_copy_reads_its_source_and_makes_a_version_of_its_target(recorded, tmp_path):
+    source, target = tmp_path / "a.csv", tmp_path / "new" / "b.csv"
+    source.write_bytes(b"x" * 1000)
+    assert copy(source, str(target)) == 1000
+    span = recorded.last
+    assert (span.kind, span.name, span.bytes_read, span.bytes_written) == (Kind.MOVE, "copy a.csv", 1000, 1000)
+    assert span.storage_j == pytest.approx(2 * 0.8e-6)
+    assert span.reads == [source.as_uri()]
+    assert span.files_read == [[["", 1000, source.stat().st_mtime_ns]]]
+    (version,) = span.versions
+    assert (version["uri"], version["size"], version["format"]) == (target.as_uri(), 1000, "csv")
+    assert version["written"] == [["", 1000, target.stat().st_mtime_ns]]
+
+
+def test_compressed_files_are_copied_as_they_are(recorded, tmp_path):
+    (tmp_path / "a.gz").write_bytes(content := gzip.compress(b"x" * 1000))
+    copy(tmp_path / "a.gz", tmp_path / "b.gz")
+    assert (tmp_path / "b.gz").read_bytes() == content
+
+
+def test_a_directory_is_copied_with_all_that_is_below_it(recorded, model, tmp_path):
+    assert copy(model, tmp_path / "copy") == 150
+    assert below(tmp_path / "copy") == below(model)
+    (version,) = recorded.last.versions
+    assert [file[:2] for file in version["written"]] == [["a.bin", 100], ["deep/b.bin", 50]]
+
+
+def test_a_file_gives_way_and_a_directory_does_not(recorded, model, tmp_path):
+    (tmp_path / "a").write_text("old")
+    copy(model / "a.bin", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"1" * 100
+    with pytest.raises(SettingError, match=r"something at .*/a already"):
+        copy(model, tmp_path / "a")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    with pytest.raises(SettingError, match=r"full already"):
+        copy(model, tmp_path / "full")
+    with pytest.raises(SettingError, match=r"name the copy itself, for example .*/full/a\.bin"):
+        copy(model / "a.bin", tmp_path / "full")
+    assert below(tmp_path / "full") == {"mine": b"x"}
+
+
+@pytest.mark.parametrize("inside", ["", "deep/copy"])
+def test_a_copy_onto_or_into_itself_is_named(inside, recorded, model):
+    with pytest.raises(SettingError, match="itself or inside it"):
+        copy(model, model / inside)
+
+
+def test_a_copy_of_nothing_is_named_with_what_is_near(recorded, model, tmp_path):
+    with pytest.raises(MissingFileError, match="Near it: model"):
+        copy(tmp_path / "modle", tmp_path / "b")
+
+
+def test_a_copy_that_fails_leaves_nothing_half(recorded, model, tmp_path):
+    (model / "zz").symlink_to("/proc/self/mem")  # opens, and cannot be read
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(OSError):  # noqa: PT011 - the system's own words
+        copy(model, tmp_path / "copy")
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(OSError):  # noqa: PT011
+        copy(model / "zz", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "old"])
+    assert [span.versions for span in recorded.spans] == [[], []]
