@@ -59,8 +59,8 @@ class Block(Protocol):
 class Recorder(Protocol):
     """What opens spans."""
 
-    def span(self, name: str, kind: Kind = Kind.SPAN) -> "Block":
-        """A span around a block, on this thread or in this coroutine."""
+    def span(self, name: str, kind: Kind = Kind.SPAN, facts: Mapping[str, Any] = ...) -> "Block":
+        """A span around a block, on this thread or in this coroutine. facts: further fields of its SpanRecord."""
 
 
 def _nobody() -> Recorder:
