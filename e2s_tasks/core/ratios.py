@@ -8,6 +8,7 @@ percentile bootstrap of 3 runs covers 75 % where 95 % are claimed.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Method = Literal["fieller", "delta"]
@@ -99,6 +100,7 @@ def delta(found: Moments, t: float) -> tuple[float, float] | str:
     return theta - half, theta + half
 
 
+@lru_cache(maxsize=256)
 def student_t(level: float, degrees: int) -> float:
     """The t that |T| exceeds with probability 1 - level, for Student's T with whole degrees of freedom.
 

@@ -98,6 +98,22 @@ def latest(connection: sa.Connection, limit: int | None, since: float | None) ->
     return [_row(heads[run_id], *energies[run_id]) for run_id in run_ids]
 
 
+def of_solution(connection: sa.Connection, solution: str, since: float | None) -> list[str]:
+    """The ids of the root runs of a solution, the oldest first.
+
+    Raises:
+        NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
+    """
+    roots = _roots().where(span.c.solution == solution).subquery()
+    found = list(connection.execute(sa.select(roots.c.run_id, roots.c.started_at).order_by(roots.c.started_at)))
+    if not found:
+        known = list(connection.execute(sa.select(span.c.solution).where(_is_flow()).distinct()).scalars())
+        near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
+        raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)
+    return [run_id for run_id, started_at in found if since is None or started_at >= since]
+
+
 def _heads(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, list[SpanRecord]]:
     """The root spans of each run, in the order of their starts; a flow's before anything else."""
     heads: dict[str, list[SpanRecord]] = defaultdict(list)

@@ -34,7 +34,10 @@ def _headline(summary: Summary) -> str:
     lines = [f"### {text(phrases.title(summary))}", "", f"**{said(phrases.energy(summary))}**"]
     kpis = phrases.kpi_lines(summary)
     more = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
-    lines += ["", *(f"- {said(line)}" for line in [phrases.emissions(summary), *kpis, *more] if line)]
+    lines += [
+        "",
+        *(f"- {said(line)}" for line in [phrases.facility(summary), phrases.emissions(summary), *kpis, *more] if line),
+    ]
     return "\n".join(lines)
 
 

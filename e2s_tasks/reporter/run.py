@@ -21,7 +21,7 @@ def summarise_run(ledger: "Ledger", run_id: str) -> dict[str, Any]:
         LedgerError: the ledger cannot be read.
     """
     run = ledger.run(run_id)
-    producers = _Producers(ledger)
+    producers = Producers(ledger)
     return summarise(run, producers.joules, producers.replayed(run))
 
 
@@ -48,7 +48,7 @@ def _by_version(run: RunRecords) -> dict[str, dict[str, Any]]:
     return {version_id: row | {"run_id": run.run_id} for version_id, row in zip(ids, rows, strict=True)}
 
 
-class _Producers:
+class Producers:
     """The attempts of other runs whose results cached task runs reused."""
 
     def __init__(self, ledger: "Ledger") -> None:

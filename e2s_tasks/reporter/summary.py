@@ -4,12 +4,16 @@ Its shape is documented in docs/summary.md; fields are only ever added.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from e2s_tasks.core.kpi import Figure
 from e2s_tasks.core.lineage import Lineage, lineage_of
 from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.reporter import figures
-from e2s_tasks.reporter.reuse import made_here, repeated
+from e2s_tasks.reporter.kpis import assess, by_name, declared
+from e2s_tasks.reporter.reuse import all_outcomes, made_here
+from e2s_tasks.reporter.stages import by_stage
 from e2s_tasks.reporter.steps import consumers, steps
 from e2s_tasks.reporter.tree import SpanTree, adopted, last_root, own, tree
 from e2s_tasks.reporter.units import iso
@@ -37,8 +41,10 @@ def summarise(
     decision = figures.last_decision(run.decisions)
     made = made_here(spans.spans)
     saved = figures.avoided(spans, made, avoided_by)
-    outcomes = [*run.outcomes, *_repeated_here(run, spans, made), *(replayed or [])]
-    waiting_j = figures.waiting(spans)
+    outcomes = all_outcomes(run, spans, replayed)
+    found = assess(run, spans, outcomes)
+    whole = replace(found.spent, energy=Figure(energy.total))  # waiting is paid for, too
+    facility_j = whole.facility.value
     rows = steps(spans, energy.total)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -53,26 +59,22 @@ def summarise(
         "orchestration_j": lineage.orchestration_j,
         "unsuccessful_j": figures.unsuccessful(spans),
         "unclaimed_j": lineage.unclaimed_j,
-        "waiting_j": waiting_j,
+        "waiting_j": figures.waiting(spans),
         "avoided_j": figures.total_avoided(saved),
-        "emissions_g": figures.emissions(energy.total, decision),
+        "facility_j": facility_j if found.spent.declared.pue is not None else None,
+        "cost": {"value": whole.cost.value, "currency": found.spent.declared.currency},
+        "embodied_g": found.spent.embodied.value,
+        "declared": found.spent.declared.to_dict(),
+        "emissions_g": figures.emissions(facility_j, decision),
         "spans": [_span(span, spans, saved) | {"result_from": _origin(span, made)} for span in spans.spans],
         "steps": rows,
         "consumers": consumers(rows, energy.total),
         "artifacts": artifacts(run, spans, lineage),
         "attributed_by": lineage.weights,
-        "kpis": figures.kpis(outcomes, spans, figures.without_waiting(energy.total, waiting_j)),
-        "carbon": figures.carbon(energy.total, decision),
+        "kpis": by_name(found.kpis()),
+        "stages": by_stage(spans),
+        "carbon": figures.carbon(facility_j, decision),
     }
-
-
-def _repeated_here(run: RunRecords, spans: SpanTree, made: dict[str, SpanRecord]) -> list[OutcomeRecord]:
-    """The outcomes that cached task runs repeat from attempts of this very run."""
-    return [
-        one
-        for cached_id, producer in made.items()
-        for one in repeated(spans.by_id[cached_id], producer, run.outcomes, spans)
-    ]
 
 
 def _origin(span: SpanRecord, made: dict[str, SpanRecord]) -> str | None:
@@ -126,6 +128,7 @@ def _span(span: SpanRecord, spans: SpanTree, saved: dict[str, float | None]) -> 
 def artifacts(run: RunRecords, spans: SpanTree, lineage: Lineage) -> list[dict[str, Any]]:
     """Each version that the run wrote, in the order of writing, with its energy-to-solution in that run."""
     decision = figures.last_decision(run.decisions)
+    pue = declared(run, spans).pue or 1.0
     rows = []
     for version in sorted(run.versions, key=lambda one: (one.created_at, one.id)):
         cost = lineage.versions[version.id]
@@ -137,7 +140,7 @@ def artifacts(run: RunRecords, spans: SpanTree, lineage: Lineage) -> list[dict[s
                 "in_run_j": cost.in_run_j,
                 "fully_loaded_j": None,
                 "attributed_j": cost.attributed_j,
-                "emissions_g": figures.grams(cost.in_run_j, decision.intensity if decision else None),
+                "emissions_g": figures.grams(_times(cost.in_run_j, pue), decision.intensity if decision else None),
                 "lower_bound": cost.lower_bound,
                 "reasons": list(cost.reasons),
                 "final": version.id in lineage.final_products,
@@ -147,6 +150,10 @@ def artifacts(run: RunRecords, spans: SpanTree, lineage: Lineage) -> list[dict[s
             }
         )
     return rows
+
+
+def _times(joules: float | None, pue: float) -> float | None:
+    return None if joules is None else joules * pue
 
 
 def _producer(spans: SpanTree, span_id: str) -> str | None:

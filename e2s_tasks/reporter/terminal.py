@@ -63,6 +63,8 @@ def render(summary: Summary, width: int) -> RenderableType:
 def _headline(summary: Summary) -> RenderableType:
     good = summary["flow_run"]["status"] == "completed"
     lines = [Text(phrases.energy(summary), style="bold"), Text(phrases.emissions(summary))]
+    beside = phrases.facility(summary)
+    lines += [Text(beside)] if beside else []
     lines += [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(phrases.kpi_lines(summary))]
     found = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
     lines += [Text(line) for line in found if line]
