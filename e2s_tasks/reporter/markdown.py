@@ -112,10 +112,11 @@ def _artifact(one: dict[str, Any]) -> list[str]:
 
 
 def _facts(summary: Summary) -> str:
-    gaps, grid = phrases.gaps(summary), phrases.grid(summary)
+    gaps, stages, grid = phrases.gaps(summary), phrases.stages(summary), phrases.grid(summary)
     facts = [
         *phrases.provenance(summary),
         *([("gaps", gaps)] if gaps else []),
+        *([("stages", stages)] if stages else []),
         ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
         *([("grid", grid)] if grid else []),
         ("carbon", phrases.carbon(summary)),

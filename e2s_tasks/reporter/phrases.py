@@ -143,6 +143,12 @@ def plural(noun: str, number: float | None) -> str:
     return noun if number == 1 or noun.endswith("s") else f"{noun}s"
 
 
+def stages(summary: Summary) -> str | None:
+    """The energy by life-cycle stage, if anything has one."""
+    rows = [(row["stage"].replace("_", " "), units.joules(row["energy_j"]), row["share"]) for row in summary["stages"]]
+    return ", ".join(f"{name} {joules} ({units.percent(share)})" for name, joules, share in rows) or None
+
+
 def biggest(summary: Summary) -> str | None:
     """Where most of the energy went."""
     if not summary["consumers"] or summary["consumers"][0]["share"] is None:

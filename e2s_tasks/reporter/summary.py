@@ -110,6 +110,7 @@ def _span(span: SpanRecord, spans: SpanTree, saved: dict[str, float | None]) -> 
         "name": span.name,
         "attempt": span.attempt,
         "status": str(span.status),
+        "stage": span.stage,
         "started_at": iso(span.started_at),
         "duration_s": None if span.ended_at is None else span.ended_at - span.started_at,
         "cpu_s": span.cpu_ns / 1e9,

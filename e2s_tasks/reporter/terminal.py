@@ -166,9 +166,9 @@ def _facts(summary: Summary) -> Table:
     table.add_column(overflow="fold")
     for word, text in phrases.provenance(summary):
         table.add_row(word, Text(text))
-    gaps = phrases.gaps(summary)
-    if gaps:
-        table.add_row("gaps", Text(gaps))
+    for word, said in (("gaps", phrases.gaps(summary)), ("stages", phrases.stages(summary))):
+        if said:
+            table.add_row(word, Text(said))
     table.add_row("not attributed", Text(f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"))
     grid = phrases.grid(summary)
     if grid:
