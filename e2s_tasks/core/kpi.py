@@ -211,7 +211,7 @@ def _efficiency(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
 
 def _caveat(achieved: Achieved) -> str:
     size = "an unknown number of" if achieved.units.value is None else f"{achieved.units.value:,.12g}"
-    data = ", ".join(achieved.evaluated_on) or "evaluation data whose digest is not known"
+    data = ", ".join(achieved.evaluated_on) or "evaluation data that nobody knows (neither version nor digest)"
     return (
         f"over {size} {achieved.name}s, {data}: it halves when the evaluation data doubles, so compare it over the "
         f"same data only; accurate {achieved.name}s per kWh does not halve"

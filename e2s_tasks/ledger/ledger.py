@@ -81,14 +81,14 @@ class Ledger:
         with self._reading() as connection:
             return runs.latest(connection, limit, since)
 
-    def runs_of(self, solution: str, since: float | None = None) -> list[str]:
-        """The ids of the root runs of a solution that started at or after `since` (epoch seconds), the oldest first.
+    def runs_of(self, solution: str, since: float | None = None) -> Iterator[RunRecords]:
+        """The root runs of a solution that started at or after `since` (epoch seconds), the oldest first; no edges.
 
         Raises:
             NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
         """
         with self._reading() as connection:
-            return runs.of_solution(connection, solution, since)
+            yield from runs.many(connection, runs.of_solution(connection, solution, since))
 
     def run(self, run_id: str) -> RunRecords:
         """Everything known of one root run, with the flow runs that belong to it.

@@ -4,7 +4,7 @@ The flow runs under it belong to it, as does what other processes recorded under
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
@@ -31,6 +31,7 @@ from e2s_tasks.ledger.query import chunks, select, select_in
 from e2s_tasks.ledger.tables import decision, edge, outcome, process, read, span, version
 
 SHORT = 8  # characters of an id that lists show
+MANY = 200  # runs that are read at once
 NEAR = 200  # how many of the latest runs are searched for near matches
 
 
@@ -96,22 +97,6 @@ def latest(connection: sa.Connection, limit: int | None, since: float | None) ->
     heads = _heads(connection, run_ids)
     energies = _energies(connection, run_ids)
     return [_row(heads[run_id], *energies[run_id]) for run_id in run_ids]
-
-
-def of_solution(connection: sa.Connection, solution: str, since: float | None) -> list[str]:
-    """The ids of the root runs of a solution, the oldest first.
-
-    Raises:
-        NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
-    """
-    roots = _roots().where(span.c.solution == solution).subquery()
-    found = list(connection.execute(sa.select(roots.c.run_id, roots.c.started_at).order_by(roots.c.started_at)))
-    if not found:
-        known = list(connection.execute(sa.select(span.c.solution).where(_is_flow()).distinct()).scalars())
-        near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
-        raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)
-    return [run_id for run_id, started_at in found if since is None or started_at >= since]
 
 
 def _heads(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, list[SpanRecord]]:
@@ -303,3 +288,57 @@ def producer(connection: sa.Connection, result_key: str, not_flow_run_id: str | 
         query = query.where(span.c.flow_run_id.is_distinct_from(not_flow_run_id))
     row = connection.execute(query).first()
     return None if row is None else SpanRecord(*row)
+
+
+def of_solution(connection: sa.Connection, solution: str, since: float | None) -> list[str]:
+    """The ids of the root runs of a solution, the oldest first.
+
+    Raises:
+        NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
+    """
+    roots = _roots().where(span.c.solution == solution).subquery()
+    found = list(connection.execute(sa.select(roots.c.run_id, roots.c.started_at).order_by(roots.c.started_at)))
+    if not found:
+        known = list(connection.execute(sa.select(span.c.solution).where(_is_flow()).distinct()).scalars())
+        near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
+        raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)
+    return [run_id for run_id, started_at in found if since is None or started_at >= since]
+
+
+def many(connection: sa.Connection, run_ids: Iterable[str]) -> Iterator[RunRecords]:
+    """The records of several root runs without their edges, in the order of the ids; a few queries for all."""
+    for chunk in chunks(run_ids, MANY):
+        root_of = members(connection, chunk)
+        found = {run_id: RunRecords(run_id) for run_id in chunk}
+        for one in select_in(connection, SpanRecord, span.c.run_id, root_of):
+            found[root_of[one.run_id]].spans.append(one)
+        for made in select_in(connection, OutcomeRecord, outcome.c.run_id, root_of):
+            found[root_of[made.run_id]].outcomes.append(made)
+        for choice in select_in(connection, DecisionRecord, decision.c.run_id, root_of):
+            found[root_of[choice.run_id]].decisions.append(choice)
+        _add_reads(connection, root_of, found)
+        all_spans = [one for run in found.values() for one in run.spans]
+        processes = {one.id: one for one in _processes(connection, all_spans)}
+        for run in found.values():
+            run.spans.sort(key=lambda one: (one.started_at, one.id))
+            _adopt(run.spans, run.run_id)
+            used = dict.fromkeys(one.process_id for one in run.spans)
+            run.processes = [processes[process_id] for process_id in used if process_id in processes]
+            yield run
+
+
+def _add_reads(connection: sa.Connection, root_of: dict[str, str], found: dict[str, RunRecords]) -> None:
+    """What the runs wrote and read, and which versions they saw; an artifact's history is looked at once for all."""
+    together = RunRecords(
+        "",
+        versions=select_in(connection, VersionRecord, version.c.run_id, root_of),
+        reads=select_in(connection, ReadRecord, read.c.run_id, root_of),
+    )
+    artifacts.explain_reads(connection, together)
+    for written in together.versions:
+        found[root_of[written.run_id]].versions.append(written)
+    for seen in together.reads:
+        found[root_of[seen.run_id]].reads.append(seen)
+    for run in found.values():
+        run.version_numbers = together.version_numbers

@@ -9,7 +9,7 @@ from e2s_tasks.core import kpi
 from e2s_tasks.core.declared import DECLARED, Declared
 from e2s_tasks.core.energy import COMPONENTS, Energy, add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
-from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord
+from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord
 from e2s_tasks.core.remote import why_missing
 from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.tree import SpanTree, last_root, succeeded
@@ -176,26 +176,23 @@ def _accuracy(
 
 
 def _evaluation_data(run: RunRecords, counted: list[OutcomeRecord], spans: SpanTree) -> Iterator[str]:
-    """What the steps read that recorded the outcomes, with its digest where one is known."""
+    """What the steps read that recorded the outcomes: its version, and its digest where one is known."""
     inside: set[str] = set()
     for outcome in counted:
         span = spans.by_id[outcome.span_id]
         inside |= {one.id for one in spans.within(_outermost(span, spans))}
-    versions = {version.id: version for version in run.versions}
-    said = {}
-    for read in run.reads:
-        if read.span_id in inside:
-            version = versions.get(read.version_id or "")
-            number = run.version_numbers.get(read.version_id or "")
-            digest = version.content_digest if version else None
-            which = f" v{number}" if number else ""
-            said[read.uri, which] = (
-                f"{read.uri.rstrip('/').rpartition('/')[2]}{which} ({digest or 'its digest is not known'})"
-            )
-    names = list(said.values())
+    digests = {version.id: version.content_digest for version in run.versions}
+    names = list(dict.fromkeys(_data(read, run, digests) for read in run.reads if read.span_id in inside))
     yield from names[:MOST_DATA]
     if len(names) > MOST_DATA:
         yield f"{len(names) - MOST_DATA} more"
+
+
+def _data(read: ReadRecord, run: RunRecords, digests: dict[str, str | None]) -> str:
+    name = read.uri.rstrip("/").rpartition("/")[2]
+    number, digest = run.version_numbers.get(read.version_id or ""), digests.get(read.version_id or "")
+    version = "of no known version" if number is None else f"v{number}"
+    return f"{name} {version}" + (f" ({digest})" if digest else "")
 
 
 def _outermost(span: SpanRecord, spans: SpanTree) -> SpanRecord:

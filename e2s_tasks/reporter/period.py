@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, kpis, over_runs, undefined
 from e2s_tasks.core.ratios import Method
-from e2s_tasks.core.records import Status
+from e2s_tasks.core.records import RunRecords, Status
 from e2s_tasks.errors import SettingError
 from e2s_tasks.reporter.kpis import Assessment, assess, by_name
 from e2s_tasks.reporter.reuse import all_outcomes
@@ -31,7 +31,7 @@ def run_kpis(ledger: "Ledger", run_id: str) -> dict[str, Any]:
         LedgerError: the ledger cannot be read.
     """
     summary = summarise_run(ledger, run_id)
-    found, _ = _assessed(ledger, Producers(ledger), run_id)
+    found, _ = _assessed(ledger.run(run_id), Producers(ledger))
     return {
         "run": summary["flow_run"],
         **{key: summary[key] for key in ("energy_j", "facility_j", "cost", "embodied_g", "emissions_g", "declared")},
@@ -73,10 +73,9 @@ def solution_kpis(
     producers = Producers(ledger)
     assessed: list[tuple[str, Assessment]] = []
     stages: list[dict[str, float | None]] = []
-    run_ids = ledger.runs_of(solution, since)
-    for run_id in run_ids:
-        found, spans = _assessed(ledger, producers, run_id)
-        root = last_root(spans, run_id)
+    for run in ledger.runs_of(solution, since):
+        found, spans = _assessed(run, producers)
+        root = last_root(spans, run.run_id)
         assessed.append((str(root.status) if root is not None else "", found))
         stages.append(joules_by_stage(spans))
     by_stage = rows(stages)
@@ -101,13 +100,11 @@ def energy_by_stage(ledger: "Ledger", solution: str, since: float | None = None)
         NotFoundError: the ledger holds no run of that solution; `suggestions` holds near matches.
         LedgerError: the ledger cannot be read.
     """
-    run_ids = ledger.runs_of(solution, since)
-    return rows(joules_by_stage(tree(ledger.run(run_id).spans, run_id)) for run_id in run_ids)
+    return rows(joules_by_stage(tree(run.spans, run.run_id)) for run in ledger.runs_of(solution, since))
 
 
-def _assessed(ledger: "Ledger", producers: Producers, run_id: str) -> tuple[Assessment, SpanTree]:
-    run = ledger.run(run_id)
-    spans = tree(run.spans, run_id)
+def _assessed(run: RunRecords, producers: Producers) -> tuple[Assessment, SpanTree]:
+    spans = tree(run.spans, run.run_id)
     return assess(run, spans, all_outcomes(run, spans, producers.replayed(run))), spans
 
 

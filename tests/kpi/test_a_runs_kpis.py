@@ -98,7 +98,7 @@ def test_the_caveat_names_the_data_that_the_evaluating_step_read():
         *spans, outcomes=[outcome("e")], versions=[version], reads=reads, version_numbers={"v1": 3}
     )  # fmt: skip
     caveat = summarise(found)["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
-    assert "scored.parquet v3 (sha256:ab), truth.csv (its digest is not known)" in caveat
+    assert "scored.parquet v3 (sha256:ab), truth.csv of no known version" in caveat
     assert "other.csv" not in caveat
 
 
