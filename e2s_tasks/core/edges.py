@@ -1,27 +1,48 @@
-"""What leads from one step of a run to another: versions read, results passed on, results reused, flow bodies."""
+"""What leads from one step of a run to another: versions read, results passed on, results reused, flow bodies.
+
+Some of it begins in another run: at a version that this run read, or at an attempt whose result it reused.
+"""
 
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
 from e2s_tasks.core.steps import Steps
+
+EXTERNAL = "no measured write explains the input"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run has from another one: a version, or (`result`) what the attempt with this span id returned.
+
+    run_id: the root run; None where it is not known, which `reason` tells.
+    """
+
+    run_id: str | None
+    id: str = ""
+    result: bool = False
+    reason: str = ""
 
 
 class Edges:
     """The edges of a run. Nodes are the steps by their index, then the versions (`node`), then helpers without energy.
 
-    ahead: the nodes that each node leads to. used: steps whose results are known to be used. missing: by step, why what
-    it stands on is not all known.
+    ahead: the nodes that each node leads to. used: steps whose results are known to be used. missing: by node, why what
+    it stands on is not all known. origins: by node, what it has from other runs.
     """
 
     def __init__(self, run: RunRecords, found: Steps) -> None:
         self._run, self._found = run, found
+        self._writes = {span.id for span in run.spans if span.kind == Kind.WRITE}
         count = len(found.steps)
         self.node = {version.id: count + number for number, version in enumerate(run.versions)}
         self.ahead: list[list[int]] = [[] for _ in range(count + len(run.versions))]
         self.used: set[int] = set()
         self.missing: dict[int, list[str]] = {n: list(step.gaps) for n, step in enumerate(found.steps) if step.gaps}
+        self.origins: dict[int, list[Origin]] = defaultdict(list)
         self._link_versions()
         self._link_results()
         self._link_reused_results()
@@ -32,14 +53,19 @@ class Edges:
             writer = self._found.of_span.get(version.span_id)
             if writer is not None:
                 self.ahead[writer].append(self.node[version.id])
+        made = {(version.span_id, version.uri): version.id for version in self._run.versions}
         for read in self._run.reads:
-            reader = self._found.of_span.get(read.span_id)
+            # A write that reads its own URI keeps files of the version before: these go into the new one alone.
+            kept_in = made.get((read.span_id, read.uri)) if read.span_id in self._writes else None
+            reader = self._found.of_span.get(read.span_id) if kept_in is None else self.node[kept_in]
             if reader is None:
                 continue
-            if read.version_id in self.node:
+            if read.version_id is None:
+                self.missing.setdefault(reader, []).append(f"{EXTERNAL} {read.uri}")
+            elif read.version_id in self.node:
                 self.ahead[self.node[read.version_id]].append(reader)
-            elif read.version_id is None:
-                self.missing.setdefault(reader, []).append(f"no measured write explains the input {read.uri}")
+            elif read.version_id in self._run.writers:
+                self.origins[reader].append(Origin(self._run.writers[read.version_id], read.version_id))
 
     def _link_results(self) -> None:
         """A result was passed on. A subflow's may come from any step of it, and what it was given may reach any."""
@@ -103,19 +129,27 @@ class Edges:
         return around
 
     def _link_reused_results(self) -> None:
-        """A cached task run stands on the attempt of this run that had produced its result."""
-        attempts = [span for span in self._run.spans if span.kind == Kind.ATTEMPT and span.result_key]
+        """A cached task run stands on the attempt that had produced its result, of this run or of an earlier one."""
+        attempts = [span for span in self._run.spans if span.kind == Kind.ATTEMPT and span.id in self._found.of_span]
         made: dict[str, list[SpanRecord]] = defaultdict(list)
-        for span in sorted(attempts, key=lambda one: one.ended_at or 0.0):
-            if span.status == Status.COMPLETED and span.id in self._found.of_span:
-                made[str(span.result_key)].append(span)
+        for span in sorted(attempts, key=lambda one: (one.ended_at or 0.0, one.id)):
+            if span.status == Status.COMPLETED and span.result_key:
+                made[span.result_key].append(span)
         for span in attempts:
-            if span.status == Status.CACHED and span.id in self._found.of_span:
-                before = [one for one in made[str(span.result_key)] if (one.ended_at or 0.0) <= span.started_at]
+            if span.status == Status.CACHED:
+                before = [one for one in made[span.result_key or ""] if (one.ended_at or 0.0) <= span.started_at]
+                cached = self._found.of_span[span.id]
                 if before:
                     producer = self._found.of_span[before[-1].id]
-                    self.ahead[producer].append(self._found.of_span[span.id])
+                    self.ahead[producer].append(cached)
                     self.used.add(producer)
+                else:
+                    self.origins[cached].append(self._earlier(span))
+
+    def _earlier(self, cached: SpanRecord) -> Origin:
+        run_id, span_id = self._run.producers.get(cached.id, (None, ""))
+        reason = f"what the cached result of {cached.name!r} once cost is not known"
+        return Origin(run_id, span_id, result=True) if run_id is not None else Origin(None, reason=reason)
 
     def _link_bodies(self) -> None:
         """A flow's body depends on every step that had ended when it began a write: a chain of steps, by their ends."""

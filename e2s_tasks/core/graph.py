@@ -1,6 +1,6 @@
 """Directed graphs of thousands of nodes: strongly connected parts, and what leads to what. No recursion."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 
 _BITS = bytes.maketrans(b"01", b"\x00\x01")
@@ -71,6 +71,11 @@ def closures(following: Sequence[set[int]], own: Sequence[int]) -> list[int]:
 def chosen(bits: int) -> bytes:
     """The bits as selectors for `itertools.compress`, bit 0 first."""
     return bin(bits)[:1:-1].encode("ascii").translate(_BITS)
+
+
+def bits(flags: Iterable[bool]) -> int:
+    """One bit for each flag, bit 0 first."""
+    return int("0" + "".join("1" if flag else "0" for flag in flags)[::-1], 2)
 
 
 def members(bits: int) -> list[int]:

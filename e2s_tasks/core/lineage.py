@@ -5,14 +5,15 @@ orchestration and e(s) a step's inclusive energy. Attributed figures divide ever
 leads to none is unclaimed, so that attributed + unclaimed = E(R) = sum of e + o.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import compress
 from typing import Literal
 
-from e2s_tasks.core.edges import Edges
 from e2s_tasks.core.energy import Energy, add, total
-from e2s_tasks.core.graph import between, chosen, closures, members, parts
+from e2s_tasks.core.graph import bits, chosen, members
+from e2s_tasks.core.reach import Reach
 from e2s_tasks.core.records import RunRecords, VersionRecord
 from e2s_tasks.core.steps import Step, Steps, steps_of
 
@@ -71,11 +72,13 @@ class VersionE2S:
 class Lineage:
     """The energy-to-solution of a root run's artifacts.
 
-    energy: E(R), what the run used, waiting aside. weights: by what shared steps were divided over final products.
-    step_of: the index in `steps` of each span's step; orchestration and waiting are absent. unlinked: steps that
-    returned a result that no step is known to have used, and wrote nothing.
+    graph: what leads to what, from which fully loaded figures go on. energy: E(R), what the run used, waiting aside.
+    weights: by what shared steps were divided over final products. step_of: the index in `steps` of each span's step;
+    orchestration and waiting are absent. unlinked: steps that returned a result that no step is known to have used, and
+    wrote nothing.
     """
 
+    graph: "RunGraph"
     steps: tuple[Step, ...]
     step_of: dict[str, int]
     energy: Energy
@@ -113,25 +116,24 @@ def lineage_of(run: RunRecords, products: Collection[str] | None = None, weight:
 
     products: URIs that replace the final products found; weight: what divides a step's energy among those it led to.
     """
-    found = steps_of(run)
-    graph = _Graph(run, found)
-    costs = _Costs(found)
+    graph = RunGraph(run)
+    found, costs, reach = graph.found, graph.costs, graph.reach
     finals = graph.final_products(products)
-    attributed, unclaimed, weights = _attribute(costs, finals, graph, weight)
-    unlinked = graph.unlinked()
+    attributed, unclaimed, weights = _attribute(graph, finals, weight)
     steps = tuple(found.steps)
-    versions = {
-        version.id: VersionE2S(
+    versions = {}
+    for version in run.versions:
+        closure = reach.steps(reach.of_version(version.id))
+        versions[version.id] = VersionE2S(
             version=version,
-            in_run=costs.in_run(graph.closure(version)),
+            in_run=costs.in_run(closure),
             attributed=attributed.get(version.id),
-            reasons=(*graph.reasons(version), *_unused_before(version, unlinked)),
-            closure=graph.closure(version),
+            reasons=tuple(graph.reasons(version)),
+            closure=closure,
             of=steps,
         )
-        for version in run.versions
-    }
     return Lineage(
+        graph=graph,
         steps=steps,
         step_of=found.of_span,
         energy=total([*(step.energy for step in steps), costs.orchestration]),
@@ -140,21 +142,12 @@ def lineage_of(run: RunRecords, products: Collection[str] | None = None, weight:
         versions=versions,
         final_products=tuple(version.id for version in finals),
         unclaimed=unclaimed,
-        unlinked=tuple(unlinked),
+        unlinked=tuple(graph.unlinked),
         weights=weights,
     )
 
 
-def _unused_before(version: VersionRecord, unlinked: Iterable[Step]) -> list[str]:
-    """The results that may have gone into the version unseen: one that came only after the write cannot have."""
-    return [
-        f"it is not known who used the result of {step.name!r}"
-        for step in unlinked
-        if step.ended_at is None or step.ended_at <= version.created_at
-    ]
-
-
-class _Costs:
+class Costs:
     """The steps' energies, and each one's pro-rata share of the orchestration."""
 
     def __init__(self, found: Steps) -> None:
@@ -164,8 +157,8 @@ class _Costs:
         self.movement = [energy.movement or 0.0 for energy in energies]
         self.total = [host + movement for host, movement in zip(self.host, self.movement, strict=True)]
         self.sum = sum(self.total)
-        self._known_host = _bits(energy.host is not None for energy in energies)
-        self._known_movement = _bits(energy.movement is not None for energy in energies)
+        self._known_host = bits(energy.host is not None for energy in energies)
+        self._known_movement = bits(energy.movement is not None for energy in energies)
 
     def in_run(self, closure: int) -> Joules:
         """S + o x S / sum of e, over the steps of a closure."""
@@ -191,35 +184,49 @@ class _Costs:
         )
 
 
-def _bits(flags: Iterable[bool]) -> int:
-    return int("0" + "".join("1" if flag else "0" for flag in flags)[::-1], 2)
+class RunGraph:
+    """The steps of a root run, what they cost, and what leads to what."""
 
+    def __init__(self, run: RunRecords) -> None:
+        self.run = run
+        self.found = steps_of(run)
+        self.costs = Costs(self.found)
+        self.reach = Reach(run, self.found)
+        self.versions = {one.id: one for one in run.versions}
 
-class _Graph:
-    """Which steps each version came from; strongly connected parts of steps and versions are contracted."""
+    def to_version(self, version_id: str) -> int:
+        """What leads to a version, see Reach; 0 for one of another run."""
+        return self.reach.of_version(version_id) if version_id in self.versions else 0
 
-    def __init__(self, run: RunRecords, found: Steps) -> None:
-        self._run, self._found = run, found
-        self._edges = Edges(run, found)
-        self._part = parts(self._edges.ahead)
-        self._following = between(self._edges.ahead, self._part)
-        own = [0] * len(self._following)
-        for step in range(len(found.steps)):
-            own[self._part[step]] |= 1 << step
-        self._closures = closures(self._following, own)
-        self._incomplete = _bits(step in self._edges.missing for step in range(len(found.steps)))
-
-    def closure(self, version: VersionRecord) -> int:
-        """One bit for each step from which the version can be reached."""
-        return self._closures[self._part[self._edges.node[version.id]]]
+    def to_result(self, span_id: str) -> int:
+        """What leads to the result of an attempt, see Reach."""
+        step = self.found.of_span.get(span_id)
+        return 0 if step is None else self.reach.of_step(step)
 
     def reasons(self, version: VersionRecord) -> Iterator[str]:
-        """Why the figures of the version are lower bounds, by what its closure reaches."""
-        closure = self.closure(version)
-        if not closure:
+        """Why the in-run figures of the version are lower bounds."""
+        sources = self.reach.of_version(version.id)
+        if not self.reach.steps(sources):
             yield "the step that wrote it is unknown"
-        missing = (self._edges.missing[step] for step in members(closure & self._incomplete))
-        yield from dict.fromkeys(reason for reasons in missing for reason in reasons)
+        yield from self.reach.reasons(sources)
+        yield from self.unused_before(version.created_at)
+
+    def unused_before(self, at: float) -> Iterator[str]:
+        """The results that may have gone unseen into what was made at a time: later ones cannot have."""
+        for step in self.unlinked:
+            if step.ended_at is None or step.ended_at <= at:
+                yield f"it is not known who used the result of {step.name!r}"
+
+    @cached_property
+    def unlinked(self) -> list[Step]:
+        """Steps that returned a result that no step is known to have used, and that wrote nothing."""
+        wrote = {self.found.of_span.get(version.span_id) for version in self.run.versions}
+        used = self.reach.used
+        return [
+            step
+            for number, step in enumerate(self.found.steps)
+            if step.returned and number not in wrote and number not in used
+        ]
 
     def final_products(self, products: Collection[str] | None) -> list[VersionRecord]:
         """The last versions of their URIs from which no other URI's last version is reachable, or those declared.
@@ -227,35 +234,19 @@ class _Graph:
         A superseded version does not count, nor does what lies in the same strongly connected part: a step that
         rewrites its output and reads it back has still made it.
         """
-        last = {one.uri: one for one in sorted(self._run.versions, key=lambda one: (one.created_at, one.id))}
+        last = {one.uri: one for one in sorted(self.run.versions, key=lambda one: (one.created_at, one.id))}
         if products is not None:
             return [one for uri, one in last.items() if uri in products]
-        part_of = {uri: self._part[self._edges.node[one.id]] for uri, one in last.items()}
-        leads = self._lead_to(set(part_of.values()))
-        return [one for uri, one in last.items() if not leads[part_of[uri]]]
-
-    def _lead_to(self, wanted: set[int]) -> list[bool]:
-        """For each part, whether one of the wanted parts can be reached from it, itself aside."""
-        leads: list[bool] = []
-        for following in self._following:  # what a part leads to has a lower number
-            leads.append(any(part in wanted or leads[part] for part in following))
-        return leads
-
-    def unlinked(self) -> list[Step]:
-        """Steps that returned a result that no step is known to have used, and that wrote nothing."""
-        wrote = {self._found.of_span.get(version.span_id) for version in self._run.versions}
-        return [
-            step
-            for number, step in enumerate(self._found.steps)
-            if step.returned and number not in wrote and number not in self._edges.used
-        ]
+        leading = self.reach.leading([one.id for one in last.values()])
+        return [one for one in last.values() if one.id not in leading]
 
 
 def _attribute(
-    costs: _Costs, finals: Sequence[VersionRecord], graph: _Graph, weight: Weight
+    graph: RunGraph, finals: Sequence[VersionRecord], weight: Weight
 ) -> tuple[dict[str, Joules], Joules, str]:
     """What each final product answers for, what is left unclaimed, and what the steps were divided by."""
-    closures_of = [(final, graph.closure(final), _weight(final, weight)) for final in finals]
+    costs, reach = graph.costs, graph.reach
+    closures_of = [(one, reach.steps(reach.of_version(one.id)), _weight(one, weight)) for one in finals]
     shares = _Shares(len(costs.total))
     for _, closure, weighed in closures_of:
         shares.add(closure, weighed)

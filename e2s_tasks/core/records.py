@@ -235,7 +235,11 @@ def from_dict(values: Mapping[str, Any]) -> Record:
 
 @dataclass(slots=True)
 class RunRecords:
-    """Everything the ledger knows of one root run: what summaries and lineage are computed from."""
+    """Everything the ledger knows of one root run: what summaries and lineage are computed from.
+
+    version_numbers: by version id, 1, 2, ... within its URI. What it has from other runs: writers, the root run of each
+    version that it read; producers, by a cached attempt's id, the root run and id of the attempt that made its result.
+    """
 
     run_id: str
     processes: list[ProcessRecord] = field(default_factory=list)
@@ -245,4 +249,6 @@ class RunRecords:
     edges: list[EdgeRecord] = field(default_factory=list)
     outcomes: list[OutcomeRecord] = field(default_factory=list)
     decisions: list[DecisionRecord] = field(default_factory=list)
-    version_numbers: dict[str, int] = field(default_factory=dict)  # version id -> 1, 2, ... within its URI
+    version_numbers: dict[str, int] = field(default_factory=dict)
+    writers: dict[str, str] = field(default_factory=dict)
+    producers: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """The ledger: takes records in, idempotently, and answers questions about runs and artifacts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any, cast
@@ -10,10 +10,13 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
 from e2s_tasks.ledger import artifacts, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
+from e2s_tasks.ledger.origins import Origins, root_runs
+from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
 LARGEST = 2**63 - 1
+AT_ONCE = 200  # runs that are read together
 _NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 
 
@@ -82,13 +85,17 @@ class Ledger:
             return runs.latest(connection, limit, since)
 
     def runs_of(self, solution: str, since: float | None = None) -> Iterator[RunRecords]:
-        """The root runs of a solution that started at or after `since` (epoch seconds), the oldest first; no edges.
+        """The root runs of a solution that started at or after `since` (epoch seconds), the oldest first.
+
+        Their versions have no numbers.
 
         Raises:
             NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
         """
+        origins = Origins()
         with self._reading() as connection:
-            yield from runs.many(connection, runs.of_solution(connection, solution, since))
+            for chunk in chunks(runs.of_solution(connection, solution, since), AT_ONCE):
+                yield from runs.records_of(connection, chunk, origins)
 
     def run(self, run_id: str) -> RunRecords:
         """Everything known of one root run, with the flow runs that belong to it.
@@ -98,6 +105,16 @@ class Ledger:
         """
         with self._reading() as connection:
             return runs.records(connection, run_id)
+
+    def loader(self) -> Callable[[Collection[str]], list[RunRecords]]:
+        """Loads many root runs at once, as far as there are any; for following results through many of them."""
+        origins = Origins()
+
+        def load(run_ids: Collection[str]) -> list[RunRecords]:
+            with self._reading() as connection:
+                return runs.records_of(connection, run_ids, origins)
+
+        return load
 
     def as_written(self, run_id: str) -> RunRecords:
         """The spans and processes of one root run alone, and without the parents that `run` finds for spans.
@@ -116,6 +133,16 @@ class Ledger:
         """
         with self._reading() as connection:
             return runs.find(connection, text)
+
+    def root_run(self, run_id: str) -> str:
+        """The root run that a run id belongs to: itself, or that of the flow run whose process recorded under it."""
+        with self._reading() as connection:
+            return root_runs(connection, [run_id])[run_id]
+
+    def version_numbers(self, version_ids: Iterable[str]) -> dict[str, int]:
+        """The number of each version: its rank, 1 the first, among the versions of its URI."""
+        with self._reading() as connection:
+            return artifacts.numbers(connection, version_ids)
 
     def versions(self, uri: str) -> list[VersionRecord]:
         """The versions of an artifact, the first one first."""

@@ -4,7 +4,7 @@ The flow runs under it belong to it, as does what other processes recorded under
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
@@ -27,11 +27,11 @@ from e2s_tasks.core.records import (
 )
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import artifacts
+from e2s_tasks.ledger.origins import Origins, root_runs
 from e2s_tasks.ledger.query import chunks, select, select_in
 from e2s_tasks.ledger.tables import decision, edge, outcome, process, read, span, version
 
 SHORT = 8  # characters of an id that lists show
-MANY = 200  # runs that are read at once
 NEAR = 200  # how many of the latest runs are searched for near matches
 
 
@@ -172,24 +172,47 @@ def records(connection: sa.Connection, run_id: str) -> RunRecords:
     Raises:
         NotFoundError: no span of such a run is known.
     """
-    ids = list(members(connection, [run_id]))
-    spans = _spans(connection, run_id, ids)
-    _adopt(spans, run_id)
-    processes = _processes(connection, spans)
-    found = RunRecords(
-        run_id,
-        processes=processes,
-        spans=spans,
-        versions=sorted(select_in(connection, VersionRecord, version.c.run_id, ids), key=artifacts.age),
-        reads=sorted(select_in(connection, ReadRecord, read.c.run_id, ids), key=lambda one: (one.at, one.id)),
-        edges=sorted(select_in(connection, EdgeRecord, edge.c.run_id, ids), key=lambda one: one.id),
-        outcomes=sorted(select_in(connection, OutcomeRecord, outcome.c.run_id, ids), key=lambda one: (one.at, one.id)),
-        decisions=sorted(
-            select_in(connection, DecisionRecord, decision.c.run_id, ids), key=lambda one: (one.at, one.id)
-        ),
-    )
-    artifacts.explain_reads(connection, found)
+    found = records_of(connection, [run_id], Origins())
+    if not found:
+        raise _not_found(connection, run_id)
+    found[0].version_numbers = artifacts.numbers(connection, [one.id for one in found[0].versions])
+    return found[0]
+
+
+def records_of(connection: sa.Connection, run_ids: Iterable[str], origins: Origins) -> list[RunRecords]:
+    """Everything known of each of the root runs that the ledger has, without the numbers of their versions."""
+    root_of = members(connection, run_ids)
+    runs = {run_id: RunRecords(run_id) for run_id in dict.fromkeys(root_of.values())}
+    for record_type, table, name in _PARTS:
+        for record in select_in(connection, record_type, table.c.run_id, root_of):
+            getattr(runs[root_of[record.run_id]], name).append(record)
+    found = [run for run in runs.values() if run.spans]
+    processes = {one.id: one for one in _processes(connection, [span for run in found for span in run.spans])}
+    for run in found:
+        _put_in_order(run)
+        _adopt(run.spans, run.run_id)
+        ids = dict.fromkeys(one.process_id for one in run.spans)
+        run.processes = [processes[process_id] for process_id in ids if process_id in processes]
+    origins.explain(connection, found)
     return found
+
+
+_PARTS: tuple[tuple[Any, sa.Table, str], ...] = (
+    (SpanRecord, span, "spans"),
+    (VersionRecord, version, "versions"),
+    (ReadRecord, read, "reads"),
+    (EdgeRecord, edge, "edges"),
+    (OutcomeRecord, outcome, "outcomes"),
+    (DecisionRecord, decision, "decisions"),
+)
+
+
+def _put_in_order(run: RunRecords) -> None:
+    run.spans.sort(key=lambda one: (one.started_at, one.id))
+    run.versions.sort(key=artifacts.age)
+    run.edges.sort(key=lambda one: one.id)
+    for of_run in (run.reads, run.outcomes, run.decisions):
+        of_run.sort(key=lambda one: (one.at, one.id))
 
 
 def _adopt(spans: list[SpanRecord], run_id: str) -> None:
@@ -251,20 +274,8 @@ def _matching(connection: sa.Connection, text: str) -> list[str]:
     for queries in attempts:
         found = {run_id for query in queries for run_id in connection.execute(query).scalars()}
         if text and found:
-            return sorted({_root(connection, run_id) for run_id in found})
+            return sorted(set(root_runs(connection, found).values()))
     return []
-
-
-def _root(connection: sa.Connection, run_id: str) -> str:
-    """The root run that a run id belongs to: itself, or the run that recorded a flow span of that id."""
-    seen = {run_id}
-    while True:
-        above = sa.select(span.c.run_id).where(_is_flow(), span.c.flow_run_id == run_id, span.c.run_id.not_in(seen))
-        parent = connection.execute(above.limit(1)).scalar()
-        if parent is None:
-            return run_id
-        run_id = parent
-        seen.add(run_id)
 
 
 def _not_found(connection: sa.Connection, text: str) -> NotFoundError:
@@ -304,41 +315,3 @@ def of_solution(connection: sa.Connection, solution: str, since: float | None) -
         hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
         raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)
     return [run_id for run_id, started_at in found if since is None or started_at >= since]
-
-
-def many(connection: sa.Connection, run_ids: Iterable[str]) -> Iterator[RunRecords]:
-    """The records of several root runs without their edges, in the order of the ids; a few queries for all."""
-    for chunk in chunks(run_ids, MANY):
-        root_of = members(connection, chunk)
-        found = {run_id: RunRecords(run_id) for run_id in chunk}
-        for one in select_in(connection, SpanRecord, span.c.run_id, root_of):
-            found[root_of[one.run_id]].spans.append(one)
-        for made in select_in(connection, OutcomeRecord, outcome.c.run_id, root_of):
-            found[root_of[made.run_id]].outcomes.append(made)
-        for choice in select_in(connection, DecisionRecord, decision.c.run_id, root_of):
-            found[root_of[choice.run_id]].decisions.append(choice)
-        _add_reads(connection, root_of, found)
-        all_spans = [one for run in found.values() for one in run.spans]
-        processes = {one.id: one for one in _processes(connection, all_spans)}
-        for run in found.values():
-            run.spans.sort(key=lambda one: (one.started_at, one.id))
-            _adopt(run.spans, run.run_id)
-            used = dict.fromkeys(one.process_id for one in run.spans)
-            run.processes = [processes[process_id] for process_id in used if process_id in processes]
-            yield run
-
-
-def _add_reads(connection: sa.Connection, root_of: dict[str, str], found: dict[str, RunRecords]) -> None:
-    """What the runs wrote and read, and which versions they saw; an artifact's history is looked at once for all."""
-    together = RunRecords(
-        "",
-        versions=select_in(connection, VersionRecord, version.c.run_id, root_of),
-        reads=select_in(connection, ReadRecord, read.c.run_id, root_of),
-    )
-    artifacts.explain_reads(connection, together)
-    for written in together.versions:
-        found[root_of[written.run_id]].versions.append(written)
-    for seen in together.reads:
-        found[root_of[seen.run_id]].reads.append(seen)
-    for run in found.values():
-        run.version_numbers = together.version_numbers

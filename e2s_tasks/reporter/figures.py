@@ -74,6 +74,15 @@ def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
     return {name: _worth(worth[name], getattr(energy, name)) for name in COMPONENTS}
 
 
+def measured(run: RunRecords) -> set[tuple[str, str]]:
+    """The processes and components whose figures sensors told."""
+    worth: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for process, found in _sources(run).items():
+        for source in found:
+            worth[process, source.component].add(source.provenance)
+    return {key for key, kinds in worth.items() if kinds == {Provenance.MEASURED}}
+
+
 def _worth(kinds: set[str], figure: float | None) -> str:
     if figure is None:
         return str(Provenance.MISSING)
@@ -197,9 +206,9 @@ def last_decision(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
     return max(decisions, key=lambda decision: decision.at, default=None)
 
 
-def grams(joules: float | None, intensity: float | None) -> float | None:
-    """gCO2eq of energy in joules at an intensity in gCO2eq/kWh."""
-    return None if joules is None or intensity is None else joules * intensity / JOULES_PER_KWH
+def grams(joules: float | None, intensity: float | None, pue: float | None = None) -> float | None:
+    """gCO2eq of energy in joules at an intensity in gCO2eq/kWh, in a facility of that PUE."""
+    return None if joules is None or intensity is None else joules * (pue or 1.0) * intensity / JOULES_PER_KWH
 
 
 def emissions(joules: float | None, decision: DecisionRecord | None) -> dict[str, Any]:

@@ -1,22 +1,22 @@
 """What a run achieved and what it took: the two sides of its KPIs, from its records."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from e2s_tasks.core import kpi
 from e2s_tasks.core.declared import DECLARED, Declared
-from e2s_tasks.core.energy import COMPONENTS, Energy, add
+from e2s_tasks.core.energy import COMPONENTS, JOULES_PER_KWH, Energy, add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord
 from e2s_tasks.core.remote import why_missing
 from e2s_tasks.reporter import figures
-from e2s_tasks.reporter.tree import SpanTree, last_root, succeeded
+from e2s_tasks.reporter.tree import SpanTree, succeeded
 
 ACCURACY = "accuracy"
 MOST_DATA = 5  # evaluation data that a caveat names
-EARLIER_RUNS = "what earlier runs emitted is not added up"
+EARLIER_HARDWARE = "the embodied hardware of earlier runs is not added up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,32 @@ class Assessment:
         """The KPIs of the run; without an outcome one that says that it is undefined."""
         return _kpis(self.achieved, self.spent)
 
-    def of_product(self, joules: float | None, bounds: Sequence[str], *, earlier_runs: bool) -> list[Kpi]:
-        """The KPIs of a product that took so many joules, in this run or, with earlier runs, fully loaded.
+    def of_product(self, artifact: dict[str, Any], *, fully_loaded: bool = False) -> list[Kpi]:
+        """The KPIs of a product (as in a summary) by what it took in this run or, fully loaded, with earlier runs.
 
-        The embodied hardware is the product's by its share of the run's energy; of earlier runs nobody adds up carbon.
+        The run's embodied hardware is the product's by its share of the energy; that of earlier runs is not known.
         """
-        energy = Figure(joules, None if joules is not None else kpi.NO_ENERGY)
-        spent = replace(self.spent, energy=energy, bounds=tuple(bounds))
-        if earlier_runs:
-            unknown = Figure(None, EARLIER_RUNS)
-            return _kpis(self.achieved, replace(spent, intensity=unknown, embodied=unknown))
+        before = "fully_loaded_" if fully_loaded else ""
+        joules = artifact["fully_loaded_j" if fully_loaded else "in_run_j"]
+        spent = replace(
+            self.spent,
+            energy=Figure(joules, None if joules is not None else kpi.NO_ENERGY),
+            bounds=tuple(artifact[f"{before}reasons"]),
+        )
         whole = self.spent.energy.value
-        if self.spent.embodied.value is not None:
-            known = joules is not None and whole
-            embodied = self.spent.embodied.times(joules / whole) if known else Figure(None, kpi.NO_ENERGY)  # type: ignore[operator]
-            spent = replace(spent, embodied=embodied)
+        if fully_loaded:
+            spent = replace(_by_emissions(spent, artifact["fully_loaded_g"]), embodied=Figure(None, EARLIER_HARDWARE))
+        elif self.spent.embodied.value is not None and joules is not None and whole:
+            spent = replace(spent, embodied=self.spent.embodied.times(joules / whole))
         return _kpis(self.achieved, spent)
+
+
+def _by_emissions(spent: Spent, grams: float | None) -> Spent:
+    """The same with the intensity that makes these gCO2eq of its energy: each run had one of its own."""
+    kwh = (spent.facility.value or 0.0) / JOULES_PER_KWH
+    if grams is None or not kwh:
+        return replace(spent, intensity=Figure(None, kpi.NO_INTENSITY))
+    return replace(spent, intensity=Figure(grams / kwh), intensity_source="each run's own")
 
 
 def _kpis(achieved: Iterable[Achieved], spent: Spent) -> list[Kpi]:
@@ -68,7 +78,7 @@ def assess(run: RunRecords, spans: SpanTree, outcomes: Iterable[OutcomeRecord]) 
         intensity=Figure(intensity, None if intensity is not None else kpi.NO_INTENSITY),
         intensity_source=decision.source if decision else "",
         embodied=embodied(run),
-        declared=declared(run, spans),
+        declared=declared(run),
         bounds=tuple(_bounds(run)),
         rests_on=tuple(_rests_on(run, energy)),
     )
@@ -90,10 +100,16 @@ def _rests_on(run: RunRecords, energy: Energy) -> Iterator[str]:
             yield f"energy {kind}: {', '.join(names)}"
 
 
-def declared(run: RunRecords, spans: SpanTree) -> Declared:
-    """What was declared where the run began, in the last life of its flow run."""
-    root = last_root(spans, run.run_id)
-    return Declared.read(root.attributes.get(DECLARED)) if root is not None else Declared()
+def declared(run: RunRecords) -> Declared:
+    """What was declared where and when the run began: by its first root span."""
+    for span in run.spans:
+        if span.parent_id is None and (span.flow_run_id is None or _is_root_flow(span, run)):
+            return Declared.read(span.attributes.get(DECLARED))
+    return Declared()
+
+
+def _is_root_flow(span: SpanRecord, run: RunRecords) -> bool:
+    return span.kind == Kind.FLOW and span.flow_run_id == run.run_id
 
 
 def embodied(run: RunRecords) -> Figure:
@@ -191,8 +207,8 @@ def _evaluation_data(run: RunRecords, counted: list[OutcomeRecord], spans: SpanT
 def _data(read: ReadRecord, run: RunRecords, digests: dict[str, str | None]) -> str:
     name = read.uri.rstrip("/").rpartition("/")[2]
     number, digest = run.version_numbers.get(read.version_id or ""), digests.get(read.version_id or "")
-    version = "of no known version" if number is None else f"v{number}"
-    return f"{name} {version}" + (f" ({digest})" if digest else "")
+    known = f"(version {read.version_id[:8]})" if read.version_id else "of no known version"
+    return f"{name} {known if number is None else f'v{number}'}" + (f" ({digest})" if digest else "")
 
 
 def _outermost(span: SpanRecord, spans: SpanTree) -> SpanRecord:

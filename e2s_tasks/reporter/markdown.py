@@ -89,8 +89,8 @@ def _artifacts(summary: Summary) -> str:
         return ""
     rows = [_artifact(one) for one in summary["artifacts"]]
     if summary["unclaimed_j"]:
-        rows.append(["*no final product*", "", "", "", "", units.joules(summary["unclaimed_j"]), ""])
-    head = ["artifact", "version", "produced by", "size", "in-run", "attributed", "CO2eq"]
+        rows.append(["*no final product*", "", "", "", "", "", units.joules(summary["unclaimed_j"]), ""])
+    head = ["artifact", "version", "produced by", "size", "in-run", "fully loaded", "attributed", "CO2eq"]
     table = _table("Energy-to-Solution of artifacts", head, 4, rows)
     reasons = [f"- \\>= a lower bound: {text(reason)}" for reason in phrases.reasons(summary)]
     return "\n\n".join([table, "\n".join(reasons)] if reasons else [table])
@@ -106,6 +106,7 @@ def _artifact(one: dict[str, Any]) -> list[str]:
         text(one["produced_by"] or units.UNKNOWN),
         units.size(one["bytes"]),
         bound(units.joules(one["in_run_j"])),
+        text(phrases.fully_loaded(one)),
         bound(units.joules(one["attributed_j"])),
         bound(units.grams(one["emissions_g"])),
     ]

@@ -43,10 +43,11 @@ def run_kpis(ledger: "Ledger", run_id: str) -> dict[str, Any]:
 
 def _product(found: Assessment, artifact: dict[str, Any]) -> dict[str, Any]:
     """A final product's KPIs by what it took."""
-    taken = {"in_run": artifact["in_run_j"], "fully_loaded": artifact["fully_loaded_j"]}
-    return {"uri": artifact["uri"], "version": artifact["version"]} | {
-        basis: by_name(found.of_product(joules, artifact["reasons"], earlier_runs=basis == "fully_loaded"))
-        for basis, joules in taken.items()
+    return {
+        "uri": artifact["uri"],
+        "version": artifact["version"],
+        "in_run": by_name(found.of_product(artifact)),
+        "fully_loaded": by_name(found.of_product(artifact, fully_loaded=True)),
     }
 
 

@@ -1,6 +1,7 @@
 """What the summary says in sentences: the same words in the terminal and on the Prefect page. Plain text, ASCII."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -278,9 +279,16 @@ def _intensity(plan: dict[str, Any]) -> str:
 
 def step_name(row: dict[str, Any]) -> str:
     """A step's name; of one with a name of its own for the task run, that too. Prefect's "train-3fa" says nothing."""
-    name, run_name = units.printable(row["name"]), units.printable(row["run_name"] or "")
+    name = named(row["name"], row["run_name"])
+    alone = name == units.printable(row["name"])
+    return name + (f" x {row['spans']}" if alone and row["spans"] > 1 and row["depth"] else "")
+
+
+def named(task: str, run_name: str | None) -> str:
+    """A task's name, with that of its task run where it tells more."""
+    name, run_name = units.printable(task), units.printable(run_name or "")
     if not run_name or _GIVEN.fullmatch(run_name) or run_name == name:
-        return name + (f" x {row['spans']}" if row["spans"] > 1 and row["depth"] else "")
+        return name
     return f"{name}: {_own_part(run_name, name)}"
 
 
@@ -295,18 +303,30 @@ def bounds(artifact: dict[str, Any]) -> str:
     return ">= " if artifact["lower_bound"] else ""
 
 
+def fully_loaded(artifact: dict[str, Any]) -> str:
+    """The fully loaded energy, marked where it is a lower bound."""
+    if artifact["fully_loaded_j"] is None:
+        return units.UNKNOWN
+    return (">= " if artifact["fully_loaded_lower_bound"] else "") + units.joules(artifact["fully_loaded_j"])
+
+
 def artifact_name(uri: str) -> str:
     """The last part of a URI."""
     return units.printable(uri.rstrip("/").rsplit("/", 1)[-1] or uri)
 
 
 def reasons(summary: Summary) -> list[str]:
-    """Why figures of artifacts are lower bounds, each reason once; those that differ in their last word together."""
-    alike: dict[str, list[str]] = {}
-    for reason in dict.fromkeys(why for one in summary["artifacts"] for why in one["reasons"]):
+    """Why figures of artifacts are lower bounds."""
+    return alike(why for one in summary["artifacts"] for why in one["reasons"])
+
+
+def alike(reasons: Iterable[str]) -> list[str]:
+    """Each reason once; those that differ in their last word together."""
+    lasts_of: dict[str, list[str]] = {}
+    for reason in dict.fromkeys(reasons):
         start, _, last = units.printable(reason).rpartition(" ")
-        alike.setdefault(start, []).append(artifact_name(last) if "://" in last else last)
-    return [f"{start} {', '.join(dict.fromkeys(lasts))}".strip() for start, lasts in alike.items()]
+        lasts_of.setdefault(start, []).append(artifact_name(last) if "://" in last else last)
+    return [f"{start} {', '.join(dict.fromkeys(lasts))}".strip() for start, lasts in lasts_of.items()]
 
 
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -20,7 +20,7 @@ def made_here(spans: Iterable[SpanRecord]) -> dict[str, SpanRecord]:
     for span in cached:
         before = [one for one in made[span.result_key or ""] if (one.ended_at or 0.0) <= span.started_at]
         if before:
-            found[span.id] = max(before, key=lambda one: one.ended_at or 0.0)
+            found[span.id] = max(before, key=lambda one: (one.ended_at or 0.0, one.id))
     return found
 
 

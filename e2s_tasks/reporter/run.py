@@ -3,11 +3,11 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.reporter.reuse import made_here, repeated
-from e2s_tasks.reporter.summary import artifacts, summarise
-from e2s_tasks.reporter.tree import SpanTree, adopted, tree
+from e2s_tasks.reporter.summary import summarise
+from e2s_tasks.reporter.tree import SpanTree, tree
 
 if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
@@ -22,30 +22,7 @@ def summarise_run(ledger: "Ledger", run_id: str) -> dict[str, Any]:
     """
     run = ledger.run(run_id)
     producers = Producers(ledger)
-    return summarise(run, producers.joules, producers.replayed(run))
-
-
-def artifact_versions(ledger: "Ledger", uri: str, limit: int = 20) -> list[dict[str, Any]]:
-    """The last `limit` versions of an artifact, the first of them first, each with its energy-to-solution in its run.
-
-    Raises:
-        LedgerError: the ledger cannot be read.
-    """
-    numbered = list(enumerate(ledger.versions(uri), 1))[-limit:]
-    costs: dict[str, dict[str, dict[str, Any]]] = {}
-    found = []
-    for number, version in numbered:
-        if version.run_id not in costs:
-            costs[version.run_id] = _by_version(ledger.run(version.run_id))
-        found.append(costs[version.run_id][version.id] | {"version": number})
-    return found
-
-
-def _by_version(run: RunRecords) -> dict[str, dict[str, Any]]:
-    spans = tree(run.spans, run.run_id)
-    rows = artifacts(run, spans, lineage_of(adopted(run, spans)))
-    ids = [one.id for one in sorted(run.versions, key=lambda one: (one.created_at, one.id))]
-    return {version_id: row | {"run_id": run.run_id} for version_id, row in zip(ids, rows, strict=True)}
+    return summarise(run, producers.joules, producers.replayed(run), Upstream(ledger.loader()))
 
 
 class Producers:

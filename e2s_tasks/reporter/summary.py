@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from e2s_tasks.core.kpi import Figure
-from e2s_tasks.core.lineage import Lineage, lineage_of
-from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.core.lineage import lineage_of
+from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.reporter import figures
-from e2s_tasks.reporter.kpis import assess, by_name, declared
+from e2s_tasks.reporter.artifacts import artifacts
+from e2s_tasks.reporter.kpis import assess, by_name
 from e2s_tasks.reporter.reuse import all_outcomes, made_here
 from e2s_tasks.reporter.stages import by_stage
 from e2s_tasks.reporter.steps import consumers, steps
@@ -29,11 +31,13 @@ def summarise(
     run: RunRecords,
     avoided_by: Callable[[SpanRecord], float | None] = _nobody_knows,
     replayed: list[OutcomeRecord] | None = None,
+    upstream: Upstream | None = None,
 ) -> dict[str, Any]:
     """The summary of a root run, as plain JSON values.
 
     avoided_by: what the attempt that produced a cached span's result had used, in joules; None where not known.
     replayed: outcomes of the attempts of other runs whose results cached spans reused, with those spans' ids.
+    upstream: what loads the runs that its artifacts came from; without it these count as unknown.
     """
     spans = tree(run.spans, run.run_id)
     lineage = lineage_of(adopted(run, spans))
@@ -69,7 +73,7 @@ def summarise(
         "spans": [_span(span, spans, saved) | {"result_from": _origin(span, made)} for span in spans.spans],
         "steps": rows,
         "consumers": consumers(rows, energy.total),
-        "artifacts": artifacts(run, spans, lineage),
+        "artifacts": artifacts(run, spans, lineage, upstream or Upstream(lambda _: ())),
         "attributed_by": lineage.weights,
         "kpis": by_name(found.kpis()),
         "stages": by_stage(spans),
@@ -124,45 +128,3 @@ def _span(span: SpanRecord, spans: SpanTree, saved: dict[str, float | None]) -> 
         "task_run_id": span.task_run_id,
         "avoided_j": saved.get(span.id),
     }
-
-
-def artifacts(run: RunRecords, spans: SpanTree, lineage: Lineage) -> list[dict[str, Any]]:
-    """Each version that the run wrote, in the order of writing, with its energy-to-solution in that run."""
-    decision = figures.last_decision(run.decisions)
-    pue = declared(run, spans).pue or 1.0
-    rows = []
-    for version in sorted(run.versions, key=lambda one: (one.created_at, one.id)):
-        cost = lineage.versions[version.id]
-        rows.append(
-            {
-                "uri": version.uri,
-                "version": run.version_numbers.get(version.id),
-                "produced_by": _producer(spans, version.span_id),
-                "in_run_j": cost.in_run_j,
-                "fully_loaded_j": None,
-                "attributed_j": cost.attributed_j,
-                "emissions_g": figures.grams(_times(cost.in_run_j, pue), decision.intensity if decision else None),
-                "lower_bound": cost.lower_bound,
-                "reasons": list(cost.reasons),
-                "final": version.id in lineage.final_products,
-                "bytes": version.bytes,
-                "rows": version.rows,
-                "created_at": iso(version.created_at),
-            }
-        )
-    return rows
-
-
-def _times(joules: float | None, pue: float) -> float | None:
-    return None if joules is None else joules * pue
-
-
-def _producer(spans: SpanTree, span_id: str) -> str | None:
-    """The name of the outermost task, else of the flow, that wrote a version."""
-    span = spans.by_id.get(span_id)
-    if span is None:
-        return None
-    around = [span, *spans.ancestors(span)]
-    attempts = [one for one in around if one.kind == Kind.ATTEMPT]
-    flows = [one for one in around if one.kind == Kind.FLOW]
-    return attempts[-1].name if attempts else flows[0].name if flows else around[-1].name

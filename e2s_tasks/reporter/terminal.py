@@ -127,27 +127,26 @@ def _style(row: dict[str, Any]) -> str:
 
 def _artifacts(summary: Summary, width: int) -> Table:
     wide = width >= WIDE
-    table = _table(
-        "Energy-to-Solution of artifacts", "artifact", "produced by", *(["size"] if wide else []),
-        "in-run", "attributed", "CO2eq", flexible=2,
-    )  # fmt: skip
+    loaded = any(one["upstream_runs"] for one in summary["artifacts"])  # else it is the in-run figure again
+    heads = [
+        *(["size"] if wide else []), "in-run", *(["fully loaded"] if loaded else []), "attributed",
+        *(["CO2eq"] if wide or not loaded else []),
+    ]  # fmt: skip
+    table = _table("Energy-to-Solution of artifacts", "artifact", "produced by", *heads, flexible=2)
     for one in summary["artifacts"]:
         mark = phrases.bounds(one)
         version = f" v{one['version']}" if one["version"] is not None else ""
-        table.add_row(
-            phrases.artifact_name(one["uri"]) + version,
-            units.printable(one["produced_by"] or units.UNKNOWN),
-            *([units.size(one["bytes"])] if wide else []),
-            mark + units.joules(one["in_run_j"]),
-            (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
-            (mark if one["emissions_g"] is not None else "") + units.grams(one["emissions_g"]),
-        )
+        figures = {
+            "size": units.size(one["bytes"]),
+            "in-run": mark + units.joules(one["in_run_j"]),
+            "fully loaded": phrases.fully_loaded(one),
+            "attributed": (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
+            "CO2eq": (mark if one["emissions_g"] is not None else "") + units.grams(one["emissions_g"]),
+        }
+        producer = units.printable(one["produced_by"] or units.UNKNOWN)
+        table.add_row(phrases.artifact_name(one["uri"]) + version, producer, *(figures[head] for head in heads))
     if summary["unclaimed_j"]:
-        cells = (
-            ["", "", units.joules(summary["unclaimed_j"]), ""]
-            if wide
-            else ["", units.joules(summary["unclaimed_j"]), ""]
-        )
+        cells = [units.joules(summary["unclaimed_j"]) if head == "attributed" else "" for head in heads]
         table.add_row("no final product", "", *cells, style="dim")
     return table
 

@@ -4,7 +4,7 @@ Imports nothing of the library. Understands one flow with subflows: attempts, ne
 """
 
 HOST = ("cpu_j", "dram_j", "gpu_j", "static_j")
-MOVED = ("storage_j", "network_j")
+MOVED = ("storage_j", "network_j", "remote_j")
 
 
 def joules(span):
@@ -31,8 +31,8 @@ def owners(run):
     return owner
 
 
-def figures(run):
-    """Per version in-run and attributed joules; E(R), o(R), unclaimed; final products."""
+def known(run):
+    """The steps with their joules, the orchestration, and what leads to what within the run."""
     owner = owners(run)
     spans = {span.id: span for span in run.spans}
     steps = {who for who in owner.values() if isinstance(who, tuple)}
@@ -46,19 +46,27 @@ def figures(run):
         leads.add((owner[v.span_id], v.id))
         if owner[v.span_id][0] == "body":
             leads |= {(step, owner[v.span_id]) for step in steps if end[step] <= spans[v.span_id].started_at}
-    versions = {v.id for v in run.versions}
-    leads |= {(r.version_id, owner[r.span_id]) for r in run.reads if r.version_id in versions}
+    made = {(v.span_id, v.uri): v.id for v in run.versions}
+    leads |= {(r.version_id, made.get((r.span_id, r.uri), owner[r.span_id])) for r in run.reads if r.version_id}
     leads |= {(task_of[x.upstream], task_of[x.downstream]) for x in run.edges}
-    for cached in [s for s in run.spans if s.status == "cached"]:
-        makers = [
-            s for s in run.spans
-            if s.kind == "attempt" and s.status == "completed" and s.result_key == cached.result_key
-            and s.ended_at <= cached.started_at
-        ]  # fmt: skip
-        if cached.result_key and makers:
-            leads.add((owner[max(makers, key=lambda s: s.ended_at).id], owner[cached.id]))
+    for cached in [s for s in run.spans if s.status == "cached" and s.result_key]:
+        makers = makers_of(cached, run.spans)
+        if makers:
+            leads.add((owner[max(makers, key=lambda s: (s.ended_at, s.id)).id], owner[cached.id]))
+    return owner, e, o, leads
 
-    reach = {node: {node} for node in steps | versions}
+
+def makers_of(cached, spans):
+    return [
+        s for s in spans
+        if s.kind == "attempt" and s.status == "completed" and s.result_key == cached.result_key
+        and s.ended_at <= cached.started_at
+    ]  # fmt: skip
+
+
+def reached(nodes, leads):
+    """What can be reached from each node, itself included."""
+    reach = {node: {node} for node in nodes}
     changed = True
     while changed:
         changed = False
@@ -66,6 +74,41 @@ def figures(run):
             if not reach[b] <= reach[a]:
                 reach[a] = reach[a] | reach[b]
                 changed = True
+    return reach
+
+
+def loaded(runs):
+    """Fully loaded joules of every version, over several root runs at once."""
+    everything, steps_of, o_of, every_lead = set(), {}, {}, set()
+    for run in runs:
+        owner, e, o, leads = known(run)
+        everything |= {*e, *(v.id for v in run.versions)}
+        steps_of[run.run_id], o_of[run.run_id] = e, o
+        every_lead |= leads
+        for cached in [s for s in run.spans if s.status == "cached" and s.result_key]:
+            if not makers_of(cached, run.spans):
+                elsewhere = [(s, other) for other in runs if other is not run for s in makers_of(cached, other.spans)]
+                if elsewhere:
+                    maker, other = max(elsewhere, key=lambda found: (found[0].ended_at, found[0].id))
+                    every_lead.add((owners(other)[maker.id], owner[cached.id]))
+    reach = reached(everything, every_lead)
+    result = {}
+    for v in [v for run in runs for v in run.versions]:
+        result[v.id] = 0.0
+        for run_id, e in steps_of.items():
+            s = sum(joules for step, joules in e.items() if v.id in reach[step])
+            sum_e = sum(e.values())
+            result[v.id] += s + (o_of[run_id] * s / sum_e if sum_e else 0.0)
+    return result
+
+
+def figures(run):
+    """Per version in-run and attributed joules; E(R), o(R), unclaimed; final products."""
+    _, e, o, leads = known(run)
+    steps = set(e)
+    versions = {v.id for v in run.versions}
+    leads = {(a, b) for a, b in leads if a in steps | versions}
+    reach = reached(steps | versions, leads)
 
     sum_e = sum(e.values())
     closure = {v: {s for s in steps if v in reach[s]} for v in versions}

@@ -6,7 +6,7 @@ import pytest
 
 from e2s_tasks.core.records import Kind, Status, VersionRecord
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.reporter import artifact_versions, summarise, summarise_run
+from e2s_tasks.reporter import ArtifactHistory, summarise, summarise_run
 from tests.reporter.runs import NOON, RUN, full_run, outcome, process, root, span
 
 LATER = "later-run"
@@ -72,7 +72,7 @@ def test_versions_of_an_artifact_are_numbered_over_all_runs(ledger):
             VersionRecord("v2", uri, "b2", LATER, NOON + 90_000, 100, 10),
         ]
     )
-    first, second = artifact_versions(ledger, uri)
+    first, second = ArtifactHistory(ledger, uri).rows(limit=20)
     assert [one["version"] for one in (first, second)] == [1, 2]
     assert (second["produced_by"], second["in_run_j"], second["run_id"]) == ("rebuild", 3.0, LATER)
-    assert artifact_versions(ledger, uri, limit=1) == [second]
+    assert ArtifactHistory(ledger, uri).rows(limit=1) == [second]

@@ -10,6 +10,7 @@ from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
+    from e2s_tasks.reporter import ArtifactHistory
 
 DEFAULT_PERIOD = "30d"
 PATIENCE_S = 2.0  # readers need no lock, so that what is there can be shown at once
@@ -73,13 +74,23 @@ def summary(text: str | None) -> dict[str, Any]:
     return summarise_run(ledger, ledger.find_run(text))
 
 
-def artifact(text: str, limit: int) -> dict[str, Any]:
-    """The last versions of an artifact, with the energy-to-solution of each in the run that wrote it."""
-    from e2s_tasks.reporter import artifact_versions
+def artifact(text: str, number: int | None) -> dict[str, Any]:
+    """A version of an artifact, the last one by default, and where its energy comes from."""
+    history = _artifact(text)
+    return {"uri": history.uri, "versions": [history.one(number)]}
+
+
+def artifact_history(text: str, limit: int) -> dict[str, Any]:
+    """The last versions of an artifact, with the energy-to-solution of each, and what changed between them."""
+    history = _artifact(text)
+    return {"uri": history.uri, "versions": history.rows(limit)}
+
+
+def _artifact(text: str) -> "ArtifactHistory":
+    from e2s_tasks.reporter import ArtifactHistory
 
     ledger = _ledger()
-    uri = ledger.find_artifact(text)
-    return {"uri": uri, "versions": artifact_versions(ledger, uri, limit)}
+    return ArtifactHistory(ledger, ledger.find_artifact(text))
 
 
 def kpi(run: str | None, solution: str | None, since: str | None, level: float) -> dict[str, Any]:

@@ -76,25 +76,33 @@ def show(run: str | None = None, /, *, json: Json = False) -> None:
 
 
 @app.command
-def artifact(uri: str, /, *, limit: int = 20, json: Json = False) -> None:
-    """Show the versions of an artifact: when, by which run and step, and at what energy-to-solution.
+def artifact(
+    uri: str, /, *, version: int | None = None, history: bool = False, limit: int = 20, json: Json = False
+) -> None:
+    """Show where the energy of an artifact comes from: a tree of the steps and versions that led to it, in any run.
 
     Parameters
     ----------
     uri: str
         Its URI or path, or the end of one.
+    version: int
+        The number of the version; the last one by default.
+    history: bool
+        Show its versions over time instead, and what changed between them.
     limit: int
-        How many of the last versions to show at most.
+        How many of the last versions the history shows at most.
     json: bool
-        Print JSON.
+        Print JSON, in the shape that docs/artifacts.md describes.
     """
-    found = answers.artifact(uri, _at_least_one(limit))
+    if history and version is not None:
+        raise SettingError(f"--version={version} and --history exclude each other: leave one of them out.")
+    found = answers.artifact_history(uri, _at_least_one(limit)) if history else answers.artifact(uri, version)
     if json:
         _print_json(found)
     else:
         from e2s_tasks.integrations.cli import tables
 
-        tables.print_artifact(found)
+        (tables.print_history if history else tables.print_artifact)(found)
 
 
 @app.command

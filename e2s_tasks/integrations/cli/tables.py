@@ -5,10 +5,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from e2s_tasks.reporter import phrases, units
+from e2s_tasks.core.energy import add
+from e2s_tasks.reporter import origins, phrases, units
 from e2s_tasks.reporter.terminal import console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
+MOST_ROWS = 40
 NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow and run it."
 
 
@@ -46,16 +48,56 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
 
 
 def print_artifact(found: dict[str, Any]) -> None:
-    """An artifact's versions, the last one first."""
+    """A version of an artifact, and the tree of what its energy went into."""
+    out = console()
+    (one,) = found["versions"]
+    name = units.printable(found["uri"])
+    out.print(Text.assemble((name, "bold"), f"  version {one['version']}, {units.clock(one['created_at'])}"))
+    for line in origins.artifact(one):
+        out.print(Text(line))
+    rows, folded = ancestors(one["tree"], MOST_ROWS)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("came from", overflow="fold")
+    for column in ("energy", "share", "rests on"):
+        table.add_column(column, justify="left" if column == "rests on" else "right", no_wrap=True)
+    for row in rows:
+        above = None if row["parent"] is None else one["tree"][row["parent"]]
+        style = "" if row["own_j"] is not None else "dim" if row["repeated"] else "bold"
+        for number, cells in enumerate(origins.ancestor(row, above)):
+            table.add_row(*cells, style="dim" if number else style)
+    if folded:
+        own = add(row["own_j"] for row in folded)
+        table.add_row(f"... {len(folded)} smaller ones", units.joules(own), "", "", style="dim")
+    out.print(table)
+    for line in origins.loaded_reasons(one):
+        out.print(Text(line, style="dim"))
+
+
+def ancestors(rows: list[dict[str, Any]], most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows to show, the biggest with what they are part of, and those to fold."""
+    order = sorted(range(len(rows)), key=lambda i: (-(rows[i]["joules"] or 0.0), i))
+    kept = {0}
+    for index in order:
+        if len(kept) >= most:
+            break
+        above: int | None = index
+        while above is not None and above not in kept:
+            kept.add(above)
+            above = rows[above]["parent"]
+    return [rows[i] for i in sorted(kept)], [row for i, row in enumerate(rows) if i not in kept]
+
+
+def print_history(found: dict[str, Any]) -> None:
+    """An artifact's versions, the last one first, and what changed."""
     out = console()
     out.print(Text(units.printable(found["uri"]), style="bold"))
     wide = out.width >= 100
     more = ("size", "rows") if wide else ()
     table = _table(
-        "v", WRITTEN, "run", "by", *more, "in-run", "attributed", figures=2 + len(more), whole=("v", WRITTEN, "run")
+        "v", WRITTEN, "run", "by", *more, "in-run", "fully loaded", "change", figures=3 + len(more),
+        whole=("v", WRITTEN, "run"),
     )  # fmt: skip
     for one in reversed(found["versions"]):
-        mark = phrases.bounds(one)
         figures = [units.size(one["bytes"]), units.count(one["rows"])] if wide else []
         table.add_row(
             str(one["version"]),
@@ -63,10 +105,14 @@ def print_artifact(found: dict[str, Any]) -> None:
             one["run_id"][:8],
             units.printable(one["produced_by"] or units.UNKNOWN),
             *figures,
-            (mark if one["in_run_j"] is not None else "") + units.joules(one["in_run_j"]),
-            (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
+            phrases.bounds(one) + units.joules(one["in_run_j"]),
+            phrases.fully_loaded(one),
+            origins.ratio(one["change"]),
         )
     out.print(table)
+    change = origins.change(found["versions"][-1]) if found["versions"] else None
+    if change:
+        out.print(Text(change))
     for reason in phrases.reasons({"artifacts": found["versions"]}):
         out.print(Text(f">= a lower bound: {reason}", style="dim"))
 

@@ -27,9 +27,13 @@ def measure_everything() -> None:
     from prefect import Flow, Task
 
     from e2s_tasks.integrations.prefect.decorators import measure_flow, measure_task
+    from e2s_tasks.integrations.prefect.handed import handing_over
 
+    if hasattr(Flow.__init__, "e2s_measures"):
+        return
     _after_init(Task, measure_task)
     _after_init(Flow, measure_flow)
+    Flow.__call__ = handing_over(Flow.__call__)  # type: ignore[method-assign]
 
 
 def _after_init(cls: Any, measure: Any) -> None:
@@ -37,8 +41,6 @@ def _after_init(cls: Any, measure: Any) -> None:
     from e2s_tasks.integrations.prefect.functions import original
 
     init = cls.__init__
-    if hasattr(init, "e2s_measures"):
-        return
 
     @functools.wraps(init)
     def measured_init(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -13,6 +13,7 @@ from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 from e2s_tasks.grid.country import country
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
+from e2s_tasks.integrations.prefect.handed import handing_over
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
@@ -58,6 +59,7 @@ class E2SFlow(Flow[Any, Any]):
     carbon: CarbonPolicy | None
     solution: str | None
     told: Told
+    __call__ = handing_over(Flow.__call__)
 
     def with_options(self, **options: Any) -> "E2SFlow":
         """A new measured flow with other options, as `Flow.with_options`; those of `e2s_flow` too."""

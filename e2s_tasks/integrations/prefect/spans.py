@@ -12,6 +12,7 @@ from prefect.transactions import get_transaction
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
+from e2s_tasks.integrations.prefect.handed import handed_to
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
@@ -114,8 +115,11 @@ def _flow_run(
     if solution:
         facts["solution"] = solution
     span = recorder.span(context.flow.name, Kind.FLOW, facts)
-    if isinstance(span, OpenSpan) and span.outer is None:
-        look_at_the_grid(recorder, span.run_id, policy)
+    if isinstance(span, OpenSpan):
+        for upstream in handed_to(context.flow):
+            recorder.write(EdgeRecord(f"{upstream}>{run.id}", span.run_id, upstream, str(run.id)))
+        if span.outer is None:
+            look_at_the_grid(recorder, span.run_id, policy)
     return span
 
 

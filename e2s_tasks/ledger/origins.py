@@ -1,0 +1,253 @@
+"""What runs have from elsewhere: the version that each read saw, and the attempt that made each reused result."""
+
+import json
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import merge
+from typing import Any
+
+import sqlalchemy as sa
+
+from e2s_tasks.core.records import Kind, ReadRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.ledger.artifacts import holders
+from e2s_tasks.ledger.query import chunks
+from e2s_tasks.ledger.tables import span, version
+
+Stamp = tuple[int | None, int | str | None]  # of a file: bytes, and its modification time or ETag
+IS_FLOW = span.c.kind == sa.literal_column(f"'{Kind.FLOW}'")  # as written in the partial index
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version as far as finding out who saw it goes. files_text: its `written`, as JSON."""
+
+    id: str
+    uri: str
+    run_id: str
+    created_at: float
+    files: int | None
+    files_text: str | None
+
+    @property
+    def age(self) -> tuple[float, str]:
+        """What orders the versions of an artifact."""
+        return self.created_at, self.id
+
+    def written(self) -> dict[str, Stamp] | None:
+        """The files that the write made, by their full names; None: not known, all of it may be new."""
+        listed = json.loads(self.files_text) if self.files_text else None
+        return None if listed is None else _by_name(self.uri, listed)
+
+
+def _by_name(uri: str, listed: Iterable[Sequence[Any]]) -> dict[str, Stamp]:
+    top = uri.rstrip("/")
+    return {f"{top}/{path}" if path else top: (size, stamp) for path, size, stamp in listed}
+
+
+class Origins:
+    """Finds them for any number of runs; the versions of an artifact are loaded once."""
+
+    def __init__(self) -> None:
+        self._history: dict[str, list[_Version]] = {}
+        self._parts: dict[str, list[str]] = {}
+
+    def explain(self, connection: sa.Connection, runs: Sequence[RunRecords]) -> None:
+        """Name the version that each read saw, where a measured write explains it, and where reused results are from.
+
+        A read that saw several becomes one read of each; so does what no write explains.
+        """
+        self._load(connection, [read for run in runs for read in run.reads if read.version_id is None])
+        for run in runs:
+            run.reads = [one for read in run.reads for one in self._explained(read)]
+        self._name_writers(connection, runs)
+        _name_producers(connection, runs)
+
+    # -- versions that were read ------------------------------------------------------------------------------------
+
+    def _load(self, connection: sa.Connection, reads: list[ReadRecord]) -> None:
+        """Load the versions of all artifacts that the reads may have seen."""
+        whole = {read.uri.rstrip("/") for read in reads if not _single(read)} - self._parts.keys()
+        parts = _parts(connection, whole)
+        for uri in whole:
+            self._parts[uri] = []
+        for uri in parts:
+            for holder in whole.intersection(holders(uri)[1:]):
+                self._parts[holder].append(uri)
+        wanted = {holder for read in reads for holder in holders(read.uri)} | parts
+        new = wanted - self._history.keys()
+        self._history.update((uri, []) for uri in new)
+        for chunk in chunks(new):
+            for row in connection.execute(_VERSIONS.where(version.c.uri.in_(chunk))):
+                self._history[row.uri].append(_Version(*row))
+        for uri in new:
+            self._history[uri].sort(key=lambda one: one.age)
+
+    def _explained(self, read: ReadRecord) -> list[ReadRecord]:
+        if read.version_id is not None:
+            return [read]
+        seen = self._of_files(read) if read.files is not None else [*self._last(read)] or [None]
+        return [
+            replace(read, id=f"{read.id}/{number}" if number else read.id, version_id=one)
+            for number, one in enumerate(seen)
+        ]
+
+    def _last(self, read: ReadRecord) -> Iterator[str | None]:
+        """The data set's last version, and those of parts that were written after it."""
+        whole = max(self._latest(holders(read.uri), read.at), key=lambda one: one.age, default=None)
+        if whole is not None:
+            yield whole.id
+        parts = self._latest(self._parts.get(read.uri.rstrip("/"), ()), read.at)
+        yield from (one.id for one in sorted(parts, key=lambda one: one.age) if whole is None or one.age > whole.age)
+
+    def _latest(self, uris: Iterable[str], at: float) -> Iterator[_Version]:
+        """The last version of each artifact at a time."""
+        for uri in uris:
+            count = self._count(uri, at)
+            if count:
+                yield self._history[uri][count - 1]
+
+    def _count(self, uri: str, at: float) -> int:
+        return bisect_right(self._history.get(uri, ()), at, key=lambda one: one.created_at)
+
+    def _of_files(self, read: ReadRecord) -> list[str | None]:
+        """The versions whose files were opened, the newest first, and None if no measured write explains one of them.
+
+        A file that is of another size or time than it was written with has been changed by somebody else since.
+        """
+        opened = _by_name(read.uri, read.files or ())
+        seen: list[str | None] = []
+        external = False
+        for one in self._before(read):
+            if not opened:
+                break
+            written = one.written()
+            made = opened.keys() & written.keys() if written is not None else _inside(opened, one.uri)
+            same = [name for name in made if written is None or _same(opened[name], written[name])]
+            if same:
+                seen.append(one.id)
+            gone = set()
+            if written is not None and one.files is not None and one.files <= len(written):  # nothing was kept
+                gone = _inside(opened, one.uri) - made
+            external |= len(same) < len(made) or bool(gone)
+            for name in made | gone:
+                del opened[name]
+        return [*seen, None] if external or opened else seen
+
+    def _before(self, read: ReadRecord) -> Iterator[_Version]:
+        """The versions that the opened files may be of, the newest first."""
+        uris = {*holders(read.uri), *self._parts.get(read.uri.rstrip("/"), ())}
+        return merge(*(self._back(uri, read.at) for uri in uris), key=lambda one: one.age, reverse=True)
+
+    def _back(self, uri: str, at: float) -> Iterator[_Version]:
+        """The versions of an artifact at a time, the newest first."""
+        for number in range(self._count(uri, at) - 1, -1, -1):
+            yield self._history[uri][number]
+
+    def _name_writers(self, connection: sa.Connection, runs: Sequence[RunRecords]) -> None:
+        run_of = {one.id: one.run_id for past in self._history.values() for one in past}
+        foreign = {}
+        for run in runs:
+            own = {one.id for one in run.versions}
+            foreign[run.run_id] = {read.version_id for read in run.reads if read.version_id} - own
+        told = {one for of_run in foreign.values() for one in of_run if one not in run_of}
+        for chunk in chunks(told):
+            rows = connection.execute(sa.select(version.c.id, version.c.run_id).where(version.c.id.in_(chunk)))
+            run_of.update((row.id, row.run_id) for row in rows)
+        ids = {one for of_run in foreign.values() for one in of_run if one in run_of}
+        roots = root_runs(connection, {run_of[one] for one in ids})
+        for run in runs:
+            run.writers = {one: roots[run_of[one]] for one in foreign[run.run_id] if one in run_of}
+
+
+_VERSIONS = sa.select(
+    version.c.id,
+    version.c.uri,
+    version.c.run_id,
+    version.c.created_at,
+    version.c.files,
+    sa.cast(version.c.written, sa.Text).label("files_text"),
+)
+
+
+def _single(read: ReadRecord) -> bool:
+    return read.files is not None and len(read.files) == 1 and not read.files[0][0]
+
+
+def _inside(names: Iterable[str], uri: str) -> set[str]:
+    """The files at the URI or below it."""
+    top = uri.rstrip("/")
+    return {name for name in names if name == top or name.startswith(f"{top}/")}
+
+
+def _same(opened: Stamp, written: Stamp) -> bool:
+    return all(now == then or now is None or then is None for now, then in zip(opened, written, strict=True))
+
+
+def _parts(connection: sa.Connection, whole: Iterable[str]) -> set[str]:
+    """The artifacts that lie below one of the URIs."""
+    found: set[str] = set()
+    for chunk in chunks(whole, 100):
+        below = sa.or_(*(_is_below(connection, uri) for uri in chunk))
+        found.update(connection.execute(sa.select(version.c.uri).where(below).distinct()).scalars())
+    return found
+
+
+def _is_below(connection: sa.Connection, uri: str) -> sa.ColumnElement[bool]:
+    if connection.dialect.name == "sqlite":  # a range that its index serves; "0" is what follows "/"
+        return sa.and_(version.c.uri > f"{uri}/", version.c.uri < f"{uri}0")
+    return version.c.uri.startswith(f"{uri}/", autoescape=True)  # elsewhere, text is ordered by the locale
+
+
+# -- results that were reused ---------------------------------------------------------------------------------------
+
+
+def _name_producers(connection: sa.Connection, runs: Sequence[RunRecords]) -> None:
+    """For each cached attempt, the completed one that had last made its result in another flow run."""
+    cached = [(run, one) for run in runs for one in run.spans if one.status == Status.CACHED and one.result_key]
+    made: dict[str, list[sa.Row[Any]]] = defaultdict(list)
+    columns = (span.c.id, span.c.run_id, span.c.result_key, span.c.flow_run_id, span.c.ended_at)
+    for chunk in chunks({str(one.result_key) for _, one in cached}):
+        completed = sa.and_(span.c.result_key.in_(chunk), span.c.status == str(Status.COMPLETED))
+        for row in connection.execute(sa.select(*columns).where(completed, span.c.ended_at.is_not(None))):
+            made[row.result_key].append(row)
+    found = {}
+    for run, one in cached:
+        producer = _producer(one, made[str(one.result_key)])
+        if producer is not None:
+            found[run.run_id, one.id] = producer
+    roots = root_runs(connection, {row.run_id for row in found.values()})
+    for run, one in cached:
+        if (run.run_id, one.id) in found:
+            row = found[run.run_id, one.id]
+            run.producers[one.id] = roots[row.run_id], row.id
+
+
+def _producer(cached: SpanRecord, made: Iterable[sa.Row[Any]]) -> "sa.Row[Any] | None":
+    before = [row for row in made if row.ended_at <= cached.started_at and row.flow_run_id != cached.flow_run_id]
+    return max(before, key=lambda row: (row.ended_at, row.id), default=None)
+
+
+def root_runs(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:
+    """The root run of each run id: itself, or the run that recorded a flow span of that id."""
+    wanted = set(run_ids)
+    above: dict[str, str] = {}
+    asked: set[str] = set()
+    frontier = wanted
+    while frontier:
+        asked |= frontier
+        for chunk in chunks(frontier):
+            of_another = sa.and_(span.c.flow_run_id.in_(chunk), span.c.run_id != span.c.flow_run_id)
+            flows = sa.select(span.c.flow_run_id, span.c.run_id).where(IS_FLOW, of_another).distinct()
+            above.update((row.flow_run_id, row.run_id) for row in connection.execute(flows))
+        frontier = set(above.values()) - asked
+    return {run_id: _top(run_id, above) for run_id in wanted}
+
+
+def _top(run_id: str, above: dict[str, str]) -> str:
+    seen = {run_id}
+    while above.get(run_id, run_id) not in seen:
+        run_id = above[run_id]
+        seen.add(run_id)
+    return run_id

@@ -1,0 +1,72 @@
+"""The artifact versions that a run wrote, with their energy-to-solution: in that run, and fully loaded."""
+
+from typing import Any
+
+from e2s_tasks.core.energy import add
+from e2s_tasks.core.lineage import Lineage
+from e2s_tasks.core.records import Kind, RunRecords, VersionRecord
+from e2s_tasks.core.upstream import FullyLoaded, Upstream
+from e2s_tasks.reporter import figures
+from e2s_tasks.reporter.kpis import declared
+from e2s_tasks.reporter.tree import SpanTree
+from e2s_tasks.reporter.units import iso
+
+MOST_REASONS = 20
+
+
+def artifacts(run: RunRecords, spans: SpanTree, lineage: Lineage, upstream: Upstream) -> list[dict[str, Any]]:
+    """Each version that the run wrote, in the order of writing; see docs/summary.md for the fields."""
+    ordered = sorted(run.versions, key=lambda one: (one.created_at, one.id))
+    return [artifact(run, spans, lineage, upstream, one) for one in ordered]
+
+
+def artifact(
+    run: RunRecords, spans: SpanTree, lineage: Lineage, upstream: Upstream, version: VersionRecord
+) -> dict[str, Any]:
+    """One version that the run wrote."""
+    decision = figures.last_decision(run.decisions)
+    cost = lineage.versions[version.id]
+    loaded = upstream.of(lineage.graph, version.id)
+    return {
+        "uri": version.uri,
+        "version": run.version_numbers.get(version.id),
+        "produced_by": _producer(spans, version.span_id),
+        "in_run_j": cost.in_run_j,
+        "fully_loaded_j": loaded.joules.total,
+        "attributed_j": cost.attributed_j,
+        "emissions_g": figures.grams(cost.in_run_j, decision.intensity if decision else None, declared(run).pue),
+        "fully_loaded_g": _grams(loaded, upstream),
+        "lower_bound": cost.lower_bound,
+        "reasons": list(cost.reasons),
+        "fully_loaded_lower_bound": bool(loaded.reasons),
+        "fully_loaded_reasons": list(loaded.reasons[:MOST_REASONS]),
+        "upstream_runs": sum(bool(steps) for run_id, steps in loaded.steps.items() if run_id != run.run_id),
+        "final": version.id in lineage.final_products,
+        "bytes": version.bytes,
+        "rows": version.rows,
+        "created_at": iso(version.created_at),
+    }
+
+
+def _grams(loaded: FullyLoaded, upstream: Upstream) -> float | None:
+    """The emissions of every run's part, each with that run's intensity and PUE; None where one is not known."""
+    parts = []
+    for run_id, part in loaded.by_run.items():
+        run = upstream.graphs[run_id].run
+        decision = figures.last_decision(run.decisions)
+        grams = figures.grams(part.total, decision.intensity if decision else None, declared(run).pue)
+        if part.total and grams is None:
+            return None
+        parts.append(grams)
+    return add(parts)
+
+
+def _producer(spans: SpanTree, span_id: str) -> str | None:
+    """The name of the outermost task, else of the flow, that wrote a version."""
+    span = spans.by_id.get(span_id)
+    if span is None:
+        return None
+    around = [span, *spans.ancestors(span)]
+    attempts = [one for one in around if one.kind == Kind.ATTEMPT]
+    flows = [one for one in around if one.kind == Kind.FLOW]
+    return attempts[-1].name if attempts else flows[0].name if flows else around[-1].name

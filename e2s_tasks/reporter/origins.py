@@ -1,0 +1,102 @@
+"""What is said of where an artifact came from, and of how it changed. Plain text, ASCII."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from e2s_tasks.core.edges import EXTERNAL
+from e2s_tasks.reporter import phrases, units
+
+MOST_REASONS = 4
+DEEPEST = 12  # levels of indentation
+WEEK_DAYS = 7
+
+
+def artifact(found: dict[str, Any]) -> list[str]:
+    """What a version cost, in a few lines."""
+    grams = "" if found["fully_loaded_g"] is None else f", {units.grams(found['fully_loaded_g'])} CO2eq"
+    runs = found["upstream_runs"]
+    others = f" with what {runs} earlier run{'s' if runs > 1 else ''} put into it" if runs else ""
+    whole = f"fully loaded {phrases.fully_loaded(found)}{grams}{others}"
+    lines = [f"{whole}; in its own run {phrases.bounds(found)}{units.joules(found['in_run_j'])}"]
+    said = change(found)
+    return [*lines, said] if said else lines
+
+
+def ancestor(row: dict[str, Any], above: dict[str, Any] | None) -> list[tuple[str, str, str, str]]:
+    """A row of an artifact's tree, below another one, in the cells name, energy, share and what it rests on.
+
+    What is not known of it follows in lines of its own.
+    """
+    indent = "  " * min(row["depth"], DEEPEST)
+    name = indent + _name(row)
+    if above is not None and above["run_id"] != row["run_id"]:
+        name += f" (run {units.printable(row['run'] or (row['run_id'] or units.UNKNOWN)[:8])})"
+    if row["repeated"]:
+        return [(f"{name} (see above)", "", "", "")]
+    worth = row["provenance"] if row["own_j"] is not None else ""
+    missing = [(f"{indent}  ? {_shortened(reason)}", units.UNKNOWN, "", "missing") for reason in row["reasons"]]
+    return [(name, units.joules(row["joules"]), units.percent(row["share"]), worth), *missing]
+
+
+def _name(row: dict[str, Any]) -> str:
+    if row["kind"] == "version":
+        number = f" v{row['version']}" if row["version"] is not None else ""
+        return phrases.artifact_name(row["uri"]) + number
+    attempts = f", {row['attempts']} attempts" if (row["attempts"] or 1) > 1 else ""
+    return phrases.named(row["name"], row["run_name"]) + attempts
+
+
+def _shortened(reason: str) -> str:
+    """The reason in few words, with the last part of a URI alone."""
+    words = units.printable(reason).replace(EXTERNAL, "external input").split(" ")
+    return " ".join(phrases.artifact_name(word) if "://" in word else word for word in words)
+
+
+def loaded_reasons(found: dict[str, Any]) -> list[str]:
+    """Why the fully loaded figure is a lower bound."""
+    reasons = phrases.alike(found["fully_loaded_reasons"])
+    shown = [f">= a lower bound: {reason}" for reason in reasons[:MOST_REASONS]]
+    more = len(reasons) - len(shown)
+    return [*shown, f"   and {more} more reasons: --json"] if more else shown
+
+
+def ratio(found: dict[str, Any] | None) -> str:
+    """A change of energy: "+18 %"; "2.1x" from a doubling on."""
+    change = None if found is None else found["in_run_ratio"]
+    if change is None:
+        return units.UNKNOWN
+    return _times(change) if change >= 2 else f"{(change - 1) * 100:+.0f} %"
+
+
+def _times(change: float) -> str:
+    return f"{units.number(change, 2)}x"
+
+
+def change(found: dict[str, Any], today: datetime | None = None) -> str | None:
+    """What changed since the version before, and the step that changed most: "+18 % since Tuesday: train 2.1x"."""
+    said = found["change"]
+    if said is None or said["in_run_ratio"] is None:
+        return None
+    line = f"{ratio(said)} since {_since(said['since'], today or datetime.now(UTC))} (v{said['since_version']})"
+    steps = [step for step in said["steps"] if (step["from_j"] or 0.0) != (step["to_j"] or 0.0)]
+    return f"{line}: {', '.join(map(_step_change, steps[:2]))}" if steps else line
+
+
+def _step_change(step: dict[str, Any]) -> str:
+    name = units.printable(step["name"])
+    if step["from_j"] is None:
+        return f"{name} is new ({units.joules(step['to_j'])})"
+    if step["to_j"] is None:
+        return f"{name} is gone ({units.joules(step['from_j'])})"
+    if step["ratio"] is None:
+        return f"{name} {units.joules(step['from_j'])} to {units.joules(step['to_j'])}"
+    return f"{name} {_times(step['ratio'])}"
+
+
+def _since(moment: str, now: datetime) -> str:
+    """A time in the words of somebody who reads it now, in UTC."""
+    at = datetime.fromisoformat(moment).astimezone(UTC)
+    days = (now.date() - at.date()).days
+    if days == 0:
+        return at.strftime("%H:%M UTC")
+    return at.strftime("%A") if 0 < days < WEEK_DAYS else at.strftime("%Y-%m-%d")

@@ -1,0 +1,115 @@
+"""Which version a read saw, by the files that it opened; and where reused results are from."""
+
+import pytest
+
+from e2s_tasks.core.records import ReadRecord, VersionRecord
+
+
+@pytest.fixture
+def written(ledger, flow):
+    """Writes a version of the data set: which files of which stamp it made, and of how many it then consists."""
+    ledger.ingest([flow("run-1")])
+
+    def write(id, at, made, files=None, uri="file:///d/set", run="run-1"):  # noqa: A002
+        files_made = [[path, 1, stamp] for path, stamp in made.items()]
+        one = VersionRecord(id, uri, "w", run, at, bytes=1, files=files or len(files_made), written=files_made)
+        ledger.ingest([one])
+        return id
+
+    return write
+
+
+@pytest.fixture
+def seen(ledger, flow):
+    """The versions that a read saw, newest first; None stands for what no measured write explains."""
+    number = 0
+
+    def read(at, opened, uri="file:///d/set"):
+        nonlocal number
+        number += 1
+        files = None if opened is None else [[path, 1, stamp] for path, stamp in opened.items()]
+        record = ReadRecord(f"read-{number}", uri, "r", f"reader-{number}", at, files=files)
+        ledger.ingest([flow(f"reader-{number}"), record])
+        return [one.version_id for one in ledger.run(f"reader-{number}").reads]
+
+    return read
+
+
+def test_a_read_depends_on_the_versions_of_the_files_that_it_opened(written, seen):
+    january = written("january", 1.0, {"m=1/a": 10})
+    february = written("february", 2.0, {"m=2/b": 20}, files=2)
+    assert seen(3.0, {"m=1/a": 10}) == [january]
+    assert seen(3.0, {"m=2/b": 20}) == [february]
+    assert seen(3.0, {"m=1/a": 10, "m=2/b": 20}) == [february, january]
+    assert seen(3.0, {}) == []
+
+
+def test_a_partition_that_was_replaced_is_no_longer_of_the_old_version(written, seen):
+    written("first", 1.0, {"m=1/a": 10, "m=2/b": 11})
+    second = written("second", 2.0, {"m=1/c": 20}, files=2)
+    assert seen(3.0, {"m=1/c": 20}) == [second]
+    assert seen(3.0, {"m=1/c": 20, "m=2/b": 11}) == [second, "first"]
+
+
+def test_a_version_that_replaced_everything_explains_no_file_of_the_one_before(written, seen):
+    written("first", 1.0, {"a": 10})
+    written("second", 2.0, {"b": 20})
+    assert seen(3.0, {"a": 10}) == [None]
+
+
+def test_a_file_that_was_changed_since_by_somebody_else_is_external(written, seen):
+    version = written("first", 1.0, {"a": 10, "b": 10})
+    assert seen(2.0, {"a": 99}) == [None]
+    assert seen(2.0, {"a": 99, "b": 10}) == [version, None]
+    assert seen(2.0, {"a": None}) == [version]
+
+
+def test_a_file_that_no_measured_write_made_is_external(written, seen):
+    version = written("first", 1.0, {"a": 10}, files=2)
+    assert seen(2.0, {"a": 10, "stray": 5}) == [version, None]
+
+
+def test_a_single_file_is_its_last_version(written, seen):
+    written("first", 1.0, {"": 10}, uri="file:///d/model")
+    second = written("second", 2.0, {"": 20}, uri="file:///d/model")
+    assert seen(3.0, {"": 20}, uri="file:///d/model") == [second]
+    assert seen(1.5, {"": 10}, uri="file:///d/model") == ["first"]
+
+
+def test_a_file_of_a_data_set_is_explained_by_the_data_set_and_the_other_way_round(written, seen):
+    whole = written("whole", 1.0, {"m=1/a": 10})
+    part = written("part", 2.0, {"": 20}, uri="file:///d/set/m=2/b")
+    assert seen(3.0, {"": 10}, uri="file:///d/set/m=1/a") == [whole]
+    assert seen(3.0, {"m=1/a": 10, "m=2/b": 20}) == [part, whole]
+
+
+def test_a_version_whose_files_are_not_known_explains_all_that_lie_in_it(ledger, written, seen):
+    ledger.ingest([VersionRecord("old", "file:///d/set", "w", "run-1", 1.0, bytes=1)])
+    assert seen(2.0, {"a": 10, "b": 20}) == ["old"]
+    assert seen(2.0, None) == ["old"]
+
+
+def test_versions_of_other_runs_come_with_their_root_run(ledger, flow, span, written):
+    version = written("first", 1.0, {"a": 10}, run="child")
+    ledger.ingest([span("inner", "flow", "run-1", 0.5, flow_run_id="child")])
+    ledger.ingest([flow("late"), ReadRecord("r", "file:///d/set", "r", "late", 2.0, files=[["a", 1, 10]])])
+    assert ledger.run("late").writers == {version: "run-1"}
+
+
+def test_a_reused_result_comes_from_the_last_attempt_before_it_that_had_made_it(ledger, flow, span):
+    ledger.ingest([flow("one"), flow("two"), flow("three")])
+    ledger.ingest(
+        [
+            span("first", run="one", at=1.0, result_key="k"),
+            span("again", run="two", at=5.0, result_key="k"),
+            span("early", run="three", at=3.0, result_key="k", status="cached"),
+            span("late", run="three", at=9.0, result_key="k", status="cached"),
+            span("never", run="three", at=9.0, result_key="other", status="cached"),
+        ]
+    )
+    assert ledger.run("three").producers == {"early": ("one", "first"), "late": ("two", "again")}
+
+
+def test_many_runs_are_loaded_at_once_and_those_that_are_gone_left_out(ledger, flow):
+    ledger.ingest([flow("one"), flow("two")])
+    assert {run.run_id for run in ledger.loader()(["one", "two", "gone"])} == {"one", "two"}

@@ -1,0 +1,111 @@
+"""An artifact over time and over runs: its tree, and what changed between its versions."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+
+from e2s_tasks.core.lineage import RunGraph
+from e2s_tasks.core.upstream import Upstream
+from e2s_tasks.errors import NotFoundError
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.reporter import ArtifactHistory, origins
+from e2s_tasks.reporter.ancestry import ancestry
+from tests.lineage.ledgers import connected, ledgers, loading
+from tests.lineage.runs import Run
+
+
+@settings(max_examples=100, deadline=None)
+@given(ledgers())
+def test_the_rows_of_a_tree_add_up_to_the_fully_loaded_energy_and_every_row_to_what_is_below(runs):
+    upstream = Upstream(loading(runs))
+    for run in runs:
+        graph = RunGraph(run)
+        for version in run.versions:
+            loaded = upstream.of(graph, version.id)
+            rows = ancestry(loaded, upstream, run.run_id, version.id)
+            assert sum(row["own_j"] or 0.0 for row in rows) == pytest.approx(loaded.joules.total or 0.0)
+            for row in rows:
+                below = sum(one["joules"] or 0.0 for one in rows if one["parent"] == row["id"])
+                assert (row["joules"] or 0.0) == pytest.approx((row["own_j"] or 0.0) + below)
+            steps = [(row["run_id"], row["name"], row["at"]) for row in rows if row["own_j"] is not None]
+            assert len(steps) == sum(bits.bit_count() for bits in loaded.steps.values())
+
+
+def tree_of(runs, version_id):
+    run = next(run for run in runs if any(one.id == version_id for one in run.versions))
+    upstream = Upstream(loading(runs))
+    return ancestry(upstream.of(RunGraph(run), version_id), upstream, run.run_id, version_id)
+
+
+def test_what_two_branches_need_stands_in_the_first_and_is_named_in_the_second():
+    run = Run()
+    raw = run.write("raw", by=run.task("load", 20.0))
+    for side in ("left", "right"):
+        task = run.task(side, 5.0)
+        run.read(raw, by=task)
+        run.write(side, by=task)
+    join = run.task("join", 50.0)
+    run.read("left@1", by=join)
+    run.read("right@2", by=join)
+    joined = run.write("joined", by=join)
+    rows = tree_of([run.records], joined)
+    shown = [("  " * row["depth"] + row["name"], row["repeated"], row["joules"]) for row in rows]
+    assert shown == [
+        ("joined", False, 80.0),
+        ("  join", False, 80.0),
+        ("    left", False, 25.0),
+        ("      left", False, 25.0),
+        ("        raw", False, 20.0),
+        ("          load", False, 20.0),
+        ("    right", False, 5.0),
+        ("      right", False, 5.0),
+        ("        raw", True, None),
+    ]
+
+
+def test_a_tree_of_thousands_of_levels_needs_no_recursion():
+    runs, before = [], None
+    for number in range(1500):
+        run = Run(run_id=f"day{number}")
+        task = run.task("add", 1.0)
+        if before is not None:
+            run.read(before, by=task)
+        before = run.write("table", by=task)
+        runs.append(run.records)
+    rows = tree_of(connected(runs), before)
+    assert rows[0]["joules"] == pytest.approx(1500.0)
+
+
+@pytest.fixture
+def history(tmp_path):
+    """Two versions a day apart, whose training takes twice as much the second time."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    for number, (run_id, train_j) in enumerate([("monday", 100.0), ("tuesday", 210.0)]):
+        run = Run(run_id=run_id)
+        run.clock = number * 86_400.0
+        run.task("load", 50.0)
+        run.task("train", train_j)
+        run.pass_on("load", "train")
+        run.write("file:///models/delay", by=run.records.spans[-1].id)
+        records = run.records
+        ledger.ingest([*records.spans, *records.versions, *records.edges])
+    return ArtifactHistory(ledger, "file:///models/delay")
+
+
+def test_the_history_says_which_step_changed_most(history):
+    first, second = history.rows(limit=20)
+    assert first["change"] is None
+    assert second["change"]["in_run_ratio"] == pytest.approx(260 / 150)
+    assert [step["name"] for step in second["change"]["steps"]] == ["train", "load"]
+    today = datetime.fromtimestamp(2 * 86_400, UTC)
+    assert origins.change(second, today) == "+73 % since Thursday (v1): train 2.1x"
+
+
+def test_a_version_is_shown_by_its_number_and_an_unknown_number_is_an_error(history):
+    assert history.one(1)["in_run_j"] == pytest.approx(150.0)
+    assert history.one()["version"] == 2
+    assert history.one()["tree"][0]["version"] == 2
+    for number in (0, 3):
+        with pytest.raises(NotFoundError, match="It has 1 to 2"):
+            history.one(number)
