@@ -251,7 +251,8 @@ def _ratio(numerator: Figure, denominator: Figure, nothing: str) -> tuple[float 
         return None, nothing
     if numerator.value is None:
         return None, numerator.missing
-    return numerator.value / denominator.value, None
+    value = numerator.value / denominator.value
+    return (value, None) if math.isfinite(value) else (None, f"{denominator.value:g} is too little to divide by")
 
 
 def _both(one: Figure, other: Figure, combined: Callable[[float, float], float]) -> Figure:
@@ -295,7 +296,10 @@ def _over_runs(alike: list[Kpi], level: float, method: Method) -> Kpi:
     if used == 0 or (first.inverse and gained == 0):
         what = first.numerator_unit if first.inverse and used else first.denominator_unit
         return replace(result, reason=f"there was no {what} in {len(known)} run{'s' if len(known) > 1 else ''}")
-    return replace(result, value=gained / used, interval=_not_negative(ratio_interval(pairs, level, method)))
+    value, reason = _ratio(Figure(gained), Figure(used), "")
+    if value is None:
+        return replace(result, reason=reason)
+    return replace(result, value=value, interval=_not_negative(ratio_interval(pairs, level, method)))
 
 
 def _not_negative(interval: Interval) -> Interval:

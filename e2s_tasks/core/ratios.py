@@ -54,6 +54,8 @@ def ratio_interval(pairs: Sequence[tuple[float, float]], level: float = 0.95, me
     limits = fieller(found, t) if method == "fieller" else delta(found, t)
     if isinstance(limits, str):
         return Interval(level, method, runs, reason=limits)
+    if not all(map(math.isfinite, limits)):
+        return Interval(level, method, runs, reason="no finite interval: the figures are too large or too small")
     return Interval(level, method, runs, *limits)
 
 

@@ -5,7 +5,7 @@ a figure), low, high and the number of calls. An attempt that declares remote wo
 attribute `remote_work`; it has a figure once an entry of the attempt, or of a span inside it, has one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from e2s_tasks.core.energy import Provenance
@@ -51,14 +51,17 @@ def bound_of(span: SpanRecord, end: str) -> float | None:
 def without_figure(spans: Iterable[SpanRecord]) -> Iterator[tuple[SpanRecord, str]]:
     """The spans that set off work without a figure for it, with its source: the sums are then lower bounds."""
     known = list(spans)
+    telling = [span for span in known if REMOTE in span.attributes or REMOTE_WORK in span.attributes]
+    if not telling:
+        return
     by_id = {span.id: span for span in known}
     told: set[str] = set()  # spans that tell of their remote work, themselves or inside
-    for span in known:
-        one: SpanRecord | None = span if entries_of(span) or span.remote_j is not None else None
+    for span in telling:
+        one: SpanRecord | None = span if entries_of(span) else None
         while one is not None and one.id not in told:
             told.add(one.id)
             one = by_id.get(one.parent_id or "")
-    for span in known:
+    for span in telling:
         for entry in entries_of(span):
             if entry["joules"] is None:
                 yield span, entry["source"]
@@ -67,7 +70,8 @@ def without_figure(spans: Iterable[SpanRecord]) -> Iterator[tuple[SpanRecord, st
             yield span, declared
 
 
-def why_missing(spans: Iterable[SpanRecord]) -> Iterator[str]:
-    """The same as reasons, naming the step and the source."""
+def why_missing(spans: Iterable[SpanRecord], of: Container[str] | None = None) -> Iterator[str]:
+    """The same as reasons that name the step and the source; `of`: only those of the spans with these ids."""
     for span, source in without_figure(spans):
-        yield f"no figure for the energy of the work that {span.name!r} set off: {source}"
+        if of is None or span.id in of:
+            yield f"no figure for the energy of the work that {span.name!r} set off: {source}"

@@ -80,7 +80,7 @@ def steps_of(run: RunRecords) -> Steps:
         name = names.get(home.key) if home.kind == "body" else None
         found.steps.append(_step(home, spans, name, absent))
     _add_silent_bodies(run, homes, found)
-    of_flows = tuple(why_missing(found.orchestration))
+    of_flows = tuple(why_missing(run.spans, {span.id for span in found.orchestration}))
     if of_flows:  # every step's figure has its share of the orchestration
         found.steps = [replace(step, gaps=(*step.gaps, *of_flows)) for step in found.steps]
     return found

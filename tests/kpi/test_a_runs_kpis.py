@@ -44,6 +44,14 @@ def test_declared_inputs_are_read_from_the_run_and_shown_with_its_kpis():
     assert phrases.facility(summary) == "5.40 MJ with the facility (PUE 1.5), 0.450 EUR of energy"
 
 
+def test_the_emissions_of_artifacts_use_the_facilitys_energy_too():
+    version = VersionRecord("v1", "file:///a", "e", RUN, NOON)
+    summary = summarise(run(declaring(), span("e", cpu_j=1.0), versions=[version], decisions=[decision()]))
+    (artifact,) = summary["artifacts"]
+    assert artifact["emissions_g"] == pytest.approx(summary["emissions_g"]["total"])
+    assert artifact["fully_loaded_g"] == pytest.approx(summary["emissions_g"]["total"])
+
+
 def test_without_declared_inputs_a_summary_says_nothing_of_the_facility():
     summary = summarise(run(root(cpu_j=1.0), span("e"), outcomes=[outcome("e")], decisions=[decision()]))
     assert (summary["declared"], summary["facility_j"], summary["embodied_g"]) == ({}, None, None)
@@ -185,6 +193,15 @@ def test_remote_work_of_the_flows_own_body_bounds_every_artifact_of_the_run():
     assert summary["artifacts"][0]["reasons"] == [
         "no figure for the energy of the work that 'flight-delays' set off: BigQuery"
     ]
+
+
+def test_a_flow_that_declared_remote_work_has_its_figure_once_a_task_inside_it_tells_one():
+    flow = root(cpu_j=1.0, attributes={"remote_work": "LLM"})
+    version = VersionRecord("v1", "file:///a", "t", RUN, NOON)
+    for told in (False, True):
+        more = {"remote_j": 5.0, "attributes": {"remote": [remote(5.0)]}} if told else {}
+        (artifact,) = summarise(run(flow, span("t", cpu_j=1.0, **more), versions=[version]))["artifacts"]
+        assert artifact["lower_bound"] is not told
 
 
 def test_a_run_without_remote_work_says_nothing_of_it_but_that_there_was_none():

@@ -158,6 +158,13 @@ def test_joules_wh_kwh_and_units_per_joule_tell_the_same(joules, units):
     assert 1 / found["prediction_per_joule"].value == pytest.approx(per_unit)
 
 
+def test_a_count_too_small_to_divide_by_leaves_it_undefined_and_never_infinite():
+    tiny = kpis(achieved(units=5e-324), spent())
+    for one in (*tiny, *over_runs([tiny, tiny])):
+        assert one.value is None or one.value < float("inf")
+    assert named(tiny)["joules_per_prediction"].reason == "4.94066e-324 is too little to divide by"
+
+
 def test_over_runs_a_kpi_is_the_ratio_of_the_sums_not_the_mean_of_the_ratios():
     one, other = kpis(achieved(units=100.0), spent(1000.0)), kpis(achieved(units=300.0), spent(1500.0))
     found = named(over_runs([one, other]))["joules_per_prediction"]

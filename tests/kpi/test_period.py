@@ -6,7 +6,15 @@ import time
 import pytest
 
 from e2s_tasks.core.ratios import ratio_interval
-from e2s_tasks.core.records import Kind, OutcomeRecord, SpanRecord, Status, VersionRecord
+from e2s_tasks.core.records import (
+    DecisionRecord,
+    Kind,
+    OutcomeRecord,
+    ReadRecord,
+    SpanRecord,
+    Status,
+    VersionRecord,
+)
 from e2s_tasks.errors import NotFoundError, SettingError
 from e2s_tasks.integrations.cli import main
 from e2s_tasks.ledger import Ledger
@@ -118,14 +126,27 @@ def test_a_solution_that_nobody_ran_gets_near_matches(ledger):
 
 
 def test_a_runs_products_have_kpis_of_their_own_in_run_and_fully_loaded(ledger):
-    found = run_kpis(ledger, "run-2")
-    (product,) = found["products"]
-    in_run, fully = product["in_run"]["joules_per_prediction"], product["fully_loaded"]["joules_per_prediction"]
-    assert (product["uri"], in_run["numerator"], in_run["value"]) == ("file:///d/scored.parquet", 110.0, 1.1)
-    assert product["in_run"]["cost_per_prediction"]["numerator"] == pytest.approx(110 * 1.5 / 3.6e6 * 0.3)
-    assert fully["value"] is None or fully["value"] >= in_run["value"]
-    assert (fully["value"] is None) == (fully["reason"] is not None)
-    assert product["fully_loaded"]["carbon_per_prediction"]["value"] is None
+    read = ReadRecord("r3", "file:///d/scored.parquet", "t3", "run-3", NOW - 4 * DAY, "v2")
+    decisions = [
+        DecisionRecord(f"d{number}", f"run-{number}", NOW - 5 * DAY, "average", "a trace", "", intensity=intensity)
+        for number, intensity in ((2, 500.0), (3, 100.0))
+    ]
+    ledger.ingest([read, *decisions])
+    (product,) = run_kpis(ledger, "run-3")["products"]
+    in_run, fully = product["in_run"], product["fully_loaded"]
+    assert product["uri"] == "file:///d/scored.parquet"
+    assert in_run["joules_per_prediction"]["value"] == pytest.approx(100 / 90)
+    assert in_run["cost_per_prediction"]["numerator"] == pytest.approx(100 * 1.5 / 3.6e6 * 0.3)
+    assert in_run["sci_per_prediction"]["numerator"] == pytest.approx(
+        100 * 1.5 / 3.6e6 * 100 + 100e3 * 10 / (365.25 * DAY)
+    )
+    assert fully["joules_per_prediction"]["numerator"] == pytest.approx(100 + 110)
+    assert fully["joules_per_prediction"]["value"] == pytest.approx(210 / 90)
+    carbon = fully["carbon_per_prediction"]
+    assert carbon["numerator"] == pytest.approx((100 * 100 + 110 * 500) * 1.5 / 3.6e6)
+    assert carbon["lower_bound"]
+    assert fully["sci_per_prediction"]["value"] is None
+    assert "earlier runs" in fully["sci_per_prediction"]["reason"]
 
 
 def test_e2s_kpi_shows_the_latest_run_a_named_one_and_a_solution(ledger, e2s):
