@@ -16,6 +16,7 @@ from e2s_tasks.core.energy import JOULES_PER_KWH, JOULES_PER_WH
 from e2s_tasks.core.ratios import Interval, Method, ratio_interval
 
 GRAMS = "gCO2eq"
+MOST_SAID = 10
 NO_OUTCOME = "no outcome was recorded: call record_outcome(units=...), or give the task units= or outcome="
 NO_ENERGY = "the energy is missing"
 NO_INTENSITY = "no carbon intensity is known"
@@ -178,7 +179,7 @@ def _resting(spent: Spent, *, pue: bool = False, carbon: bool = False, money: bo
         made = (
             f"{declared.embodied_kg:g} kgCO2e over {declared.lifetime_years:g} years" if declared.embodied_kg else "0 g"
         )
-        said.append(f"embodied hardware {spent.embodied.value:.4g} gCO2eq ({made}, {share}; declared)")
+        said.append(f"embodied hardware: {made}, {share} (declared)")
     if money and declared.tariff is not None:
         said.append(f"{declared.tariff:g} {declared.currency} per kWh (declared)")
     return replace(spent, rests_on=tuple(said))
@@ -308,7 +309,10 @@ def _not_negative(interval: Interval) -> Interval:
 
 
 def _each_once(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for group in groups for one in group))
+    """What several runs say, each once, and not more of it than a person reads."""
+    said = tuple(dict.fromkeys(one for group in groups for one in group))
+    more = len(said) - MOST_SAID
+    return said if more <= 0 else (*said[:MOST_SAID], f"{more} more, of single runs")
 
 
 def _caveats(known: list[Kpi]) -> str | None:

@@ -187,6 +187,13 @@ def test_over_runs_that_all_achieved_nothing_a_kpi_is_undefined():
         assert "there was no" in one.reason
 
 
+def test_what_many_runs_rest_on_is_not_told_without_end():
+    runs = [kpis(achieved(), spent(intensity=Figure(float(at)), bounds=(f"gap {at}",))) for at in range(100, 130)]
+    one = named(over_runs(runs))["carbon_per_prediction"]
+    assert (len(one.rests_on), len(one.bounds)) == (11, 11)
+    assert one.bounds[-1] == "20 more, of single runs"
+
+
 def test_money_of_several_currencies_is_not_added_up():
     dollars = Declared(tariff=0.3, currency="USD")
     found = named(over_runs([kpis(achieved(), spent()), kpis(achieved(), spent(declared=dollars))]))
