@@ -1,6 +1,6 @@
 """Energy-to-Solution for data and ML pipelines: what a result costs in joules and grams CO2eq.
 
-    from e2s_tasks import e2s_task, e2s_flow, span, record_outcome, CarbonPolicy
+    from e2s_tasks import e2s_task, e2s_flow, span, record_outcome, record_energy, CarbonPolicy
     from e2s_tasks.io import read_parquet, write_parquet
 
 Importing this package loads none of Prefect, pandas or CodeCarbon: each name is found where it is first used.
@@ -16,14 +16,25 @@ if TYPE_CHECKING:
     from e2s_tasks.integrations.prefect import e2s_flow, e2s_task
     from e2s_tasks.recorder.artifacts import record_artifact, record_input
     from e2s_tasks.recorder.outcomes import record_outcome
+    from e2s_tasks.recorder.outside import record_energy
 
-__all__ = ["CarbonPolicy", "e2s_flow", "e2s_task", "record_artifact", "record_input", "record_outcome", "span"]
+__all__ = [
+    "CarbonPolicy",
+    "e2s_flow",
+    "e2s_task",
+    "record_artifact",
+    "record_energy",
+    "record_input",
+    "record_outcome",
+    "span",
+]
 
 _HOMES = {
     "CarbonPolicy": "e2s_tasks.core.policy",
     "e2s_flow": "e2s_tasks.integrations.prefect",
     "e2s_task": "e2s_tasks.integrations.prefect",
     "record_artifact": "e2s_tasks.recorder.artifacts",
+    "record_energy": "e2s_tasks.recorder.outside",
     "record_input": "e2s_tasks.recorder.artifacts",
     "record_outcome": "e2s_tasks.recorder.outcomes",
 }
@@ -39,12 +50,20 @@ def _process_recorder() -> _spans.Recorder:
 _spans.use(_process_recorder)
 
 
-def span(name: str) -> _spans.Block:
+def span(name: str, *, stage: str | None = None) -> _spans.Block:
     """Measure the block of a `with` statement, in or outside Prefect.
 
-    Inside measured work it is a part of that work; outside it is a run of its own.
+    Inside measured work it is a part of that work; outside it is a run of its own. stage: of the solution's life cycle
+    (data_preparation, training, evaluation, inference or maintenance); it holds for the spans inside as well.
+
+    Raises:
+        SettingError: there is no such stage.
     """
-    return _spans.factory().span(name)
+    if stage is None:
+        return _spans.factory().span(name)
+    from e2s_tasks.core.stages import stage_of
+
+    return _spans.factory().span(name, facts={"stage": stage_of(stage)})
 
 
 def __getattr__(name: str) -> Any:

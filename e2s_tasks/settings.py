@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from e2s_tasks.core.declared import Declared, tariff
 from e2s_tasks.errors import SettingError
 
 
@@ -27,6 +28,25 @@ def _from_zero(text: str | float) -> float:
     if not (math.isfinite(number) and number >= 0):
         raise ValueError("give a number from 0 on")
     return number
+
+
+def _from_one(text: str | float) -> float:
+    number = float(text)
+    if not (math.isfinite(number) and number >= 1):
+        raise ValueError("give a number from 1 on: a facility uses at least what its computers use")
+    return number
+
+
+def _share(text: str | float) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise ValueError("give a part of the whole, above 0 and at most 1")
+    return number
+
+
+def _tariff(text: str) -> str:
+    price, currency = tariff(text)
+    return f"{price:.12g} {currency}"
 
 
 def _text(text: str) -> str:
@@ -101,6 +121,13 @@ class Settings:
     storage_factor: str | None = _setting(None, _text, "energy of local storage: ssd (default) or none, see docs/io.md")
     factors: Path | None = _setting(None, _path, "JSON file that replaces the table of both, see docs/io.md")
     tick_s: float = _setting(1.0, _above_zero, "longest time between two readings while a span is open, s")
+    pue: float | None = _setting(None, _from_one, "power usage effectiveness of the data centre, 1 or more")
+    tariff: str | None = _setting(None, _tariff, "price of a kWh with its currency, for example 0.25 EUR")
+    embodied_kg: float | None = _setting(None, _from_zero, "kgCO2e that making this host took, see docs/kpis.md")
+    lifetime_years: float | None = _setting(None, _above_zero, "how long this host will be in use, years")
+    reserved_share: float | None = _setting(None, _share, "part of this host reserved for the work; default: all of it")
+    reference_accuracy: float | None = _setting(None, _share, "accuracy of the model that efficiency is compared with")
+    reference_j: float | None = _setting(None, _above_zero, "joules per unit of that model")
     print_summary: str = _setting(
         "auto", _one_of("auto", "always", "never"), "summary on stderr when a flow ends; auto: if started by hand"
     )
@@ -119,6 +146,16 @@ class Settings:
     def ledger(self) -> str:
         """The SQLAlchemy URL of the ledger."""
         return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.db'}"
+
+    @property
+    def declared(self) -> Declared:
+        """The inputs of KPIs that these settings declare."""
+        price, currency = tariff(self.tariff) if self.tariff is not None else (None, None)
+        return Declared(
+            pue=self.pue, tariff=price, currency=currency, embodied_kg=self.embodied_kg,
+            lifetime_years=self.lifetime_years, reserved_share=self.reserved_share,
+            reference_accuracy=self.reference_accuracy, reference_j=self.reference_j,
+        )  # fmt: skip
 
     @property
     def journals(self) -> Path:

@@ -10,5 +10,6 @@ os.environ |= {
     "E2S_GB_API_URL": "http://127.0.0.1:9",
     "E2S_GRID_TIMEOUT_S": "0.5",
 }
-for name in ("E2S_LEDGER_URL", "E2S_ZONE", "E2S_TRACE", "E2S_POWERCAP_ROOT"):
-    os.environ.pop(name, None)
+UNSET = ["LEDGER_URL", "ZONE", "TRACE", "POWERCAP_ROOT", "PUE", "TARIFF", "EMBODIED_KG", "REFERENCE_J"]
+for name in UNSET:
+    os.environ.pop(f"E2S_{name}", None)

@@ -29,7 +29,10 @@ def test_the_environment_wins_over_the_default_and_an_argument_over_both(monkeyp
     ("name", "value"),
     [
         ("tick_s", "-1"), ("tick_s", "soon"), ("tick_s", "nan"), ("static_policy", "mine"), ("cpu_tdp_w", "0"),
-        ("cpu_idle_w", "-3"), ("enabled", "perhaps"), ("ledger_url", " "),
+        ("cpu_idle_w", "-3"), ("enabled", "perhaps"), ("ledger_url", " "), ("pue", "0.99"), ("pue", "inf"),
+        ("tariff", "0.25"), ("tariff", "EUR"), ("tariff", "-1 EUR"), ("tariff", "1e999 EUR"), ("embodied_kg", "-1"),
+        ("lifetime_years", "0"), ("reserved_share", "0"), ("reserved_share", "1.1"), ("reference_accuracy", "0"),
+        ("reference_j", "nan"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_used_is_named_with_its_variable(monkeypatch, fresh, name, value):
@@ -39,6 +42,12 @@ def test_a_value_that_cannot_be_used_is_named_with_its_variable(monkeypatch, fre
     assert variable(name) in str(caught.value)
     assert repr(value) in str(caught.value)
     assert "give" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0.25 EUR", "0.25eur", " .25 EUR/kWh ", "0.25 Eur / kWh"])
+def test_a_tariff_is_a_price_and_a_currency(text):
+    declared = Settings(tariff=text).declared
+    assert (declared.tariff, declared.currency) == (0.25, "EUR")
 
 
 def test_the_readme_lists_every_setting():

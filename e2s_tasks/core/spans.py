@@ -87,8 +87,8 @@ class SteppedSpan(Span, Block, Protocol):
 class Recorder(Protocol):
     """What opens spans."""
 
-    def span(self, name: str, kind: Kind = Kind.SPAN) -> SteppedSpan:
-        """A span around a block, on this thread or in this coroutine."""
+    def span(self, name: str, kind: Kind = Kind.SPAN, facts: Mapping[str, Any] = ...) -> SteppedSpan:
+        """A span around a block, on this thread or in this coroutine. facts: further fields of its SpanRecord."""
 
 
 def _nobody() -> Recorder:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from e2s_tasks.core.energy import HOST, Energy, total
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
+from e2s_tasks.core.remote import why_missing
 
 RETURNED = "returned"  # attribute of an attempt: True if it returned anything but None
 
@@ -79,6 +80,9 @@ def steps_of(run: RunRecords) -> Steps:
         name = names.get(home.key) if home.kind == "body" else None
         found.steps.append(_step(home, spans, name, absent))
     _add_silent_bodies(run, homes, found)
+    of_flows = tuple(why_missing(run.spans, {span.id for span in found.orchestration}))
+    if of_flows:  # every step's figure has its share of the orchestration
+        found.steps = [replace(step, gaps=(*step.gaps, *of_flows)) for step in found.steps]
     return found
 
 
@@ -224,3 +228,4 @@ def _gaps(spans: list[SpanRecord], energies: list[Energy], absent: dict[str, set
         for component in HOST:
             if component in expected and getattr(known, component) is None:
                 yield f"{component} energy of {spans[0].name!r} is missing"
+    yield from why_missing(spans)

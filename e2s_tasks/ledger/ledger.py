@@ -11,10 +11,12 @@ from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord
 from e2s_tasks.ledger import artifacts, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
+from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
 LARGEST = 2**63 - 1
+AT_ONCE = 200  # runs that are read together
 _NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 
 
@@ -81,6 +83,19 @@ class Ledger:
         """Root runs, newest first: those that started at or after `since` (epoch seconds), `limit` at most."""
         with self._reading() as connection:
             return runs.latest(connection, limit, since)
+
+    def runs_of(self, solution: str, since: float | None = None) -> Iterator[RunRecords]:
+        """The root runs of a solution that started at or after `since` (epoch seconds), the oldest first.
+
+        Their versions have no numbers.
+
+        Raises:
+            NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
+        """
+        origins = Origins()
+        with self._reading() as connection:
+            for chunk in chunks(runs.of_solution(connection, solution, since), AT_ONCE):
+                yield from runs.records_of(connection, chunk, origins)
 
     def run(self, run_id: str) -> RunRecords:
         """Everything known of one root run, with the flow runs that belong to it.

@@ -299,3 +299,19 @@ def producer(connection: sa.Connection, result_key: str, not_flow_run_id: str | 
         query = query.where(span.c.flow_run_id.is_distinct_from(not_flow_run_id))
     row = connection.execute(query).first()
     return None if row is None else SpanRecord(*row)
+
+
+def of_solution(connection: sa.Connection, solution: str, since: float | None) -> list[str]:
+    """The ids of the root runs of a solution, the oldest first.
+
+    Raises:
+        NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
+    """
+    roots = _roots().where(span.c.solution == solution).subquery()
+    found = list(connection.execute(sa.select(roots.c.run_id, roots.c.started_at).order_by(roots.c.started_at)))
+    if not found:
+        known = list(connection.execute(sa.select(span.c.solution).where(_is_flow()).distinct()).scalars())
+        near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
+        raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)
+    return [run_id for run_id, started_at in found if since is None or started_at >= since]

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.records import Kind, ReadRecord, SpanRecord, Status, VersionRecord
+from e2s_tasks.core.remote import REMOTE, with_entry
 from e2s_tasks.core.spans import File, status_of
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -116,8 +117,9 @@ class OpenSpan(Account):
             **self._facts, "id": self.id, "seq": 0, "process_id": self.recorder.process.id, "kind": self.kind,
             "name": self.name, "status": self.status, "started_at": self.started_at,
         }  # fmt: skip
-        if self._notes:
-            facts["attributes"] = {**facts.get("attributes", {}), **self._notes}
+        declared = self.recorder.declared if self.outer is None else None
+        if self._notes or declared:
+            facts["attributes"] = {**facts.get("attributes", {}), **(declared or {}), **(self._notes or {})}
         return facts
 
     def _describe(self) -> SpanRecord:
@@ -132,6 +134,7 @@ class OpenSpan(Account):
                 "parent_id": self.id,
                 "flow_run_id": self._facts.get("flow_run_id", above.get("flow_run_id")),
                 "solution": known.solution if known else self._facts.get("solution", above.get("solution")),
+                "stage": known.stage if known else self._facts.get("stage", above.get("stage")),
             }
         return self._heritage
 
@@ -275,6 +278,15 @@ class OpenSpan(Account):
             record.storage_j = (record.storage_j or 0.0) + storage_j
         if network_j is not None:
             record.network_j = (record.network_j or 0.0) + network_j
+
+    @guarded
+    def used_elsewhere(self, entry: Mapping[str, Any]) -> None:
+        """Add energy that the span's work used elsewhere: an entry of `core.remote`."""
+        with self.recorder.describing:  # threads of one span may tell of it at the same time
+            record = self.record
+            record.attributes[REMOTE] = with_entry(record.attributes.get(REMOTE, []), entry)
+            if entry["joules"] is not None:
+                record.remote_j = (record.remote_j or 0.0) + entry["joules"]
 
     @guarded
     def wrote(

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from e2s_tasks.core.declared import DECLARED
 from e2s_tasks.core.energy import HOST
 from e2s_tasks.core.records import Kind, Record, SourceRecord, SpanRecord
 from e2s_tasks.io.factors import movement_sources
@@ -58,6 +59,8 @@ class SpanRecorder:
         self.meter = meter
         self.ids = Ids()
         self.process = this_process([*(records or []), *movement_sources(options)], static_policy=policy)
+        declared = options.declared.to_dict()
+        self.declared = {DECLARED: declared} if declared else None  # an attribute of each outermost span
         self.describing = threading.RLock()  # describing a span asks for the one around it
         self._covered = {record.component for record in records or [] if record.provenance != "missing"}
         self._journal = Journal(journal_path(options.journals, self.process))

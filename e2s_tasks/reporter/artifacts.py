@@ -7,6 +7,7 @@ from e2s_tasks.core.lineage import Lineage
 from e2s_tasks.core.records import Kind, RunRecords, VersionRecord
 from e2s_tasks.core.upstream import FullyLoaded, Upstream
 from e2s_tasks.reporter import figures
+from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
 
@@ -33,7 +34,7 @@ def artifact(
         "in_run_j": cost.in_run_j,
         "fully_loaded_j": loaded.joules.total,
         "attributed_j": cost.attributed_j,
-        "emissions_g": figures.grams(cost.in_run_j, decision.intensity if decision else None),
+        "emissions_g": figures.grams(cost.in_run_j, decision.intensity if decision else None, declared(run).pue),
         "fully_loaded_g": _grams(loaded, upstream),
         "lower_bound": cost.lower_bound,
         "reasons": list(cost.reasons),
@@ -48,11 +49,12 @@ def artifact(
 
 
 def _grams(loaded: FullyLoaded, upstream: Upstream) -> float | None:
-    """The emissions of every run's part, each with that run's intensity; None where one of them is not known."""
+    """The emissions of every run's part, each with that run's intensity and PUE; None where one is not known."""
     parts = []
     for run_id, part in loaded.by_run.items():
-        decision = figures.last_decision(upstream.graphs[run_id].run.decisions)
-        grams = figures.grams(part.total, decision.intensity if decision else None)
+        run = upstream.graphs[run_id].run
+        decision = figures.last_decision(run.decisions)
+        grams = figures.grams(part.total, decision.intensity if decision else None, declared(run).pue)
         if part.total and grams is None:
             return None
         parts.append(grams)

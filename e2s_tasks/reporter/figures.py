@@ -1,16 +1,18 @@
-"""The energy, emissions, savings and KPIs of a run: one small function per figure, in joules and grams."""
+"""The energy, emissions and savings of a run: one small function per figure, in joules and grams."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from e2s_tasks.core import remote
 from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add, total
-from e2s_tasks.core.records import DecisionRecord, Kind, OutcomeRecord, RunRecords, SourceRecord, SpanRecord, Status
-from e2s_tasks.reporter.tree import SpanTree, succeeded
+from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SourceRecord, SpanRecord, Status
+from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
 
 ESTIMATE_RANGE = (0.5, 2.0)  # of energy for which a late source had no samples: power went on as before, or did not
+COUNTED = COMPONENTS[:-1]  # of what sources of processes tell; remote is what the work itself tells
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
 
@@ -24,7 +26,7 @@ def run_energy(spans: Iterable[SpanRecord]) -> Energy:
 
 
 def energy_figures(energy: Energy) -> dict[str, float | None]:
-    """The vector with its sums: total = host (cpu + dram + gpu + static) + storage + network."""
+    """The vector with its sums: total = host (cpu + dram + gpu + static) + storage + network + remote."""
     return {"total": energy.total, "host": energy.host} | {name: getattr(energy, name) for name in COMPONENTS}
 
 
@@ -63,7 +65,9 @@ def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
     sources = _sources(run)
     worth: dict[str, set[str]] = defaultdict(set)
     for span in run.spans:
-        for name in COMPONENTS:
+        if span.remote_j is not None and span.status != Status.CACHED:
+            worth["remote"].add(remote.provenance_of(span))
+        for name in COUNTED:
             if getattr(span, f"{name}_j") is not None and span.status != Status.CACHED:
                 of_component = [source for source in sources.get(span.process_id, []) if source.component == name]
                 worth[name] |= {source.provenance for source in of_component} or {Provenance.MODELLED}
@@ -88,9 +92,7 @@ def _worth(kinds: set[str], figure: float | None) -> str:
 def energy_range(run: RunRecords, energy: Energy) -> dict[str, list[float] | None]:
     """[low, high] in joules of each figure: the ranges of its models, all at their low or all at their high ends."""
     bounds = {
-        (process_id, name): _bounds(name, sources)
-        for process_id, sources in _sources(run).items()
-        for name in COMPONENTS
+        (process_id, name): _bounds(name, sources) for process_id, sources in _sources(run).items() for name in COUNTED
     }
     low, high = (
         total(_at_bound(span, bounds, end) for span in run.spans if span.status != Status.CACHED) for end in (0, 1)
@@ -108,9 +110,10 @@ def _bounds(component: str, sources: list[SourceRecord]) -> tuple[float, float]:
 
 def _at_bound(span: SpanRecord, bounds: dict[tuple[str, str], tuple[float, float]], end: int) -> Energy:
     energy = span.energy
-    factors = (bounds.get((span.process_id, name), (1.0, 1.0))[end] for name in COMPONENTS)
-    figures = (getattr(energy, name) for name in COMPONENTS)
-    return Energy(*(None if j is None else j * factor for j, factor in zip(figures, factors, strict=True)))
+    factors = (bounds.get((span.process_id, name), (1.0, 1.0))[end] for name in COUNTED)
+    figures = (getattr(energy, name) for name in COUNTED)
+    known = Energy(*(None if j is None else j * factor for j, factor in zip(figures, factors, strict=True)))
+    return replace(known, remote=remote.bound_of(span, ("low", "high")[end]))
 
 
 def _pair(low: float | None, high: float | None) -> list[float] | None:
@@ -127,13 +130,38 @@ def sources(run: RunRecords) -> list[dict[str, Any]]:
                 "detail": one.detail, "absent": one.absent, "low": one.low, "high": one.high,
             }  # fmt: skip
             found.setdefault(tuple(row.values()), row)
+    for row in _elsewhere(run):
+        found.setdefault(tuple(row.values()), row)
     return sorted(found.values(), key=lambda row: COMPONENTS.index(row["component"]))
 
 
-def gaps(run: RunRecords) -> dict[str, int]:
-    """Host components of which spans lack a part, and how many do: the sums are then lower bounds.
+def _elsewhere(run: RunRecords) -> Iterator[dict[str, Any]]:
+    """Who did work elsewhere, as declared, each with all its calls; those without a figure are missing."""
+    entries: list[dict[str, Any]] = []
+    for span in run.spans:
+        for entry in remote.entries_of(span):
+            entries = remote.with_entry(entries, entry)
+    told = {entry["source"] for entry in entries if entry["joules"] is None}
+    for source in dict.fromkeys(source for _, source in remote.without_figure(run.spans)):
+        if source not in told:
+            entries.append({"source": source, "where": "", "joules": None, "calls": 0})
+    for entry in entries:
+        joules, calls = entry["joules"], f"{entry['calls']} call{'' if entry['calls'] == 1 else 's'}"
+        place = "" if entry["where"] in {"", "remote"} else f" ({entry['where']})"
+        figure = "nobody gave a figure" if joules is None else f"{calls}, as declared"
+        yield {
+            "component": "remote", "name": entry["source"],
+            "provenance": str(Provenance.MISSING) if joules is None else entry["provenance"],
+            "detail": f"{entry['source']}{place}: {figure}", "absent": False,
+            "low": entry["low"] / joules if joules else 1.0, "high": entry["high"] / joules if joules else 1.0,
+        }  # fmt: skip
 
-    One that no source can tell is a gap of every span, unless the host has no such device.
+
+def gaps(run: RunRecords) -> dict[str, int]:
+    """Components of which spans lack a part, and how many do: the sums are then lower bounds.
+
+    One that no source can tell is a gap of every span, unless the host has no such device. Remote work is one of the
+    spans that set it off, where nobody gave a figure.
     """
     expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
     missing: dict[str, int] = {}
@@ -143,7 +171,8 @@ def gaps(run: RunRecords) -> dict[str, int]:
             unknown = getattr(span, f"{name}_j") is None and (span.process_id, name) in expected
             if (unknown or name in named) and span.status != Status.CACHED:
                 missing[name] = missing.get(name, 0) + 1
-    return missing
+    elsewhere = len({span.id for span, _ in remote.without_figure(run.spans)})
+    return missing | ({"remote": elsewhere} if elsewhere else {})
 
 
 def not_attributed(spans: SpanTree) -> dict[str, float | None]:
@@ -177,9 +206,9 @@ def last_decision(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
     return max(decisions, key=lambda decision: decision.at, default=None)
 
 
-def grams(joules: float | None, intensity: float | None) -> float | None:
-    """gCO2eq of energy in joules at an intensity in gCO2eq/kWh."""
-    return None if joules is None or intensity is None else joules * intensity / JOULES_PER_KWH
+def grams(joules: float | None, intensity: float | None, pue: float | None = None) -> float | None:
+    """gCO2eq of energy in joules at an intensity in gCO2eq/kWh, in a facility of that PUE."""
+    return None if joules is None or intensity is None else joules * (pue or 1.0) * intensity / JOULES_PER_KWH
 
 
 def emissions(joules: float | None, decision: DecisionRecord | None) -> dict[str, Any]:
@@ -235,51 +264,3 @@ def total_avoided(by_span: dict[str, float | None]) -> float | None:
     """The joules that caching avoided: 0.0 without a cached task run, None where one's producer is not known."""
     known = [joules for joules in by_span.values() if joules is not None]
     return sum(known) if len(known) == len(by_span) else None
-
-
-def kpis(outcomes: Iterable[OutcomeRecord], spans: SpanTree, joules: float | None) -> dict[str, dict[str, Any]]:
-    """Joules per unit, valid unit and accurate unit of each outcome; numerator E(R), denominator their number."""
-    by_name: dict[str, list[OutcomeRecord]] = defaultdict(list)
-    for outcome in outcomes:
-        by_name[outcome.name].append(outcome)
-    result = {}
-    for name, recorded in by_name.items():
-        counted = _counted(recorded, spans)
-        for prefix, field in (("", "units"), ("valid ", "valid"), ("accurate ", "accurate")):
-            if any(getattr(outcome, field) is not None for outcome in recorded):
-                unit = f"{prefix}{name}"
-                counts = [getattr(outcome, field) for outcome in counted]
-                result["joules_per_" + "_".join(unit.split())] = _kpi(unit, joules, counts)
-    return result
-
-
-def _kpi(per: str, joules: float | None, counts: list[float | None]) -> dict[str, Any]:
-    units = add(counts) if None not in counts else None
-    reason = None
-    if not counts:
-        reason = f"no successful attempt recorded a number of {per}s"
-    elif units is None:
-        reason = f"not every outcome says how many {per}s there were"
-    elif units == 0:
-        reason = f"there was no {per}"
-    elif joules is None:
-        reason = "the run's energy is missing"
-    value = joules / units if joules is not None and units and reason is None else None
-    return {
-        "value": value, "unit": "J", "per": per, "numerator": joules, "denominator": units, "reason": reason
-    }  # fmt: skip
-
-
-def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[OutcomeRecord]:
-    """The outcomes that count: of successful attempts, of the flow run's last life that did the same work."""
-    kept: dict[tuple[str | None, str | None], list[tuple[int, OutcomeRecord]]] = defaultdict(list)
-    for outcome in recorded:
-        span = spans.by_id.get(outcome.span_id)
-        if span is None or not succeeded(span, spans):
-            continue
-        around = [span, *spans.ancestors(span)]
-        work = next((one for one in reversed(around) if one.kind == Kind.ATTEMPT), span)
-        flow = next((one for one in [work, *spans.ancestors(work)] if one.kind == Kind.FLOW), None)
-        kept[work.flow_run_id, work.task_key].append(((flow.attempt if flow else None) or 1, outcome))
-    last = {work: max(life for life, _ in of_work) for work, of_work in kept.items()}
-    return [outcome for work, of_work in kept.items() for life, outcome in of_work if life == last[work]]

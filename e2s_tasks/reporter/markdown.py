@@ -34,7 +34,10 @@ def _headline(summary: Summary) -> str:
     lines = [f"### {text(phrases.title(summary))}", "", f"**{said(phrases.energy(summary))}**"]
     kpis = phrases.kpi_lines(summary)
     more = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
-    lines += ["", *(f"- {said(line)}" for line in [phrases.emissions(summary), *kpis, *more] if line)]
+    lines += [
+        "",
+        *(f"- {said(line)}" for line in [phrases.facility(summary), phrases.emissions(summary), *kpis, *more] if line),
+    ]
     return "\n".join(lines)
 
 
@@ -110,10 +113,11 @@ def _artifact(one: dict[str, Any]) -> list[str]:
 
 
 def _facts(summary: Summary) -> str:
-    gaps, grid = phrases.gaps(summary), phrases.grid(summary)
+    gaps, stages, grid = phrases.gaps(summary), phrases.stages(summary), phrases.grid(summary)
     facts = [
         *phrases.provenance(summary),
         *([("gaps", gaps)] if gaps else []),
+        *([("stages", stages)] if stages else []),
         ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
         *([("grid", grid)] if grid else []),
         ("carbon", phrases.carbon(summary)),

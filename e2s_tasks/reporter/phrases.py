@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
+from e2s_tasks.core.kpi import NO_OUTCOME
 from e2s_tasks.core.planning import told_apart
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
@@ -95,21 +96,58 @@ def grid(summary: Summary) -> str | None:
 
 
 def kpi_lines(summary: Summary) -> list[str]:
-    """Each KPI with its numerator and denominator, the most telling first."""
-    ranking = sorted(summary["kpis"].values(), key=lambda kpi: -len(kpi["per"].split()))
-    return [_kpi(kpi) for kpi in ranking]
+    """The main KPIs with numerator and denominator, the most telling first; `e2s kpi` shows them all."""
+    known = list(summary["kpis"].values())
+    joules = [kpi for kpi in known if kpi["unit"] == "J" and _to_be_told(kpi, summary)]
+    ranking = sorted(joules, key=lambda kpi: -len(kpi["per"].split()))
+    beside = [_first(known, word) for word in ("SCI", "energy cost")]
+    return [_kpi(kpi) for kpi in (*ranking, *beside) if kpi is not None]
+
+
+def _to_be_told(kpi: dict[str, Any], summary: Summary) -> bool:
+    """Not that there was no outcome, of a run that belongs to no solution."""
+    return kpi["reason"] != NO_OUTCOME or summary["flow_run"]["solution"] is not None
+
+
+def _first(kpis: list[dict[str, Any]], word: str) -> dict[str, Any] | None:
+    """The first KPI of a kind whose inputs were declared."""
+    return next((kpi for kpi in kpis if kpi["value"] is not None and kpi["label"].startswith(word)), None)
 
 
 def _kpi(kpi: dict[str, Any]) -> str:
     per = units.printable(kpi["per"])
     if kpi["value"] is None:
-        return f"joules per {per}: undefined, {kpi['reason']}"
-    parts = f"{units.joules(kpi['numerator'])} / {units.count(kpi['denominator'])} {_plural(per, kpi['denominator'])}"
-    return f"{units.joules(kpi['value'])} per {per} = {parts}"
+        return f"{units.printable(kpi['label'])}: undefined, {kpi['reason']}"
+    kind = "SCI " if kpi["label"].startswith("SCI") else ""
+    spent, count = units.quantity(kpi["numerator"], kpi["unit"]), units.count(kpi["denominator"])
+    value = kpi_bound(kpi) + kind + units.quantity(kpi["value"], kpi["unit"])
+    return f"{value} per {per} = {spent} / {count} {plural(per, kpi['denominator'])}"
 
 
-def _plural(noun: str, number: float) -> str:
+def kpi_bound(kpi: dict[str, Any]) -> str:
+    """The mark of a KPI that is at least, or at most, what it says."""
+    return ">= " if kpi["lower_bound"] else "<= " if kpi["upper_bound"] else ""
+
+
+def facility(summary: Summary) -> str | None:
+    """The facility's energy beside the host's, where a PUE is declared, and what it cost where a tariff is."""
+    parts = []
+    if summary["facility_j"] is not None:
+        parts.append(f"{units.joules(summary['facility_j'])} with the facility (PUE {summary['declared']['pue']:g})")
+    if summary["cost"]["value"] is not None:
+        parts.append(f"{units.quantity(summary['cost']['value'], summary['cost']['currency'])} of energy")
+    return ", ".join(parts) or None
+
+
+def plural(noun: str, number: float | None) -> str:
+    """The noun as it stands beside a number."""
     return noun if number == 1 or noun.endswith("s") else f"{noun}s"
+
+
+def stages(summary: Summary) -> str | None:
+    """The energy by life-cycle stage, if anything has one."""
+    rows = [(row["stage"].replace("_", " "), units.joules(row["energy_j"]), row["share"]) for row in summary["stages"]]
+    return ", ".join(f"{name} {joules} ({units.percent(share)})" for name, joules, share in rows) or None
 
 
 def biggest(summary: Summary) -> str | None:
@@ -183,7 +221,8 @@ def _missing(summary: Summary, component: str) -> tuple[str, str]:
     of_component = [source for source in summary["sources"] if source["component"] == component]
     if of_component and all(source["absent"] for source in of_component):
         return "not present", f"no {name} on this host"
-    if component in MOVEMENT and (of_component or not summary["sources"]):
+    known = [source for source in of_component if source["provenance"] != "missing"]
+    if component in MOVEMENT and (known or not of_component):
         return "none recorded", name
     detail = "; ".join(units.printable(source["detail"]) for source in of_component if source["detail"])
     return "missing", f"{name} ({detail})" if detail else name

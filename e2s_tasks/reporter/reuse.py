@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from e2s_tasks.core.records import OutcomeRecord, SpanRecord, Status
+from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree
 
 
@@ -30,3 +30,15 @@ def repeated(
     """The outcomes of the attempt that produced a cached span's result, as that span's own. spans: the producer's."""
     inside = {span.id for span in spans.within(producer)}
     return [replace(one, span_id=cached.id) for one in outcomes if one.span_id in inside]
+
+
+def all_outcomes(
+    run: RunRecords, spans: SpanTree, replayed: Iterable[OutcomeRecord] | None = None
+) -> list[OutcomeRecord]:
+    """The outcomes of a run, with those that its cached task runs repeat: of its own attempts, and `replayed` ones."""
+    here = [
+        one
+        for cached_id, producer in made_here(spans.spans).items()
+        for one in repeated(spans.by_id[cached_id], producer, run.outcomes, spans)
+    ]
+    return [*run.outcomes, *here, *(replayed or [])]

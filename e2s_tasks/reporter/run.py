@@ -21,11 +21,11 @@ def summarise_run(ledger: "Ledger", run_id: str) -> dict[str, Any]:
         LedgerError: the ledger cannot be read.
     """
     run = ledger.run(run_id)
-    producers = _Producers(ledger)
+    producers = Producers(ledger)
     return summarise(run, producers.joules, producers.replayed(run), Upstream(ledger.loader()))
 
 
-class _Producers:
+class Producers:
     """The attempts of other runs whose results cached task runs reused."""
 
     def __init__(self, ledger: "Ledger") -> None:

@@ -4,14 +4,18 @@ Its shape is documented in docs/summary.md; fields are only ever added.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from e2s_tasks.core.kpi import Figure
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.artifacts import artifacts
-from e2s_tasks.reporter.reuse import made_here, repeated
+from e2s_tasks.reporter.kpis import assess, by_name
+from e2s_tasks.reporter.reuse import all_outcomes, made_here
+from e2s_tasks.reporter.stages import by_stage
 from e2s_tasks.reporter.steps import consumers, steps
 from e2s_tasks.reporter.tree import SpanTree, adopted, last_root, own, tree
 from e2s_tasks.reporter.units import iso
@@ -41,8 +45,10 @@ def summarise(
     decision = figures.last_decision(run.decisions)
     made = made_here(spans.spans)
     saved = figures.avoided(spans, made, avoided_by)
-    outcomes = [*run.outcomes, *_repeated_here(run, spans, made), *(replayed or [])]
-    waiting_j = figures.waiting(spans)
+    outcomes = all_outcomes(run, spans, replayed)
+    found = assess(run, spans, outcomes)
+    whole = replace(found.spent, energy=Figure(energy.total))  # waiting is paid for, too
+    facility_j = whole.facility.value
     rows = steps(spans, energy.total)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -57,26 +63,22 @@ def summarise(
         "orchestration_j": lineage.orchestration_j,
         "unsuccessful_j": figures.unsuccessful(spans),
         "unclaimed_j": lineage.unclaimed_j,
-        "waiting_j": waiting_j,
+        "waiting_j": figures.waiting(spans),
         "avoided_j": figures.total_avoided(saved),
-        "emissions_g": figures.emissions(energy.total, decision),
+        "facility_j": facility_j if found.spent.declared.pue is not None else None,
+        "cost": {"value": whole.cost.value, "currency": found.spent.declared.currency},
+        "embodied_g": found.spent.embodied.value,
+        "declared": found.spent.declared.to_dict(),
+        "emissions_g": figures.emissions(facility_j, decision),
         "spans": [_span(span, spans, saved) | {"result_from": _origin(span, made)} for span in spans.spans],
         "steps": rows,
         "consumers": consumers(rows, energy.total),
         "artifacts": artifacts(run, spans, lineage, upstream or Upstream(lambda *_: ())),
         "attributed_by": lineage.weights,
-        "kpis": figures.kpis(outcomes, spans, figures.without_waiting(energy.total, waiting_j)),
-        "carbon": figures.carbon(energy.total, decision),
+        "kpis": by_name(found.kpis()),
+        "stages": by_stage(spans),
+        "carbon": figures.carbon(facility_j, decision),
     }
-
-
-def _repeated_here(run: RunRecords, spans: SpanTree, made: dict[str, SpanRecord]) -> list[OutcomeRecord]:
-    """The outcomes that cached task runs repeat from attempts of this very run."""
-    return [
-        one
-        for cached_id, producer in made.items()
-        for one in repeated(spans.by_id[cached_id], producer, run.outcomes, spans)
-    ]
 
 
 def _origin(span: SpanRecord, made: dict[str, SpanRecord]) -> str | None:
@@ -112,6 +114,7 @@ def _span(span: SpanRecord, spans: SpanTree, saved: dict[str, float | None]) -> 
         "name": span.name,
         "attempt": span.attempt,
         "status": str(span.status),
+        "stage": span.stage,
         "started_at": iso(span.started_at),
         "duration_s": None if span.ended_at is None else span.ended_at - span.started_at,
         "cpu_s": span.cpu_ns / 1e9,

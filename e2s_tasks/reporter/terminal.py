@@ -63,6 +63,8 @@ def render(summary: Summary, width: int) -> RenderableType:
 def _headline(summary: Summary) -> RenderableType:
     good = summary["flow_run"]["status"] == "completed"
     lines = [Text(phrases.energy(summary), style="bold"), Text(phrases.emissions(summary))]
+    beside = phrases.facility(summary)
+    lines += [Text(beside)] if beside else []
     lines += [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(phrases.kpi_lines(summary))]
     found = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
     lines += [Text(line) for line in found if line]
@@ -163,9 +165,9 @@ def _facts(summary: Summary) -> Table:
     table.add_column(overflow="fold")
     for word, text in phrases.provenance(summary):
         table.add_row(word, Text(text))
-    gaps = phrases.gaps(summary)
-    if gaps:
-        table.add_row("gaps", Text(gaps))
+    for word, said in (("gaps", phrases.gaps(summary)), ("stages", phrases.stages(summary))):
+        if said:
+            table.add_row(word, Text(said))
     table.add_row("not attributed", Text(f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"))
     grid = phrases.grid(summary)
     if grid:

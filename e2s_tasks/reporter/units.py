@@ -4,9 +4,10 @@ import unicodedata
 from datetime import UTC, datetime
 from math import floor, log10
 
-from e2s_tasks.core.energy import JOULES_PER_WH
+from e2s_tasks.core.energy import JOULES_PER_KWH, JOULES_PER_WH
 
 UNKNOWN = "-"
+PLAIN = (1e-4, 1e7)  # of figures whose unit has no scale: beyond, they have an exponent
 _JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
 _WATT_HOURS = ((1e6, "MWh"), (1e3, "kWh"), (1.0, "Wh"), (1e-3, "mWh"), (1e-6, "uWh"))
 _GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-3, "mg"), (1e-6, "ug"))
@@ -50,6 +51,20 @@ def watt_hours(value: float | None) -> str:
 def grams(value: float | None) -> str:
     """Mass given in grams: "21 g", "1.2 kg"; "-" where it is missing."""
     return UNKNOWN if value is None else _scaled(value, _GRAMS)
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A KPI's value in its unit, scaled where the unit has a scale: "5.02 mJ", "1.4 uWh", "0.25 EUR", "3.1 per J"."""
+    if value is None:
+        return UNKNOWN
+    if unit == "J":
+        return joules(value)
+    if unit in {"Wh", "kWh"}:
+        return watt_hours(value * (JOULES_PER_WH if unit == "Wh" else JOULES_PER_KWH))
+    if unit == "gCO2eq":
+        return f"{grams(value)} CO2eq"
+    plain = value == 0 or PLAIN[0] <= abs(value) < PLAIN[1]
+    return f"{number(value) if plain else f'{value:.3g}'} {unit.replace('1/', 'per ')}".strip()
 
 
 def size(value: int | None) -> str:

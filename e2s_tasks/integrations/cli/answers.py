@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
     from e2s_tasks.reporter import ArtifactHistory
 
+DEFAULT_PERIOD = "30d"
 PATIENCE_S = 2.0  # readers need no lock, so that what is there can be shown at once
 
 _log = logging.getLogger(__name__)
@@ -90,6 +91,26 @@ def _artifact(text: str) -> "ArtifactHistory":
 
     ledger = _ledger()
     return ArtifactHistory(ledger, ledger.find_artifact(text))
+
+
+def kpi(run: str | None, solution: str | None, since: str | None, level: float) -> dict[str, Any]:
+    """The KPIs of the run that the text names, of the latest one for None; or of a solution's runs of the period."""
+    import time
+
+    from e2s_tasks.core.policy import duration as length
+    from e2s_tasks.reporter import run_kpis, solution_kpis
+
+    if solution is None:
+        if since is not None:
+            raise SettingError(f"--since={since} needs a solution: add --solution NAME.")
+        ledger = _ledger()
+        return run_kpis(ledger, ledger.find_run(run))
+    if run is not None:
+        raise SettingError(f"Both the run {run!r} and --solution={solution} are given: give one of them.")
+    if not 0 < level < 1:
+        raise SettingError(f"--level={level}: give a number between 0 and 1, for example 0.95.")
+    last = length(since or DEFAULT_PERIOD, "--since", above_zero=True).total_seconds()
+    return solution_kpis(_ledger(), solution, time.time() - last, interval_level=level)
 
 
 def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dict[str, Any]:

@@ -106,6 +106,40 @@ def artifact(
 
 
 @app.command
+def kpi(
+    run: str | None = None,
+    /,
+    *,
+    solution: str | None = None,
+    since: Length | None = None,
+    level: float = 0.95,
+    json: Json = False,
+) -> None:
+    """Show the KPIs of a run, or of a solution over a period with intervals, and its energy by life-cycle stage.
+
+    Parameters
+    ----------
+    run: str
+        A run's id, the start of one, or its name; the latest run by default.
+    solution: str
+        A solution, of which all runs of the period count, failed ones too.
+    since: str
+        How long ago the period began, for example 7d; 30d by default.
+    level: float
+        How sure the intervals are.
+    json: bool
+        Print JSON, in the shape that docs/kpis.md describes.
+    """
+    found = answers.kpi(run, solution, since, level)
+    if json:
+        _print_json(found)
+    else:
+        from e2s_tasks.integrations.cli import kpi_tables
+
+        kpi_tables.print_kpis(found)
+
+
+@app.command
 def plan(
     *, zone: str | None = None, duration: Length, slack: Length = "0", trace: Path | None = None, json: Json = False
 ) -> None:

@@ -17,31 +17,39 @@ from e2s_tasks.integrations.prefect.handed import handing_over
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
+from e2s_tasks.integrations.prefect.told import Told
 from e2s_tasks.settings import settings, switched_on
 
 quiet_hooks()
 P = ParamSpec("P")
 R = TypeVar("R")
 W = TypeVar("W", bound="Task[..., Any] | Flow[..., Any]")
+NOTHING = Told()
 FLOW_ENDINGS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks")
 
 
 class E2STask(Task[Any, Any]):
     """A Prefect task whose attempts are measured."""
 
+    told: Told
+
     def with_options(self, **options: Any) -> "Task[Any, Any]":
-        """A new measured task with other options, as `Task.with_options`."""
-        return _measured_task(_plain(self, Task).with_options(**options))
+        """A new measured task with other options, as `Task.with_options`; those of `e2s_task` too."""
+        told = Told.taken(options, self.told)
+        return _measured_task(_plain(self, Task).with_options(**options), told)
 
 
 class E2SMaterializingTask(MaterializingTask[Any, Any]):
     """A Prefect asset-materializing task whose attempts are measured."""
 
+    told: Told
+
     def with_options(self, assets: Any = None, **options: Any) -> "MaterializingTask[Any, Any]":
-        """A new measured task with other options, as `MaterializingTask.with_options`."""
+        """A new measured task with other options, as `MaterializingTask.with_options`; those of `e2s_task` too."""
+        told = Told.taken(options, self.told)
         return cast(
             "MaterializingTask[Any, Any]",
-            _measured_task(_plain(self, MaterializingTask).with_options(assets, **options)),
+            _measured_task(_plain(self, MaterializingTask).with_options(assets, **options), told),
         )
 
 
@@ -50,13 +58,15 @@ class E2SFlow(Flow[Any, Any]):
 
     carbon: CarbonPolicy | None
     solution: str | None
+    told: Told
     __call__ = handing_over(Flow.__call__)
 
     def with_options(self, **options: Any) -> "E2SFlow":
-        """A new measured flow with other options, as `Flow.with_options`; `carbon` and `solution` too."""
+        """A new measured flow with other options, as `Flow.with_options`; those of `e2s_flow` too."""
         carbon = options.pop("carbon", self.carbon)
         solution = options.pop("solution", self.solution)
-        return _measured_flow(_plain(self, Flow).with_options(**options), carbon, solution)
+        told = Told.taken(options, self.told)
+        return _measured_flow(_plain(self, Flow).with_options(**options), carbon, solution, told)
 
 
 def _plain(work: Any, cls: type[W]) -> W:
@@ -76,32 +86,39 @@ def _copied(work: W) -> W:
     return copied
 
 
-def _measured_task(task: "Task[Any, Any]") -> "Task[Any, Any]":
-    if isinstance(task.fn, MeasuredFunction):
+def _measured_task(task: "Task[Any, Any]", told: Told = NOTHING) -> "Task[Any, Any]":
+    if isinstance(task.fn, MeasuredFunction) and told == NOTHING:
         return task
-    measured = _copied(task)
+    measured: Any = _copied(task)
     measured.__class__ = E2SMaterializingTask if isinstance(task, MaterializingTask) else E2STask
-    measure_task(measured)
-    return measured
+    measured.told = told
+    measure_task(measured, told)
+    return cast("Task[Any, Any]", measured)
 
 
-def measure_task(task: "Task[Any, Any]") -> None:
+def measure_task(task: "Task[Any, Any]", told: Told = NOTHING) -> None:
     """Measure the attempts of a task, in place."""
-    task.fn = MeasuredFunction(original(task.fn), begin_attempt)
+    fn, facts = original(task.fn), told.facts()
+    task.fn = MeasuredFunction(fn, partial(begin_attempt, given=facts) if facts else begin_attempt, told.achieved(fn))
     task.on_completion_hooks = _with(task.on_completion_hooks, e2s_record_cached)
 
 
-def _measured_flow(flow: "Flow[Any, Any]", carbon: CarbonPolicy | None, solution: str | None) -> E2SFlow:
+def _measured_flow(
+    flow: "Flow[Any, Any]", carbon: CarbonPolicy | None, solution: str | None, told: Told = NOTHING
+) -> E2SFlow:
     measured: Any = _copied(flow)
     measured.__class__ = E2SFlow
-    measured.carbon, measured.solution = carbon, solution
-    measure_flow(measured, carbon, solution)
+    measured.carbon, measured.solution, measured.told = carbon, solution, told
+    measure_flow(measured, carbon, solution, told)
     return cast("E2SFlow", measured)
 
 
-def measure_flow(flow: "Flow[Any, Any]", carbon: CarbonPolicy | None = None, solution: str | None = None) -> None:
+def measure_flow(
+    flow: "Flow[Any, Any]", carbon: CarbonPolicy | None = None, solution: str | None = None, told: Told = NOTHING
+) -> None:
     """Measure the runs of a flow, in place."""
-    flow.fn = MeasuredFunction(original(flow.fn), partial(begin_flow_run, solution, carbon))
+    fn = original(flow.fn)
+    flow.fn = MeasuredFunction(fn, partial(begin_flow_run, solution, carbon, given=told.facts()), told.achieved(fn))
     for ending in FLOW_ENDINGS:
         setattr(flow, ending, _with(getattr(flow, ending), e2s_publish_summary))
 
@@ -122,19 +139,28 @@ def e2s_task(work: Any = None, **options: Any) -> Any:
     """A Prefect task that measures each of its attempts.
 
     Use it as `@e2s_task`, as `@e2s_task(retries=2, ...)` with any option of `prefect.task`, on an existing task, or on
-    an existing flow (which is then measured as by `e2s_flow`).
+    an existing flow (which is then measured as by `e2s_flow`). Further options:
+
+    stage: of the solution's life cycle: data_preparation, training, evaluation, inference or maintenance.
+    units: a function of the result that counts the units of the outcome, for example `len`; unit: what one is called.
+    outcome: the same where there is more to tell: it returns a number, or a mapping with units, valid, accurate,
+    quality, name as for `record_outcome`. One that raises costs a warning and the outcome, never the task.
+    remote: True, or who does it: the task sets off work elsewhere, of whose energy only `record_energy` can tell.
 
     Raises:
-        SettingError: what is decorated is neither a function, a task nor a flow.
+        SettingError: what is decorated is neither a function, a task nor a flow, or an option cannot be used.
     """
     if work is None:
         return partial(e2s_task, **options)
     if isinstance(work, Flow):
         return e2s_flow(work, **options)
+    if isinstance(work, E2STask | E2SMaterializingTask):
+        return work.with_options(**options) if options else work
+    told = Told.taken(options)
     if isinstance(work, Task):
-        return _measured_task(work.with_options(**options) if options else work)
+        return _measured_task(work.with_options(**options) if options else work, told)
     _check_callable(work, "e2s_task")
-    return _measured_task(prefect.task(**options)(work) if options else prefect.task(work))
+    return _measured_task(prefect.task(**options)(work) if options else prefect.task(work), told)
 
 
 @overload
@@ -153,7 +179,8 @@ def e2s_flow(
     """A Prefect flow that measures its runs and puts their energy summary on the run's page.
 
     Use it as `@e2s_flow`, with any option of `prefect.flow`, or on an existing flow. carbon: the carbon policy, which
-    is reported beside the energy. solution: the name under which outcomes and energy are put together.
+    is reported beside the energy. solution: the name under which outcomes and energy are put together. stage, units,
+    unit, outcome, remote: as for `e2s_task`; the stage holds for all that has none of its own.
 
     Raises:
         SettingError: what is decorated is neither a function nor a flow, or the policy is no CarbonPolicy.
@@ -164,10 +191,11 @@ def e2s_flow(
     _check_policy(carbon)
     if isinstance(work, E2SFlow):
         return work.with_options(carbon=carbon or work.carbon, solution=solution or work.solution, **options)
+    told = Told.taken(options)
     if isinstance(work, Flow):
-        return _measured_flow(work.with_options(**options) if options else work, carbon, solution)
+        return _measured_flow(work.with_options(**options) if options else work, carbon, solution, told)
     _check_callable(work, "e2s_flow")
-    return _measured_flow(prefect.flow(**options)(work) if options else prefect.flow(work), carbon, solution)
+    return _measured_flow(prefect.flow(**options)(work) if options else prefect.flow(work), carbon, solution, told)
 
 
 def _check_policy(carbon: CarbonPolicy | None) -> None:

@@ -25,9 +25,10 @@ class MeasuredFunction:
     __wrapped__: Callable[..., Any]
     __name__: str
 
-    def __init__(self, fn: Callable[..., Any], begin: Begin) -> None:
+    def __init__(self, fn: Callable[..., Any], begin: Begin, achieved: Callable[[Any], None] | None = None) -> None:
         functools.update_wrapper(self, fn)
         self.begin = begin
+        self.achieved = achieved  # is told the result, and raises no Exception
         self._in_steps = next((measured for is_one, measured in _IN_STEPS if is_one(fn)), None)
 
     def __getattr__(self, name: str) -> Any:
@@ -60,6 +61,8 @@ class MeasuredFunction:
         span.run()
         try:
             result = fn(*args, **kwargs)
+            if self.achieved is not None:
+                self.achieved(result)
         except BaseException as error:
             span.stop(ending(error))
             raise
@@ -79,6 +82,8 @@ class MeasuredFunction:
         async def noted() -> Any:
             result = await self.__wrapped__(*args, **kwargs)
             _note_result(span, result)
+            if self.achieved is not None:
+                self.achieved(result)
             return result
 
         return await drive(span, noted(), _Ending())

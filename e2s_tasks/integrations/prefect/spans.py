@@ -1,6 +1,7 @@
 """Spans from Prefect's context: a task run's attempt, a flow run, a cached task run."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -15,37 +16,41 @@ from e2s_tasks.integrations.prefect.handed import handed_to
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import CURRENT, OpenSpan, Unmeasured, new_id
+from e2s_tasks.recorder.open_span import CURRENT, NO_FACTS, OpenSpan, Unmeasured, new_id
 from e2s_tasks.settings import settings
 
 NOT_LINEAGE = {"__parents__", "wait_for"}
 
 
-def begin_attempt(name: str) -> OpenSpan | Unmeasured:
-    """A span for this attempt of the current task run; for a plain call outside Prefect, a span of its own."""
+def begin_attempt(name: str, given: Mapping[str, Any] = NO_FACTS) -> OpenSpan | Unmeasured:
+    """A span for this attempt of the current task run; for a plain call outside Prefect, a span of its own.
+
+    given: further fields of its SpanRecord.
+    """
     try:
         if not settings().enabled:
             return Unmeasured()
         context = TaskRunContext.get()
         recorder = process_recorder()
         if context is None:
-            return recorder.span(name, Kind.ATTEMPT, {"attempt": 1})
-        return _attempt(recorder, context)
+            return recorder.span(name, Kind.ATTEMPT, {"attempt": 1, **given})
+        return _attempt(recorder, context, given)
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a task run", error)
         return Unmeasured()
 
 
-def _attempt(recorder: SpanRecorder, context: TaskRunContext) -> OpenSpan | Unmeasured:
+def _attempt(recorder: SpanRecorder, context: TaskRunContext, given: Mapping[str, Any]) -> OpenSpan | Unmeasured:
     run = context.task_run
     transaction = get_transaction()
     key = transaction.key if transaction is not None else None
     facts = {
+        **given,
         "task_run_id": str(run.id),
         "task_key": run.task_key,
         "attempt": max(1, run.run_count),
         "result_key": _file_name(key),
-        "attributes": {"task_run_name": run.name},
+        "attributes": {"task_run_name": run.name, **given.get("attributes", NO_FACTS)},
     }
     if run.flow_run_id:
         facts["flow_run_id"] = str(run.flow_run_id)
@@ -71,31 +76,41 @@ def _record_edges(recorder: SpanRecorder, run: TaskRun, run_id: str) -> None:
                 recorder.write(EdgeRecord(f"{upstream}>{run.id}", run_id, str(upstream), str(run.id)))
 
 
-def begin_flow_run(solution: str | None, policy: CarbonPolicy | None, name: str) -> OpenSpan | Unmeasured:
-    """A span for this attempt of the current flow run; the root run also looks at the grid, on a thread of its own."""
+def begin_flow_run(
+    solution: str | None, policy: CarbonPolicy | None, name: str, given: Mapping[str, Any] = NO_FACTS
+) -> OpenSpan | Unmeasured:
+    """A span for this attempt of the current flow run; the root run also looks at the grid, on a thread of its own.
+
+    given: further fields of its SpanRecord.
+    """
     try:
         if not settings().enabled:
             return Unmeasured()
         recorder = process_recorder()
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
-            return recorder.span(name, Kind.FLOW, {"solution": solution} if solution else {})
-        return _flow_run(recorder, context, solution, policy)
+            return recorder.span(name, Kind.FLOW, {**given, "solution": solution} if solution else given)
+        return _flow_run(recorder, context, solution, policy, given)
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a flow run", error)
         return Unmeasured()
 
 
 def _flow_run(
-    recorder: SpanRecorder, context: FlowRunContext, solution: str | None, policy: CarbonPolicy | None
+    recorder: SpanRecorder,
+    context: FlowRunContext,
+    solution: str | None,
+    policy: CarbonPolicy | None,
+    given: Mapping[str, Any],
 ) -> OpenSpan | Unmeasured:
     run = context.flow_run
     assert run is not None and context.flow is not None  # noqa: S101, PT018 - for the type checker
     facts: dict[str, Any] = {
+        **given,
         "flow_run_id": str(run.id),
         "attempt": max(1, run.run_count),
         "task_run_id": str(run.parent_task_run_id) if run.parent_task_run_id else None,
-        "attributes": {"flow_run_name": run.name, **_where()},
+        "attributes": {"flow_run_name": run.name, **_where(), **given.get("attributes", NO_FACTS)},
     }
     if solution:
         facts["solution"] = solution

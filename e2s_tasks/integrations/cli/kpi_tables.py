@@ -1,0 +1,131 @@
+"""What `e2s kpi` answers, as tables for people."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.terminal import console
+
+Row = dict[str, Any]
+BASES = (("in_run", "in-run"), ("fully_loaded", "fully loaded"))
+
+
+def print_kpis(found: Row) -> None:
+    """The KPIs of a run or of a solution, what they rest on, and the energy by stage."""
+    out = console()
+    kpis = list(found["kpis"].values())
+    out.print(Text(_title(found), style="bold"))
+    defined = [kpi for kpi in kpis if kpi["value"] is not None and not _twice(kpi)]
+    if defined:
+        out.print(_table(defined, found.get("interval_level")))
+    for kpi in kpis:
+        if kpi["value"] is None:
+            out.print(
+                Text(f"{units.printable(kpi['label'])}: undefined, {units.printable(kpi['reason'])}", style="dim")
+            )
+    _print_products(out, found.get("products", []))
+    _print_notes(out, kpis)
+    _print_stages(out, found["stages"])
+
+
+def _twice(kpi: Row) -> bool:
+    """Whether it is the Wh per unit once more: a person reads both in the unit that fits."""
+    return bool(kpi["label"] == f"kWh per {kpi['per']}" and not kpi["per"].startswith("valid "))
+
+
+def _title(found: Row) -> str:
+    if "solution" in found and "runs" in found:
+        said = ", ".join(f"{count} {phrases.status(status or None)}" for status, count in found["runs"].items())
+        since = f" since {units.clock(found['since'])[:10]}" if found["since"] else ""
+        energy = units.joules(found["energy_j"])
+        return f"{units.printable(found['solution'])}{since}: {said or 'no runs'}; {energy}"
+    return f"{phrases.title({'flow_run': found['run']})}; {units.joules(found['energy_j']['total'])}"
+
+
+def _table(kpis: list[Row], level: float | None) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("KPI", overflow="fold", min_width=12)
+    table.add_column("value", justify="right", no_wrap=True)
+    if level is not None:
+        table.add_column(f"{level * 100:g} % interval", justify="right", overflow="fold", min_width=10)
+        table.add_column("runs", justify="right", no_wrap=True)
+    table.add_column("=", overflow="fold")
+    for kpi in kpis:
+        more = [] if level is None else [_interval(kpi), str(kpi["runs"])]
+        value = phrases.kpi_bound(kpi) + units.quantity(kpi["value"], kpi["unit"])
+        table.add_row(units.printable(kpi["label"]), value, *more, _sides(kpi))
+    return table
+
+
+def _interval(kpi: Row) -> str:
+    found = kpi["interval"]
+    if found is None or found["low"] is None:
+        return units.UNKNOWN
+    return f"{units.quantity(found['low'], kpi['unit'])} to {units.quantity(found['high'], kpi['unit'])}"
+
+
+def _sides(kpi: Row) -> str:
+    """The KPI's numerator over its denominator."""
+    above, below = (_side(kpi, side) for side in ("numerator", "denominator"))
+    return f"{above} / {below}"
+
+
+def _side(kpi: Row, side: str) -> str:
+    value, unit = kpi[side], units.printable(kpi[f"{side}_unit"])
+    if unit in {"J", "Wh", "kWh", "gCO2eq"}:
+        return units.quantity(value, unit)
+    if unit.endswith(kpi["per"]):
+        unit = phrases.plural(unit, value)
+    shown = units.count(value) if value is None or value == int(value) else units.number(value)
+    return f"{shown} {unit}"
+
+
+def _print_products(out: Console, products: list[Row]) -> None:
+    """Joules per unit of each final product, by what it took in this run and with earlier runs."""
+    for product in products:
+        name = f"{phrases.artifact_name(product['uri'])} v{product['version']}"
+        for basis, word in BASES:
+            said = [_of_product(kpi) for kpi in product[basis].values() if kpi["unit"] == "J"]
+            out.print(Text(f"{name}, {word}: {'; '.join(said)}"))
+
+
+def _of_product(kpi: Row) -> str:
+    if kpi["value"] is None:
+        return f"{units.printable(kpi['label'])} undefined, {units.printable(kpi['reason'])}"
+    return f"{phrases.kpi_bound(kpi)}{units.joules(kpi['value'])} per {units.printable(kpi['per'])}"
+
+
+def _print_notes(out: Console, kpis: list[Row]) -> None:
+    """What the KPIs rest on, and what must be known to compare them; each once."""
+    for word, said in (
+        ("rests on", _once(kpi["rests_on"] for kpi in kpis)),
+        ("bounds", _once(kpi["bounds"] for kpi in kpis if kpi["value"] is not None)),
+        ("no interval", _once([kpi["interval"]["reason"]] for kpi in kpis if (kpi["interval"] or {}).get("reason"))),
+        ("left out", _once(kpi["left_out"] for kpi in kpis if kpi["value"] is not None)),
+        ("caveat", [f"{kpi['label']}: {kpi['caveat']}" for kpi in kpis if kpi["caveat"] and kpi["value"] is not None]),
+    ):
+        for line in said:
+            out.print(Text(f"{word}: {units.printable(line)}", style="dim"))
+
+
+def _once(groups: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(one for group in groups for one in group))
+
+
+def _print_stages(out: Console, stages: list[Row]) -> None:
+    if not stages:
+        return
+    table = Table(title="Energy by stage", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.padding = (0, 2, 0, 0)
+    table.add_column("stage")
+    table.add_column("energy", justify="right")
+    table.add_column("share", justify="right")
+    for row in stages:
+        stage = row["stage"].replace("_", " ")
+        table.add_row(stage, units.joules(row["energy_j"]), units.percent(row["share"]))
+    out.print("")
+    out.print(table)

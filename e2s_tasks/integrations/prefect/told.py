@@ -1,0 +1,108 @@
+"""What `@e2s_task` and `@e2s_flow` are told of the work beside Prefect's options: stage, outcome, remote work."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from e2s_tasks.core.remote import ELSEWHERE, REMOTE_WORK
+from e2s_tasks.core.stages import stage_of
+from e2s_tasks.errors import SettingError
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.recorder.outcomes import record_outcome
+
+COUNTS = {"units", "valid", "accurate", "quality", "name"}
+OTHERS = "any of valid, accurate, quality, name"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """stage: of the life cycle. units: the number of units of a result (for example `len`). outcome: a function of the
+    result that gives their number, or a mapping with any of record_outcome's arguments. unit: what one is called.
+    remote: work is set off elsewhere (True, or who does it) whose energy only record_energy can tell.
+    """
+
+    stage: str | None = None
+    units: Callable[[Any], float] | None = None
+    outcome: Callable[[Any], Any] | None = None
+    unit: str | None = None
+    remote: bool | str = False
+
+    @classmethod
+    def taken(cls, options: dict[str, Any], before: "Told | None" = None) -> "Told":
+        """What the options tell, taken out of them, else what was told before.
+
+        Raises:
+            SettingError: a value cannot be used.
+        """
+        given = {one.name: options.pop(one.name) for one in fields(cls) if one.name in options}
+        told = replace(before or cls(), **given)
+        told.check()
+        return replace(told, stage=stage_of(told.stage)) if told.stage is not None else told
+
+    def check(self) -> None:
+        """Whether it can be used.
+
+        Raises:
+            SettingError: it cannot; the message names the value and the remedy.
+        """
+        for name in ("units", "outcome"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise SettingError(f"{name}={value!r}: pass a function of the result, for example {name}=len")
+        if self.units is not None and self.outcome is not None:
+            raise SettingError("units= and outcome= are both given: pass one, outcome= may return units as well")
+        if self.unit is not None and (not isinstance(self.unit, str) or not self.unit.strip()):
+            raise SettingError(f"unit={self.unit!r}: name one unit of the outcome, for example 'prediction'")
+        if self.unit is not None and self.units is None and self.outcome is None:
+            raise SettingError(
+                f"unit={self.unit!r} says nothing without units= or outcome=: pass for example units=len"
+            )
+        if not isinstance(self.remote, bool | str):
+            raise SettingError(f"remote={self.remote!r}: give True, or who does the work, for example 'BigQuery'")
+
+    def facts(self) -> dict[str, Any]:
+        """The same as fields of a SpanRecord."""
+        found: dict[str, Any] = {"stage": self.stage} if self.stage else {}
+        if self.remote:
+            found["attributes"] = {REMOTE_WORK: self.remote if isinstance(self.remote, str) else ELSEWHERE}
+        return found
+
+    def achieved(self, fn: Any) -> Callable[[Any], None] | None:
+        """Records the outcome of a result of `fn`; None: it is not told how.
+
+        Raises:
+            SettingError: the function yields its results, which nobody keeps.
+        """
+        if self.units is None and self.outcome is None:
+            return None
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise SettingError(f"units= on the generator {fn.__name__!r}: call record_outcome(units=...) inside it")
+        return self._record
+
+    def _record(self, result: Any) -> None:
+        """One that cannot be found costs a warning and no outcome, never the work."""
+        try:
+            found = (self.units or self.outcome)(result)  # type: ignore[misc] # one is there
+            if found is None:
+                return
+            values = _arguments(found)
+            if self.unit is not None:
+                values.setdefault("name", self.unit)
+            record_outcome(**values)
+        except Exception as error:  # noqa: BLE001 - law 5
+            warn_once("finding the outcome of a result", error)
+
+
+def _arguments(found: Any) -> dict[str, Any]:
+    """The arguments of record_outcome that an outcome function returned."""
+    if not isinstance(found, Mapping):
+        return {"units": _plain(found)}
+    if "units" not in found or not found.keys() <= COUNTS:
+        raise SettingError(f"outcome= returned {found!r}: give a number, or a mapping with units and {OTHERS}")
+    return {key: _plain(value) for key, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A number of an array library as Python's own."""
+    return value.item() if hasattr(value, "item") and not isinstance(value, Mapping) else value

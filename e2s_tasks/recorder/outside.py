@@ -1,0 +1,76 @@
+"""Work that measured work sets off elsewhere, where no meter of ours looks: its energy is what somebody declares."""
+
+import math
+from numbers import Real
+from typing import Any, Literal
+
+from e2s_tasks.core.energy import Provenance
+from e2s_tasks.errors import SettingError
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.recorder.open_span import current_span
+from e2s_tasks.settings import switched_on
+
+KINDS = (Provenance.MEASURED, Provenance.MODELLED)
+
+
+def record_energy(
+    joules: float | None,
+    *,
+    source: str,
+    range: tuple[float, float] | None = None,  # noqa: A002 - the field's own word
+    provenance: Literal["measured", "modelled"] = "modelled",
+    where: str = "remote",
+) -> None:
+    """Add the energy of work that the current measured work set off elsewhere: a warehouse query, a hosted model.
+
+    joules: of the computers that did it, in joules; None: there was such work and nobody knows its energy, so that the
+    figures of everything that comes from it are lower bounds. source: who did it, or says so ("BigQuery", "bill of
+    May"). range: (low, high) in joules of a modelled figure. where: where it was done, a label. It is kept apart from
+    the host's energy (`remote`), and is called measured only where every call says so.
+
+    Raises:
+        SettingError: joules are negative or no number, the range does not hold them, or the provenance is unknown.
+    """
+    _check(joules, source, range, provenance)
+    span = current_span()
+    if span is None:
+        if switched_on():
+            warn_once("record_energy", RuntimeError("called outside measured work, so it belongs to no run"))
+        return
+    low, high = (joules, joules) if range is None else range
+    span.used_elsewhere(
+        {
+            "source": source.strip(), "where": str(where), "provenance": str(Provenance(provenance)), "calls": 1,
+            "joules": _number(joules), "low": _number(low), "high": _number(high),
+        }
+    )  # fmt: skip
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _check(joules: Any, source: Any, bounds: Any, provenance: Any) -> None:
+    if not isinstance(source, str) or not source.strip():
+        raise SettingError(f"record_energy(source={source!r}): name who did the work, for example 'BigQuery'")
+    if provenance not in KINDS:
+        raise SettingError(f"record_energy(provenance={provenance!r}): give 'measured' or 'modelled'")
+    if joules is not None and not _is_energy(joules):
+        raise SettingError(f"record_energy(joules={joules!r}): give a number from 0 on, or None where it is not known")
+    if bounds is None:
+        return
+    if joules is None:
+        raise SettingError(f"record_energy(joules=None, range={bounds!r}): a range needs a figure; give joules too")
+    if not isinstance(bounds, tuple | list) or len(bounds) != 2 or not all(map(_is_energy, bounds)):
+        raise SettingError(f"record_energy(range={bounds!r}): give (low, high), two numbers from 0 on")
+    low, high = bounds
+    if not low <= joules <= high:
+        raise SettingError(f"record_energy(joules={joules!r}, range={bounds!r}): give low <= joules <= high")
+
+
+def _is_energy(value: Any) -> bool:
+    try:
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        return number and math.isfinite(value) and float(value) >= 0
+    except OverflowError:  # an integer that no float can hold
+        return False

@@ -1,0 +1,53 @@
+"""Energy by life-cycle stage: each joule is of the stage of the span that used it, so that rows add up to the total."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from e2s_tasks.core.energy import add
+from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.core.stages import STAGES
+from e2s_tasks.reporter.steps import ORCHESTRATION, share
+from e2s_tasks.reporter.tree import SpanTree, own
+
+NO_STAGE = "no stage"
+WAITING = "waiting"
+ROWS = (*STAGES, NO_STAGE, ORCHESTRATION, WAITING)
+
+
+def by_stage(spans: SpanTree) -> list[dict[str, Any]]:
+    """The rows of one run: stage, joules and share. Empty where no span has a stage."""
+    if not any(span.stage for span in spans.spans):
+        return []
+    return rows([joules_by_stage(spans)])
+
+
+def joules_by_stage(spans: SpanTree) -> dict[str, float | None]:
+    """Joules by row. A span without a stage has that of the span around it, in whatever process that ran.
+
+    What flow spans without a stage used themselves is orchestration; waiting for a cleaner grid is a row of its own.
+    """
+    of_span: dict[str, str] = {}
+    joules: dict[str, list[float | None]] = defaultdict(list)
+    for span in spans.spans:  # parents first
+        outer = of_span.get(spans.parents[span.id] or "")
+        row = WAITING if WAITING in (outer, span.kind == Kind.WAIT and WAITING) else span.stage or outer or ""
+        of_span[span.id] = row
+        joules[_name(row, span)].append(own(span).joules)
+    return {row: add(parts) for row, parts in joules.items()}
+
+
+def _name(row: str, span: SpanRecord) -> str:
+    return row or (ORCHESTRATION if span.kind == Kind.FLOW else NO_STAGE)
+
+
+def rows(runs: Iterable[dict[str, float | None]]) -> list[dict[str, Any]]:
+    """The rows of several runs together, in the order of a life cycle."""
+    columns: dict[str, list[float | None]] = defaultdict(list)
+    for run in runs:
+        for row, joules in run.items():
+            columns[row].append(joules)
+    sums = {row: add(parts) for row, parts in columns.items()}
+    total = add(sums.values())
+    order = sorted(sums, key=lambda row: (ROWS.index(row) if row in ROWS else len(ROWS), row))
+    return [{"stage": row, "energy_j": sums[row], "share": share(sums[row], total)} for row in order]
