@@ -10,8 +10,9 @@ a fresh process for each variant, which does it once. The data set is generated:
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from unittest import mock
 
 from common import FOLDER, Row, decided, fresh, interval, main
 
@@ -33,8 +34,15 @@ OPERATIONS = {
     ),
     "write, pyarrow": ("parquet.write_table(table, target)", "write_parquet(table, target)"),
     "write, pandas": ("frame.to_parquet(target)", "write_parquet(frame, target)"),
-    "write a stream": ("write_stream(source, target)", "write_parquet(dataset.dataset(source).scanner(), target)"),
+    "write a stream": ("write_stream(source, target)", "write_parquet(scan_parquet(source), target)"),
 }  # fmt: skip
+
+# the calls of pyarrow that ours consist of
+INNER = {
+    "read, pyarrow": ("ParquetDataset.__init__", "ParquetDataset.read"),
+    "read 2 of 8 columns": ("ParquetDataset.__init__", "ParquetDataset.read"),
+    "write, pyarrow": ("write_table",),
+}
 
 SETUP = """
 import os, sys
@@ -62,6 +70,7 @@ def measure(quick: bool) -> list[Row]:
     rows = []
     for name in OPERATIONS:
         rows += _rows(name, _rounds(name, source, 2 if quick else 9), quick=quick)
+    rows += [_own_part(name, source, 3 if quick else 9) for name in INNER]
     weighed = list(OPERATIONS)[:1] if quick else OPERATIONS
     return rows + [_memory(name, source, 1 if quick else 3) for name in weighed]
 
@@ -133,6 +142,40 @@ def _rows(name: str, found: list[tuple[float, float, float, float]], *, quick: b
         note = f"{between}; plain against plain: {statistics.median(control):.1f} ({noise[0]:.1f} to {noise[1]:.1f})"
         resolved = not quick and decided(GOAL, bounds, (0.0, 0.0))
         yield Row(f"{name}: more {what} time", statistics.median(values), "%", GOAL, note=note, resolved=resolved)
+
+
+def _own_part(name: str, source: Path, rounds: int) -> Row:
+    """What our call takes beside the calls of pyarrow in it: told within one call, so that noise cancels out."""
+    from pyarrow import parquet
+
+    _, ours = _calls(name, source)
+    ours()
+    inside: list[float] = []
+    shares = []
+    with ExitStack() as patches:
+        for path in INNER[name]:
+            owner, _, method = path.rpartition(".")
+            holder = getattr(parquet, owner) if owner else parquet
+            patches.enter_context(mock.patch.object(holder, method, _clocked(getattr(holder, method), inside)))
+        for _ in range(rounds):
+            inside.clear()
+            (FOLDER / "target.parquet").unlink(missing_ok=True)
+            total, _ = _timed(ours)
+            shares.append(100 * (total / sum(inside) - 1))
+    bounds = interval(shares)
+    note = f"95 %: {bounds[0]:.2f} to {bounds[1]:.2f}"
+    return Row(f"{name}: our own part of the call", statistics.median(shares), "%", GOAL, note=note)
+
+
+def _clocked(call: Callable[..., object], inside: list[float]) -> Callable[..., object]:
+    def clocked(*arguments: object, **options: object) -> object:
+        begin = time.perf_counter()
+        try:
+            return call(*arguments, **options)
+        finally:
+            inside.append(time.perf_counter() - begin)
+
+    return clocked
 
 
 def _memory(name: str, source: Path, repeats: int) -> Row:

@@ -118,8 +118,8 @@ def write_parquet(
     """Write a table as one Parquet file, or into a data set partitioned by `partition_cols`.
 
     A table is a DataFrame, a pyarrow Table, or record batches (a RecordBatchReader, a Dataset, a `scan_parquet`, any
-    iterable of them), which are written as they come: memory holds one row group. The work of making batches is not
-    charged to the write.
+    iterable of them), which are written as they come: memory holds one row group and what their source reads ahead. The
+    work of making batches in an iterable is not charged to the write.
     One file replaces what was at `path`, a partitioned data set too. With `partition_cols` the rows join the data set
     that is there, as with pandas and pyarrow, by `existing_data_behavior`: "overwrite_or_ignore" (the default) adds new
     files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there.
