@@ -10,6 +10,7 @@ from prefect.transactions import get_transaction
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
+from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
@@ -101,6 +102,7 @@ def _flow_run(
     span = recorder.span(context.flow.name, Kind.FLOW, facts)
     if isinstance(span, OpenSpan) and span.outer is None:
         look_at_the_grid(recorder, span.run_id, policy)
+        outbox.begun(recorder.settings, recorder.process, span.run_id)
     return span
 
 
