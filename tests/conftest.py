@@ -9,6 +9,7 @@ os.environ |= {
     "E2S_PRINT_SUMMARY": "never",
     "E2S_GB_API_URL": "http://127.0.0.1:9",
     "E2S_GRID_TIMEOUT_S": "0.5",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-for name in ("E2S_LEDGER_URL", "E2S_ZONE", "E2S_TRACE", "E2S_POWERCAP_ROOT"):
+for name in ("E2S_LEDGER_URL", "E2S_ZONE", "E2S_TRACE", "E2S_POWERCAP_ROOT", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)

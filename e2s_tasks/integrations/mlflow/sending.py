@@ -115,6 +115,7 @@ class _Sending:
             return users
         flow = self.summary["flow_run"]
         tags = {OURS: "true", "e2s.run_id": self.run_id, "mlflow.note.content": phrases.one_line(self.summary)}
+        tags |= figures.texts({"mlflow.source.name": flow["flow"], "mlflow.source.type": "JOB"})
         if users is not None:  # it stands for another flow run already
             tags[PARENT] = users.info.run_id
         experiment = users.info.experiment_id if users is not None else self._experiment()
