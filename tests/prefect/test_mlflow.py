@@ -128,7 +128,7 @@ def test_a_flow_run_is_one_run_with_its_figures_a_child_per_step_and_the_span_ta
     for name in ("total", "host", "cpu", "dram", "static"):
         assert metrics[f"e2s/{name}_j"] == pytest.approx(energy[name])
     assert "e2s/gpu_j" not in metrics
-    assert metrics["e2s/unsuccessful_j"] == pytest.approx(summary["unsuccessful_j"]) > 0
+    assert metrics["e2s/unsuccessful_j"] == summary["unsuccessful_j"] > 0
     assert metrics["e2s/kpi/joules_per_accurate_prediction"] == pytest.approx(energy["total"] / 2)
     assert tags["e2s.solution"] == "demo"
     assert tags["e2s.provenance.cpu"] == "modelled"
