@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from e2s_tasks.errors import E2SError, NotFoundError, SettingError, TrackingError
+from e2s_tasks.errors import NotFoundError, SettingError, TrackingError
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.mlflow.where import Tracking, tracking
 from e2s_tasks.recorder.guard import warn_once
@@ -166,7 +166,7 @@ def send_waiting() -> None:
         try:
             _check_installed()
             _send_one(path, options, ledger)
-        except E2SError as error:
+        except Exception as error:  # noqa: BLE001 - the server may be away; the others may be elsewhere
             print(f"e2s: {path.name} could not be sent to MLflow: {error}")  # noqa: T201 - for who runs this
             away |= {where.uri} if where is not None else set()
             if outbox.is_old(path):
