@@ -6,6 +6,7 @@
      +-- ZoneError           a grid zone that nobody knows (also a ValueError)
      +-- TraceError          a carbon-intensity trace with a gap, a wrong column or a wrong value (also a ValueError)
      +-- GridError           a carbon-intensity service that gave no usable answer
+     +-- TrackingError       an MLflow server that did not take what was sent to it
      +-- LedgerError         a ledger that cannot be opened, read or written
      |    +-- LedgerBusyError     one whose lock another process holds
      +-- NotFoundError       a run, artifact or file that does not exist (also a LookupError)
@@ -38,6 +39,10 @@ class TraceError(E2SError, ValueError):
 
 class GridError(E2SError):
     """A carbon-intensity service that gave no usable answer."""
+
+
+class TrackingError(E2SError):
+    """An MLflow server that did not take what was sent to it."""
 
 
 class LedgerError(E2SError):

@@ -131,6 +131,9 @@ class Settings:
     print_summary: str = _setting(
         "auto", _one_of("auto", "always", "never"), "summary on stderr when a flow ends; auto: if started by hand"
     )
+    mlflow: str = _setting(
+        "auto", _one_of("auto", "never"), "what MLflow is told; auto: if a tracking URI is set, see docs/mlflow.md"
+    )
     auto: bool = _setting(
         False, _yes, "true: measure every Prefect task and flow without an edit (with PREFECT_PLUGINS_ENABLED=true)"
     )

@@ -9,7 +9,8 @@ os.environ |= {
     "E2S_PRINT_SUMMARY": "never",
     "E2S_GB_API_URL": "http://127.0.0.1:9",
     "E2S_GRID_TIMEOUT_S": "0.5",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 UNSET = ["LEDGER_URL", "ZONE", "TRACE", "POWERCAP_ROOT", "PUE", "TARIFF", "EMBODIED_KG", "REFERENCE_J"]
-for name in UNSET:
-    os.environ.pop(f"E2S_{name}", None)
+for name in [*(f"E2S_{name}" for name in UNSET), "MLFLOW_TRACKING_URI"]:
+    os.environ.pop(name, None)

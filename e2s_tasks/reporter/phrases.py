@@ -311,7 +311,9 @@ def fully_loaded(artifact: dict[str, Any]) -> str:
 
 
 def artifact_name(uri: str) -> str:
-    """The last part of a URI."""
+    """The last part of a URI; of a model in MLflow all but the scheme, for the last part is only its version."""
+    if uri.startswith("models:/"):
+        return units.printable(uri.removeprefix("models:/"))
     return units.printable(uri.rstrip("/").rsplit("/", 1)[-1] or uri)
 
 

@@ -35,11 +35,13 @@ def _ledger() -> "Ledger":
 
 
 def publish_what_waits() -> None:
-    """Have summaries of killed flow runs published, which no hook of theirs could do."""
+    """Have summaries of killed flow runs published, which no hook of theirs could do, and MLflow told of what waits."""
+    from e2s_tasks.integrations.mlflow.outbox import send_in_background
     from e2s_tasks.ledger.orphans import publish_orphans
 
     try:
         publish_orphans(settings().journals)
+        send_in_background(settings())
     except (SettingError, OSError):  # it waits for the next command
         return
 
@@ -148,6 +150,16 @@ def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dic
         "saving_percent": saving,
         "failures": decision.plan.get("failures", []),
     }
+
+
+def mlflow(text: str | None) -> dict[str, Any]:
+    """Where MLflow was told of the run that the text names; of the latest one for None."""
+    from e2s_tasks.integrations.mlflow.sender import send_by_hand
+
+    ledger = _ledger()
+    run_id = ledger.find_run(text)
+    uri, mlflow_run = send_by_hand(ledger, settings(), run_id)
+    return {"run_id": run_id, "tracking_uri": uri, "mlflow_run_id": mlflow_run}
 
 
 def doctor() -> dict[str, Any]:

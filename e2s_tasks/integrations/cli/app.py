@@ -168,6 +168,24 @@ def plan(
 
 
 @app.command
+def mlflow(run: str | None = None, /, *, json: Json = False) -> None:
+    """Send a run to the MLflow server that MLFLOW_TRACKING_URI names; again, if it is there already.
+
+    Parameters
+    ----------
+    run: str
+        A run's id, the start of one, or its name; the latest run by default.
+    json: bool
+        Print JSON.
+    """
+    found = answers.mlflow(run)
+    if json:
+        _print_json(found)
+    else:
+        sys.stdout.write("run {run_id} is MLflow run {mlflow_run_id} at {tracking_uri}\n".format(**found))
+
+
+@app.command
 def doctor(*, json: Json = False) -> int:
     """Examine what this host can measure, what is only modelled, and how to mend what is missing.
 

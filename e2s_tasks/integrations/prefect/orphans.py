@@ -9,6 +9,7 @@ from uuid import UUID
 
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.errors import NotFoundError
+from e2s_tasks.integrations.mlflow.sender import send_waiting
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.ledger.endings import goes_on
 from e2s_tasks.ledger.orphans import API_URL, claimed, waiting
@@ -74,6 +75,7 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001 - the server may be away; the others may be elsewhere
             print(f"e2s: the summary of {path.name} could not be published: {error}")  # noqa: T201 - for who runs this
             _give_up(path)
+    send_waiting()
 
 
 def _give_up(path: Path) -> None:

@@ -12,6 +12,7 @@ from prefect.settings import get_current_settings
 
 from e2s_tasks.core.records import Status
 from e2s_tasks.errors import NotFoundError
+from e2s_tasks.integrations.mlflow.sender import send_ended_run
 from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.delivery import PATIENCE_S
@@ -67,6 +68,7 @@ def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
     with get_client(sync_client=True) as client:
         create_artifact(client, summary, run_id)
     forget(options.journals, run_id)
+    send_ended_run(options, ledger, run_id)
     publish_orphans(options.journals)  # of flow runs that were killed, which the replay may have found
     return True
 

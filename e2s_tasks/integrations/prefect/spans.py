@@ -11,6 +11,7 @@ from prefect.transactions import get_transaction
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
+from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
 from e2s_tasks.integrations.prefect.handed import handed_to
 from e2s_tasks.ledger.orphans import API_URL
@@ -120,6 +121,7 @@ def _flow_run(
             recorder.write(EdgeRecord(f"{upstream}>{run.id}", span.run_id, upstream, str(run.id)))
         if span.outer is None:
             look_at_the_grid(recorder, span.run_id, policy)
+            outbox.begun(recorder.settings, recorder.process, span.run_id)
     return span
 
 
