@@ -25,7 +25,8 @@ class Account:
     that is not closed yet; held_ns: for how long of it threads ran for this span, spans inside it on the same thread
     apart. estimates: by component, what late sources estimated while a root span was open and what they told in all, in
     joules. closed_ns: when its span ended, 0 until then. ends_in: the last segment in which it was open, once known.
-    lent: threads that it did not begin on have worked for it.
+    lent: threads that it did not begin on have worked for it. summed: inclusive_j, its joules with all inside it, is
+    kept.
     """
 
     fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time
@@ -35,7 +36,9 @@ class Account:
     estimates: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - never changed, either
     gaps: frozenset[str] = frozenset()
     ends_in: int | None = None
-    lent = False
+    lent = summed = False
+    inclusive_j = 0.0
+    any_summed = False  # of the class: nobody's time is spent on it before one is
 
     def __init__(self, role: Role, parent: Optional["Account"] = None) -> None:
         self.role = role
@@ -48,6 +51,19 @@ class Account:
             self.joules = {}
         for component, joules in components.items():
             self.joules[component] = self.joules.get(component, 0.0) + joules
+        if Account.any_summed:
+            self._sum_up(sum(components.values()))
+
+    def sum_up(self) -> None:
+        """Keep inclusive_j from now on."""
+        Account.any_summed = self.summed = True
+
+    def _sum_up(self, joules: float) -> None:
+        account: Account | None = self
+        while account is not None:
+            if account.summed:
+                account.inclusive_j += joules
+            account = account.parent
 
     def estimate(self, component: str, estimated_j: float, told_j: float) -> None:
         """Note what a late source told, and how much of it was estimated (less than 0: put right since)."""

@@ -74,6 +74,7 @@ class OpenSpan(Account):
     _record: SpanRecord | None = None
     _token: Token["OpenSpan | None"] | None = None
     _depth = 0
+    made: frozenset[str] = frozenset()  # the URIs that it and what is inside it wrote
     parent: "OpenSpan | None"
 
     def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
@@ -302,6 +303,10 @@ class OpenSpan(Account):
         written: list[File] | None = None,
     ) -> None:
         """Record a completed write of `uri`: a new version of that artifact, with the files that this write made."""
+        around: OpenSpan | None = self
+        while around is not None:
+            around.made |= {uri}
+            around = around.outer
         self.recorder.write(
             VersionRecord(
                 id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, created_at=time.time(), bytes=size,

@@ -8,12 +8,14 @@ import textwrap
 import pandas as pd
 import pytest
 from prefect import task as prefect_task
+from prefect.assets import materialize
 from prefect.cache_policies import INPUTS
 from prefect.filesystems import LocalFileSystem
 
 from e2s_tasks import e2s_flow, e2s_task, span
 from e2s_tasks.core.lineage import RunGraph, lineage_of
 from e2s_tasks.core.upstream import Upstream
+from e2s_tasks.errors import SettingError
 from e2s_tasks.io import read_parquet, write_parquet
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.recorder import process_recorder
@@ -325,7 +327,8 @@ def test_where_a_task_runner_loses_what_was_handed_on_the_figure_says_so(tmp_pat
             import sys
             from prefect.task_runners import ProcessPoolTaskRunner
             from e2s_tasks import e2s_flow, e2s_task
-            from e2s_tasks.io import writing
+            from e2s_tasks.errors import SettingError
+from e2s_tasks.io import writing
 
             @e2s_task
             def make():
@@ -356,3 +359,90 @@ def test_where_a_task_runner_loses_what_was_handed_on_the_figure_says_so(tmp_pat
     (one,) = lineage_of(run).versions.values()
     assert [step.name for step in one.steps] == ["use"]
     assert one.reasons == ("it is not known who used the result of 'make'",)
+
+
+def test_declared_inputs_and_outputs_are_lineage_where_nothing_sees_the_files(lineage, tmp_path):
+    @e2s_task(outputs=str(tmp_path / "{name}.csv"))
+    def dump(name):
+        burn()
+        (tmp_path / f"{name}.csv").write_text("a,b")
+
+    @e2s_task(inputs=[str(tmp_path / "one.csv"), lambda name: tmp_path / "two.csv"], outputs=[tmp_path / "all.csv"])
+    def merge(name):
+        burn()
+        (tmp_path / "all.csv").write_text("merged")
+
+    @e2s_flow
+    def flow():
+        dump("one")
+        dump("two")
+        idle_check()
+        merge("x")
+
+    found = lineage(flow)
+    assert came_from(found, "all.csv") == ["dump", "dump", "merge"]
+    assert not found.versions[found.final_products[0]].reasons
+
+
+def test_a_declared_output_that_a_measured_write_made_is_one_version(lineage, tmp_path):
+    @e2s_task(outputs=["{path}"])
+    def make_file(path):
+        write_parquet(TABLE, path)
+
+    @e2s_flow
+    def flow():
+        make_file(str(tmp_path / "out.parquet"))
+
+    assert len(lineage(flow).versions) == 1
+
+
+def test_a_declared_output_of_a_task_that_failed_is_no_version(lineage, tmp_path):
+    @e2s_task(outputs=[tmp_path / "out.csv"])
+    def fail():
+        (tmp_path / "out.csv").write_text("half")
+        raise ValueError("no")
+
+    @e2s_flow
+    def flow():
+        fail()
+
+    assert lineage(flow).versions == {}
+
+
+@pytest.mark.parametrize("declared", [{"inputs": ["raw/{day}.csv"]}, {"outputs": [3]}, {"outputs": ""}])
+def test_a_declaration_that_cannot_be_used_is_an_error_at_once(declared):
+    with pytest.raises(SettingError, match=r"day|outputs"):
+
+        @e2s_task(**declared)
+        def work(name):
+            return name
+
+
+def test_a_task_that_materializes_an_asset_writes_a_version_and_its_event_carries_the_joules(lineage, monkeypatch):
+    sent = []
+    monkeypatch.setattr("prefect.events.emit_event", lambda **event: sent.append(event))
+
+    @e2s_task
+    @materialize("s3://lake/raw.csv")
+    def load():
+        with span("inside"):
+            burn()
+
+    @e2s_task
+    @materialize("s3://lake/features.csv", asset_deps=["s3://lake/raw.csv"])
+    async def build():
+        burn()
+
+    @e2s_flow
+    async def flow():
+        load()
+        await build()
+
+    found = lineage(lambda **options: asyncio.run(flow(**options)))
+    assert came_from(found, "features.csv") == ["build", "load"]
+    events = {one["resource"]["prefect.resource.id"]: one for one in sent if "materialization" in one["event"]}
+    for name, key in (("load", "s3://lake/raw.csv"), ("build", "s3://lake/features.csv")):
+        payload = events[key]["payload"]
+        step = next(step for step in found.steps if step.name == name)
+        assert payload["e2s_host_energy_j"] == pytest.approx(step.energy.host, rel=0.05)
+        assert payload["e2s_run_id"] == found.graph.run.run_id

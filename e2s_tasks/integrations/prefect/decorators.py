@@ -12,6 +12,7 @@ from prefect.tasks import MaterializingTask
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 from e2s_tasks.grid.country import country
+from e2s_tasks.integrations.prefect.declared import Assets
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
 from e2s_tasks.integrations.prefect.handed import handing_over
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
@@ -99,7 +100,8 @@ def _measured_task(task: "Task[Any, Any]", told: Told = NOTHING) -> "Task[Any, A
 def measure_task(task: "Task[Any, Any]", told: Told = NOTHING) -> None:
     """Measure the attempts of a task, in place."""
     fn, facts = original(task.fn), told.facts()
-    task.fn = MeasuredFunction(fn, partial(begin_attempt, given=facts) if facts else begin_attempt, told.achieved(fn))
+    begin = partial(begin_attempt, given=facts) if facts else begin_attempt
+    task.fn = MeasuredFunction(fn, begin, told.beside(fn, Assets.of(task)))
     task.on_completion_hooks = _with(task.on_completion_hooks, e2s_record_cached)
 
 
@@ -118,7 +120,7 @@ def measure_flow(
 ) -> None:
     """Measure the runs of a flow, in place."""
     fn = original(flow.fn)
-    flow.fn = MeasuredFunction(fn, partial(begin_flow_run, solution, carbon, given=told.facts()), told.achieved(fn))
+    flow.fn = MeasuredFunction(fn, partial(begin_flow_run, solution, carbon, given=told.facts()), told.beside(fn))
     for ending in FLOW_ENDINGS:
         setattr(flow, ending, _with(getattr(flow, ending), e2s_publish_summary))
 
@@ -146,6 +148,9 @@ def e2s_task(work: Any = None, **options: Any) -> Any:
     outcome: the same where there is more to tell: it returns a number, or a mapping with units, valid, accurate,
     quality, name as for `record_outcome`. One that raises costs a warning and the outcome, never the task.
     remote: True, or who does it: the task sets off work elsewhere, of whose energy only `record_energy` can tell.
+    inputs, outputs: paths or URIs that it reads or makes by means that nothing here sees. In "raw/{day}.csv" the
+    parameter `day` is filled in; a function is called with the task's arguments. An output is a new version once the
+    task has succeeded.
 
     Raises:
         SettingError: what is decorated is neither a function, a task nor a flow, or an option cannot be used.

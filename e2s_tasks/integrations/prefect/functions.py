@@ -8,7 +8,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from e2s_tasks.core.records import Status
 from e2s_tasks.core.spans import status_of
@@ -19,16 +19,31 @@ from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 Begin = Callable[[str], OpenSpan | Unmeasured]
 
 
+class Beside(Protocol):
+    """What is recorded beside a measured call. Never raises an Exception, and is pickled with the function."""
+
+    def begun(self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The call has begun, inside its span."""
+
+    def succeeded(
+        self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        """The call has returned its result (None for a generator), inside its span."""
+
+    def ended(self, span: OpenSpan | Unmeasured) -> None:
+        """The span of a call that succeeded is over; not called for generators."""
+
+
 class MeasuredFunction:
     """A function whose every call is a span; `begin` opens it, given its name, in the orchestrator's context."""
 
     __wrapped__: Callable[..., Any]
     __name__: str
 
-    def __init__(self, fn: Callable[..., Any], begin: Begin, achieved: Callable[[Any], None] | None = None) -> None:
+    def __init__(self, fn: Callable[..., Any], begin: Begin, beside: Beside | None = None) -> None:
         functools.update_wrapper(self, fn)
         self.begin = begin
-        self.achieved = achieved  # is told the result, and raises no Exception
+        self.beside = beside
         self._in_steps = next((measured for is_one, measured in _IN_STEPS if is_one(fn)), None)
 
     def __getattr__(self, name: str) -> Any:
@@ -57,36 +72,65 @@ class MeasuredFunction:
         if self._in_steps is not None:
             return self._in_steps(self, args, kwargs)
         ending = _Ending()
-        span = self.begin(self.__name__)
+        span, beside = self.begin(self.__name__), self.beside
         span.run()
         try:
+            if beside is not None:
+                beside.begun(span, args, kwargs)
             result = fn(*args, **kwargs)
-            if self.achieved is not None:
-                self.achieved(result)
+            if beside is not None:
+                beside.succeeded(span, args, kwargs, result)
         except BaseException as error:
             span.stop(ending(error))
             raise
         _note_result(span, result)
         span.stop(Status.COMPLETED)
+        if beside is not None:
+            beside.ended(span)
         return result
 
     def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return drive_generator(self.begin(self.__name__), self.__wrapped__(*args, **kwargs), _Ending())
+        span, beside = self.begin(self.__name__), self.beside
+        work = self.__wrapped__(*args, **kwargs)
 
-    def _async_generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return drive_async_generator(self.begin(self.__name__), self.__wrapped__(*args, **kwargs), _Ending())
-
-    async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        span = self.begin(self.__name__)
-
-        async def noted() -> Any:
-            result = await self.__wrapped__(*args, **kwargs)
-            _note_result(span, result)
-            if self.achieved is not None:
-                self.achieved(result)
+        def told() -> Any:
+            assert beside is not None  # noqa: S101 - for the type checker
+            beside.begun(span, args, kwargs)
+            result = yield from work
+            beside.succeeded(span, args, kwargs, None)
             return result
 
-        return await drive(span, noted(), _Ending())
+        return drive_generator(span, work if beside is None else told(), _Ending())
+
+    def _async_generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        span, beside = self.begin(self.__name__), self.beside
+        work = self.__wrapped__(*args, **kwargs)
+
+        async def told() -> Any:
+            assert beside is not None  # noqa: S101 - for the type checker
+            beside.begun(span, args, kwargs)
+            async for item in work:
+                yield item
+            beside.succeeded(span, args, kwargs, None)
+
+        return drive_async_generator(span, work if beside is None else told(), _Ending())
+
+    async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        span, beside = self.begin(self.__name__), self.beside
+
+        async def noted() -> Any:
+            if beside is not None:
+                beside.begun(span, args, kwargs)
+            result = await self.__wrapped__(*args, **kwargs)
+            _note_result(span, result)
+            if beside is not None:
+                beside.succeeded(span, args, kwargs, result)
+            return result
+
+        result = await drive(span, noted(), _Ending())
+        if beside is not None:
+            beside.ended(span)
+        return result
 
 
 # How a call of each kind of function is measured that works step by step.

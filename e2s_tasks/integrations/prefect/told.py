@@ -1,4 +1,4 @@
-"""What `@e2s_task` and `@e2s_flow` are told of the work beside Prefect's options: stage, outcome, remote work."""
+"""What `@e2s_task` and `@e2s_flow` are told of the work beside Prefect's options: stage, outcome, files."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,7 +8,9 @@ from typing import Any
 from e2s_tasks.core.remote import ELSEWHERE, REMOTE_WORK
 from e2s_tasks.core.stages import stage_of
 from e2s_tasks.errors import SettingError
+from e2s_tasks.integrations.prefect.declared import Assets, Declared, Files, checked
 from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 from e2s_tasks.recorder.outcomes import record_outcome
 
 COUNTS = {"units", "valid", "accurate", "quality", "name"}
@@ -19,7 +21,8 @@ OTHERS = "any of valid, accurate, quality, name"
 class Told:
     """stage: of the life cycle. units: the number of units of a result (for example `len`). outcome: a function of the
     result that gives their number, or a mapping with any of record_outcome's arguments. unit: what one is called.
-    remote: work is set off elsewhere (True, or who does it) whose energy only record_energy can tell.
+    remote: work is set off elsewhere (True, or who does it) whose energy only record_energy can tell. inputs, outputs:
+    what it reads and makes by means that nothing here sees.
     """
 
     stage: str | None = None
@@ -27,6 +30,8 @@ class Told:
     outcome: Callable[[Any], Any] | None = None
     unit: str | None = None
     remote: bool | str = False
+    inputs: tuple[Declared, ...] = ()
+    outputs: tuple[Declared, ...] = ()
 
     @classmethod
     def taken(cls, options: dict[str, Any], before: "Told | None" = None) -> "Told":
@@ -36,6 +41,8 @@ class Told:
             SettingError: a value cannot be used.
         """
         given = {one.name: options.pop(one.name) for one in fields(cls) if one.name in options}
+        for option in given.keys() & {"inputs", "outputs"}:
+            given[option] = checked(option, given[option])
         told = replace(before or cls(), **given)
         told.check()
         return replace(told, stage=stage_of(told.stage)) if told.stage is not None else told
@@ -68,19 +75,22 @@ class Told:
             found["attributes"] = {REMOTE_WORK: self.remote if isinstance(self.remote, str) else ELSEWHERE}
         return found
 
-    def achieved(self, fn: Any) -> Callable[[Any], None] | None:
-        """Records the outcome of a result of `fn`; None: it is not told how.
+    def beside(self, fn: Any, assets: Assets | None = None) -> "Besides | None":
+        """What is recorded beside each call of `fn`; None: nothing.
 
         Raises:
-            SettingError: the function yields its results, which nobody keeps.
+            SettingError: the function yields its results, which nobody keeps; an input or output names a parameter
+                that it does not have.
         """
-        if self.units is None and self.outcome is None:
-            return None
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        counts = self.units is not None or self.outcome is not None
+        if counts and (inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)):
             raise SettingError(f"units= on the generator {fn.__name__!r}: call record_outcome(units=...) inside it")
-        return self._record
+        inputs = (*self.inputs, *(assets.inputs if assets else ()))
+        outputs = (*self.outputs, *(assets.outputs if assets else ()))
+        files = Files(fn, inputs, outputs) if inputs or outputs else None
+        return Besides(self if counts else None, files, assets) if counts or files or assets else None
 
-    def _record(self, result: Any) -> None:
+    def record(self, result: Any) -> None:
         """One that cannot be found costs a warning and no outcome, never the work."""
         try:
             found = (self.units or self.outcome)(result)  # type: ignore[misc] # one is there
@@ -92,6 +102,36 @@ class Told:
             record_outcome(**values)
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("finding the outcome of a result", error)
+
+
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What is recorded beside the calls of a function: its outcome, its files, and the joules of its assets."""
+
+    counted: Told | None
+    files: Files | None
+    assets: Assets | None
+
+    def begun(self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """See Beside."""
+        if self.files is not None:
+            self.files.begun(args, kwargs)
+        if self.assets is not None:
+            self.assets.begun(span)
+
+    def succeeded(
+        self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        """See Beside."""
+        if self.counted is not None:
+            self.counted.record(result)
+        if self.files is not None:
+            self.files.succeeded(span, args, kwargs)
+
+    def ended(self, span: OpenSpan | Unmeasured) -> None:
+        """See Beside."""
+        if self.assets is not None:
+            self.assets.ended(span)
 
 
 def _arguments(found: Any) -> dict[str, Any]:
