@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
@@ -83,18 +84,20 @@ def flow_runs(
     run: str | None,
     since: Moment | None,
     until: Moment | None,
+    status: Texts | None,
     **texts: Texts | None,
 ) -> "pa.Table":
-    """Root runs in the order of their starts, with the energy of all their spans."""
+    """Root runs in the order of their starts, with the energy of all their spans. status: that of their last life."""
     query = runs.roots().where(*_between(span.c.started_at, since, until)).order_by(span.c.started_at, span.c.run_id)
     if run is not None:
         query = query.where(span.c.run_id == runs.find(connection, run))
-    wanted = [(name, of_column) for name, of_column in texts.items() if of_column is not None]
-    query = query.where(*(_is(connection, span.c[name], of_column) for name, of_column in wanted if name != "status"))
-    statuses = next((_texts(of_column) for name, of_column in wanted if name == "status"), None)
+    query = query.where(
+        *(_is(connection, span.c[name], wanted) for name, wanted in texts.items() if wanted is not None)
+    )
     rows = runs.rows_of(connection, list(connection.execute(query).scalars()))
-    values = [_values(row) for row in rows if statuses is None or row.status in statuses]
-    return _table(FLOW_RUNS, iter([batch(FLOW_RUNS, values)]))
+    patterns = None if status is None else _texts(status)
+    kept = [row for row in rows if patterns is None or any(fnmatchcase(row.status, one) for one in patterns)]
+    return _table(FLOW_RUNS, iter([batch(FLOW_RUNS, [_values(row) for row in kept])]))
 
 
 def _values(row: runs.RunRow) -> list[Any]:
@@ -120,16 +123,20 @@ def _table(columns: Sequence[Column], found: "Iterator[pa.RecordBatch]") -> "pa.
     return pa.Table.from_batches(found, schema=schema(columns))
 
 
-def given(table: "pa.Table", to: To) -> "pa.Table | pd.DataFrame":
-    """The table as it was asked for. In pandas whole numbers stay whole where some are missing.
+def check(to: str) -> None:
+    """See that a table is asked for that can be given.
 
     Raises:
         SettingError: neither "pandas" nor "arrow" was asked for.
     """
+    if to not in ("pandas", "arrow"):
+        raise SettingError(f"to={to!r} cannot be used: give 'pandas' or 'arrow'.")
+
+
+def given(table: "pa.Table", to: To) -> "pd.DataFrame | Any":
+    """The table as it was asked for. In pandas whole numbers stay whole where some are missing."""
     if to == "arrow":
         return table
-    if to != "pandas":
-        raise SettingError(f"to={to!r} cannot be used: give 'pandas' or 'arrow'.")
     import pandas as pd
     import pyarrow as pa
 

@@ -73,7 +73,7 @@ def is_flow(table: sa.FromClause = span) -> sa.ColumnElement[bool]:
 
 
 def roots() -> sa.Select[tuple[str, float]]:
-    """Root runs (their ids) with the time of their first start: each span without a parent, if it is the first of such a run.
+    """Root runs' ids with their first start: each span without a parent, if it is the first one of such a run.
 
     No grouping, so that the newest are found from the end of an index, however many there are.
     """
@@ -161,6 +161,17 @@ def _spans(connection: sa.Connection, run_id: str, ids: list[str]) -> list[SpanR
     return sorted(spans, key=lambda one: (one.started_at, one.id))
 
 
+def with_parents(connection: sa.Connection, run_id: str, ids: list[str]) -> list[SpanRecord]:
+    """The spans of a root run and its members, each with the parent that is found for it.
+
+    Raises:
+        NotFoundError: no span of such a run is known.
+    """
+    spans = _spans(connection, run_id, ids)
+    _adopt(spans, run_id)
+    return spans
+
+
 def _processes(connection: sa.Connection, spans: list[SpanRecord]) -> list[ProcessRecord]:
     processes = select_in(connection, ProcessRecord, process.c.id, {one.process_id for one in spans})
     for one in processes:
@@ -175,8 +186,7 @@ def records(connection: sa.Connection, run_id: str) -> RunRecords:
         NotFoundError: no span of such a run is known.
     """
     ids = list(members(connection, [run_id]))
-    spans = _spans(connection, run_id, ids)
-    _adopt(spans, run_id)
+    spans = with_parents(connection, run_id, ids)
     processes = _processes(connection, spans)
     found = RunRecords(
         run_id,
@@ -238,25 +248,25 @@ def find(connection: sa.Connection, text: str | None) -> str:
 
 def _matching(connection: sa.Connection, text: str) -> list[str]:
     """The root runs that the text may name: by exact id, else by a flow run's name, else by the start of an id."""
-    root = roots().subquery()
-    root_ids = sa.select(root.c.run_id)
+    first = roots().subquery()
+    root_ids = sa.select(first.c.run_id)
     run_of = sa.select(span.c.run_id).where(is_flow())
     attempts = (
-        (root_ids.where(root.c.run_id == text), run_of.where(span.c.flow_run_id == text)),
+        (root_ids.where(first.c.run_id == text), run_of.where(span.c.flow_run_id == text)),
         (run_of.where(flow_run_name(connection) == text),),
         (
-            root_ids.where(starts_with(connection, root.c.run_id, text)),
+            root_ids.where(starts_with(connection, first.c.run_id, text)),
             run_of.where(starts_with(connection, span.c.flow_run_id, text)),
         ),
     )
     for queries in attempts:
         found = {run_id for query in queries for run_id in connection.execute(query).scalars()}
         if text and found:
-            return sorted({_root(connection, run_id) for run_id in found})
+            return sorted({root(connection, run_id) for run_id in found})
     return []
 
 
-def _root(connection: sa.Connection, run_id: str) -> str:
+def root(connection: sa.Connection, run_id: str) -> str:
     """The root run that a run id belongs to: itself, or the run that recorded a flow span of that id."""
     seen = {run_id}
     while True:

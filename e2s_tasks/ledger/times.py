@@ -13,7 +13,7 @@ _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([dwy])")
 
 
 def moment(value: Moment, name: str) -> float:
-    """The seconds since the epoch (UTC) of a datetime, a date, epoch seconds, or text: "2026-11-24T12:00", or "30d" ago.
+    """Seconds since the epoch (UTC) of a datetime, a date, such seconds, or text: "2026-11-24T12:00", or "30d" ago.
 
     What has no time zone is UTC.
 
