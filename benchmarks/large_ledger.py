@@ -1,5 +1,5 @@
-"""Fills a ledger in bulk with made-up runs: as many spans as asked for, one version for every 20 of them, and one version
-on which 5,000 attempts of 250 runs went in.
+"""Fills a ledger in bulk with made-up runs: as many spans as asked for, a version for every 20 of them, and one version
+that 5,000 attempts of 250 runs led to.
 
 Most runs are those of daily pipelines: a flow of 13 tasks, each of which reads and writes, and two data sets written.
 The 250 others are a chain: the steps of each hand on results, its first reads what the run before wrote.
@@ -12,8 +12,16 @@ from uuid import UUID
 
 from common import ROOT  # noqa: F401 - makes e2s_tasks importable
 
-from e2s_tasks.core.records import EdgeRecord, OutcomeRecord, ProcessRecord, ReadRecord, Record, SourceRecord
-from e2s_tasks.core.records import SpanRecord, VersionRecord
+from e2s_tasks.core.records import (
+    EdgeRecord,
+    OutcomeRecord,
+    ProcessRecord,
+    ReadRecord,
+    Record,
+    SourceRecord,
+    SpanRecord,
+    VersionRecord,
+)
 from e2s_tasks.ledger import Ledger
 
 START = 1_700_000_000.0  # when the first run begins; one begins every 20 minutes
@@ -104,12 +112,12 @@ def _process(process: str, at: float) -> ProcessRecord:
     return ProcessRecord(process, "host", "boot", 1, 1, at, "dedicated", list(_SOURCES))
 
 
-def _span(
+def _span(  # noqa: PLR0917 - in the order of the record's fields
     draw: random.Random, id_: str, process: str, run: str, kind: str, name: str, at: float, parent: str | None, s: float
 ) -> SpanRecord:
     return SpanRecord(
         id_, 2, process, run, kind, name, "completed", at, parent, at + s, flow_run_id=run,
-        cpu_ns=draw.randrange(10**10), cpu_j=draw.random() * 100, dram_j=draw.random() * 10, static_j=draw.random() * 10,
+        cpu_ns=draw.randrange(10**10), cpu_j=100 * draw.random(), dram_j=draw.random(), static_j=draw.random(),
         bytes_read=10**6 if kind == "read" else None, bytes_written=10**6 if kind == "write" else None,
         storage_j=0.01 if kind in ("read", "write") else None,
     )  # fmt: skip

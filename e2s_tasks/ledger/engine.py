@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from e2s_tasks.errors import LedgerBusyError, LedgerError
+from e2s_tasks.errors import E2SError, LedgerBusyError, LedgerError
 from e2s_tasks.ledger.migrations import HEAD, upgrade, version_of
 
 BUSY_TIMEOUT_S = 10.0
@@ -43,6 +43,8 @@ def reporting(engine: sa.Engine, problem: str) -> Iterator[None]:
     """Turn what the database raises in a block into a LedgerError that names the URL and the remedy."""
     try:
         yield
+    except E2SError:  # some of which are ValueErrors, and have said what is wrong
+        raise
     except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:
         raise _error(engine.url.render_as_string(), problem, error) from error
 

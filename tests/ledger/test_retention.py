@@ -74,7 +74,8 @@ def measured_runs(draw):
         at = around.started_at + part * (around.ended_at - around.started_at)
         inner = replace(
             around, id=f"inner{number}", kind="span", name=draw(st.sampled_from("xy")), status="completed",
-            started_at=at, parent_id=around.id, cpu_j=draw(st.none() | JOULES), task_run_id=None, result_key=None, attributes={},
+            started_at=at, parent_id=around.id, cpu_j=draw(st.none() | JOULES), task_run_id=None, result_key=None,
+            attributes={},
             process_id=draw(st.sampled_from(["p", "p", "q"])), stage=draw(st.sampled_from([None, None, "training"])),
         )  # fmt: skip
         records.spans.append(inner)
