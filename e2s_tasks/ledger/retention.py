@@ -184,7 +184,11 @@ def _lies_inside(one: SpanRecord, around: SpanRecord) -> bool:
 def _sum(around: SpanRecord, one: SpanRecord) -> SpanRecord:
     """The span around with what another one used; a gap of either stays a gap."""
     figures: dict[str, Any] = {name: add((getattr(around, name), getattr(one, name))) for name in _SUMS}
-    unknown = {name for name in HOST if (getattr(around, f"{name}_j") is None) != (getattr(one, f"{name}_j") is None)}
+    unknown: set[str] = set()
+    if one.energy.host is None or around.energy.host is None:  # what the other one knows is not all of it
+        unknown = {
+            name for name in HOST if (getattr(around, f"{name}_j") is None) != (getattr(one, f"{name}_j") is None)
+        }
     gaps = unknown | set(around.attributes.get("gaps", ())) | set(one.attributes.get("gaps", ()))
     attributes = around.attributes | {FOLDED: around.attributes.get(FOLDED, 0) + 1 + one.attributes.get(FOLDED, 0)}
     return replace(around, **figures, attributes=attributes | ({"gaps": sorted(gaps)} if gaps else {}))
