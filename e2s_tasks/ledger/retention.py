@@ -3,8 +3,8 @@
 A span goes into the nearest span around it that stays, with its joules, CPU time and bytes, so that what steps, runs
 and artifacts cost stays as it was; what a flow's own body opened under one name goes into one span. Flow runs, attempts
 and waits stay, as does what a figure rests on beside its sum (a process or a life-cycle stage of its own, energy
-declared for work elsewhere, a write of a flow's body, whose time says what the body had seen). What the ledger says of
-artifacts, reads, edges and outcomes stays.
+declared for work elsewhere, a gap, a write of a flow's body, whose time says what the body had seen). What the
+ledger says of artifacts, reads, edges and outcomes stays.
 """
 
 import time
@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from e2s_tasks.core.energy import COMPONENTS, HOST, add
+from e2s_tasks.core.energy import COMPONENTS, add
 from e2s_tasks.core.records import Kind, SpanRecord, Status
 from e2s_tasks.ledger import runs
 from e2s_tasks.ledger.engine import writing
@@ -164,6 +164,7 @@ def _may_go(one: SpanRecord, around: SpanRecord, writers: set[str]) -> bool:
     in_body = around.kind not in (Kind.ATTEMPT, Kind.WAIT)
     return (
         one.kind in _INNER
+        and _is_known(one)
         and (one.remote_j, one.other_j, one.idle_j) == (None, None, None)
         and not _STAY.intersection(one.attributes)
         and not (in_body and one.id in writers)
@@ -173,7 +174,8 @@ def _may_go(one: SpanRecord, around: SpanRecord, writers: set[str]) -> bool:
 def _lies_inside(one: SpanRecord, around: SpanRecord) -> bool:
     """Whether the span around is worth the same: of the process and stage, over all its time, and counted at all."""
     return (
-        around.status != Status.CACHED  # whose own zeros stand for nothing
+        _is_known(around)
+        and around.status != Status.CACHED  # whose own zeros stand for nothing
         and one.process_id == around.process_id
         and (one.stage is None or one.stage == around.stage)
         and around.started_at <= one.started_at
@@ -181,17 +183,15 @@ def _lies_inside(one: SpanRecord, around: SpanRecord) -> bool:
     )
 
 
+def _is_known(one: SpanRecord) -> bool:
+    """Whether the span's energy is all known: a gap stays where it is, since a sum would hide it or spread it."""
+    return one.energy.host is not None and not one.attributes.get("gaps")
+
+
 def _sum(around: SpanRecord, one: SpanRecord) -> SpanRecord:
-    """The span around with what another one used; a gap of either stays a gap."""
+    """The span around with what another one used."""
     figures: dict[str, Any] = {name: add((getattr(around, name), getattr(one, name))) for name in _SUMS}
-    unknown: set[str] = set()
-    if one.energy.host is None or around.energy.host is None:  # what the other one knows is not all of it
-        unknown = {
-            name for name in HOST if (getattr(around, f"{name}_j") is None) != (getattr(one, f"{name}_j") is None)
-        }
-    gaps = unknown | set(around.attributes.get("gaps", ())) | set(one.attributes.get("gaps", ()))
-    attributes = around.attributes | {FOLDED: around.attributes.get(FOLDED, 0) + 1 + one.attributes.get(FOLDED, 0)}
-    return replace(around, **figures, attributes=attributes | ({"gaps": sorted(gaps)} if gaps else {}))
+    return replace(around, **figures, attributes=around.attributes | {FOLDED: around.attributes.get(FOLDED, 0) + 1})
 
 
 def _apply(connection: sa.Connection, folding: _Folding, ids: list[str]) -> None:

@@ -214,7 +214,8 @@ def test_an_export_holds_only_a_portion_of_the_rows_in_memory(sqlite_url, tmp_pa
 def test_the_commands_export_and_prune(tmp_path, sqlite_url, span, flow):
     now = time.time()
     ledger = Ledger.open(sqlite_url)
-    ledger.ingest([flow("run-1"), span("a", ended_at=9.0, parent_id="flow-run-1"), span("b", "span", parent_id="a")])
+    ledger.ingest([flow("run-1"), span("a", ended_at=9.0, parent_id="flow-run-1", cpu_j=1.0)])
+    ledger.ingest([span("b", "span", parent_id="a", cpu_j=1.0)])
     ledger.ingest([flow("run-2", now - 9.0)])
     environment = os.environ | {"E2S_LEDGER_URL": sqlite_url, "E2S_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200"}
 
