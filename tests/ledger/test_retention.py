@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2s_tasks.core.records import OutcomeRecord, ProcessRecord, ReadRecord, SourceRecord, VersionRecord
@@ -84,7 +84,7 @@ def measured_runs(draw):
     return records
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=25, deadline=None)
 @given(measured_runs())
 def test_no_figure_of_any_run_changes_and_a_replay_brings_nothing_back(records):
     ledger = Ledger.open("sqlite://")
@@ -194,6 +194,7 @@ def _replay(url, barrier, records, times):
         ledger.ingest(records)
 
 
+@pytest.mark.slow
 def test_writers_that_replay_at_the_same_time_lose_and_bring_back_nothing(url, flow, span):
     ledger = Ledger.open(url)
     records = []

@@ -158,6 +158,7 @@ def test_an_export_anew_replaces_the_days_that_it_covers_and_no_other(filled, tm
     assert json.loads((tmp_path / "_e2s_export.json").read_text())["since"] == "1970-01-02"
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_leaves_what_was_there(sqlite_url, tmp_path, span):
     ledger = Ledger.open(sqlite_url)
     ledger.ingest([span(f"a{n}", at=float(n)) for n in range(1000)])
@@ -193,6 +194,7 @@ def test_a_folder_that_cannot_be_written_is_named(filled, tmp_path):
         filled.export(tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_an_export_holds_only_a_portion_of_the_rows_in_memory(sqlite_url, tmp_path, span):
     ledger = Ledger.open(sqlite_url)
     peaks = []
