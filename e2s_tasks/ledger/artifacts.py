@@ -22,18 +22,24 @@ def versions(connection: sa.Connection, uri: str) -> list[VersionRecord]:
     return sorted(select(connection, VersionRecord, version.c.uri == uri), key=age)
 
 
+def named(texts: Iterable[str]) -> list[str]:
+    """The URIs that the texts name if they are paths."""
+    paths = [Path(text).expanduser().absolute() for text in texts if "://" not in text]
+    return [uri for path in paths for uri in (path.as_uri(), f"file://{path}")]
+
+
 def find(connection: sa.Connection, text: str) -> str:
     """The URI of an artifact named by its URI, its path, or the unique end of either.
 
     Raises:
         NotFoundError: there is none, or several; `suggestions` holds near matches.
     """
-    uris: list[str] = sorted(connection.execute(sa.select(version.c.uri).distinct()).scalars())
-    known = set(uris)
-    path = Path(text).expanduser().absolute()
-    for uri in (text, text.rstrip("/"), path.as_uri(), f"file://{path}"):
+    exact = [text, text.rstrip("/"), *named([text])]
+    known = set(connection.execute(sa.select(version.c.uri).where(version.c.uri.in_(exact)).distinct()).scalars())
+    for uri in exact:
         if uri in known:
             return uri
+    uris: list[str] = sorted(connection.execute(sa.select(version.c.uri).distinct()).scalars())
     ending = "/" + text.strip("/")
     found = [uri for uri in uris if uri.rstrip("/").endswith(ending)] if ending != "/" else []
     if len(found) == 1:

@@ -1,5 +1,6 @@
 """Opens the ledger's database: SQLite or PostgreSQL, with its tables at the version that this package knows."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from e2s_tasks.errors import LedgerBusyError, LedgerError
+from e2s_tasks.errors import E2SError, LedgerBusyError, LedgerError
 from e2s_tasks.ledger.migrations import HEAD, upgrade, version_of
 
 BUSY_TIMEOUT_S = 10.0
+CONNECT_S = 2.0  # a host that is there answers by then, and the drivers know no shorter limit
 _WRITES = "e2s_writes"
 _REMEDY = "Set E2S_LEDGER_URL to a database that can be written, e.g. sqlite:////path/ledger.db."
 
@@ -41,6 +43,8 @@ def reporting(engine: sa.Engine, problem: str) -> Iterator[None]:
     """Turn what the database raises in a block into a LedgerError that names the URL and the remedy."""
     try:
         yield
+    except E2SError:  # some of which are ValueErrors, and have said what is wrong
+        raise
     except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:
         raise _error(engine.url.render_as_string(), problem, error) from error
 
@@ -54,7 +58,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def _error(url: str, problem: str, error: Exception) -> LedgerError:
     cause = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-    if "is locked" in cause:
+    if "is locked" in cause or "lock timeout" in cause:
         return LedgerBusyError(
             f"The ledger {url} {problem}: another process holds its lock ({cause}). Try again later."
         )
@@ -72,7 +76,7 @@ def _engine(url: str, patience_s: float) -> sa.Engine:
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, patience_s)
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        engine = _postgresql(parsed, patience_s)
     except ImportError as error:
         raise _error(shown, f"needs a driver that is not installed (pip install {_driver(parsed)})", error) from error
     except (NoSuchModuleError, ArgumentError, OSError) as error:
@@ -87,7 +91,33 @@ def _unsupported(shown: str) -> LedgerError:
 
 
 def _driver(url: sa.URL) -> str:
-    return "psycopg2" if url.drivername == "postgresql" else url.drivername.partition("+")[2]
+    driver = url.drivername.partition("+")[2]
+    return "'e2s-tasks[postgresql]'" if driver in ("", "psycopg") else driver
+
+
+def _postgresql(url: sa.URL, patience_s: float) -> sa.Engine:
+    """Its engine; each wait is bounded: for a host that is gone, for a connection that broke, and for a lock."""
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    limits: dict[str, Any] = {}
+    if url.get_driver_name() in ("psycopg", "psycopg2"):  # these hand on what libpq knows
+        connect_s = max(CONNECT_S, patience_s)
+        limits = {
+            "connect_timeout": math.ceil(connect_s),
+            "tcp_user_timeout": math.ceil(connect_s * 1000),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        }
+        limits = {name: value for name, value in limits.items() if name not in url.query}
+    engine = sa.create_engine(url, connect_args=limits, pool_size=1, pool_pre_ping=True)
+    sa.event.listen(engine, "begin", partial(_begin_postgresql, patience_s))
+    return engine
+
+
+def _begin_postgresql(patience_s: float, connection: sa.Connection) -> None:
+    if connection.get_execution_options().get(_WRITES):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {math.ceil(patience_s * 1000)}")
 
 
 def _without_password(url: str) -> str:

@@ -258,10 +258,11 @@ def replay(journals: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], 
         LedgerBusyError: another process holds the ledger's lock; the other journals are not tried.
         LedgerError: the ledger took in none of the journals.
     """
+    is_alive = is_alive or alive
     removed, refused, taken = 0, None, 0
     for path in sorted(journals.glob(f"*{SUFFIX}")):
         try:
-            removed += _replay_one(path, ledger, is_alive or alive)
+            removed += _replay_one(path, ledger, is_alive)
             taken += 1
         except LedgerBusyError:
             raise
@@ -271,6 +272,26 @@ def replay(journals: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], 
     if refused is not None and not taken:
         raise refused
     return removed
+
+
+def replay_ended(journals: Path, ledger: Ingests) -> None:
+    """Ingest and remove the journals of ended processes alone, each by one process at a time.
+
+    Raises:
+        LedgerError: the ledger did not take one in; the others wait, too.
+    """
+    import fcntl
+
+    for path in sorted(journals.glob(f"*{SUFFIX}")):
+        process = _first_process(path)
+        if process is None or alive(process):
+            continue
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _replay_one(path, ledger, alive)
+        except OSError:  # another process has it, or has taken it in
+            continue
 
 
 def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], bool]) -> int:

@@ -1,22 +1,40 @@
 """The ledger: takes records in, idempotently, and answers questions about runs and artifacts."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
-from e2s_tasks.ledger import artifacts, runs
+from e2s_tasks.errors import LedgerBusyError
+from e2s_tasks.ledger import artifacts as of_artifacts
+from e2s_tasks.ledger import runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
+from e2s_tasks.ledger.journal import alive, replay
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.query import chunks
+from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
 from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import TABLES, delivery, span
+from e2s_tasks.settings import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from e2s_tasks.ledger.export import Exported
+    from e2s_tasks.ledger.frames import Texts, To
+    from e2s_tasks.ledger.retention import Pruned
+    from e2s_tasks.ledger.times import Moment
 
 LARGEST = 2**63 - 1
 AT_ONCE = 200  # runs that are read together
+READERS_PATIENCE_S = 2.0  # readers need no lock, so that what is there can be shown at once
+_log = logging.getLogger(__name__)
 _NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 
 
@@ -27,15 +45,31 @@ class Ledger:
         self._engine = engine
 
     @classmethod
-    def open(cls, url: str, patience_s: float = BUSY_TIMEOUT_S) -> "Ledger":
+    def open(cls, url: str | None = None, patience_s: float = BUSY_TIMEOUT_S) -> "Ledger":
         """The ledger at a SQLAlchemy URL, made at its first use.
+
+        Without a URL it is the configured one (E2S_LEDGER_URL, else that in E2S_DATA_DIR), and takes in what the
+        measured processes of this host still keep in their journals: so that crashed runs show. While another process
+        holds its lock the journals wait, and what is there can be read, with a warning.
 
         patience_s: how long a lock that somebody else holds is waited for, in seconds.
 
         Raises:
             LedgerError: it cannot be opened; the message names the URL (without its password) and the remedy.
         """
-        return cls(connect(url, patience_s))
+        if url is not None:
+            return cls(connect(url, patience_s))
+        options = settings()
+        ledger = cls(connect(options.ledger, patience_s))
+        try:
+            replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))), alive)
+        except LedgerBusyError:
+            _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
+        return ledger
+
+    def close(self) -> None:
+        """Give its connections back; the next use opens new ones."""
+        self._engine.dispose()
 
     def ingest(self, records: Iterable[Record], delivered: tuple[str, int] | None = None) -> None:
         """Keep the records, all or none. Idempotent: a span is replaced by a higher `seq` only, others never change.
@@ -46,8 +80,12 @@ class Ledger:
         if not rows:
             return
         with reporting(self._engine, "cannot be written"), writing(self._engine) as connection:
+            lock_for_ingest(connection)
+            if SpanRecord in rows:
+                rows[SpanRecord] = not_pruned(connection, rows[SpanRecord])
             for record_type, values in rows.items():
-                connection.execute(self._insert(record_type), values)
+                if values:
+                    connection.execute(self._insert(record_type), values)
             if delivered is not None:
                 self._mark(connection, *delivered)
 
@@ -145,12 +183,12 @@ class Ledger:
     def version_numbers(self, version_ids: Iterable[str]) -> dict[str, int]:
         """The number of each version: its rank, 1 the first, among the versions of its URI."""
         with self._reading() as connection:
-            return artifacts.numbers(connection, version_ids)
+            return of_artifacts.numbers(connection, version_ids)
 
     def versions(self, uri: str) -> list[VersionRecord]:
         """The versions of an artifact, the first one first."""
         with self._reading() as connection:
-            return artifacts.versions(connection, uri)
+            return of_artifacts.versions(connection, uri)
 
     def find_artifact(self, text: str) -> str:
         """The URI of an artifact named by its URI, its path, or the unique end of either.
@@ -159,17 +197,120 @@ class Ledger:
             NotFoundError: there is none, or several; `suggestions` holds near matches.
         """
         with self._reading() as connection:
-            return artifacts.find(connection, text)
+            return of_artifacts.find(connection, text)
 
     def latest_version(self, uri: str, before: float | None = None) -> VersionRecord | None:
         """The last version, at the time `before`, of the URI or of a data set that holds it; None: external."""
         with self._reading() as connection:
-            return artifacts.latest_version(connection, uri, before)
+            return of_artifacts.latest_version(connection, uri, before)
 
     def result(self, result_key: str, not_flow_run_id: str | None = None) -> SpanRecord | None:
         """The completed attempt that last produced a persisted result, in another flow run than the one given."""
         with self._reading() as connection:
             return runs.producer(connection, result_key, not_flow_run_id)
+
+    def spans(
+        self,
+        run: str | None = None,
+        *,
+        since: "Moment | None" = None,
+        until: "Moment | None" = None,
+        solution: str | None = None,
+        kind: "Texts | None" = None,
+        name: "Texts | None" = None,
+        status: "Texts | None" = None,
+        to: "To" = "pandas",
+    ) -> "pd.DataFrame | Any":
+        """Spans in the order of their starts, as a DataFrame or an Arrow table; docs/ledger.md lists the columns.
+
+        Energies are exclusive, in joules: they add up over any choice of spans. run: as `find_run` takes it, with its
+        subflows. since, until: the span starts at or after the one and before the other; without a time zone in UTC.
+        kind, name, status: one or several; * stands for anything.
+
+        Raises:
+            NotFoundError: there is no such run.
+            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+        """
+        from e2s_tasks.ledger import frames
+
+        frames.check(to)
+        with self._reading() as connection:
+            found = frames.spans(connection, run, since, until, solution, kind=kind, name=name, status=status)
+        return frames.given(found, to)
+
+    def artifacts(
+        self,
+        uri: "Texts | None" = None,
+        *,
+        run: str | None = None,
+        since: "Moment | None" = None,
+        until: "Moment | None" = None,
+        to: "To" = "pandas",
+    ) -> "pd.DataFrame | Any":
+        """Artifact versions in the order of their writes, as a DataFrame or an Arrow table; see docs/ledger.md.
+
+        uri: one or several URIs or paths; * stands for anything. since, until: when the version was written.
+
+        Raises:
+            NotFoundError: there is no such run.
+            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+        """
+        from e2s_tasks.ledger import frames
+
+        frames.check(to)
+        with self._reading() as connection:
+            found = frames.versions(connection, uri, run, since, until)
+        return frames.given(found, to)
+
+    def flow_runs(
+        self,
+        run: str | None = None,
+        *,
+        since: "Moment | None" = None,
+        until: "Moment | None" = None,
+        solution: "Texts | None" = None,
+        name: "Texts | None" = None,
+        status: "Texts | None" = None,
+        to: "To" = "pandas",
+    ) -> "pd.DataFrame | Any":
+        """Root runs in the order of their starts, each with the energy of all its spans; see docs/ledger.md.
+
+        name: the flow's; measured work outside any flow is a run of its own, under its own name. since, until: when the
+        run started. kind, name, status: one or several; * stands for anything.
+
+        Raises:
+            NotFoundError: there is no such run.
+            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+        """
+        from e2s_tasks.ledger import frames
+
+        frames.check(to)
+        with self._reading() as connection:
+            found = frames.flow_runs(connection, run, since, until, status, solution=solution, name=name)
+        return frames.given(found, to)
+
+    def export(
+        self, folder: "Path | str", since: "Moment | None" = None, until: "Moment | None" = None
+    ) -> "list[Exported]":
+        """Write the days from `since` on to the one before `until` (UTC; all by default) as Parquet: docs/ledger.md.
+
+        Raises:
+            SettingError: a day cannot be read, the folder cannot be written, or another export writes to it.
+        """
+        from e2s_tasks.ledger.export import export
+
+        with reporting(self._engine, "cannot be read"):
+            return export(self._engine, folder, since, until)
+
+    def prune(self, keep_s: float, *, dry_run: bool = False) -> "Pruned":
+        """Fold the inner spans of runs that ended more than `keep_s` seconds ago into the attempts around them.
+
+        What runs and artifacts cost stays as it was; docs/ledger.md says what is lost. Safe beside writers and readers.
+        """
+        from e2s_tasks.ledger.retention import prune
+
+        with reporting(self._engine, "cannot be pruned"):
+            return prune(self._engine, keep_s, dry_run=dry_run)
 
 
 def _insert_for(dialect: str) -> Any:
@@ -204,9 +345,9 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _storable(value: Any) -> Any:
     """The value as any database takes it: one that none takes must not hold up all the others of its journal."""
+    if value is None or type(value) is float or (type(value) is str and value.isascii() and "\0" not in value):
+        return value  # nearly all of them
     if isinstance(value, str):
-        if value.isascii() and "\0" not in value:
-            return value
         return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
     if isinstance(value, dict):
         return {_storable(key): _storable(one) for key, one in value.items()}

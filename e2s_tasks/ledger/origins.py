@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from e2s_tasks.core.records import Kind, ReadRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.ledger.artifacts import holders
-from e2s_tasks.ledger.query import chunks
+from e2s_tasks.ledger.query import chunks, starts_with
 from e2s_tasks.ledger.tables import read, span, version
 
 Stamp = tuple[int | None, int | str | None]  # of a file: bytes, and its modification time or ETag
@@ -196,7 +196,7 @@ def _parts(connection: sa.Connection, whole: Iterable[str]) -> set[str]:
 def _below(connection: sa.Connection, uris: list[str]) -> tuple[Any, dict[str, Any]]:
     if connection.dialect.name == "sqlite":  # ranges that its index serves, however many; "0" is what follows "/"
         return _BELOW_SQLITE, {"uris": json.dumps(uris)}
-    below = (version.c.uri.startswith(f"{uri}/", autoescape=True) for uri in uris)  # text is ordered by the locale
+    below = (starts_with(connection, version.c.uri, f"{uri}/") for uri in uris)
     return sa.select(version.c.uri).where(sa.or_(*below)).distinct(), {}
 
 

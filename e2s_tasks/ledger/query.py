@@ -1,5 +1,6 @@
-"""Reading whole records, many ids at a time."""
+"""Reading whole records, many ids at a time, and conditions that both databases have an index for."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -35,3 +36,17 @@ def select_in(
 ) -> list[R]:
     """The records of a type whose column holds one of the values."""
     return [record for chunk in chunks(values) for record in select(connection, record_type, column.in_(chunk))]
+
+
+def starts_with(connection: sa.Connection, column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[bool]:
+    """Whether a column's text starts so, as a condition that an index serves."""
+    if connection.dialect.name == "sqlite":  # its LIKE takes upper and lower case for the same, and no index
+        return sa.and_(column >= text, column < text + chr(sys.maxunicode))
+    return column.like("".join(f"\\{one}" if one in "%_\\" else one for one in text) + "%")
+
+
+def flow_run_name(connection: sa.Connection) -> sa.ColumnElement[str]:
+    """The name of a flow span's flow run, written as in the index that holds it."""
+    if connection.dialect.name == "sqlite":
+        return sa.literal_column("json_extract(span.attributes, '$.flow_run_name')", sa.Text)
+    return sa.literal_column("(span.attributes ->> 'flow_run_name')", sa.Text)

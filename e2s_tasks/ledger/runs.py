@@ -28,7 +28,7 @@ from e2s_tasks.core.records import (
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import artifacts
 from e2s_tasks.ledger.origins import Origins, root_runs
-from e2s_tasks.ledger.query import chunks, select, select_in
+from e2s_tasks.ledger.query import chunks, flow_run_name, select, select_in, starts_with
 from e2s_tasks.ledger.tables import decision, edge, outcome, process, read, span, version
 
 SHORT = 8  # characters of an id that lists show
@@ -59,7 +59,7 @@ def members(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]
     while frontier:
         found: dict[str, str] = {}
         for chunk in chunks(frontier):
-            flows = sa.select(span.c.flow_run_id, span.c.run_id).where(_is_flow(), span.c.run_id.in_(chunk)).distinct()
+            flows = sa.select(span.c.flow_run_id, span.c.run_id).where(is_flow(), span.c.run_id.in_(chunk)).distinct()
             for flow_run_id, run_id in connection.execute(flows):
                 if flow_run_id is not None and flow_run_id not in root_of:
                     found[flow_run_id] = root_of[run_id]
@@ -68,32 +68,35 @@ def members(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]
     return root_of
 
 
-def _is_flow(table: sa.FromClause = span) -> sa.ColumnElement[bool]:
+def is_flow(table: sa.FromClause = span) -> sa.ColumnElement[bool]:
+    """Whether a row is of a flow run."""
     return table.c.kind == sa.literal_column("'flow'")  # as written in the partial index
 
 
-def _roots() -> sa.Select[tuple[str, float]]:
-    """Root runs with the time of their first start."""
-    flow = span.alias("flow")
+def roots() -> sa.Select[tuple[str, float]]:
+    """Root runs' ids with their first start: each span without a parent, if it is the first one of such a run.
+
+    No grouping, so that the newest are found from the end of an index, however many there are.
+    """
+    flow, earlier = span.alias("flow"), span.alias("earlier")
     of_another = (
-        sa.exists().where(_is_flow(flow), flow.c.flow_run_id == span.c.run_id, flow.c.run_id != flow.c.flow_run_id)
+        sa.exists().where(is_flow(flow), flow.c.flow_run_id == span.c.run_id, flow.c.run_id != flow.c.flow_run_id)
     )  # fmt: skip
-    started_at = sa.func.min(span.c.started_at).label("started_at")
-    return (
-        sa.select(span.c.run_id, started_at)
-        .where(span.c.parent_id.is_(None))
-        .group_by(span.c.run_id)
-        .having(~of_another)
-    )
+    one, other = (sa.tuple_(table.c.started_at, table.c.id) for table in (earlier, span))
+    not_first = sa.exists().where(earlier.c.parent_id.is_(None), earlier.c.run_id == span.c.run_id, one < other)
+    return sa.select(span.c.run_id, span.c.started_at).where(span.c.parent_id.is_(None), ~not_first, ~of_another)
 
 
 def latest(connection: sa.Connection, limit: int | None, since: float | None) -> list[RunRow]:
     """Root runs, newest first."""
-    roots = _roots().subquery()
-    query = sa.select(roots.c.run_id).order_by(roots.c.started_at.desc(), roots.c.run_id).limit(limit)
+    query = roots().order_by(span.c.started_at.desc(), span.c.run_id).limit(limit)
     if since is not None:
-        query = query.where(roots.c.started_at >= since)
-    run_ids = list(connection.execute(query).scalars())
+        query = query.where(span.c.started_at >= since)
+    return rows_of(connection, list(connection.execute(query).scalars()))
+
+
+def rows_of(connection: sa.Connection, run_ids: Sequence[str]) -> list[RunRow]:
+    """Root runs at a glance, in the order of their ids given."""
     heads = _heads(connection, run_ids)
     energies = _energies(connection, run_ids)
     return [_row(heads[run_id], *energies[run_id]) for run_id in run_ids]
@@ -157,6 +160,17 @@ def _spans(connection: sa.Connection, run_id: str, ids: list[str]) -> list[SpanR
     if not spans:
         raise _not_found(connection, run_id)
     return sorted(spans, key=lambda one: (one.started_at, one.id))
+
+
+def with_parents(connection: sa.Connection, run_id: str, ids: list[str]) -> list[SpanRecord]:
+    """The spans of a root run and its members, each with the parent that is found for it.
+
+    Raises:
+        NotFoundError: no span of such a run is known.
+    """
+    spans = _spans(connection, run_id, ids)
+    _adopt(spans, run_id)
+    return spans
 
 
 def _processes(connection: sa.Connection, spans: list[SpanRecord]) -> list[ProcessRecord]:
@@ -259,16 +273,15 @@ def find(connection: sa.Connection, text: str | None) -> str:
 
 def _matching(connection: sa.Connection, text: str) -> list[str]:
     """The root runs that the text may name: by exact id, else by a flow run's name, else by the start of an id."""
-    roots = _roots().subquery()
-    flow_run_name = span.c.attributes["flow_run_name"].as_string()
-    root_ids = sa.select(roots.c.run_id)
-    run_of = sa.select(span.c.run_id).where(_is_flow())
+    first = roots().subquery()
+    root_ids = sa.select(first.c.run_id)
+    run_of = sa.select(span.c.run_id).where(is_flow())
     attempts = (
-        (root_ids.where(roots.c.run_id == text), run_of.where(span.c.flow_run_id == text)),
-        (run_of.where(flow_run_name == text),),
+        (root_ids.where(first.c.run_id == text), run_of.where(span.c.flow_run_id == text)),
+        (run_of.where(flow_run_name(connection) == text),),
         (
-            root_ids.where(roots.c.run_id.startswith(text, autoescape=True)),
-            run_of.where(span.c.flow_run_id.startswith(text, autoescape=True)),
+            root_ids.where(starts_with(connection, first.c.run_id, text)),
+            run_of.where(starts_with(connection, span.c.flow_run_id, text)),
         ),
     )
     for queries in attempts:
@@ -307,10 +320,12 @@ def of_solution(connection: sa.Connection, solution: str, since: float | None) -
     Raises:
         NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
     """
-    roots = _roots().where(span.c.solution == solution).subquery()
-    found = list(connection.execute(sa.select(roots.c.run_id, roots.c.started_at).order_by(roots.c.started_at)))
+    of_solution = roots().where(span.c.solution == solution).subquery()
+    found = list(
+        connection.execute(sa.select(of_solution.c.run_id, of_solution.c.started_at).order_by(of_solution.c.started_at))
+    )
     if not found:
-        known = list(connection.execute(sa.select(span.c.solution).where(_is_flow()).distinct()).scalars())
+        known = list(connection.execute(sa.select(span.c.solution).where(is_flow()).distinct()).scalars())
         near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
         raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)

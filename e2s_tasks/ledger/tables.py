@@ -43,6 +43,16 @@ delivery = sa.Table(
     sa.Column("position", sa.BigInteger(), nullable=False),
 )
 
+# Which spans `prune` has folded into those around them: what a process recorded of a run up to a time (e2s_tasks/ledger
+# /retention.py), so that a journal which is replayed later does not bring them back.
+pruned = sa.Table(
+    "pruned",
+    metadata,
+    sa.Column("process_id", sa.Text(), primary_key=True),
+    sa.Column("run_id", sa.Text(), primary_key=True),
+    sa.Column("until", sa.Double(), nullable=False),
+)
+
 
 def _where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
     """A partial index. PostgreSQL's are made by the migrations; naming it here would load its dialect every time."""
@@ -52,8 +62,15 @@ def _where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
 sa.Index("span_run_id", span.c.run_id)
 sa.Index("span_started_at", span.c.started_at)
 sa.Index("span_result_key", span.c.result_key, **_where(span.c.result_key.is_not(None)))
+sa.Index("span_root_started_at", span.c.started_at, **_where(span.c.parent_id.is_(None)))
 sa.Index("span_root", span.c.run_id, span.c.started_at, **_where(span.c.parent_id.is_(None)))
 sa.Index("span_flow", span.c.flow_run_id, span.c.run_id, **_where(span.c.kind == sa.literal_column("'flow'")))
+sa.Index(
+    "span_flow_run_name",
+    sa.text("json_extract(attributes, '$.flow_run_name')"),
+    **_where(span.c.kind == sa.literal_column("'flow'")),
+    _table=span,
+)
 sa.Index("version_uri", version.c.uri, version.c.created_at)
 for _of_run in (version, read, edge, outcome, decision):
     sa.Index(f"{_of_run.name}_run_id", _of_run.c.run_id)

@@ -61,8 +61,7 @@ class Meter:
         self._before: list[int | None] = []
         self._busy_before: int | None = None
         self._process_ns = self._carried_ns = 0
-        self._own: MeasuredThread | None = None
-        self._own_ns = 0
+        self._own: list[MeasuredThread] = []
         self._closer: MeasuredThread | None = None  # who closed the segment in which all threads were asked last
         self._others_ns = 0  # what all other threads of the process had used by then
 
@@ -359,9 +358,10 @@ class Meter:
         return self._process() + (self._children.accounted_ns() if self._children is not None else 0)
 
     def own_thread(self) -> None:
-        """The calling thread works for the meter: its CPU time is never booked on a span."""
-        self._own = self._thread()
-        self._own_ns = self._cpu()
+        """The calling thread works for the measuring: its CPU time is never booked on a span."""
+        thread = self._thread()
+        thread.last_ns = self._cpu()
+        self._own.append(thread)
 
     def _begin(self, now: int) -> None:
         self._start_ns, self._slept_ns = now, self._slept()
@@ -472,13 +472,13 @@ class Meter:
         return thread.stack[-1] if thread is not None and thread.stack else None
 
     def _own_used(self) -> int:
-        """CPU time of the meter's own thread since the last question."""
-        if self._own is None:
-            return 0
-        now = self._other_thread(self._own.clock)
-        if now is None:
-            return 0
-        used, self._own_ns = now - self._own_ns, now
+        """CPU time of the measuring's own threads since the last question."""
+        used = 0
+        for thread in self._own:
+            now = self._other_thread(thread.clock)
+            if now is not None:
+                used += now - thread.last_ns
+                thread.last_ns = now
         return used
 
     def settle(self, *, force: bool = False) -> None:

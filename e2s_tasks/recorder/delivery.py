@@ -4,29 +4,45 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
-from e2s_tasks.ledger.journal import Journal, portions
+from e2s_tasks.errors import LedgerBusyError, LedgerError
+from e2s_tasks.ledger.journal import Journal, portions, replay_ended
+from e2s_tasks.recorder.courier import Courier
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
 
 EVERY_S = 10.0
 PATIENCE_S = 0.5  # measured work does not wait for a ledger that is locked; the records do
+SLOW_S = 1.0  # a ledger that took longer to fail is not asked again for EVERY_S
+SWEEP_EVERY_S = 600.0  # how often a process looks for journals that others left
 LARGE = 16_000_000
 MANY = 50
 
 
 class Delivery:
-    """Takes what is new in a journal to the ledger; a ledger that does not answer costs one warning."""
+    """Takes what is new in a journal to the ledger; a ledger that does not answer costs one warning.
 
-    def __init__(self, journal: Journal, process_id: str, options: Settings) -> None:
+    own_thread: called on the thread that delivers to a ledger that is not this host's own, before it starts.
+    """
+
+    def __init__(
+        self, journal: Journal, process_id: str, options: Settings, own_thread: Callable[[], None] = lambda: None
+    ) -> None:
         self._journal = journal
         self._process_id = process_id
         self._settings = options
         self._ledger: object | None = None
         self._offset = 0
         self._delivered = time.monotonic()
+        self._spared_until = 0.0
+        self._swept = -SWEEP_EVERY_S
         self._delivering = threading.Lock()
+        self._error: Exception | None = None
         self.complete = False
+        # Made now, since from Python 3.12 on no thread can be started when the process ends.
+        elsewhere = options.ledger_url is not None and options.enabled
+        self._courier = Courier(self._attempt, self._sweep, own_thread) if elsewhere else None
 
     @property
     def due(self) -> bool:
@@ -54,19 +70,34 @@ class Delivery:
             self._journal.remove()
             self._offset = 0
 
-    def deliver(self) -> None:
-        """Ingest what was appended since the last delivery. Idempotent: a record that arrives twice changes nothing."""
+    def deliver(self, *, wait: bool = True) -> None:
+        """Ingest what was appended since the last delivery. Idempotent: a record that arrives twice changes nothing.
+
+        Waits for the end of it for as long as it gets on, or not at all; of what failed a warning tells.
+        """
+        self.complete = False
+        if self._courier is None:
+            self._attempt()
+        elif time.monotonic() < self._spared_until:
+            return  # it has just kept somebody waiting in vain
+        elif not self._courier.send(wait=wait):
+            self._error = LedgerError(f"the ledger does not answer for {self._courier.SILENCE_S:.0f} s")
+        error, self._error = self._error, None
+        if error is not None:
+            warn_once("delivery to the ledger", error, f"the records wait in the journal {self._journal.path}")
+
+    def _attempt(self) -> None:
         with self._delivering:
             self.complete = False
-            self._delivered = time.monotonic()
+            self._delivered = begun = time.monotonic()
             if self._journal.troubled and not self._journal.path.exists():
                 return  # nothing could be written down, of which the journal has warned
             try:
                 self._ingest()
             except Exception as error:  # noqa: BLE001 - law 5: the records wait in the journal
-                self._ledger = None
-                waits = f"the records wait in the journal {self._journal.path}"
-                warn_once("delivery to the ledger", error, waits)
+                self._ledger, self._error = None, error
+                failed = time.monotonic()
+                self._spared_until = failed + EVERY_S if failed - begun > SLOW_S else 0.0
             else:
                 self.complete = True
 
@@ -75,6 +106,27 @@ class Delivery:
 
         ledger = self._ledger if isinstance(self._ledger, Ledger) else Ledger.open(self._settings.ledger, PATIENCE_S)
         self._ledger = ledger
-        for records, offset in portions(self._journal.path, self._offset):
-            ledger.ingest(records, (self._process_id, offset))
-            self._offset = offset
+        try:
+            for records, offset in portions(self._journal.path, self._offset):
+                ledger.ingest(records, (self._process_id, offset))
+                self._offset = offset
+                if self._courier is not None:
+                    self._courier.got_on()
+        finally:
+            ledger.close()  # a server has few connections, and this process needs none until the next time
+
+    def _sweep(self) -> None:
+        """Take in what killed processes of this host left: nobody may ever read a ledger of several hosts here."""
+        from e2s_tasks.ledger import Ledger
+
+        if not self.complete or time.monotonic() - self._swept < SWEEP_EVERY_S:
+            return
+        self._swept = time.monotonic()
+        ledger = self._ledger
+        if isinstance(ledger, Ledger):
+            try:
+                replay_ended(self._settings.journals, ledger)
+            except (LedgerBusyError, LedgerError):
+                return  # they wait for the next
+            finally:
+                ledger.close()

@@ -66,7 +66,7 @@ class SpanRecorder:
         self._journal = Journal(journal_path(options.journals, self.process))
         if options.enabled:
             self._journal.append(self.process)
-        self._delivery = Delivery(self._journal, self.process.id, options)
+        self._delivery = Delivery(self._journal, self.process.id, options, self.meter.own_thread)
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
         self._draining = Turn(SpanRecorder.drain.__code__.co_filename)
         self._takers = threading.local()
@@ -162,7 +162,7 @@ class SpanRecorder:
         self.meter.tick()
         self.drain()
         if self._delivery.due:
-            self._delivery.deliver()
+            self._delivery.deliver(wait=False)
 
     def drain(self, *, force: bool = False) -> None:
         """Settle the meter and write down what ended, and how far the open spans have come."""

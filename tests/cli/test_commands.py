@@ -111,7 +111,7 @@ def test_an_unknown_artifact_is_an_error_with_a_near_match(e2s, ledger):
 
 
 def test_what_is_there_is_shown_while_another_process_holds_the_ledgers_lock(e2s, ledger, monkeypatch, caplog):
-    monkeypatch.setattr("e2s_tasks.integrations.cli.answers.PATIENCE_S", 0.1)
+    monkeypatch.setattr("e2s_tasks.ledger.ledger.READERS_PATIENCE_S", 0.1)
     for name in ("one", "two"):
         Journal.start(settings().journals, this_process()).append(span(name))
     before = {path.name for path in settings().journals.iterdir()}

@@ -20,7 +20,7 @@ def server():
         import s3fs  # noqa: F401 - what fsspec's way needs
         from s3_server import BUCKET, S3Server
     except ImportError as error:
-        if os.environ.get("E2S_TEST_SERVERS") == "required":
+        if os.environ.get("TEST_SERVERS") == "required":
             raise
         pytest.skip(f"no S3-compatible server: {error}")
     made = S3Server()

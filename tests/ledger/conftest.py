@@ -1,12 +1,41 @@
+import itertools
+import os
+
 import pytest
 
 from e2s_tasks.core.records import ReadRecord, SpanRecord, VersionRecord
 from e2s_tasks.ledger import Ledger
+from tests.servers.postgresql import PostgreSQL, missing
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL server; where there is none the test is skipped, or fails if TEST_SERVERS=required."""
+    why = missing()
+    if why is not None:
+        (pytest.fail if os.environ.get("TEST_SERVERS") == "required" else pytest.skip)(why)
+    found = PostgreSQL().start()
+    yield found
+    found.remove()
 
 
 @pytest.fixture
-def url(tmp_path):
+def sqlite_url(tmp_path):
     return f"sqlite:///{tmp_path / 'new' / 'directory' / 'ledger.db'}"
+
+
+@pytest.fixture
+def postgresql_url(server):
+    """An empty database of its own."""
+    return server.create(f"ledger_{next(_numbers)}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request):
+    """A ledger that does not exist yet, on each database."""
+    return request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path):
     assert described(tmp_path / "migrated.db") == described(tmp_path / "declared.db")
 
 
-def test_a_ledger_in_a_directory_that_does_not_exist_yet_is_made_and_uses_wal(url):
-    Ledger.open(url)
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+def test_a_ledger_in_a_directory_that_does_not_exist_yet_is_made_and_uses_wal(sqlite_url):
+    Ledger.open(sqlite_url)
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
@@ -86,8 +86,10 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_ledger_of_a_later_version_asks_for_an_upgrade(url):
     Ledger.open(url)
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
     with pytest.raises(LedgerError, match="Upgrade e2s-tasks"):
         Ledger.open(url)
 

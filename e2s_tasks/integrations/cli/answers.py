@@ -1,11 +1,10 @@
 """What each command of `e2s` answers, as plain JSON values; heavy packages are imported where they are needed."""
 
-import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.errors import LedgerBusyError, SettingError
+from e2s_tasks.errors import SettingError
 from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:
@@ -13,25 +12,13 @@ if TYPE_CHECKING:
     from e2s_tasks.reporter import ArtifactHistory
 
 DEFAULT_PERIOD = "30d"
-PATIENCE_S = 2.0  # readers need no lock, so that what is there can be shown at once
-
-_log = logging.getLogger(__name__)
 
 
 def _ledger() -> "Ledger":
-    """The ledger, with what measured processes still keep in their journals: so that crashed runs show.
+    """The configured ledger, with what measured processes still keep in their journals."""
+    from e2s_tasks.ledger import Ledger
 
-    While another process holds its lock the journals wait, and what is there is shown, with a warning.
-    """
-    from e2s_tasks.ledger import Ledger, alive, replay
-
-    options = settings()
-    ledger = Ledger.open(options.ledger)
-    try:
-        replay(options.journals, Ledger.open(options.ledger, PATIENCE_S), alive)
-    except LedgerBusyError:
-        _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
-    return ledger
+    return Ledger.open()
 
 
 def publish_what_waits() -> None:
@@ -113,6 +100,20 @@ def kpi(run: str | None, solution: str | None, since: str | None, level: float) 
         raise SettingError(f"--level={level}: give a number between 0 and 1, for example 0.95.")
     last = length(since or DEFAULT_PERIOD, "--since", above_zero=True).total_seconds()
     return solution_kpis(_ledger(), solution, time.time() - last, interval_level=level)
+
+
+def export(folder: Path, since: str | None, until: str | None) -> dict[str, Any]:
+    """What was written of each record type."""
+    done = _ledger().export(folder, since, until)
+    return {"folder": str(folder), "records": [asdict(one) for one in done]}
+
+
+def prune(keep: str, *, dry_run: bool) -> dict[str, Any]:
+    """What was folded, or would be, and the ledger's bytes."""
+    from e2s_tasks.ledger.times import length_s
+
+    done = _ledger().prune(length_s(keep, "--keep"), dry_run=dry_run)
+    return asdict(done) | {"dry_run": dry_run}
 
 
 def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dict[str, Any]:

@@ -206,6 +206,54 @@ def doctor(*, json: Json = False) -> int:
     return int(any(one["state"] == "failed" for one in found["findings"]))
 
 
+@app.command
+def export(folder: Path, /, *, since: str | None = None, until: str | None = None, json: Json = False) -> None:
+    """Write the ledger as Parquet, a folder per record type and day (UTC); the days replace those that are there.
+
+    Parameters
+    ----------
+    folder: Path
+        Where to write; made if missing.
+    since: str
+        The first day to write, such as 2026-11-24 or 30d (ago); all days by default.
+    until: str
+        The day before which to stop.
+    json: bool
+        Print JSON.
+    """
+    found = answers.export(folder, since, until)
+    if json:
+        _print_json(found)
+    else:
+        from e2s_tasks.integrations.cli import tables
+
+        tables.print_export(found)
+
+
+@app.command
+def prune(*, keep: Length, dry_run: bool = False, json: Json = False) -> None:
+    """Make the ledger smaller: fold the inner spans of old runs into the attempts around them.
+
+    What runs, steps and artifacts cost stays as it was; docs/ledger.md says what is lost.
+
+    Parameters
+    ----------
+    keep: str
+        How long runs stay as they are after their end, such as 90d, 12w or 2y.
+    dry_run: bool
+        Only tell what would be folded.
+    json: bool
+        Print JSON.
+    """
+    found = answers.prune(keep, dry_run=dry_run)
+    if json:
+        _print_json(found)
+    else:
+        from e2s_tasks.integrations.cli import tables
+
+        tables.print_prune(found)
+
+
 @app.command(name="run")
 def run_measured(*command: str) -> None:
     """Run a Python program with every Prefect task and flow in it measured, without an edit.

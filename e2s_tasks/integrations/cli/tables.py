@@ -156,3 +156,26 @@ def _facts() -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     return table
+
+
+def print_export(found: dict[str, Any]) -> None:
+    """What was exported, one record type a line."""
+    table = _table("records", "days", "rows", figures=2, whole=("records",))
+    for one in found["records"]:
+        table.add_row(one["records"], units.count(one["days"]), units.count(one["rows"]))
+    console().print(table)
+    console().print(Text(f"in {units.printable(found['folder'])}"))
+
+
+def print_prune(found: dict[str, Any]) -> None:
+    """What was folded, in one line."""
+    what = f"{units.count(found['spans'])} inner spans of {units.count(found['runs'])} runs"
+    if found["dry_run"]:
+        console().print(Text(f"{what} would be folded into those around them; nothing was changed."))
+        return
+    size = ""
+    if found["size_after"] is not None:
+        size = f"; the ledger had {units.size(found['size_before'])} and has {units.size(found['size_after'])}"
+    elif found["spans"]:
+        size = "; the space is used again, and was not given back: others are using the ledger"
+    console().print(Text(f"{what} were folded into those around them{size}."))
