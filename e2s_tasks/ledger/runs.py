@@ -320,10 +320,9 @@ def of_solution(connection: sa.Connection, solution: str, since: float | None) -
     Raises:
         NotFoundError: no run of that solution is known, at any time; `suggestions` holds near matches.
     """
-    of_solution = roots().where(span.c.solution == solution).subquery()
-    found = list(
-        connection.execute(sa.select(of_solution.c.run_id, of_solution.c.started_at).order_by(of_solution.c.started_at))
-    )
+    columns = roots().where(span.c.solution == solution).subquery().c
+    query = sa.select(columns.run_id, columns.started_at).order_by(columns.started_at)
+    found = list(connection.execute(query))
     if not found:
         known = list(connection.execute(sa.select(span.c.solution).where(is_flow()).distinct()).scalars())
         near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
