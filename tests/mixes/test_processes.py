@@ -241,6 +241,7 @@ def test_two_processes_at_once_hold_the_hosts_idle_power_once(tmp_path):
     assert host + sum(other + idle for _, other, idle in answers) == pytest.approx(sum(a[0] for a in answers), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_kill_under_many_computing_threads_loses_a_tick_and_not_more(scene):
     running = scene.start("""
         import threading, time

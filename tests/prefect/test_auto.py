@@ -91,6 +91,7 @@ def spans(tmp_path):
     return ledger.run(row.run_id).spans
 
 
+@pytest.mark.slow
 def test_e2s_run_measures_every_plain_task_and_flow_and_changes_nothing(tmp_path, program):
     elsewhere = environment(tmp_path) | {"E2S_DATA_DIR": str(tmp_path / "elsewhere")}
     plain = run([sys.executable, program, "--help", "fail"], elsewhere)

@@ -342,6 +342,7 @@ def test_a_server_that_is_away_costs_one_warning_and_is_told_by_the_next_run(ser
         assert len(runs_of(MlflowClient(server), "e2s.run_id", run_id)) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_delays_the_end_of_a_flow_run_by_seconds_at_most(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -197,6 +197,7 @@ def test_a_flow_run_that_was_cancelled_is_shown_as_cancelled_after_its_runner_ha
     assert "crashed" not in artifacts_of(flow_run.id)[0]["data"]
 
 
+@pytest.mark.slow
 def test_a_flow_run_that_was_cancelled_without_hooks_is_so_once_the_next_command_has_asked_prefect(tmp_path):
     environment = killed_at_work(tmp_path, E2S_DATA_DIR=str(tmp_path))
     with get_client(sync_client=True) as client:
@@ -243,6 +244,7 @@ LOCKING = """
 """
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_locked_when_a_flow_ends_has_the_next_command_publish_the_summary_once(tmp_path):
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "PREFECT_API_URL": str(get_current_settings().api.url)}
     script = tmp_path / "locking.py"

@@ -413,6 +413,7 @@ def test_a_setting_that_cannot_be_used_costs_a_warning_and_no_work(tmp_path, var
     assert named in done.stderr
 
 
+@pytest.mark.slow
 def test_what_the_users_signal_handler_raises_reaches_the_user_wherever_it_strikes(recorded):
     class MineError(Exception):
         pass
