@@ -120,6 +120,9 @@ class Settings:
     )
     storage_factor: str | None = _setting(None, _text, "energy of local storage: ssd (default) or none, see docs/io.md")
     factors: Path | None = _setting(None, _path, "JSON file that replaces the table of both, see docs/io.md")
+    patch_io: bool = _setting(
+        False, _yes, "true: measure pandas' and pyarrow's own Parquet calls in measured work, see docs/patched-io.md"
+    )
     tick_s: float = _setting(1.0, _above_zero, "longest time between two readings while a span is open, s")
     pue: float | None = _setting(None, _from_one, "power usage effectiveness of the data centre, 1 or more")
     tariff: str | None = _setting(None, _tariff, "price of a kWh with its currency, for example 0.25 EUR")

@@ -11,6 +11,10 @@ from typing import Any
 
 from e2s_tasks.core.energy import Energy
 
+# Attribute of the root spans of each process: what the process had moved at their beginning, and at their end or so
+# far, each as bytes (read, written, read from storage, written to storage) since some moment of the process's life.
+PROCESS_IO = "process_io"
+
 
 class Kind(StrEnum):
     """What sort of work a span is."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from e2s_tasks.core.energy import HOST, Energy, total
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
 from e2s_tasks.core.remote import why_missing
+from e2s_tasks.core.results import with_their_task_runs
 
 RETURNED = "returned"  # attribute of an attempt: True if it returned anything but None
 
@@ -58,6 +59,7 @@ class _Home:
 
 def steps_of(run: RunRecords) -> Steps:
     """The steps of a run, in the order of their first start."""
+    run = replace(run, spans=list(with_their_task_runs(run.spans)))
     homes = _homes(run.spans)
     merged = _merge_flow_attempts(run, homes)
     found = Steps()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from e2s_tasks.io.files import reading, writing
     from e2s_tasks.io.moving import moved
     from e2s_tasks.io.parquet import MissingFileError, read_parquet, write_parquet
+    from e2s_tasks.io.patching import patch, unpatch
     from e2s_tasks.io.places import uri_of
     from e2s_tasks.io.scanning import scan_parquet
 
@@ -22,9 +23,11 @@ __all__ = [
     "copy",
     "moved",
     "movement_sources",
+    "patch",
     "read_parquet",
     "reading",
     "scan_parquet",
+    "unpatch",
     "uri_of",
     "write_parquet",
     "writing",
@@ -35,9 +38,11 @@ _HOMES = {
     "copy": "copying",
     "moved": "moving",
     "movement_sources": "factors",
+    "patch": "patching",
     "read_parquet": "parquet",
     "reading": "files",
     "scan_parquet": "scanning",
+    "unpatch": "patching",
     "uri_of": "places",
     "write_parquet": "parquet",
     "writing": "files",

@@ -118,10 +118,10 @@ def place_read(source: Any, filesystem: Any, storage_options: dict[str, Any] | N
         )
     if filesystem is not None or storage_options is not None:
         raise SettingError("filesystem and storage_options are for a path: the Dataset has a file system already.")
-    return place_on(source.filesystem, _common(source.files))
+    return place_on(source.filesystem, common_path(source.files))
 
 
-def _common(files: list[str]) -> str:
+def common_path(files: list[str]) -> str:
     """The file, or the directory that holds all of them, above its partitions."""
     path = files[0] if len(files) == 1 else os.path.commonpath(files) if files else ""
     root = "/" if path.startswith("/") else ""
@@ -139,7 +139,7 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
     if not isinstance(source, str | os.PathLike):
         if options:
             raise SettingError(f"{', '.join(options)}: such options are for a path, the Dataset is open already.")
-        return Source(source, place, _common(source.files))
+        return Source(source, place, common_path(source.files))
     from pyarrow import parquet
 
     filesystem, counter = counting(place.filesystem)

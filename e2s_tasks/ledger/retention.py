@@ -16,8 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from e2s_tasks.core.energy import COMPONENTS, add
+from e2s_tasks.core.energy import COMPONENTS, HOST, add
 from e2s_tasks.core.records import Kind, SpanRecord, Status
+from e2s_tasks.core.results import RESULT
 from e2s_tasks.ledger import runs
 from e2s_tasks.ledger.engine import writing
 from e2s_tasks.ledger.origins import root_runs
@@ -27,8 +28,9 @@ from e2s_tasks.ledger.tables import outcome, pruned, read, span, version
 FOLDED = "folded"  # attribute of a span that others were folded into: how many
 AT_ONCE = 20  # runs that are pruned in one transaction: writers wait no longer than that takes
 _INNER = (str(Kind.SPAN), str(Kind.READ), str(Kind.WRITE), str(Kind.MOVE))
+_HOST = tuple(f"{component}_j" for component in HOST)
 _SUMS = (*(f"{component}_j" for component in COMPONENTS), "cpu_ns", "shared_cpu_ns", "bytes_read", "bytes_written")
-_STAY = {"estimated", "remote", "remote_work"}  # attributes that say of a figure what a sum cannot
+_STAY = {"estimated", "remote", "remote_work", RESULT}  # attributes that say of a figure what a sum cannot
 _LOCK = 0x653274  # PostgreSQL's advisory lock: shared by who takes records in, exclusive for who folds spans
 
 
@@ -108,7 +110,8 @@ def _prune_run(connection: sa.Connection, run_id: str, before: float, *, dry_run
     if any(one.status == Status.RUNNING or one.ended_at is None or one.ended_at >= before for one in spans):
         return 0
     writers = {one for (one,) in _select_in(connection, version.c.span_id, version.c.run_id, ids)}
-    folding = _fold(spans, writers)
+    readers = {one for (one,) in _select_in(connection, read.c.span_id, read.c.run_id, ids)}
+    folding = _fold(spans, writers, keepers=writers & readers)
     if folding.target and not dry_run:
         _apply(connection, folding, ids)
     return len(folding.target)
@@ -121,18 +124,21 @@ def _select_in(
         yield from connection.execute(sa.select(wanted).where(column.in_(chunk)))
 
 
-def _fold(spans: list[SpanRecord], writers: set[str]) -> _Folding:
-    """What is folded into what. spans: with the parents that `Ledger.run` finds; writers: what wrote a version."""
+def _fold(spans: list[SpanRecord], writers: set[str], keepers: set[str]) -> _Folding:
+    """What is folded into what. spans: with the parents that `Ledger.run` finds; writers: what wrote a version.
+
+    keepers: writes that kept files of an earlier version, which went into the new version alone, not into their step.
+    """
     by_id = {one.id: one for one in spans}
     folding = _Folding()
     alike: dict[tuple[Any, ...], str] = {}
     for one in _parents_first(spans, by_id):
         around_id = folding.target.get(one.parent_id or "", one.parent_id or "")
         around = folding.into.get(around_id) or by_id.get(around_id)
-        if around is None or not _may_go(one, around, writers):
+        if around is None or one.id in keepers or not _may_go(one, around, writers):
             continue
         if around.kind == Kind.FLOW:  # what a flow's body did is not its orchestration
-            same = (around.id, one.kind, one.name, one.status, one.process_id, one.stage)
+            same = (around.id, one.kind, one.name, one.status, one.process_id, one.stage, _gaps(one))
             first = alike.setdefault(same, one.id)
             if first == one.id:
                 continue
@@ -173,15 +179,24 @@ def _may_go(one: SpanRecord, around: SpanRecord, writers: set[str]) -> bool:
 
 
 def _lies_inside(one: SpanRecord, around: SpanRecord) -> bool:
-    """Whether the span around is worth the same: of the process and stage, over all its time, and counted at all."""
+    """Whether the span around is worth the same: of the process and stage, over all its time, and counted at all.
+
+    A component that only one of the two has a figure for is a gap, which a sum would hide.
+    """
     return (
         _is_known(around)
         and around.status != Status.CACHED  # whose own zeros stand for nothing
         and one.process_id == around.process_id
         and (one.stage is None or one.stage == around.stage)
+        and _gaps(one) == _gaps(around)
         and around.started_at <= one.started_at
         and (one.ended_at or 0.0) <= (around.ended_at or 0.0)
     )
+
+
+def _gaps(one: SpanRecord) -> tuple[bool, ...]:
+    """Which components have no figure."""
+    return tuple(getattr(one, name) is None for name in _HOST)
 
 
 def _is_known(one: SpanRecord) -> bool:

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from e2s_tasks.errors import LedgerBusyError, LedgerError
 from e2s_tasks.ledger.journal import Journal, portions, replay_ended
@@ -24,14 +25,21 @@ class Delivery:
     """Takes what is new in a journal to the ledger; a ledger that does not answer costs one warning.
 
     own_thread: called on the thread that delivers to a ledger that is not this host's own, before it starts.
+    own_work: a block around each delivery, on whatever thread.
     """
 
     def __init__(
-        self, journal: Journal, process_id: str, options: Settings, own_thread: Callable[[], None] = lambda: None
+        self,
+        journal: Journal,
+        process_id: str,
+        options: Settings,
+        own_thread: Callable[[], None] = lambda: None,
+        own_work: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._journal = journal
         self._process_id = process_id
         self._settings = options
+        self._own_work = own_work
         self._ledger: object | None = None
         self._offset = 0
         self._delivered = time.monotonic()
@@ -87,7 +95,7 @@ class Delivery:
             warn_once("delivery to the ledger", error, f"the records wait in the journal {self._journal.path}")
 
     def _attempt(self) -> None:
-        with self._delivering:
+        with self._delivering, self._own_work():
             self.complete = False
             self._delivered = begun = time.monotonic()
             if self._journal.troubled and not self._journal.path.exists():

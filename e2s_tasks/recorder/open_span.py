@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.records import Kind, ReadRecord, SpanRecord, Status, VersionRecord
 from e2s_tasks.core.remote import REMOTE, with_entry
-from e2s_tasks.core.spans import File, status_of
+from e2s_tasks.core.spans import File, look_here, status_of
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.recorder.guard import guarded, warn_once
 
@@ -74,6 +74,8 @@ class OpenSpan(Account):
     _record: SpanRecord | None = None
     _token: Token["OpenSpan | None"] | None = None
     _depth = 0
+    io_since: Any = None  # of a root span: what the process had moved when it began, and when it ended
+    io_until: Any = None
     made: frozenset[str] = frozenset()  # the URIs that it and what is inside it wrote
     parent: "OpenSpan | None"
 
@@ -348,10 +350,14 @@ def current_span() -> OpenSpan | None:
     return span
 
 
+look_here(current_span)
+
+
 class Unmeasured:
     """Stands in for a span where nothing is measured: takes everything, keeps nothing."""
 
     id = ""
+    kind = Kind.SPAN
 
     def run(self) -> None:
         """Nothing."""

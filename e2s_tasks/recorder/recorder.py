@@ -15,14 +15,15 @@ from typing import Any
 
 from e2s_tasks.core.declared import DECLARED
 from e2s_tasks.core.energy import HOST
-from e2s_tasks.core.records import Kind, Record, SourceRecord, SpanRecord
+from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord
 from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, encode, journal_path, this_process
 from e2s_tasks.meters.account import Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
-from e2s_tasks.meters.host_page import LocalPage, host_page
+from e2s_tasks.meters.host_page import LocalPage, Page, host_page
 from e2s_tasks.meters.meter import Meter
+from e2s_tasks.meters.process_io import ProcessIO
 from e2s_tasks.meters.setup import sources
 from e2s_tasks.meters.threads import Taker
 from e2s_tasks.meters.turn import Turn
@@ -38,6 +39,7 @@ BACKLOG = 4000  # ended spans that are not left to wait for the tick
 BATCH = 200  # records that are written at once
 FIELDS = [(component, f"{component}_j") for component in HOST]
 ASYNCIO, LOADED = "asyncio.base_events", sys.modules
+MOVE = Kind.MOVE
 ATTEMPT, SPAN = Role.ATTEMPT, Role.SPAN  # spans of other roles are written down when they begin
 
 
@@ -49,6 +51,7 @@ class SpanRecorder:
     ) -> None:
         policy: str = options.static_policy
         self.children: Children | None = None
+        page: Page = LocalPage()
         if meter is None:
             page = host_page(options.data_dir) if options.enabled else LocalPage()  # else its starter measures it
             chosen = sources(options, measured=lambda: set(page.processes()))
@@ -66,7 +69,8 @@ class SpanRecorder:
         self._journal = Journal(journal_path(options.journals, self.process))
         if options.enabled:
             self._journal.append(self.process)
-        self._delivery = Delivery(self._journal, self.process.id, options, self.meter.own_thread)
+        self._io = ProcessIO(page.processes, lambda: self._journal.size)
+        self._delivery = Delivery(self._journal, self.process.id, options, self.meter.own_thread, self._io.own_work)
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
         self._draining = Turn(SpanRecorder.drain.__code__.co_filename)
         self._takers = threading.local()
@@ -95,13 +99,18 @@ class SpanRecorder:
             self._journal.append_lines([start_line(span)])
         if self._parked:
             self._unpark()
+        if span.parent is None:
+            span.io_since = self._io.now()
 
     def ended(self, span: OpenSpan) -> None:
         """The span is over; its energy is settled and written down by the recorder's own thread."""
         if self._left_behind:
             return
+        outermost = span.parent is None
+        if outermost:
+            span.io_until = self._io.now()
         self._ended.append(span)
-        if span.role is ATTEMPT and span.parent is None:
+        if outermost and (span.role is ATTEMPT or span.kind is MOVE):
             self._write_down()  # its flow runs in another process, which may read the journal next
         waiting = len(self._ended)
         if waiting >= BACKLOG:
@@ -186,6 +195,9 @@ class SpanRecorder:
 
     def _write_open(self) -> None:
         still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
+        for span in still_open:
+            if span.parent is None:
+                self._tell_io(span, self._io.now())
         self._journal.append(*[self._account_for(span) for span in still_open])
 
     def _taker(self) -> Taker:
@@ -200,6 +212,8 @@ class SpanRecorder:
         waiting = []
         for span in self._take_ended():
             if (span.ends_in is not None and span.ends_in <= self.meter.settled) or not span.closed_ns:
+                if span.parent is None:
+                    self._tell_io(span, span.io_until)
                 lines.append(self._line(span))
                 if len(lines) >= BATCH:
                     self._journal.append_lines(lines)
@@ -208,6 +222,12 @@ class SpanRecorder:
                 waiting.append(span)
         self._journal.append_lines(lines)
         self._ended.extendleft(reversed(waiting))
+
+    @guarded
+    def _tell_io(self, span: OpenSpan, until: Any) -> None:
+        """Note in a root span of the process what the process moved while it was open; nothing if nobody looked."""
+        if until is not None and until is not span.io_since:
+            span.note({PROCESS_IO: [span.io_since or until, until]})
 
     def _line(self, span: OpenSpan) -> bytes:
         """The span's line in the journal; without its notes where these cannot be written, of which a warning tells."""
@@ -289,7 +309,16 @@ def _create() -> None:
         _recorder = SpanRecorder(Settings(enabled=False), Meter([], NoBusyClock()))
         return
     _close_at_exit(_recorder)
+    if _recorder.settings.enabled and _recorder.settings.patch_io:
+        _patch_io()
     watch_starts(lambda: _recorder.children if _recorder is not None else None)
+
+
+@guarded
+def _patch_io() -> None:
+    from e2s_tasks.io.patching import patch
+
+    patch()
 
 
 def _meter_of_process() -> Meter | None:

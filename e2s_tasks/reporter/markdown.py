@@ -114,11 +114,13 @@ def _artifact(one: dict[str, Any]) -> list[str]:
 
 def _facts(summary: Summary) -> str:
     gaps, stages, grid = phrases.gaps(summary), phrases.stages(summary), phrases.grid(summary)
+    unrecorded = phrases.unrecorded(summary)
     facts = [
         *phrases.provenance(summary),
         *([("gaps", gaps)] if gaps else []),
         *([("stages", stages)] if stages else []),
         ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
+        *([("unrecorded I/O", unrecorded)] if unrecorded else []),
         *([("grid", grid)] if grid else []),
         ("carbon", phrases.carbon(summary)),
     ]

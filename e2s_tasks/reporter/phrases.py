@@ -250,6 +250,23 @@ def not_attributed(summary: Summary) -> str:
     )
 
 
+def unrecorded(summary: Summary) -> str | None:
+    """What the processes read and wrote besides what spans recorded; None where the system does not tell."""
+    found = summary["io"]
+    if found["read_bytes"] is None:
+        return None
+    left = f"{units.size(found['unrecorded_read'])} read, {units.size(found['unrecorded_written'])} written"
+    whole = f"{units.size(found['read_bytes'])} and {units.size(found['written_bytes'])}"
+    return (
+        f"{left}, of {whole} by all read() and write() calls of the run's processes (Python's own imports, cached"
+        " files and pipes among them; no sockets)" + _unknown_processes(found["unknown"])
+    )
+
+
+def _unknown_processes(count: int) -> str:
+    return f"; not known of {count} more process{'es' if count > 1 else ''}" if count else ""
+
+
 def carbon(summary: Summary) -> str:
     """What waiting within the policy would have saved, or why nothing can be said."""
     plan = summary["carbon"]

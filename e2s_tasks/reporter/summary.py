@@ -13,6 +13,7 @@ from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.artifacts import artifacts
+from e2s_tasks.reporter.io import process_io
 from e2s_tasks.reporter.kpis import assess, by_name
 from e2s_tasks.reporter.reuse import all_outcomes, made_here
 from e2s_tasks.reporter.stages import by_stage
@@ -69,6 +70,7 @@ def summarise(
         "cost": {"value": whole.cost.value, "currency": found.spent.declared.currency},
         "embodied_g": found.spent.embodied.value,
         "declared": found.spent.declared.to_dict(),
+        "io": process_io(run),
         "emissions_g": figures.emissions(facility_j, decision),
         "spans": [_span(span, spans, saved) | {"result_from": _origin(span, made)} for span in spans.spans],
         "steps": rows,

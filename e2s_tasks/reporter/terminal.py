@@ -169,6 +169,9 @@ def _facts(summary: Summary) -> Table:
         if said:
             table.add_row(word, Text(said))
     table.add_row("not attributed", Text(f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"))
+    unrecorded = phrases.unrecorded(summary)
+    if unrecorded:
+        table.add_row("unrecorded I/O", Text(unrecorded))
     grid = phrases.grid(summary)
     if grid:
         table.add_row("grid", Text(grid))

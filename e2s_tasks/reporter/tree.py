@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
+from e2s_tasks.core.results import with_their_task_runs
 
 
 @dataclass(slots=True)
@@ -69,8 +70,11 @@ class SpanTree:
 
 
 def tree(spans: Sequence[SpanRecord], run_id: str) -> SpanTree:
-    """The tree of a run's spans, to any depth. A span whose parent was lost lies in its flow run's span."""
-    result = SpanTree(by_id={span.id: span for span in spans})
+    """The tree of a run's spans, to any depth. A span whose parent was lost lies in its flow run's span.
+
+    What moved a task run's persisted result lies in its last attempt.
+    """
+    result = SpanTree(by_id={span.id: span for span in with_their_task_runs(spans)})
     in_time = sorted(result.by_id.values(), key=lambda span: (span.started_at, span.id))
     wanted = _wanted_parents(in_time, run_id, result.by_id)
     inside: dict[str | None, list[SpanRecord]] = defaultdict(list)

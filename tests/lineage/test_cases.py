@@ -2,6 +2,7 @@ import pytest
 
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import ProcessRecord, SourceRecord
+from e2s_tasks.core.results import RESULT
 from tests.lineage.runs import Run
 
 
@@ -316,3 +317,41 @@ def test_a_chain_of_thousands_of_steps_needs_no_recursion_and_no_second_for_each
     found = lineage_of(run.records)
     assert found.versions[before].in_run_j == pytest.approx(3005.0)
     assert found.versions["v0@0"].in_run_j == pytest.approx(1.0 + 5.0 / 3000)
+
+
+def results_of(run):
+    """The run's steps by their task runs, and the sum of the energy that the lineage knows."""
+    found = lineage_of(run.records)
+    return {step.id: step for step in found.steps}, found
+
+
+def test_a_persisted_result_belongs_to_the_last_attempt_of_its_task_run():
+    run = Run(flow_j=10.0)
+    run.task("make", 20.0, status="failed", attempt=1, result_key="k")
+    run.task("make", 30.0, attempt=2, result_key="k")
+    run.span("move", "write result", 5.0, task_run_id="make", attributes={RESULT: "k"})
+    run.write("out", by=run.task("use", 40.0))
+    run.pass_on("make", "use")
+    steps, found = results_of(run)
+    assert (steps["make"].energy.total, steps["make"].attempts, steps["make"].status) == (55.0, 2, "completed")
+    assert found.orchestration_j == pytest.approx(10.0)
+    assert found.versions["out@0"].in_run_j == pytest.approx(found.energy_j) == pytest.approx(105.0)
+
+
+def test_loading_a_cached_result_is_new_energy_of_the_task_run_that_reuses_it():
+    run = Run(flow_j=0.0)
+    run.task("make", 20.0, result_key="k")
+    run.span("move", "load result", 3.0, task_run_id="again", attributes={RESULT: "k"})
+    run.task("again", 0.0, status="cached", result_key="k")
+    steps, _ = results_of(run)
+    assert (steps["make"].energy.total, steps["again"].energy.total) == (20.0, 3.0)
+
+
+def test_a_result_that_a_flow_loads_belongs_to_its_maker_and_one_of_nobody_to_the_body():
+    run = Run(flow_j=0.0)
+    run.task("make", 20.0, result_key="k")
+    run.span("move", "load result", 3.0, attributes={RESULT: "k"})
+    run.span("move", "load result", 4.0, attributes={RESULT: "of another run"})
+    steps, found = results_of(run)
+    assert (steps["make"].energy.total, steps["R"].energy.total) == (23.0, 4.0)
+    assert found.energy_j == pytest.approx(27.0)

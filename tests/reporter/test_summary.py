@@ -17,6 +17,7 @@ SHAPE = {
     "energy_j": ENERGY,
     "provenance": dict.fromkeys(("cpu", "dram", "gpu", "static", "storage", "network"), (str,)),
     "not_attributed_j": {"other": NUMBER, "idle": NUMBER},
+    "io": dict.fromkeys(("read_bytes", "written_bytes", "unrecorded_read", "unrecorded_written"), NUMBER),
     "unclaimed_j": NUMBER,
     "waiting_j": NUMBER,
     "avoided_j": NUMBER,

@@ -17,11 +17,13 @@ from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
 from e2s_tasks.integrations.prefect.handed import handing_over
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
+from e2s_tasks.integrations.prefect.results import measure_results
 from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
 from e2s_tasks.integrations.prefect.told import Told
 from e2s_tasks.settings import settings, switched_on
 
 quiet_hooks()
+measure_results()
 P = ParamSpec("P")
 R = TypeVar("R")
 W = TypeVar("W", bound="Task[..., Any] | Flow[..., Any]")

@@ -14,6 +14,7 @@ from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
 from e2s_tasks.integrations.prefect.handed import handed_to
+from e2s_tasks.integrations.prefect.results import attempt_begins, file_name
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
@@ -50,20 +51,16 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext, given: Mapping[str
         "task_run_id": str(run.id),
         "task_key": run.task_key,
         "attempt": max(1, run.run_count),
-        "result_key": _file_name(key),
+        "result_key": file_name(key),
         "attributes": {"task_run_name": run.name, **given.get("attributes", NO_FACTS)},
     }
     if run.flow_run_id:
         facts["flow_run_id"] = str(run.flow_run_id)
     span = recorder.span(context.task.name, Kind.ATTEMPT, facts)
+    attempt_begins(span)
     if isinstance(span, OpenSpan) and run.run_count <= 1:
         _record_edges(recorder, run, span.run_id)
     return span
-
-
-def _file_name(key: str | None) -> str | None:
-    """The last part of a result's key, by which an attempt and its cached copies know each other."""
-    return None if key is None else key.replace("\\", "/").rpartition("/")[2]
 
 
 def _record_edges(recorder: SpanRecorder, run: TaskRun, run_id: str) -> None:
@@ -149,7 +146,7 @@ def e2s_record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
                 status=Status.CACHED, started_at=now, ended_at=now, parent_id=parent.id if parent else None,
                 flow_run_id=flow_run_id, task_run_id=str(run.id), task_key=run.task_key,
                 attempt=max(1, run.run_count), cpu_j=0.0, dram_j=0.0, static_j=0.0,
-                result_key=_file_name(key),
+                result_key=file_name(key),
                 attributes={"task_run_name": run.name, "flow": flow.flow.name if flow and flow.flow else None},
             )
         )  # fmt: skip

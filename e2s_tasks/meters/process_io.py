@@ -1,0 +1,113 @@
+"""What the system says that a process has read and written: whatever its library, also what no span recorded.
+
+Linux alone tells (`/proc/self/io`, see proc(5)). read and written are what read() and write() calls moved: from files,
+from the page cache, through pipes; not through sockets nor memory maps. read_storage and written_storage are what
+reached the storage device. The system adds the figures of an ended child process to its parent's.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
+from time import monotonic_ns
+from typing import NamedTuple
+
+from e2s_tasks import keeping
+from e2s_tasks.meters.host_page import Measured
+
+FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some 20 microseconds
+
+
+class Moved(NamedTuple):
+    """Bytes."""
+
+    read: int = 0
+    written: int = 0
+    read_storage: int = 0
+    written_storage: int = 0
+
+    def plus(self, other: "Moved") -> "Moved":
+        """The sum."""
+        return Moved(*(one + two for one, two in zip(self, other, strict=True)))
+
+    def minus(self, other: "Moved") -> "Moved":
+        """The difference; below 0 where the other is larger."""
+        return Moved(*(one - two for one, two in zip(self, other, strict=True)))
+
+    def at_least(self, other: "Moved") -> "Moved":
+        """The larger of both, each."""
+        return Moved(*map(max, self, other))
+
+
+def moved(folder: str) -> Moved | None:
+    """The counters of a process or thread, by its folder in /proc; None where the system does not tell."""
+    fields = dict(line.split(b": ") for line in keeping.read(f"{folder}/io").splitlines())
+    try:
+        written_storage = int(fields[b"write_bytes"]) - int(fields[b"cancelled_write_bytes"])
+        return Moved(int(fields[b"rchar"]), int(fields[b"wchar"]), int(fields[b"read_bytes"]), max(0, written_storage))
+    except (KeyError, ValueError):
+        return None
+
+
+class ProcessIO:
+    """Readings of this process's counters, without what measuring itself moves and what measured children answer for.
+
+    measured: the processes of the host that have a meter of their own. journal: bytes appended to the journal.
+    """
+
+    def __init__(self, measured: Callable[[], Mapping[int, Measured]], journal: Callable[[], int]) -> None:
+        self._measured, self._journal = measured, journal
+        self._own = self._gone = Moved()  # moved by measuring itself; by measured children that have ended
+        self._children: dict[int, Moved] = {}
+        self._last: Moved | None = None
+        self._taken_ns = 0
+        self._lock = Lock()
+
+    def now(self) -> Moved | None:
+        """What the process has moved since some moment of its life; None where the system does not tell.
+
+        Another thread that just looks is not waited for: then it is the figure of before.
+        """
+        if monotonic_ns() - self._taken_ns >= FRESH_NS and self._lock.acquire(blocking=False):
+            try:
+                self._read()
+            finally:
+                self._lock.release()
+        return self._last
+
+    def _read(self) -> None:
+        found = moved("/proc/self")
+        if found is None:
+            return
+        self._follow_children()
+        appended = self._journal()
+        net = found.minus(self._own).minus(self._gone).minus(Moved(keeping.counted.read, appended, 0, appended))
+        self._last = net.at_least(self._last or net)
+        self._taken_ns = monotonic_ns()
+
+    def _follow_children(self) -> None:
+        """Remember what measured children have moved: once they have ended, it is a part of this process's figures."""
+        pid, every = os.getpid(), self._measured()
+        below = {child for child, one in every.items() if pid in one.parents}
+        for child in below | set(self._children):
+            nearest = (
+                next((parent for parent in every[child].parents if parent in every), pid) if child in every else pid
+            )
+            now = moved(f"/proc/{child}") if nearest == pid else None
+            if now is not None:
+                self._children[child] = now
+            elif child in self._children and not keeping.read(f"/proc/{child}/stat"):
+                self._gone = self._gone.plus(self._children.pop(child))
+
+    @contextmanager
+    def own_work(self) -> Iterator[None]:
+        """A block that is measuring's own work, such as writing to the ledger."""
+        before = moved("/proc/thread-self")
+        ours = keeping.counted.read
+        try:
+            yield
+        finally:
+            after = moved("/proc/thread-self")
+            if before is not None and after is not None:
+                counted = Moved(keeping.counted.read - ours)  # which is taken off anyway
+                self._own = self._own.plus(after.minus(before).minus(counted).at_least(Moved()))
