@@ -142,7 +142,7 @@ def size(path: Path) -> str:
     return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
 
 
-@e2s_task(retries=1)
+@e2s_task(retries=1, stage="data_preparation")
 def import_flights(output: Path, sample: float | None) -> Path:
     """flights.parquet: every flight of the year, as it was reported."""
     flights = take(read_csv("flights.csv.zip"), sample)
@@ -152,7 +152,7 @@ def import_flights(output: Path, sample: float | None) -> Path:
     return made
 
 
-@e2s_task(retries=1)
+@e2s_task(retries=1, stage="data_preparation")
 def build_features(flights: Path, output: Path) -> Path:
     """features.parquet: what was known before departure, one partition a month."""
     used = [*FLIGHT, "tailnum", "year", "month", "day", "hour", "minute", "distance", "arr_delay"]
@@ -171,7 +171,7 @@ def build_features(flights: Path, output: Path) -> Path:
     return made
 
 
-@e2s_task(task_run_name="train {name}")
+@e2s_task(task_run_name="train {name}", stage="training")
 def train(features: Path, name: str) -> Candidate:
     """One candidate, trained on the first nine months and judged on the tenth."""
     training = read_months(features, TRAIN_MONTHS, [*FEATURES, "late"])
@@ -182,7 +182,7 @@ def train(features: Path, name: str) -> Candidate:
     return Candidate(name, model, precision)
 
 
-@e2s_task
+@e2s_task(stage="training")
 def keep_better(candidates: list[Candidate], output: Path) -> Path:
     """model.skops: the candidate with the higher average precision."""
     best = max(candidates, key=lambda candidate: candidate.average_precision)
@@ -193,7 +193,7 @@ def keep_better(candidates: list[Candidate], output: Path) -> Path:
     return made
 
 
-@e2s_task
+@e2s_task(stage="inference")
 def score(features: Path, model: Path, output: Path) -> Path:
     """forecast.parquet: the probability of being late for every flight of the last two months."""
     flights = read_months(features, FORECAST_MONTHS, [*FLIGHT, *FEATURES[len(CATEGORIES) :], "late"])
@@ -207,7 +207,7 @@ def score(features: Path, model: Path, output: Path) -> Path:
     return made
 
 
-@e2s_task
+@e2s_task(stage="evaluation")
 def evaluate(forecast: Path) -> dict[str, float]:
     """How good the forecast is; recorded as the outcome of the run: predictions, and those that came true."""
     scored = read_parquet(forecast, ["late", "predicted_late", "probability_late"])
