@@ -21,7 +21,6 @@ from common import ROOT, Row, main
 from large_ledger import CHAIN, CHAIN_TASKS, LAST, fill
 
 if TYPE_CHECKING:
-    from e2s_tasks.core.records import RunRecords
     from e2s_tasks.ledger import Ledger
 
 SMALL, LARGE = 10_000, 1_000_000
@@ -78,6 +77,7 @@ def _show(ledger: "Ledger", run: str) -> None:
 def _artifact(ledger: "Ledger", _run: str) -> float:
     """The seconds that the ledger takes of finding out what led to the version, over all runs."""
     from e2s_tasks.core.lineage import RunGraph
+    from e2s_tasks.core.records import RunRecords
     from e2s_tasks.core.upstream import Upstream
 
     start = time.perf_counter()
