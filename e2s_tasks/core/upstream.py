@@ -13,6 +13,9 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.core.lineage import Joules, RunGraph
 from e2s_tasks.core.records import Kind, RunRecords
 
+LIMITED = 20  # runs that are loaded at once while there is a limit
+TOO_MANY = "only the nearest of the runs that led to it were followed (`e2s artifact` follows all)"
+GONE = "the run {}, in which it begins, is not in the ledger any more"
 Load = Callable[[Collection[str], int], Iterable[RunRecords]]
 
 
@@ -47,10 +50,14 @@ class Upstream:
 
     load: the records of the root runs with these ids, as far as there are any, and of so many others that they probably
     lead to. Each time as many as were loaded before: a chain of thousands of runs is loaded in a few portions.
+    most_spans: when so many are loaded no further run is followed, which makes the figures lower bounds.
     """
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, most_spans: int | None = None) -> None:
         self._load = load
+        self._most_spans = most_spans
+        self._spans = 0
+        self._left_out: set[str] = set()
         self._walks: dict[frozenset[Origin], _Walk] = {}
         self._asked: set[str] = set()
         self._runs: dict[str, RunRecords] = {}
@@ -96,7 +103,7 @@ class Upstream:
         for run_id, of_run in by_run.items():
             graph = self.graphs.get(run_id)
             if graph is None:
-                walk.reasons.append(f"the run {run_id}, in which it begins, is not in the ledger any more")
+                walk.reasons.append(TOO_MANY if run_id in self._left_out else GONE.format(run_id))
                 continue
             before = found = walk.reached.get(run_id, 0)
             for origin in of_run:
@@ -111,11 +118,23 @@ class Upstream:
         new = [run_id for run_id in run_ids if run_id not in self.graphs]
         wanted = [run_id for run_id in new if run_id not in self._runs and run_id not in self._asked]
         self._asked.update(wanted)
-        if wanted:
-            self._runs.update((run.run_id, run) for run in self._load(wanted, len(self._runs)))
+        at_once = len(wanted) if self._most_spans is None else LIMITED
+        for start in range(0, len(wanted), at_once or 1):
+            self._load_more(wanted[start : start + at_once])
         for run_id in new:
             if run_id in self._runs:
                 self.graphs[run_id] = RunGraph(self._runs[run_id])
+
+    def _load_more(self, run_ids: list[str]) -> None:
+        ahead = len(self._runs)
+        if self._most_spans is not None:
+            if self._spans >= self._most_spans:
+                self._left_out.update(run_ids)
+                return
+            ahead = min(ahead, LIMITED)
+        for run in self._load(run_ids, ahead):
+            self._runs[run.run_id] = run
+            self._spans += len(run.spans)
 
     def _gaps(self, run_id: str, sources: int, own: str) -> Iterator[str]:
         graph = self.graphs[run_id]

@@ -12,6 +12,8 @@ from e2s_tasks.reporter.tree import SpanTree, tree
 if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
 
+MOST_SPANS = 3000  # of earlier runs, which a summary reads in about a fifth of a second
+
 
 def summarise_run(ledger: "Ledger", run_id: str) -> dict[str, Any]:
     """The summary of the root run `run_id`.
@@ -22,7 +24,7 @@ def summarise_run(ledger: "Ledger", run_id: str) -> dict[str, Any]:
     """
     run = ledger.run(run_id)
     producers = Producers(ledger)
-    return summarise(run, producers.joules, producers.replayed(run), Upstream(ledger.loader()))
+    return summarise(run, producers.joules, producers.replayed(run), Upstream(ledger.loader(), MOST_SPANS))
 
 
 class Producers:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 
 from e2s_tasks.core.lineage import RunGraph, lineage_of
-from e2s_tasks.core.upstream import Upstream
+from e2s_tasks.core.upstream import TOO_MANY, Upstream
 from tests.lineage import oracle
 from tests.lineage.ledgers import connected, ledgers, loading
 from tests.lineage.runs import Run
@@ -143,3 +143,19 @@ def test_a_chain_of_thousands_of_runs_needs_no_recursion():
         before = run.write("table", by=task)
         runs.append(run.records)
     assert loaded(connected(runs), before).joules.total == pytest.approx(2000.0)
+
+
+def test_a_limit_leaves_out_the_farthest_runs_and_makes_a_lower_bound():
+    runs, before = [], None
+    for number in range(100):
+        run = Run(run_id=f"day{number}")
+        task = run.task("add", 1.0)
+        if before is not None:
+            run.read(before, by=task)
+        before = run.write("table", by=task)
+        runs.append(run.records)
+    runs = connected(runs)
+    found = Upstream(loading(runs), most_spans=200).of(RunGraph(runs[-1]), before)
+    assert 40 < found.joules.total < 100
+    assert found.reasons == (TOO_MANY,)
+    assert Upstream(loading(runs), most_spans=500).of(RunGraph(runs[-1]), before).reasons == ()
