@@ -10,10 +10,10 @@ seconds = st.just(0.0) | st.floats(1e-9, 1e3)
 readings = st.builds(
     Reading,
     component=st.sampled_from(["cpu", "dram", "gpu"]),
-    joules=st.floats(0, 1e6) | st.none(),
-    background=st.floats(0, 1e6),
+    joules=st.just(0.0) | st.floats(1e-6, 1e6) | st.none(),
+    background=st.just(0.0) | st.floats(1e-6, 1e6),
     background_to=st.sampled_from(["static", "dram", "gpu"]),
-    attributed=st.floats(0, 1),
+    attributed=st.just(0.0) | st.floats(1e-6, 1),
 )
 segments = st.builds(
     Segment,
