@@ -32,7 +32,7 @@ def postgresql_url(server):
     return server.create(f"ledger_{next(_numbers)}")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request):
     """A ledger that does not exist yet, on each database."""
     return request.getfixturevalue(f"{request.param}_url")
