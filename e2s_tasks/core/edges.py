@@ -18,31 +18,36 @@ EXTERNAL = "no measured write explains the input"
 class Origin:
     """What a run has from another one: a version, or (`result`) what the attempt with this span id returned.
 
-    run_id: the root run; None where it is not known, which `reason` tells.
+    made: of the version only files that its own write made. run_id: the root run; None where it is not known, which
+    `reason` tells.
     """
 
     run_id: str | None
     id: str = ""
     result: bool = False
+    made: bool = False
     reason: str = ""
 
 
 class Edges:
     """The edges of a run. Nodes are the steps by their index, then the versions (`node`), then helpers without energy.
 
+    made: the node of what a version's own write made; it is another one where files of earlier versions were kept.
     ahead: the nodes that each node leads to. used: steps whose results are known to be used. missing: by node, why what
     it stands on is not all known. origins: by node, what it has from other runs.
     """
 
     def __init__(self, run: RunRecords, found: Steps) -> None:
         self._run, self._found = run, found
-        self._writes = {span.id for span in run.spans if span.kind == Kind.WRITE}
         count = len(found.steps)
         self.node = {version.id: count + number for number, version in enumerate(run.versions)}
         self.ahead: list[list[int]] = [[] for _ in range(count + len(run.versions))]
+        self.made = dict(self.node)
+        self._kept_in: dict[str, int] = {}
         self.used: set[int] = set()
         self.missing: dict[int, list[str]] = {n: list(step.gaps) for n, step in enumerate(found.steps) if step.gaps}
         self.origins: dict[int, list[Origin]] = defaultdict(list)
+        self._find_kept()
         self._link_versions()
         self._link_results()
         self._link_reused_results()
@@ -51,21 +56,38 @@ class Edges:
     def _link_versions(self) -> None:
         for version in self._run.versions:
             writer = self._found.of_span.get(version.span_id)
+            made, whole = self.made[version.id], self.node[version.id]
             if writer is not None:
-                self.ahead[writer].append(self.node[version.id])
-        made = {(version.span_id, version.uri): version.id for version in self._run.versions}
+                self.ahead[writer].append(made)
+            if made != whole:
+                self.ahead[made].append(whole)
         for read in self._run.reads:
-            # A write that reads its own URI keeps files of the version before: these go into the new one alone.
-            kept_in = made.get((read.span_id, read.uri)) if read.span_id in self._writes else None
-            reader = self._found.of_span.get(read.span_id) if kept_in is None else self.node[kept_in]
+            reader = self._kept_in.get(read.id, self._found.of_span.get(read.span_id))
             if reader is None:
                 continue
             if read.version_id is None:
                 self.missing.setdefault(reader, []).append(f"{EXTERNAL} {read.uri}")
             elif read.version_id in self.node:
-                self.ahead[self.node[read.version_id]].append(reader)
+                seen = self.node if read.files is None else self.made
+                self.ahead[seen[read.version_id]].append(reader)
             elif read.version_id in self._run.writers:
-                self.origins[reader].append(Origin(self._run.writers[read.version_id], read.version_id))
+                run_id = self._run.writers[read.version_id]
+                self.origins[reader].append(Origin(run_id, read.version_id, made=read.files is not None))
+
+    def _find_kept(self) -> None:
+        """A write that reads its own URI keeps files of earlier versions: these go into the new one alone.
+
+        Such a version has a second node, for the files that this write made.
+        """
+        writes = {span.id for span in self._run.spans if span.kind == Kind.WRITE}
+        written = {(one.span_id, one.uri): one.id for one in self._run.versions if one.span_id in writes}
+        for read in self._run.reads:
+            version_id = written.get((read.span_id, read.uri))
+            if version_id is not None:
+                self._kept_in[read.id] = self.node[version_id]
+                if self.made[version_id] == self.node[version_id]:
+                    self.made[version_id] = len(self.ahead)
+                    self.ahead.append([])
 
     def _link_results(self) -> None:
         """A result was passed on. A subflow's may come from any step of it, and what it was given may reach any."""

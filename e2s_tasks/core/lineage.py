@@ -198,6 +198,10 @@ class RunGraph:
         """What leads to a version, see Reach; 0 for one of another run."""
         return self.reach.of_version(version_id) if version_id in self.versions else 0
 
+    def to_files(self, version_id: str) -> int:
+        """What leads to the files that a version's own write made, see Reach."""
+        return self.reach.of_files(version_id) if version_id in self.versions else 0
+
     def to_result(self, span_id: str) -> int:
         """What leads to the result of an attempt, see Reach."""
         step = self.found.of_span.get(span_id)

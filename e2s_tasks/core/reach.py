@@ -15,10 +15,14 @@ from e2s_tasks.core.steps import Steps
 
 @dataclass(slots=True)
 class Feeding:
-    """What leads to a step or version directly: steps and versions of its run, origins in others, what is missing."""
+    """What leads to a step or version directly: steps and versions of its run, origins in others, what is missing.
+
+    files: the versions of which only the files that their own writes made lead there.
+    """
 
     steps: list[int] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -48,6 +52,14 @@ class Reach:
         """What leads to a version of this run."""
         return self._closures[self._part[self._node[version_id]]]
 
+    def of_files(self, version_id: str) -> int:
+        """What leads to the files that a version's own write made."""
+        return self._closures[self._part[self._edges.made[version_id]]]
+
+    def keeps(self, version_id: str) -> bool:
+        """Whether the version kept files of earlier ones."""
+        return self._edges.made[version_id] != self._node[version_id]
+
     def of_step(self, step: int) -> int:
         """What leads to a step, itself included."""
         return self._closures[self._part[step]]
@@ -71,6 +83,10 @@ class Reach:
         """What leads to a version directly."""
         return self._feeding(self._node[version_id])
 
+    def feeding_files(self, version_id: str) -> Feeding:
+        """What leads directly to the files that a version's own write made."""
+        return self._feeding(self._edges.made[version_id])
+
     def feeding_step(self, step: int) -> Feeding:
         """What leads to a step directly."""
         return self._feeding(step)
@@ -87,10 +103,16 @@ class Reach:
                 found.steps.append(one)
             elif one in self._version_of:
                 found.versions.append(self._version_of[one])
+            elif one in self._files_of and self._node[self._files_of[one]] != node:
+                found.files.append(self._files_of[one])
             else:  # a helper without energy: what leads to it counts
                 pending += self._behind[one]
         found.steps.sort()
         return found
+
+    @cached_property
+    def _files_of(self) -> dict[int, str]:
+        return {node: version_id for version_id, node in self._edges.made.items()}
 
     @cached_property
     def _version_of(self) -> dict[int, str]:
@@ -107,8 +129,18 @@ class Reach:
     def leading(self, version_ids: Collection[str]) -> set[str]:
         """Those of the versions from which another of them can be reached, their own strongly connected part aside."""
         part_of = {one: self._part[self._node[one]] for one in version_ids}
+        made_in = {one: self._part[self._edges.made[one]] for one in version_ids}
         wanted = set(part_of.values())
         leads: list[bool] = []
         for following in self._following:  # what a part leads to has a lower number
             leads.append(any(part in wanted or leads[part] for part in following))
-        return {one for one, part in part_of.items() if leads[part]}
+        return {
+            one
+            for one, part in part_of.items()
+            if leads[part]
+            or any(
+                ahead != part and (ahead in wanted or leads[ahead])
+                for ahead in self._following[made_in[one]]
+                if made_in[one] != part
+            )
+        }

@@ -107,8 +107,7 @@ class Upstream:
                 continue
             before = found = walk.reached.get(run_id, 0)
             for origin in of_run:
-                sources = graph.to_result(origin.id) if origin.result else graph.to_version(origin.id)
-                found |= sources
+                found |= _sources(graph, origin)
                 walk.reasons += (_in(graph, reason) for reason in _unlinked(graph, origin))
             walk.reached[run_id] = found
             ahead.update(graph.reach.origins(found & ~before))
@@ -140,6 +139,12 @@ class Upstream:
         graph = self.graphs[run_id]
         for reason in graph.reach.reasons(sources):
             yield reason if run_id == own else _in(graph, reason)
+
+
+def _sources(graph: RunGraph, origin: Origin) -> int:
+    if origin.result:
+        return graph.to_result(origin.id)
+    return graph.to_files(origin.id) if origin.made else graph.to_version(origin.id)
 
 
 def _unlinked(graph: RunGraph, origin: Origin) -> Iterator[str]:

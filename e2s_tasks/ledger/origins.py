@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -43,7 +44,8 @@ class _Version:
 
 def _by_name(uri: str, listed: Iterable[Sequence[Any]]) -> dict[str, Stamp]:
     top = uri.rstrip("/")
-    return {f"{top}/{path}" if path else top: (size, stamp) for path, size, stamp in listed}
+    written = quote if top.startswith("file:") else str  # as the URIs of local files are
+    return {f"{top}/{written(path)}" if path else top: (size, stamp) for path, size, stamp in listed}
 
 
 class Origins:
@@ -87,13 +89,21 @@ class Origins:
     def _explained(self, read: ReadRecord) -> list[ReadRecord]:
         if read.version_id is not None:
             return [read]
-        seen = self._of_files(read) if read.files is not None else [*self._last(read)] or [None]
+        if read.files is not None:
+            seen = self._of_files(read)
+        else:
+            seen = [(one, False) for one in self._last(read)] or [(None, False)]
         return [
-            replace(read, id=f"{read.id}/{number}" if number else read.id, version_id=one)
-            for number, one in enumerate(seen)
+            replace(
+                read,
+                id=f"{read.id}/{number}" if number else read.id,
+                version_id=one,
+                files=read.files if made else None,
+            )
+            for number, (one, made) in enumerate(seen)
         ]
 
-    def _last(self, read: ReadRecord) -> Iterator[str | None]:
+    def _last(self, read: ReadRecord) -> Iterator[str]:
         """The data set's last version, and those of parts that were written after it."""
         whole = max(self._latest(holders(read.uri), read.at), key=lambda one: one.age, default=None)
         if whole is not None:
@@ -111,13 +121,14 @@ class Origins:
     def _count(self, uri: str, at: float) -> int:
         return bisect_right(self._history.get(uri, ()), at, key=lambda one: one.created_at)
 
-    def _of_files(self, read: ReadRecord) -> list[str | None]:
+    def _of_files(self, read: ReadRecord) -> list[tuple[str | None, bool]]:
         """The versions whose files were opened, the newest first, and None if no measured write explains one of them.
 
+        With each, whether the files were made by its own write for certain, and not kept by it.
         A file that is of another size or time than it was written with has been changed by somebody else since.
         """
         opened = _by_name(read.uri, read.files or ())
-        seen: list[str | None] = []
+        seen: list[tuple[str | None, bool]] = []
         external = False
         for one in self._before(read):
             if not opened:
@@ -126,14 +137,14 @@ class Origins:
             made = opened.keys() & written.keys() if written is not None else _inside(opened, one.uri)
             same = [name for name in made if written is None or _same(opened[name], written[name])]
             if same:
-                seen.append(one.id)
+                seen.append((one.id, written is not None))
             gone = set()
             if written is not None and one.files is not None and one.files <= len(written):  # nothing was kept
                 gone = _inside(opened, one.uri) - made
             external |= len(same) < len(made) or bool(gone)
             for name in made | gone:
                 del opened[name]
-        return [*seen, None] if external or opened else seen
+        return [*seen, (None, False)] if external or opened else seen
 
     def _before(self, read: ReadRecord) -> Iterator[_Version]:
         """The versions that the opened files may be of, the newest first."""

@@ -14,7 +14,8 @@ from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.steps import share
 from e2s_tasks.reporter.units import iso
 
-Key = tuple[str, str, str | int]  # the root run, and in it a "version" by its id, a "step" by its number, or what else
+# The root run, and in it a "version" by its id (or the "files" that its own write made), or a "step" by its number.
+Key = tuple[str, str, str | int]
 
 
 @dataclass(slots=True)
@@ -53,7 +54,8 @@ def _row(number: int, node: _Node, total: float | None) -> dict[str, Any]:
         "id": number,
         "parent": node.parent,
         "depth": node.depth,
-        "kind": node.key[1],
+        "kind": "version" if node.key[1] == "files" else node.key[1],
+        "part": node.key[1] == "files",
         **node.row,
         "own_j": node.own_j,
         "joules": node.joules,
@@ -103,17 +105,20 @@ class _Walk:
 
     def _feeding(self, key: Key) -> Feeding:
         graph, (_, kind, which) = self._graph(key), key
-        if graph is None or kind not in ("version", "step"):
+        if graph is None or kind not in ("version", "files", "step"):
             return Feeding()
+        if kind == "files":
+            return graph.reach.feeding_files(str(which))
         return graph.reach.feeding_version(str(which)) if kind == "version" else graph.reach.feeding_step(int(which))
 
     def _below(self, run_id: str, feeding: Feeding) -> Iterator[Key]:
         """What is shown below: of a step that was handed what it also read from a file, the file."""
         wrote = set()
-        for version_id in sorted(feeding.versions):
+        versions = [("version", one) for one in feeding.versions] + [("files", one) for one in feeding.files]
+        for kind, version_id in sorted(versions, key=lambda one: one[1]):
             graph = self._upstream.graphs[run_id]
             wrote.add(graph.found.of_span.get(graph.versions[version_id].span_id))
-            yield run_id, "version", version_id
+            yield run_id, kind, version_id
         yield from ((run_id, "step", step) for step in feeding.steps if step not in wrote)
         yield from (self._key(origin) for origin in dict.fromkeys(feeding.origins))
 
@@ -122,14 +127,15 @@ class _Walk:
         if origin.run_id is None or graph is None:
             return origin.run_id or "", "unknown", origin.reason or origin.id
         if not origin.result:
-            return origin.run_id, "version", origin.id
+            keeps = origin.made and graph.reach.keeps(origin.id)
+            return origin.run_id, "files" if keeps else "version", origin.id
         return origin.run_id, "step", graph.found.of_span.get(origin.id, -1)
 
     def _described(self, key: Key) -> dict[str, Any]:
         run_id, kind, which = key
         graph = self._graph(key)
         row: dict[str, Any] = {"name": str(which), "run_name": None, "uri": None, "attempts": None, "at": None}
-        if kind == "version" and graph is not None:
+        if kind in ("version", "files") and graph is not None:
             version = graph.versions[str(which)]
             row |= {"name": version.uri, "uri": version.uri, "at": iso(version.created_at), "id_of_version": version.id}
         elif kind == "step" and graph is not None:

@@ -78,8 +78,8 @@ def test_a_single_file_is_its_last_version(written, seen):
 
 def test_a_file_of_a_data_set_is_explained_by_the_data_set_and_the_other_way_round(written, seen):
     whole = written("whole", 1.0, {"m=1/a": 10})
-    part = written("part", 2.0, {"": 20}, uri="file:///d/set/m=2/b")
-    assert seen(3.0, {"": 10}, uri="file:///d/set/m=1/a") == [whole]
+    part = written("part", 2.0, {"": 20}, uri="file:///d/set/m%3D2/b")
+    assert seen(3.0, {"": 10}, uri="file:///d/set/m%3D1/a") == [whole]
     assert seen(3.0, {"m=1/a": 10, "m=2/b": 20}) == [part, whole]
 
 

@@ -8,6 +8,8 @@ from tests.lineage.runs import Run
 # A joule figure of 1e-311 would only test the floats: the oracle divides by it.
 JOULES = st.just(0.0) | st.floats(1e-6, 100.0)
 
+FILES = st.sampled_from([None, [["a", 1, 1]]])  # whether it is known which files were read
+
 
 @st.composite
 def ledgers(draw, most_runs=4, most_events=12):
@@ -30,12 +32,12 @@ def ledgers(draw, most_runs=4, most_events=12):
         elif what == "write":
             versions.append(run.write(draw(st.sampled_from("abc")), by=inside, joules=draw(JOULES)))
         elif what == "read" and versions:
-            run.read(draw(st.sampled_from(versions)), by=inside, joules=draw(JOULES))
+            run.read(draw(st.sampled_from(versions)), by=inside, joules=draw(JOULES), files=draw(FILES))
         elif what == "keep" and run.records.versions:
             new = run.records.versions[-1]
             older = [one for one in versions if one.partition("@")[0] == new.uri and one != new.id]
             if older:
-                run.keep(draw(st.sampled_from(older)), of=new.id)
+                run.keep(draw(st.sampled_from(older)), of=new.id, files=draw(FILES))
         elif what == "pass" and tasks[run.run_id]:
             both = [draw(st.sampled_from(tasks[run.run_id])) for _ in range(2)]
             run.pass_on(*both)

@@ -31,8 +31,18 @@ def owners(run):
     return owner
 
 
-def known(run):
-    """The steps with their joules, the orchestration, and what leads to what within the run."""
+def keepers(run):
+    """The versions that kept files of earlier ones."""
+    made = {(v.span_id, v.uri): v.id for v in run.versions}
+    return {made[r.span_id, r.uri] for r in run.reads if (r.span_id, r.uri) in made}
+
+
+def known(run, keeping=None):
+    """The steps with their joules, the orchestration, and what leads to what within the run.
+
+    A version that kept files has a second node for those that its own write made.
+    """
+    keeping = keepers(run) if keeping is None else keeping
     owner = owners(run)
     spans = {span.id: span for span in run.spans}
     steps = {who for who in owner.values() if isinstance(who, tuple)}
@@ -43,11 +53,13 @@ def known(run):
 
     leads = set()
     for v in run.versions:
-        leads.add((owner[v.span_id], v.id))
+        leads |= {(owner[v.span_id], ("made", v.id)), (("made", v.id), v.id)}
         if owner[v.span_id][0] == "body":
             leads |= {(step, owner[v.span_id]) for step in steps if end[step] <= spans[v.span_id].started_at}
     made = {(v.span_id, v.uri): v.id for v in run.versions}
-    leads |= {(r.version_id, made.get((r.span_id, r.uri), owner[r.span_id])) for r in run.reads if r.version_id}
+    for r in [r for r in run.reads if r.version_id]:
+        part = r.files is not None and r.version_id in keeping
+        leads.add((("made", r.version_id) if part else r.version_id, made.get((r.span_id, r.uri), owner[r.span_id])))
     leads |= {(task_of[x.upstream], task_of[x.downstream]) for x in run.edges}
     for cached in [s for s in run.spans if s.status == "cached" and s.result_key]:
         makers = makers_of(cached, run.spans)
@@ -80,9 +92,10 @@ def reached(nodes, leads):
 def loaded(runs):
     """Fully loaded joules of every version, over several root runs at once."""
     everything, steps_of, o_of, every_lead = set(), {}, {}, set()
+    keeping = set().union(*map(keepers, runs))
     for run in runs:
-        owner, e, o, leads = known(run)
-        everything |= {*e, *(v.id for v in run.versions)}
+        owner, e, o, leads = known(run, keeping)
+        everything |= {*e, *(v.id for v in run.versions), *(("made", v.id) for v in run.versions)}
         steps_of[run.run_id], o_of[run.run_id] = e, o
         every_lead |= leads
         for cached in [s for s in run.spans if s.status == "cached" and s.result_key]:
@@ -102,13 +115,19 @@ def loaded(runs):
     return result
 
 
+def feeds(reach, keeping, v, u):
+    """Whether u came from v, or from files that v's own write made; not if the two lead to each other."""
+    start = ("made", v.id) if v.id in keeping else v.id
+    return u.id in reach[start] and v.id not in reach[u.id]
+
+
 def figures(run):
     """Per version in-run and attributed joules; E(R), o(R), unclaimed; final products."""
     _, e, o, leads = known(run)
     steps = set(e)
     versions = {v.id for v in run.versions}
-    leads = {(a, b) for a, b in leads if a in steps | versions}
-    reach = reached(steps | versions, leads)
+    nodes = steps | versions | {("made", v) for v in versions}
+    reach = reached(nodes, {(a, b) for a, b in leads if a in nodes})
 
     sum_e = sum(e.values())
     closure = {v: {s for s in steps if v in reach[s]} for v in versions}
@@ -120,8 +139,8 @@ def figures(run):
     last = {}
     for v in sorted(run.versions, key=lambda v: (v.created_at, v.id)):
         last[v.uri] = v
-    ends = {v.id for v in last.values()}
-    finals = [v for v in last.values() if not any(u in reach[v.id] and v.id not in reach[u] for u in ends)]
+    keeping = keepers(run)
+    finals = [v for v in last.values() if not any(feeds(reach, keeping, v, u) for u in last.values() if u is not v)]
     attributed = {v.id: 0.0 for v in finals}
     unclaimed = 0.0 if sum_e else o
     for step in steps:

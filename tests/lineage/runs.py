@@ -40,18 +40,22 @@ class Run:
         self.records.versions.append(version)
         return version.id
 
-    def read(self, version, *, by, joules=0.0):
+    def read(self, version, *, by, joules=0.0, files=None):
         uri = "external" if version is None else version.partition("@")[0]
         span = self.span("read", f"read {uri}", joules, parent=by)
         number = len(self.records.reads)
-        self.records.reads.append(ReadRecord(f"{self.mark}r{number}", uri, span, self.run_id, self.clock, version))
+        self.records.reads.append(
+            ReadRecord(f"{self.mark}r{number}", uri, span, self.run_id, self.clock, version, files)
+        )
 
-    def keep(self, version, *, of):
-        """The write of the version `of` kept files of an earlier version."""
+    def keep(self, version, *, of, files=None):
+        """The write of the version `of` kept files of an earlier version; files: which, as far as that is known."""
         span = next(one.span_id for one in self.records.versions if one.id == of)
         uri = of.partition("@")[0]
         number = len(self.records.reads)
-        self.records.reads.append(ReadRecord(f"{self.mark}r{number}", uri, span, self.run_id, self.clock, version))
+        self.records.reads.append(
+            ReadRecord(f"{self.mark}r{number}", uri, span, self.run_id, self.clock, version, files)
+        )
 
     def pass_on(self, upstream, downstream):
         number = f"{self.mark}{upstream}>{downstream}"

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from e2s_tasks.core.lineage import lineage_of
 from tests.lineage import oracle
+from tests.lineage.ledgers import FILES
 from tests.lineage.runs import Run
 
 # A joule figure of 1e-311 would only test the floats: the oracle divides by it.
@@ -21,7 +22,7 @@ def runs(draw):
     containers, flows, tasks, versions = ["flow"], ["flow"], [], []
     for number in range(draw(st.integers(0, 25))):
         what = draw(
-            st.sampled_from(["task", "task", "retry", "write", "write", "read", "read", "pass", "flow", "wait"])
+            st.sampled_from(["task", "task", "retry", "write", "write", "read", "read", "keep", "pass", "flow", "wait"])
         )
         inside = draw(st.sampled_from(containers))
         at = draw(st.floats(0.0, run.clock))
@@ -41,7 +42,11 @@ def runs(draw):
             uri = draw(st.sampled_from("abcdef"))
             versions.append(run.write(uri, by=inside, size=draw(SIZES), at=at, joules=draw(JOULES)))
         elif what == "read" and versions:
-            run.read(draw(st.sampled_from(versions)), by=inside, joules=draw(JOULES))
+            run.read(draw(st.sampled_from(versions)), by=inside, joules=draw(JOULES), files=draw(FILES))
+        elif what == "keep" and versions:
+            older = [one for one in versions[:-1] if one[0] == versions[-1][0]]
+            if older:
+                run.keep(draw(st.sampled_from(older)), of=versions[-1], files=draw(FILES))
         elif what == "pass" and tasks:
             run.pass_on(draw(st.sampled_from(tasks)), draw(st.sampled_from(tasks)))
         elif what == "flow":

@@ -159,3 +159,24 @@ def test_a_limit_leaves_out_the_farthest_runs_and_makes_a_lower_bound():
     assert 40 < found.joules.total < 100
     assert found.reasons == (TOO_MANY,)
     assert Upstream(loading(runs), most_spans=500).of(RunGraph(runs[-1]), before).reasons == ()
+
+
+def test_a_data_set_appended_to_and_partly_replaced_is_what_is_kept_and_a_read_what_it_opened():
+    files = [["f", 1, 1]]
+    runs, versions = [], []
+    for number, joules in enumerate([1000.0, 100_000.0, 10.0, 5.0]):  # the last one replaces the second month
+        run = Run(run_id=f"month{number}")
+        version = run.write("set", by=run.task("add", joules))
+        for kept in (versions[0], versions[2]) if number == 3 else versions:
+            run.keep(kept, of=version, files=files)
+        versions.append(version)
+        runs.append(run)
+    reader = Run(run_id="reader")
+    reports = []
+    for number in (0, 2, 3):
+        task = reader.task(f"report{number}", 1.0)
+        reader.read(versions[number], by=task, files=files)
+        reports.append(reader.write(f"report{number}", by=task))
+    all_runs = connected([one.records for one in [*runs, reader]])
+    found = [loaded(all_runs, one).joules.total for one in [versions[3], *reports]]
+    assert found == pytest.approx([1015.0, 1001.0, 11.0, 6.0])
