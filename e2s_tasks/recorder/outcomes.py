@@ -39,6 +39,10 @@ def record_outcome(
         count = counts[field]
         if count is not None and count > units:
             raise SettingError(f"record_outcome({field}={count!r}) exceeds units={units!r}; pass a part of the units")
+    if not isinstance(name, str) or not name.strip():
+        raise SettingError(f"record_outcome(name={name!r}): name one unit of the outcome, for example 'prediction'")
+    if not isinstance(quality, Mapping | None):
+        raise SettingError(f"record_outcome(quality={quality!r}): pass a mapping, for example {{'accuracy': 0.9}}")
     for key, value in (quality or {}).items():
         if not isinstance(value, Real) or not math.isfinite(value):
             raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): pass a finite number, or leave it out")

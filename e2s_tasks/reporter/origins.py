@@ -13,7 +13,8 @@ WEEK_DAYS = 7
 
 def artifact(found: dict[str, Any]) -> list[str]:
     """What a version cost, in a few lines."""
-    grams = "" if found["fully_loaded_g"] is None else f", {units.grams(found['fully_loaded_g'])} CO2eq"
+    mark = ">= " if found["fully_loaded_lower_bound"] else ""
+    grams = "" if found["fully_loaded_g"] is None else f", {mark}{units.grams(found['fully_loaded_g'])} CO2eq"
     runs = found["upstream_runs"]
     others = f" with what {runs} earlier run{'s' if runs > 1 else ''} put into it" if runs else ""
     whole = f"fully loaded {phrases.fully_loaded(found)}{grams}{others}"
@@ -77,7 +78,8 @@ def change(found: dict[str, Any], today: datetime | None = None) -> str | None:
     said = found["change"]
     if said is None or said["in_run_ratio"] is None:
         return None
-    line = f"{ratio(said)} since {_since(said['since'], today or datetime.now(UTC))} (v{said['since_version']})"
+    since = _since(said["since"], today or datetime.now(UTC))
+    line = f"in its own run {ratio(said)} since {since} (v{said['since_version']})"
     steps = [step for step in said["steps"] if (step["from_j"] or 0.0) != (step["to_j"] or 0.0)]
     return f"{line}: {', '.join(map(_step_change, steps[:2]))}" if steps else line
 

@@ -84,7 +84,8 @@ def emissions(summary: Summary) -> str:
         missing = "energy figure" if summary["energy_j"]["total"] is None else "carbon intensity"
         return f"gCO2eq unknown: no {missing}"
     zone = f"{found['zone']}, " if found["zone"] else ""
-    return f"{units.grams(found['total'])} CO2eq ({zone}{found['signal']})"
+    mark = ">= " if summary["gaps"] else ""
+    return f"{mark}{units.grams(found['total'])} CO2eq ({zone}{found['signal']})"
 
 
 def grid(summary: Summary) -> str | None:

@@ -404,9 +404,11 @@ def test_a_declared_output_of_a_task_that_failed_is_no_version(lineage, tmp_path
     assert lineage(flow).versions == {}
 
 
-@pytest.mark.parametrize("declared", [{"inputs": ["raw/{day}.csv"]}, {"outputs": [3]}, {"outputs": ""}])
+@pytest.mark.parametrize(
+    "declared", [{"inputs": ["raw/{day}.csv"]}, {"outputs": [3]}, {"outputs": ""}, {"outputs": "{name:%Y}.csv"}]
+)
 def test_a_declaration_that_cannot_be_used_is_an_error_at_once(declared):
-    with pytest.raises(SettingError, match=r"day|outputs"):
+    with pytest.raises(SettingError, match=r"day|outputs|braces"):
 
         @e2s_task(**declared)
         def work(name):
@@ -441,3 +443,30 @@ def test_a_task_that_materializes_an_asset_writes_a_version_and_its_event_carrie
         step = next(step for step in found.steps if step.name == name)
         assert payload["e2s_host_energy_j"] == pytest.approx(step.energy.host, rel=0.05)
         assert payload["e2s_run_id"] == found.graph.run.run_id
+
+
+def test_an_input_that_cannot_be_named_makes_a_lower_bound_and_the_others_count(ledger_run, tmp_path, recwarn):
+    def fail(path):
+        raise ValueError("cannot say")
+
+    @e2s_task(outputs=[tmp_path / "in.csv"])
+    def dump():
+        (tmp_path / "in.csv").write_text("a")
+
+    @e2s_task(inputs=[fail, tmp_path / "in.csv"], outputs=[lambda path: None, lambda path: 5, "{path}"])
+    def merge(path):
+        (tmp_path / "out.csv").write_text("b")
+
+    @e2s_flow
+    def flow():
+        dump()
+        merge(str(tmp_path / "out.csv"))
+
+    found = lineage_of(ledger_run(flow(return_state=True).state_details.flow_run_id))
+    (made,) = [one for one in found.versions.values() if one.version.uri.endswith("out.csv")]
+    assert [step.name for step in made.steps] == ["dump", "merge"]
+    assert made.reasons == ("no measured write explains the input unknown:input-of-merge",)
+    told = [str(one.message) for one in recwarn.list if "merge" in str(one.message)]
+    assert len(told) == 2
+    assert all("give paths or URIs" in one for one in told)
+    recwarn.clear()

@@ -99,7 +99,7 @@ def test_the_history_says_which_step_changed_most(history):
     assert second["change"]["in_run_ratio"] == pytest.approx(260 / 150)
     assert [step["name"] for step in second["change"]["steps"]] == ["train", "load"]
     today = datetime.fromtimestamp(2 * 86_400, UTC)
-    assert origins.change(second, today) == "+73 % since Thursday (v1): train 2.1x"
+    assert origins.change(second, today) == "in its own run +73 % since Thursday (v1): train 2.1x"
 
 
 def test_a_version_is_shown_by_its_number_and_an_unknown_number_is_an_error(history):

@@ -94,7 +94,7 @@ def print_history(found: dict[str, Any]) -> None:
     wide = out.width >= 100
     more = ("size", "rows") if wide else ()
     table = _table(
-        "v", WRITTEN, "run", "by", *more, "in-run", "fully loaded", "change", figures=3 + len(more),
+        "v", WRITTEN, "run", "by", *more, "in-run", "fully loaded", "in-run change", figures=3 + len(more),
         whole=("v", WRITTEN, "run"),
     )  # fmt: skip
     for one in reversed(found["versions"]):

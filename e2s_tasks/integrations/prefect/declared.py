@@ -12,9 +12,9 @@ from prefect.tasks import MaterializingTask, Task
 
 from e2s_tasks.core.energy import Provenance
 from e2s_tasks.errors import SettingError
-from e2s_tasks.io.places import uri_of
+from e2s_tasks.io.places import PathLike, uri_of
 from e2s_tasks.recorder.artifacts import record_artifact, record_input
-from e2s_tasks.recorder.guard import guarded
+from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 
 Declared = str | os.PathLike[str] | Callable[..., Any]
@@ -47,7 +47,7 @@ class Files:
     """
 
     def __init__(self, fn: Callable[..., Any], inputs: tuple[Declared, ...], outputs: tuple[Declared, ...]) -> None:
-        self._signature = inspect.signature(fn)
+        self._signature, self._name = inspect.signature(fn), getattr(fn, "__name__", "task")
         self._inputs, self._outputs = inputs, outputs
         for one in (*inputs, *outputs):
             names = [] if callable(one) else PARAMETER.findall(os.fspath(one))
@@ -55,32 +55,48 @@ class Files:
             if unknown:
                 known = ", ".join(self._signature.parameters) or "none"
                 raise SettingError(f"{one!r} names {unknown[0]!r}, which is no parameter. There are: {known}.")
+            if not callable(one) and set("{}") & set(PARAMETER.sub("", os.fspath(one))):
+                raise SettingError(f"{one!r}: in braces stands the name of a parameter alone; else give a function.")
 
     @guarded
-    def begun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The call has begun."""
-        for uri in self._named(self._inputs, args, kwargs):
-            record_input(uri)
+    def begun(self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The call has begun. An input that cannot be named makes what comes from the call a lower bound."""
+        for uri in self._named("inputs", self._inputs, args, kwargs):
+            if uri is None:
+                span.read(f"unknown:input-of-{self._name}")
+            else:
+                record_input(uri)
 
     @guarded
     def succeeded(self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The call has succeeded: what it made, unless a measured write has already said so."""
-        made = span.made if isinstance(span, OpenSpan) else ()
-        for uri in self._named(self._outputs, args, kwargs):
-            if uri_of(uri) not in made:
+        for uri in self._named("outputs", self._outputs, args, kwargs):
+            if uri is not None and uri_of(uri) not in (span.made if isinstance(span, OpenSpan) else ()):
                 record_artifact(uri)
 
-    def _named(self, declared: tuple[Declared, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
-        if not declared:
-            return
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
+    def _named(
+        self, option: str, declared: tuple[Declared, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[PathLike | None]:
+        """The paths and URIs of a call; None, with a warning, for each declaration that gives none."""
         for one in declared:
-            if callable(one):
-                found = one(*args, **kwargs)
-                yield from found if isinstance(found, list | tuple | set) else [found]
-            else:
-                yield PARAMETER.sub(lambda match: str(bound.arguments[match[1]]), os.fspath(one))
+            try:
+                yield from [*self._of(one, args, kwargs)]
+            except Exception as error:  # noqa: BLE001 - law 5
+                what = f"{option}={one!r} of {self._name!r} (give paths or URIs, or a function that returns them)"
+                warn_once(what, error, "it is left out")
+                yield None
+
+    def _of(self, one: Declared, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[PathLike]:
+        if not callable(one):
+            bound = self._signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            yield PARAMETER.sub(lambda match: str(bound.arguments[match[1]]), os.fspath(one))
+            return
+        found = one(*args, **kwargs)
+        for name in [found] if isinstance(found, str | os.PathLike) else found or ():
+            if not isinstance(name, str | os.PathLike) or not os.fspath(name).strip():
+                raise TypeError(f"{name!r} is neither a path nor a URI")
+            yield name
 
 
 class Assets:

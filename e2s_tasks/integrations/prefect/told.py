@@ -65,7 +65,7 @@ class Told:
             raise SettingError(
                 f"unit={self.unit!r} says nothing without units= or outcome=: pass for example units=len"
             )
-        if not isinstance(self.remote, bool | str):
+        if not isinstance(self.remote, bool | str) or (isinstance(self.remote, str) and not self.remote.strip()):
             raise SettingError(f"remote={self.remote!r}: give True, or who does the work, for example 'BigQuery'")
 
     def facts(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Besides:
     def begun(self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """See Beside."""
         if self.files is not None:
-            self.files.begun(args, kwargs)
+            self.files.begun(span, args, kwargs)
         if self.assets is not None:
             self.assets.begun(span)
 
