@@ -43,10 +43,15 @@ def write_file(content: Content, place: Place, options: dict[str, Any]) -> Writt
 
     footers = options.setdefault("metadata_collector", [])
     with replaced_file(place) as stream:
-        if content.table is not None:
-            parquet.write_table(content.table, stream, **options)
-        else:
-            _write_batches(content, stream, options)
+        try:
+            if content.table is not None:
+                parquet.write_table(content.table, stream, **options)
+            else:
+                _write_batches(content, stream, options)
+        except RuntimeError as error:  # pyarrow's complaint that there is no footer, in place of what went wrong
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         size = int(stream.tell())
     written = Written(whole=True)
     written.add(footers[-1], size)

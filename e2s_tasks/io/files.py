@@ -9,7 +9,7 @@ from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import recorder
 from e2s_tasks.io.bookkeeping import bookkeeping, note_read, note_write
 from e2s_tasks.io.inventory import FoundFile, entries, inventory
-from e2s_tasks.io.places import PathLike, Place, format_of, place_of
+from e2s_tasks.io.places import PathLike, Place, format_of, name_of, place_of, uri_of
 
 P = TypeVar("P", bound=PathLike)
 
@@ -68,4 +68,4 @@ def _older(file: FoundFile, begun: int) -> bool:
 
 
 def _name(path: PathLike) -> str:
-    return str(path).rstrip("/").rpartition("/")[2]
+    return name_of(uri_of(path))

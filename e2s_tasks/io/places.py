@@ -12,6 +12,7 @@ from e2s_tasks.io.factors import Medium
 PathLike = str | os.PathLike[str]
 
 LOCAL = ("", "file", "local")
+WEB = ("http", "https", "ftp", "ftps")
 IN_MEMORY = ("memory", "mock")
 NO_FILE = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 # One name where several are in use, so that what one call wrote is what another reads.
@@ -34,8 +35,8 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rstrip("/").rpartition("/")[2]
+        """The last part of the path, without what a URL may hold of secrets."""
+        return name_of(self.uri)
 
 
 def uri_of(path: PathLike) -> str:
@@ -49,6 +50,12 @@ def uri_of(path: PathLike) -> str:
     if _scheme(text) in LOCAL:
         return _local_path(text).as_uri()
     return "::".join(_without_secrets(part) for part in text.split("::"))
+
+
+def name_of(uri: str) -> str:
+    """The last part of a URI as `uri_of` gives it."""
+    last = uri.rstrip("/").rpartition("/")[2]
+    return unquote(last) if uri.startswith("file:") else last
 
 
 def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, Any] | None = None) -> Place:
@@ -93,9 +100,16 @@ def _local_path(text: str) -> Path:
 def _without_secrets(part: str) -> str:
     if "://" not in part:
         return part
-    split = urlsplit(part)
-    path = split.netloc.rpartition("@")[2] + split.path.rstrip("/")
-    return f"{SCHEMES.get(split.scheme, split.scheme)}://{path.lstrip('/') if split.scheme in IN_MEMORY else path}"
+    scheme, _, rest = part.partition("://")
+    scheme = scheme.lower()
+    start, _, options = rest.partition("?")
+    if scheme in WEB or "=" in options:  # of a URL, or of a file system; else it is a part of an object's key
+        rest = start
+    if scheme in WEB:
+        rest = rest.partition("#")[0]
+    host, separator, path = rest.partition("/")
+    path = (host.rpartition("@")[2] + separator + path).rstrip("/")
+    return f"{SCHEMES.get(scheme, scheme)}://{path.lstrip('/') if scheme in IN_MEMORY else path}"
 
 
 def _from_url(url: str, storage_options: dict[str, Any] | None) -> tuple[Any, str]:

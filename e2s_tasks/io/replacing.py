@@ -30,10 +30,15 @@ def replaced_file(place: Place) -> Iterator[Any]:
             yield stream
         delete(place, old)
         return
-    with beside(Path(place.path)) as new:
+    target = Path(place.path)
+    if target.exists() and not target.is_file() and not target.is_dir():  # a device or a pipe stays what it is
+        with place.filesystem.open_output_stream(place.path, compression=None) as stream:
+            yield stream
+        return
+    with beside(target) as new:
         with place.filesystem.open_output_stream(str(new), compression=None) as stream:
             yield stream
-        swap(new, Path(place.path))
+        swap(new, target)
 
 
 @contextmanager

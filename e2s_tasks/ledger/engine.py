@@ -46,7 +46,7 @@ def reporting(engine: sa.Engine, problem: str) -> Iterator[None]:
     except E2SError:  # some of which are ValueErrors, and have said what is wrong
         raise
     except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:
-        raise _error(engine.url.render_as_string(), problem, error) from error
+        raise _error(shown(engine.url), problem, error) from error
 
 
 @contextmanager
@@ -70,24 +70,24 @@ def _engine(url: str, patience_s: float) -> sa.Engine:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
         raise LedgerError(f"The ledger URL {_without_password(url)!r} cannot be understood. {_REMEDY}") from None
-    shown = parsed.render_as_string()
+    told = shown(parsed)
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise _unsupported(shown)
+        raise _unsupported(told)
     try:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed, patience_s)
         engine = _postgresql(parsed, patience_s)
     except ImportError as error:
-        raise _error(shown, f"needs a driver that is not installed (pip install {_driver(parsed)})", error) from error
+        raise _error(told, f"needs a driver that is not installed (pip install {_driver(parsed)})", error) from error
     except (NoSuchModuleError, ArgumentError, OSError) as error:
-        raise _error(shown, "cannot be opened", error) from error
+        raise _error(told, "cannot be opened", error) from error
     if engine.dialect.name != "postgresql" or engine.dialect.is_async:
-        raise _unsupported(shown)
+        raise _unsupported(told)
     return engine
 
 
-def _unsupported(shown: str) -> LedgerError:
-    return LedgerError(f"The ledger {shown} cannot be used: only sqlite and postgresql+psycopg can. {_REMEDY}")
+def _unsupported(told: str) -> LedgerError:
+    return LedgerError(f"The ledger {told} cannot be used: only sqlite and postgresql+psycopg can. {_REMEDY}")
 
 
 def _driver(url: sa.URL) -> str:
@@ -118,6 +118,12 @@ def _postgresql(url: sa.URL, patience_s: float) -> sa.Engine:
 def _begin_postgresql(patience_s: float, connection: sa.Connection) -> None:
     if connection.get_execution_options().get(_WRITES):
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {math.ceil(patience_s * 1000)}")
+
+
+def shown(url: sa.URL) -> str:
+    """The URL without its password: in its place, in the query, or before an "@" that was not encoded."""
+    host = url.host.rpartition("@")[2] if url.host else url.host
+    return url.set(host=host, query={}).render_as_string()
 
 
 def _without_password(url: str) -> str:
@@ -156,7 +162,7 @@ def _upgrade(engine: sa.Engine, patience_s: float) -> None:
         with writing(engine) as connection:
             upgrade(connection)
     except CommandError as error:
-        url = engine.url.render_as_string()
+        url = shown(engine.url)
         raise LedgerError(
             f"The ledger {url} is from another version of e2s-tasks ({error}). Upgrade e2s-tasks."
         ) from error

@@ -98,7 +98,7 @@ class Origins:
                 read,
                 id=f"{read.id}/{number}" if number else read.id,
                 version_id=one,
-                files=read.files if made else None,
+                files=read.files if made or one is None else None,
             )
             for number, (one, made) in enumerate(seen)
         ]

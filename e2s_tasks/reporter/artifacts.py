@@ -48,6 +48,26 @@ def artifact(
     }
 
 
+def unknown(version: VersionRecord) -> dict[str, Any]:
+    """One version of whose run nothing is known."""
+    reasons = ["the run that wrote it is not in the ledger: its process was killed, or the run was deleted"]
+    figures_of_it = ("produced_by", "in_run_j", "fully_loaded_j", "attributed_j", "emissions_g", "fully_loaded_g")
+    return {
+        "uri": version.uri,
+        "version": None,
+        **dict.fromkeys(figures_of_it),
+        "lower_bound": True,
+        "reasons": reasons,
+        "fully_loaded_lower_bound": True,
+        "fully_loaded_reasons": reasons,
+        "upstream_runs": 0,
+        "final": False,
+        "bytes": version.bytes,
+        "rows": version.rows,
+        "created_at": iso(version.created_at),
+    }
+
+
 def _grams(loaded: FullyLoaded, upstream: Upstream) -> float | None:
     """The emissions of every run's part, each with that run's intensity and PUE; None where one is not known."""
     parts = []

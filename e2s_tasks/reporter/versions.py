@@ -9,7 +9,7 @@ from e2s_tasks.core.records import RunRecords, VersionRecord
 from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.reporter.ancestry import ancestry
-from e2s_tasks.reporter.artifacts import artifact
+from e2s_tasks.reporter.artifacts import artifact, unknown
 from e2s_tasks.reporter.tree import SpanTree, adopted, tree
 from e2s_tasks.reporter.units import iso
 
@@ -53,8 +53,10 @@ class ArtifactHistory:
             raise NotFoundError(f"{self.uri} has no version {number}. It has 1 to {len(self._versions)}.")
         index = len(self._versions) - 1 if number is None else number - 1
         version = self._versions[index]
-        run, _, lineage = self._run(version.run_id)
         row = self._described(index)
+        if not self._known(version):
+            return row | {"change": None, "tree": []}
+        run, _, lineage = self._run(version.run_id)
         loaded = self._upstream.of(lineage.graph, version.id)
         rows = ancestry(loaded, self._upstream, run.run_id, version.id)
         numbers = self._ledger.version_numbers([one["id_of_version"] for one in rows if one["kind"] == "version"])
@@ -64,6 +66,8 @@ class ArtifactHistory:
 
     def _described(self, index: int) -> dict[str, Any]:
         version = self._versions[index]
+        if not self._known(version):
+            return unknown(version) | {"version": index + 1, "run_id": version.run_id}
         run, spans, lineage = self._run(version.run_id)
         row = artifact(run, spans, lineage, self._upstream, version)
         return row | {"version": index + 1, "run_id": run.run_id}
@@ -73,6 +77,8 @@ class ArtifactHistory:
         if index == 0:
             return None
         before, now = self._versions[index - 1], self._versions[index]
+        if not self._known(before) or not self._known(now):
+            return None
         old, new = self._steps(before), self._steps(now)
         old_j, new_j = self._in_run(before), self._in_run(now)
         return {
@@ -81,6 +87,14 @@ class ArtifactHistory:
             "in_run_ratio": new_j / old_j if old_j and new_j is not None else None,
             "steps": _differing(old, new),
         }
+
+    def _known(self, version: VersionRecord) -> bool:
+        """Whether its run is in the ledger: a process that is killed may leave the version alone."""
+        try:
+            self._run(version.run_id)
+        except NotFoundError:
+            return False
+        return version.id in self._run(version.run_id)[2].versions
 
     def _in_run(self, version: VersionRecord) -> float | None:
         return self._run(version.run_id)[2].versions[version.id].in_run_j

@@ -1,4 +1,5 @@
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import ClassVar
@@ -18,6 +19,7 @@ from e2s_tasks.errors import NotFoundError, SettingError
 from e2s_tasks.io import MissingFileError, read_parquet, write_parquet
 from e2s_tasks.io.factors import factors
 from e2s_tasks.io.parquet import schema_digest
+from e2s_tasks.io.places import name_of, uri_of
 from e2s_tasks.settings import Settings
 
 
@@ -488,3 +490,28 @@ def test_trouble_with_the_bookkeeping_is_one_warning_and_never_the_callers(
             write_parquet(flights, tmp_path / "f.parquet")
             assert len(read_parquet(tmp_path / "f.parquet")) == len(flights)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_a_device_stays_a_device(tmp_path):
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, 0o20666, os.makedev(1, 3))
+    except OSError as error:
+        pytest.skip(f"no device can be made here: {error}")
+    write_parquet(pd.DataFrame({"a": [1]}), device)
+    assert device.is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("url", "uri"),
+    [
+        ("s3://KEY:SECRET@lake/a b/ü#1.parquet", "s3://lake/a b/ü#1.parquet"),
+        ("s3://lake/a?b.parquet", "s3://lake/a?b.parquet"),
+        ("s3://lake/x.parquet?region=eu&secret=S", "s3://lake/x.parquet"),
+        ("https://me:SECRET@host/x.parquet?sig=S#part", "https://host/x.parquet"),
+    ],
+)
+def test_a_uri_has_no_secrets_and_all_of_an_objects_key(url, uri):
+    assert uri_of(url) == uri
+    assert name_of(uri_of(url)) == uri.rpartition("/")[2]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from e2s_tasks.core.lineage import RunGraph
+from e2s_tasks.core.records import VersionRecord
 from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import Ledger
@@ -109,3 +110,12 @@ def test_a_version_is_shown_by_its_number_and_an_unknown_number_is_an_error(hist
     for number in (0, 3):
         with pytest.raises(NotFoundError, match="It has 1 to 2"):
             history.one(number)
+
+
+def test_a_version_whose_run_is_not_in_the_ledger_says_so_and_hides_no_other(history):
+    history._ledger.ingest([VersionRecord("lost", "file:///models/delay", "w", "killed", 3 * 86_400.0, bytes=1)])
+    found = ArtifactHistory(history._ledger, "file:///models/delay")
+    rows = found.rows(limit=20)
+    assert [row["in_run_j"] for row in rows] == [pytest.approx(150.0), pytest.approx(260.0), None]
+    assert (rows[2]["lower_bound"], found.one()["tree"]) == (True, [])
+    assert "not in the ledger" in rows[2]["reasons"][0]

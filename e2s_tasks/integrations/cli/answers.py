@@ -184,5 +184,7 @@ def _ledger_finding() -> dict[str, Any]:
         return {"name": "ledger", "state": "failed", "provenance": None, "detail": str(error), "fix": ""}
     from sqlalchemy import make_url
 
-    shown = make_url(url).render_as_string()
-    return {"name": "ledger", "state": "ok", "provenance": None, "detail": shown, "fix": ""}
+    from e2s_tasks.ledger.engine import shown
+
+    told = shown(make_url(url))
+    return {"name": "ledger", "state": "ok", "provenance": None, "detail": told, "fix": ""}

@@ -55,7 +55,7 @@ def print_artifact(found: dict[str, Any]) -> None:
     out.print(Text.assemble((name, "bold"), f"  version {one['version']}, {units.clock(one['created_at'])}"))
     for line in origins.artifact(one):
         out.print(Text(line))
-    rows, folded = ancestors(one["tree"], MOST_ROWS)
+    rows, folded = ancestors(one["tree"], MOST_ROWS) if one["tree"] else ([], [])
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("came from", overflow="fold")
     for column in ("energy", "share", "rests on"):
