@@ -127,20 +127,38 @@ class Reach:
         return behind
 
     def leading(self, version_ids: Collection[str]) -> set[str]:
-        """Those of the versions from which another of them can be reached, their own strongly connected part aside."""
+        """Those of the versions from which another of them can be reached, unless that leads back to them.
+
+        Of a version that kept files, what its own write made counts: a read of that leads on from the version, too.
+        """
         part_of = {one: self._part[self._node[one]] for one in version_ids}
-        made_in = {one: self._part[self._edges.made[one]] for one in version_ids}
         wanted = set(part_of.values())
         leads: list[bool] = []
         for following in self._following:  # what a part leads to has a lower number
             leads.append(any(part in wanted or leads[part] for part in following))
         return {
-            one
-            for one, part in part_of.items()
-            if leads[part]
-            or any(
-                ahead != part and (ahead in wanted or leads[ahead])
-                for ahead in self._following[made_in[one]]
-                if made_in[one] != part
-            )
+            one for one, part in part_of.items() if leads[part] or (self.keeps(one) and self._files_lead(one, wanted))
         }
+
+    def _files_lead(self, version_id: str, wanted: set[int]) -> bool:
+        whole = self._part[self._node[version_id]]
+        reached = _walk(self._part[self._edges.made[version_id]], self._following)
+        return bool((wanted & reached) - _walk(whole, self._preceding))
+
+    @cached_property
+    def _preceding(self) -> list[set[int]]:
+        preceding: list[set[int]] = [set() for _ in self._following]
+        for part, following in enumerate(self._following):
+            for one in following:
+                preceding[one].add(part)
+        return preceding
+
+
+def _walk(start: int, following: list[set[int]]) -> set[int]:
+    """What can be reached, the start included."""
+    seen, pending = {start}, [start]
+    while pending:
+        ahead = following[pending.pop()] - seen
+        seen |= ahead
+        pending += ahead
+    return seen
