@@ -90,12 +90,11 @@ class Journal:
         if not lines:
             return
         self._kept = []
-        text = b"".join(lines)
-        written = 0
+        text, written = b"", 0
         try:
             if self._fd is None:
                 self._fd = self._open()
-                if text != self._header and not os.fstat(self._fd).st_size:
+                if lines != [self._header] and not os.fstat(self._fd).st_size:
                     lines = [self._header, *lines]  # removed or never written: whose journal it is comes first
             if self._torn:  # a line that a full disk cut short must not spoil the next one
                 lines = [TORN, *lines]

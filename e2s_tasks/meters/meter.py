@@ -323,14 +323,17 @@ class Meter:
     def _noted(self) -> dict[MeasuredThread, list[int]]:
         """The CPU times in the notes of each thread that has left some; what is later than the first goes with it."""
         noted: dict[MeasuredThread, list[int]] = {}
-        for _, thread, _, _, then_ns in list(self._notes):
+        for _, thread, _, _, then_ns in list(self._notes) if self._notes else ():
             noted.setdefault(thread, []).append(then_ns)
         return noted
 
     def _used(self, thread: MeasuredThread, noted: dict[MeasuredThread, list[int]]) -> int | None:
         """The thread's CPU time, or that at its first note; None: it has ended, or this system has no such clock."""
-        clocks = (self._other_thread(thread.clock), *noted.get(thread, [])[:1])
-        return min((ns for ns in clocks if ns is not None), default=None)
+        now_ns = self._other_thread(thread.clock)
+        if thread not in noted:
+            return now_ns
+        then_ns = noted[thread][0]
+        return then_ns if now_ns is None else min(then_ns, now_ns)
 
     # -- segments -----------------------------------------------------------------------------------------------
 

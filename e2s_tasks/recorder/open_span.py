@@ -68,6 +68,7 @@ class OpenSpan(Account):
     status = RUNNING
     started_at = 0.0
     _id: str | None = None
+    known = ""  # its line's beginning, if that has been written down
     _heritage: dict[str, Any] | None = None
     _heritage_text: str | None = None
     _notes: dict[str, Any] | None = None
@@ -84,7 +85,7 @@ class OpenSpan(Account):
         outer = self.outer = CURRENT.get() or current_span()
         # what was opened before a fork has no account in this process
         Account.__init__(self, ROLES[kind], outer if outer is not None and outer.recorder is recorder else None)
-        self.name, self.kind, self._facts = name, kind, facts
+        self.name, self.kind, self.given = name, kind, facts
         self._number = next(_numbers)
 
     @property
@@ -107,26 +108,24 @@ class OpenSpan(Account):
     @property
     def run_id(self) -> str:
         """The root run that the span belongs to."""
-        return self.outer.run_id if self.outer is not None else self._facts.get("flow_run_id") or self.id
-
-    def facts(self) -> dict[str, Any]:
-        """What is known of the span from its beginning, as fields of its SpanRecord."""
-        above = self.outer.handed_down() if self.outer is not None else {}
-        return {**above, "run_id": self.run_id, **self.own_facts()}
-
-    def own_facts(self) -> dict[str, Any]:
-        """The same without what it has from the spans around it."""
-        facts = {
-            **self._facts, "id": self.id, "seq": 0, "process_id": self.recorder.process.id, "kind": self.kind,
-            "name": self.name, "status": self.status, "started_at": self.started_at,
-        }  # fmt: skip
-        declared = self.recorder.declared if self.outer is None else None
-        if self._notes or declared:
-            facts["attributes"] = {**facts.get("attributes", {}), **(declared or {}), **(self._notes or {})}
-        return facts
+        return self.outer.run_id if self.outer is not None else self.given.get("flow_run_id") or self.id
 
     def _describe(self) -> SpanRecord:
-        return SpanRecord(**self.facts())
+        """Its record, with what is known of the span so far."""
+        fields = {
+            **(self.outer.handed_down() if self.outer is not None else {}), **self.given,
+            "id": self.id, "run_id": self.run_id, "process_id": self.recorder.process.id, "kind": self.kind,
+            "name": self.name, "seq": 0, "status": self.status, "started_at": self.started_at,
+            "attributes": {**self.attributes},
+        }  # fmt: skip
+        return SpanRecord(**fields)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What it was given, what its process declares if it is an outermost one, and what was noted, so far."""
+        given: Mapping[str, Any] = self.given.get("attributes", NO_FACTS)
+        declared = self.recorder.declared if self.outer is None else None
+        return {**given, **(declared or {}), **(self._notes or {})} if declared or self._notes else given
 
     def handed_down(self) -> dict[str, Any]:
         """What the spans inside have from this one."""
@@ -135,29 +134,27 @@ class OpenSpan(Account):
             known = self._record
             self._heritage = {
                 "parent_id": self.id,
-                "flow_run_id": self._facts.get("flow_run_id", above.get("flow_run_id")),
-                "solution": known.solution if known else self._facts.get("solution", above.get("solution")),
-                "stage": known.stage if known else self._facts.get("stage", above.get("stage")),
+                "flow_run_id": self.given.get("flow_run_id", above.get("flow_run_id")),
+                "solution": known.solution if known else self.given.get("solution", above.get("solution")),
+                "stage": known.stage if known else self.given.get("stage", above.get("stage")),
             }
         return self._heritage
 
     def handed_down_text(self) -> str:
-        """The same and the process, as the inside of a JSON object, with a comma at its end."""
+        """The same, and the run and process, as the inside of a JSON object with a comma at its end."""
         if self._heritage_text is None:
-            fields = {"process_id": self.recorder.process.id, "run_id": self.run_id, **self.handed_down()}
-            given = {name: value for name, value in fields.items() if value is not None}
-            self._heritage_text = f"{dumps(given)[1:-1]}," if given else ""
+            given = {name: value for name, value in self.handed_down().items() if value is not None}
+            self._heritage_text = f"{self.of_run()}{dumps(given)[1:-1]},"
         return self._heritage_text
+
+    def of_run(self) -> str:
+        """In which run and process it is, in the same way."""
+        return f'"process_id":"{self.recorder.process.id}","run_id":{dumps(self.run_id)},'
 
     @property
     def described(self) -> bool:
         """Whether its record has been made."""
         return self._record is not None
-
-    @property
-    def told(self) -> bool:
-        """Whether more than its name, times and energy is to be told of the span."""
-        return bool(self._facts or self._notes)
 
     def as_it_stands(self) -> SpanRecord:
         """The record with the span's present state, under the next sequence number; to be written down at once."""

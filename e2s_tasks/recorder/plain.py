@@ -27,34 +27,41 @@ def _json(value: Any) -> str:
 
 
 def start_line(span: OpenSpan) -> bytes:
-    """The line that says that a span has begun."""
-    return line_of(f'{{{_given(span)}"type":"span"}}'.encode("ascii"))
+    """The line that says that a span has begun; what it says of the span serves for its end, too."""
+    span.known = _known(span)
+    return line_of(f'{{{span.known}{_attributes(span)}"status":"{span.status}","type":"span"}}'.encode("ascii"))
 
 
 def end_line(span: OpenSpan, covered: AbstractSet[str]) -> bytes | None:
     """The line of an ended span; None if its record has to be made. covered: the components that have a source."""
     if span.described or span.gaps or span.estimates or span.ends_in is None:
         return None
-    if span.told or span.parent is None:
-        given = _given(span)
-    else:  # nearly all spans of a busy process: inside others, with nothing but a name to tell
-        given = (
-            f'{span.parent.handed_down_text()}"id":"{span.id}","kind":"{span.kind}","name":{_text(span.name)},'
-            f'"started_at":{span.started_at!r},"status":"{span.status}",'
-        )
     joules = span.joules
     energy = "".join([f'"{name}_j":{joules.get(name, 0.0)!r},' for name in HOST if name in covered])
     if span.parent is None:
         energy += f'"other_j":{span.other_j!r},"idle_j":{span.idle_j!r},'
     ended_at = span.started_at + (span.closed_ns - span.opened_ns) * 1e-9
     return line_of(
-        f'{{{given}"seq":1,"ended_at":{ended_at!r},"cpu_ns":{span.cpu_ns},"shared_cpu_ns":{span.shared_ns},'
-        f'{energy}"type":"span"}}'.encode("ascii")
+        f'{{{span.known or _known(span)}{_attributes(span)}"status":"{span.status}","seq":1,"ended_at":{ended_at!r},'
+        f'"cpu_ns":{span.cpu_ns},"shared_cpu_ns":{span.shared_ns},{energy}"type":"span"}}'.encode("ascii")
     )
 
 
-def _given(span: OpenSpan) -> str:
-    """The inside of a JSON object, with a comma at its end: what is known of the span without its record."""
-    outer = span.outer
-    facts, above = (span.facts(), "") if outer is None else (span.own_facts(), outer.handed_down_text())
-    return above + "".join([f'"{name}":{_json(value)},' for name, value in facts.items() if value is not None])
+def _known(span: OpenSpan) -> str:
+    """The inside of a JSON object, with a comma at its end: what is known of the span when it begins."""
+    outer, facts = span.outer, span.given
+    above = outer.handed_down_text() if outer is not None else span.of_run()
+    own = "".join([_field(name, value) for name, value in facts.items() if value is not None]) if facts else ""
+    return (
+        f'{above}"id":"{span.id}","kind":"{span.kind}","name":{_text(span.name)},"started_at":{span.started_at!r},{own}'
+    )
+
+
+def _field(name: str, value: Any) -> str:
+    return f'"{name}":{_json(value)},' if name != "attributes" else ""
+
+
+def _attributes(span: OpenSpan) -> str:
+    """The same of what may still be added while the span is open."""
+    found = span.attributes
+    return f'"attributes":{_json(found)},' if found else ""
