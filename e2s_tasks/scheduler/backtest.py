@@ -1,0 +1,159 @@
+"""What a policy would have saved on a past year: jobs that arrive at slots of a trace, and when each would have run.
+
+All arrays count in slots of the trace, which are equally long. `views[t]` is what was known at the beginning of slot t
+of the slots t, t + 1, ...: a forecast made then, the truth, or what the past made expect.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from e2s_tasks.core.profile import FADE_OF_ISSUED_H, PART_OF_USUAL, expected
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+    Slots = NDArray[np.int64]
+
+SAME = 1e-9  # two means that differ by less, relatively, are the same figure
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Jobs of the same length, in slots: when each arrives, how long it runs, how much later it may end."""
+
+    arrivals: "Slots"
+    length: int
+    slack: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a policy does to jobs, beside starting at once and beside the best that could have been done (the oracle).
+
+    saving and of_oracle in percent; intensity, now and oracle: mean gCO2eq/kWh; delays in slots; peak: how many jobs
+    run at once at most, and peak_now if all start at once.
+    """
+
+    saving: float
+    of_oracle: float
+    intensity: float
+    now: float
+    oracle: float
+    mean_delay: float
+    p95_delay: float
+    peak: int
+    peak_now: int
+
+
+# -- what is known when ----------------------------------------------------------------------------------------------
+
+
+def perfect(trace: "Values", ahead: int) -> "Values":
+    """The truth; NaN after the trace's end."""
+    return np.lib.stride_tricks.sliding_window_view(np.concatenate([trace, np.full(ahead - 1, np.nan)]), ahead)
+
+
+def from_past(trace: "Values", per_day: int, ahead: int) -> "Values":
+    """What the slots before each one made expect of it and the next ones."""
+    longest = 42 * per_day
+    views = np.full((len(trace), ahead), np.nan)
+    for now in range(per_day, len(trace)):
+        views[now] = expected(trace[max(0, now - longest) : now], per_day, ahead)
+    return views
+
+
+def as_issued(issued: "Values", every: int, ahead: int) -> "Values":
+    """Forecasts that are issued every so many slots (`issued[k]` at slot k * every), as known at each slot."""
+    views = np.full((len(issued) * every, ahead), np.nan)
+    for now in range(len(views)):
+        known = issued[now // every][now % every :][:ahead]
+        views[now, : len(known)] = known
+    return views
+
+
+def put_right(views: "Values", trace: "Values", usual: "Values", slot_h: float) -> "Values":
+    """The same, shifted by how far each is off at the slot of now, and combined with what the past makes expect.
+
+    As `core.profile.corrected` and `combined` do it.
+    """
+    fade = np.exp(-np.arange(views.shape[1]) * slot_h / FADE_OF_ISSUED_H)
+    off = trace[: len(views)] - views[:, 0]
+    shifted = np.maximum(views + off[:, None] * fade, views * 0.01)
+    other = usual[: len(views)]
+    found: Values = np.where(np.isnan(other), shifted, shifted + PART_OF_USUAL * (other - shifted))
+    found[:, 0] = shifted[:, 0]
+    return found
+
+
+# -- when each job starts --------------------------------------------------------------------------------------------
+
+
+def at_once(jobs: Jobs) -> "Slots":
+    """As they arrive."""
+    return jobs.arrivals
+
+
+def best_starts(views: "Values", jobs: Jobs, *, replan: bool) -> "Slots":
+    """The cheapest window within the slack. replan: looked for again at each slot, until now is the cheapest start."""
+    means = window_means(views[: int(jobs.arrivals.max()) + jobs.slack + 1], jobs.length)
+    if not replan:
+        return jobs.arrivals + np.nanargmin(means[jobs.arrivals, : jobs.slack + 1], axis=1)
+    later = np.fmin.accumulate(means[:, 1:], axis=1)
+    return _waiting(jobs, lambda now, left: means[now, 0] <= later[now, left - 1] * (1 + SAME))
+
+
+def below(trace: "Values", jobs: Jobs, percentile: float, over: int) -> "Slots":
+    """The first slot that is no dearer than the given percentile of the `over` slots before it."""
+    past = np.lib.stride_tricks.sliding_window_view(trace, over)
+    limits = np.concatenate([np.full(over, np.inf), np.percentile(past, percentile, axis=1)])
+    return _waiting(jobs, lambda now, _left: trace[now] <= limits[now])
+
+
+def _waiting(jobs: Jobs, go: Callable[["Slots", int], "NDArray[np.bool_]"]) -> "Slots":
+    """For each job the first slot at which `go` says so, given the slots and how many are left; else the last one."""
+    starts = jobs.arrivals + jobs.slack
+    waiting = np.ones(len(starts), dtype=bool)
+    for waited in range(jobs.slack):
+        now = jobs.arrivals + waited
+        starts_now = waiting & go(now, jobs.slack - waited)
+        starts[starts_now] = now[starts_now]
+        waiting &= ~starts_now
+    return starts
+
+
+# -- what it was worth -----------------------------------------------------------------------------------------------
+
+
+def window_means(values: "Values", length: int) -> "Values":
+    """The means of `length` consecutive slots along the last axis, by where they start."""
+    sums = np.cumsum(values, axis=-1)
+    sums = np.concatenate([np.zeros((*values.shape[:-1], 1)), sums], axis=-1)
+    means: Values = (sums[..., length:] - sums[..., :-length]) / length
+    return means
+
+
+def result(trace: "Values", jobs: Jobs, starts: "Slots") -> Result:
+    """Starts against starting at once, and against the oracle, on what the intensities really were."""
+    means = window_means(trace, jobs.length)
+    reach = np.lib.stride_tricks.sliding_window_view(means, jobs.slack + 1).min(axis=1)
+    chosen, now = float(means[starts].mean()), float(means[jobs.arrivals].mean())
+    oracle = float(reach[jobs.arrivals].mean())
+    delays = starts - jobs.arrivals
+    return Result(
+        saving=100 * (1 - chosen / now),
+        of_oracle=100 * (now - chosen) / (now - oracle) if now > oracle else float("nan"),
+        intensity=chosen, now=now, oracle=oracle,
+        mean_delay=float(delays.mean()), p95_delay=float(np.percentile(delays, 95)),
+        peak=_peak(starts, jobs.length), peak_now=_peak(jobs.arrivals, jobs.length),
+    )  # fmt: skip
+
+
+def _peak(starts: "Slots", length: int) -> int:
+    """How many jobs run at once at most."""
+    begin = np.bincount(starts, minlength=int(starts.max()) + length + 1)
+    end = np.bincount(starts + length, minlength=len(begin))
+    return int(np.cumsum(begin - end).max())
