@@ -4,7 +4,7 @@
 
 Scenario I: a job of half an hour each night at 01:00 UTC, moved by up to 2, 4 or 8 hours. Scenario II: 3387 jobs of 4
 to 90 hours that arrive on workdays and must end by the next workday, or the next Monday or Thursday, at 09:00.
-Half-hourly figures of 2020 (../shared/data). Each figure is how far a saving is from the published one, in percentage points.
+Half-hourly figures of 2020 (../shared/data). Each figure is the distance from the published one, in percentage points.
 """
 
 from datetime import UTC, datetime, timedelta
