@@ -208,7 +208,22 @@ class DecisionRecord:
     plan: dict[str, Any] = field(default_factory=dict)
 
 
-Record = ProcessRecord | SpanRecord | VersionRecord | ReadRecord | EdgeRecord | OutcomeRecord | DecisionRecord
+@dataclass(slots=True)
+class CallRecord:
+    """A flow run was started by another one in a process of its own, as Prefect's `run_deployment` does.
+
+    id: of the flow run that was started; caller: of the one that started it, task_run_id: in which task run, if in one.
+    It belongs to the run of a measured caller; without one it is a root run.
+    """
+
+    id: str
+    caller: str
+    task_run_id: str | None = None
+
+
+Record = (
+    ProcessRecord | SpanRecord | VersionRecord | ReadRecord | EdgeRecord | OutcomeRecord | DecisionRecord | CallRecord
+)
 
 TYPES: dict[str, type[Record]] = {
     "process": ProcessRecord,
@@ -218,6 +233,7 @@ TYPES: dict[str, type[Record]] = {
     "edge": EdgeRecord,
     "outcome": OutcomeRecord,
     "decision": DecisionRecord,
+    "call": CallRecord,
 }
 TAGS = {cls: tag for tag, cls in TYPES.items()}
 

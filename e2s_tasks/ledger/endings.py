@@ -31,6 +31,12 @@ def goes_on(run: RunRecords, is_alive: Callable[[ProcessRecord], bool] = alive) 
     return any(span.status == Status.RUNNING and span.process_id in living for span in run.spans)
 
 
+def has_ended(run: RunRecords) -> bool:
+    """Whether the root flow run itself has ended, whatever still works for it."""
+    lives = [span for span in run.spans if _is_root(span, run)]
+    return bool(lives) and lives[-1].status != Status.RUNNING
+
+
 def _is_root(span: SpanRecord, run: RunRecords) -> bool:
     return span.kind == Kind.FLOW and span.flow_run_id == run.run_id
 

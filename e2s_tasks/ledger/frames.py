@@ -13,7 +13,7 @@ from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import runs
 from e2s_tasks.ledger.columns import NUMBER, SPANS, TEXT, TIME, VERSIONS, WHOLE, Column, batch, schema
 from e2s_tasks.ledger.query import chunks
-from e2s_tasks.ledger.tables import span, version
+from e2s_tasks.ledger.tables import call, span, version
 from e2s_tasks.ledger.times import Moment, moment
 
 if TYPE_CHECKING:
@@ -177,4 +177,5 @@ def _of_solution(solution: str) -> sa.CTE:
     flow, inner = span.alias("flow"), span.alias("inner")
     found = sa.select(flow.c.run_id.label("id")).where(flow.c.solution == solution).cte("members", recursive=True)
     below = sa.select(inner.c.flow_run_id).join(found, inner.c.run_id == found.c.id)
-    return found.union(below.where(runs.is_flow(inner), inner.c.flow_run_id.is_not(None)))
+    below = below.where(runs.is_flow(inner), inner.c.flow_run_id.is_not(None))
+    return found.union(below, sa.select(call.c.id).join(found, call.c.caller == found.c.id))

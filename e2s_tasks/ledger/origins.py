@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import Kind, ReadRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.ledger.artifacts import holders
 from e2s_tasks.ledger.query import chunks, starts_with
-from e2s_tasks.ledger.tables import read, span, version
+from e2s_tasks.ledger.tables import call, read, span, version
 
 Stamp = tuple[int | None, int | str | None]  # of a file: bytes, and its modification time or ETag
 IS_FLOW = span.c.kind == sa.literal_column(f"'{Kind.FLOW}'")  # as written in the partial index
@@ -271,7 +271,7 @@ def read_from(connection: sa.Connection, run_ids: Iterable[str], most: int) -> s
 
 
 def root_runs(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:
-    """The root run of each run id: itself, or the run that recorded a flow span of that id."""
+    """The root run of each run id: itself, or that of what recorded a flow span of that id, or started it."""
     wanted = set(run_ids)
     above: dict[str, str] = {}
     asked: set[str] = set()
@@ -282,6 +282,9 @@ def root_runs(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, st
             of_another = sa.and_(span.c.flow_run_id.in_(chunk), span.c.run_id != span.c.flow_run_id)
             flows = sa.select(span.c.flow_run_id, span.c.run_id).where(IS_FLOW, of_another).distinct()
             above.update((row.flow_run_id, row.run_id) for row in connection.execute(flows))
+            measured = sa.exists().where(IS_FLOW, span.c.flow_run_id == call.c.caller)
+            calls = sa.select(call.c.id, call.c.caller).where(call.c.id.in_(chunk), measured)
+            above.update((row.id, row.caller) for row in connection.execute(calls))
         frontier = set(above.values()) - asked
     return {run_id: _top(run_id, above) for run_id in wanted}
 

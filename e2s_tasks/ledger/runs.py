@@ -4,7 +4,7 @@ The flow runs under it belong to it, as does what other processes recorded under
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from e2s_tasks.core.energy import COMPONENTS, Energy, total
 from e2s_tasks.core.records import (
+    CallRecord,
     DecisionRecord,
     EdgeRecord,
     Kind,
@@ -29,7 +30,7 @@ from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import artifacts
 from e2s_tasks.ledger.origins import Origins, root_runs
 from e2s_tasks.ledger.query import chunks, flow_run_name, select, select_in, starts_with
-from e2s_tasks.ledger.tables import decision, edge, outcome, process, read, span, version
+from e2s_tasks.ledger.tables import call, decision, edge, outcome, process, read, span, version
 
 SHORT = 8  # characters of an id that lists show
 NEAR = 200  # how many of the latest runs are searched for near matches
@@ -53,16 +54,20 @@ class RunRow:
 
 
 def members(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:
-    """The ids under which the root runs' spans are recorded, each with its root run: their own and their subflows'."""
+    """The ids under which the root runs' spans are recorded, each with its root run: their own and their subflows'.
+
+    A flow run that one of them started in a process of its own is a subflow, too.
+    """
     root_of = {run_id: run_id for run_id in run_ids}
     frontier = list(root_of)
     while frontier:
         found: dict[str, str] = {}
         for chunk in chunks(frontier):
             flows = sa.select(span.c.flow_run_id, span.c.run_id).where(is_flow(), span.c.run_id.in_(chunk)).distinct()
-            for flow_run_id, run_id in connection.execute(flows):
+            calls = sa.select(call.c.id, call.c.caller).where(call.c.caller.in_(chunk))
+            for flow_run_id, above in [*connection.execute(flows), *connection.execute(calls)]:
                 if flow_run_id is not None and flow_run_id not in root_of:
-                    found[flow_run_id] = root_of[run_id]
+                    found[flow_run_id] = root_of[above]
         root_of |= found
         frontier = list(found)
     return root_of
@@ -82,9 +87,12 @@ def roots() -> sa.Select[tuple[str, float]]:
     of_another = (
         sa.exists().where(is_flow(flow), flow.c.flow_run_id == span.c.run_id, flow.c.run_id != flow.c.flow_run_id)
     )  # fmt: skip
+    called = sa.exists().where(call.c.id == span.c.run_id, is_flow(flow), flow.c.flow_run_id == call.c.caller)
     one, other = (sa.tuple_(table.c.started_at, table.c.id) for table in (earlier, span))
     not_first = sa.exists().where(earlier.c.parent_id.is_(None), earlier.c.run_id == span.c.run_id, one < other)
-    return sa.select(span.c.run_id, span.c.started_at).where(span.c.parent_id.is_(None), ~not_first, ~of_another)
+    return sa.select(span.c.run_id, span.c.started_at).where(
+        span.c.parent_id.is_(None), ~not_first, ~of_another, ~called
+    )
 
 
 def latest(connection: sa.Connection, limit: int | None, since: float | None) -> list[RunRow]:
@@ -169,8 +177,13 @@ def with_parents(connection: sa.Connection, run_id: str, ids: list[str]) -> list
         NotFoundError: no span of such a run is known.
     """
     spans = _spans(connection, run_id, ids)
-    _adopt(spans, run_id)
+    _adopt(spans, run_id, _calls(connection, ids))
     return spans
+
+
+def _calls(connection: sa.Connection, ids: Iterable[str]) -> dict[str, CallRecord]:
+    """By their ids the flow runs among these that others started in processes of their own."""
+    return {one.id: one for one in select_in(connection, CallRecord, call.c.id, ids)}
 
 
 def _processes(connection: sa.Connection, spans: list[SpanRecord]) -> list[ProcessRecord]:
@@ -202,9 +215,10 @@ def records_of(connection: sa.Connection, run_ids: Iterable[str], origins: Origi
             getattr(runs[root_of[record.run_id]], name).append(record)
     found = [run for run in runs.values() if run.spans]
     processes = {one.id: one for one in _processes(connection, [span for run in found for span in run.spans])}
+    calls = _calls(connection, root_of)
     for run in found:
         _put_in_order(run)
-        _adopt(run.spans, run.run_id)
+        _adopt(run.spans, run.run_id, calls)
         ids = dict.fromkeys(one.process_id for one in run.spans)
         run.processes = [processes[process_id] for process_id in ids if process_id in processes]
     origins.explain(connection, found)
@@ -227,19 +241,29 @@ def _put_in_order(run: RunRecords) -> None:
     run.edges.sort(key=lambda one: one.id)
     for of_run in (run.reads, run.outcomes, run.decisions):
         of_run.sort(key=lambda one: (one.at, one.id))
+    run.decisions = [
+        one for one in run.decisions if one.run_id == run.run_id
+    ] or run.decisions  # not of what it started
 
 
-def _adopt(spans: list[SpanRecord], run_id: str) -> None:
+def _adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord]) -> None:
     """Give what was recorded in another process than its flow's the flow span as its parent.
 
-    Work goes to the last life of its flow run that had begun; a subflow to the root flow run's.
+    Work goes to the last life of its flow run that had begun; a subflow to the attempt or flow run that started it, as
+    far as that is known, else to the root flow run's.
     """
     lives: dict[str | None, list[SpanRecord]] = defaultdict(list)
     for one in spans:
         if one.kind == Kind.FLOW and one.flow_run_id is not None:
             lives[one.flow_run_id].append(one)
+        elif one.kind == Kind.ATTEMPT and one.task_run_id is not None:
+            lives[one.task_run_id].append(one)
     for one in spans:
-        parents = lives.get(_home(one, run_id)) if one.parent_id is None else None
+        if one.parent_id is not None:
+            continue
+        started = calls.get(one.flow_run_id or "") if one.kind == Kind.FLOW and one.flow_run_id != run_id else None
+        known = (started.task_run_id, started.caller) if started is not None else ()
+        parents = next((lives[home] for home in (*known, _home(one, run_id)) if home in lives), None)
         if parents:
             begun = [parent for parent in parents if parent.started_at <= one.started_at]
             one.parent_id = (begun[-1] if begun else parents[0]).id

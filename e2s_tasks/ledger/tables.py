@@ -33,7 +33,7 @@ def _table(name: str, record: type[Record]) -> sa.Table:
 
 
 TABLES: dict[type[Any], sa.Table] = {record: _table(name, record) for name, record in TYPES.items()}
-process, span, version, read, edge, outcome, decision = TABLES.values()
+process, span, version, read, edge, outcome, decision, call = TABLES.values()
 
 # How far each live process's journal has been taken in: a reader need not take it in again from its start.
 delivery = sa.Table(
@@ -71,6 +71,7 @@ sa.Index(
     **_where(span.c.kind == sa.literal_column("'flow'")),
     _table=span,
 )
+sa.Index("call_caller", call.c.caller)
 sa.Index("version_uri", version.c.uri, version.c.created_at)
 for _of_run in (version, read, edge, outcome, decision):
     sa.Index(f"{_of_run.name}_run_id", _of_run.c.run_id)

@@ -29,7 +29,7 @@ def _json(value: Any) -> str:
 def start_line(span: OpenSpan) -> bytes:
     """The line that says that a span has begun; what it says of the span serves for its end, too."""
     span.known = _known(span)
-    return line_of(f'{{{span.known}{_attributes(span)}"status":"{span.status}","type":"span"}}'.encode("ascii"))
+    return line_of(f'{{{span.known}{_attributes(span)}"status":"{span.status}","seq":0,"type":"span"}}'.encode("ascii"))
 
 
 def end_line(span: OpenSpan, covered: AbstractSet[str]) -> bytes | None:

@@ -101,7 +101,8 @@ def best_starts(views: "Values", jobs: Jobs, *, replan: bool) -> "Slots":
     """The cheapest window within the slack. replan: looked for again at each slot, until now is the cheapest start."""
     means = window_means(views[: int(jobs.arrivals.max()) + jobs.slack + 1], jobs.length)
     if not replan:
-        return jobs.arrivals + np.nanargmin(means[jobs.arrivals, : jobs.slack + 1], axis=1)
+        waits: Slots = np.nanargmin(means[jobs.arrivals, : jobs.slack + 1], axis=1)
+        return jobs.arrivals + waits
     later = np.fmin.accumulate(means[:, 1:], axis=1)
     return _waiting(jobs, lambda now, left: means[now, 0] <= later[now, left - 1] * (1 + SAME))
 

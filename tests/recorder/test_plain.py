@@ -10,7 +10,7 @@ from e2s_tasks import span
 from e2s_tasks.core.records import PROCESS_IO, Kind, SpanRecord
 from e2s_tasks.ledger.journal import decode, encode
 from e2s_tasks.recorder.guard import MeteringWarning
-from e2s_tasks.recorder.plain import end_line
+from e2s_tasks.recorder.plain import end_line, start_line
 from e2s_tasks.recorder.recorder import SpanRecorder
 from e2s_tasks.settings import Settings
 
@@ -60,6 +60,17 @@ def test_the_line_of_a_span_with_facts_and_notes_holds_its_record(recorder, give
     assert written == decode(encode(recorder._account_for(attempt)).rstrip(b"\n"))
     written.attributes.pop(PROCESS_IO, None)  # where a reading was taken in between
     assert written.attributes == {"task_run_name": 'b"c', **given_notes}
+
+
+@given(st.text(max_size=5), st.sampled_from(["of its own", "inside"]))
+def test_the_line_of_a_beginning_holds_its_record(recorder, name, where):
+    facts = {"task_run_id": name, "attempt": 2, "result_key": None, "attributes": {"task_run_name": 'b"c'}}
+    with recorder.span("outer", Kind.FLOW, {"flow_run_id": "f"}) if where == "inside" else nullcontext():
+        attempt = recorder.span(name, Kind.ATTEMPT, facts)
+        attempt.started_at = 12.5
+        found = decode(start_line(attempt).rstrip(b"\n"))
+        assert found == decode(encode(attempt.record).rstrip(b"\n"))
+        assert (found.seq, found.status, found.task_run_id, found.run_id) == (0, "running", name, attempt.run_id)
 
 
 def test_notes_that_cannot_be_written_cost_a_warning_and_no_span(recorded):

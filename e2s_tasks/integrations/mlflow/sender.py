@@ -92,6 +92,9 @@ def _send_one(path: Path, options: Settings, ledger: "Ledger", late: "_Late | No
     with outbox.taken(path) as where:
         if where is None or (options.data_dir / "unpublished" / path.name).exists():
             return  # the orchestrator is asked first how a killed run ended
+        if ledger.root_run(path.name) != path.name:
+            path.unlink(missing_ok=True)  # it is told of with the run that it belongs to
+            return
         try:
             if goes_on(ledger.as_written(path.name)) and not outbox.is_old(path):
                 return

@@ -11,7 +11,7 @@ from e2s_tasks.core.records import RunRecords
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.integrations.mlflow.sender import send_waiting
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.ledger.endings import goes_on
+from e2s_tasks.ledger.endings import goes_on, has_ended
 from e2s_tasks.ledger.orphans import API_URL, claimed, waiting
 from e2s_tasks.settings import settings
 
@@ -40,7 +40,7 @@ def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
     from prefect.exceptions import ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from e2s_tasks.integrations.prefect.publish import ARTIFACT_KEY, believe, create_artifact
+    from e2s_tasks.integrations.prefect.publish import believe, put_summary, summaries
     from e2s_tasks.reporter import summarise_run
 
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
@@ -49,9 +49,12 @@ def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
         except ObjectNotFound:  # it has been deleted, and its page with it
             return
         believe(ledger, run_id, state)
-        wanted = {"artifacts": {"key": {"any_": [ARTIFACT_KEY]}, "flow_run_id": {"any_": [run_id]}}}
-        if not client.request("POST", "/artifacts/filter", json=wanted).json():
-            create_artifact(client, summarise_run(ledger, run_id), run_id)
+        root_id = ledger.root_run(run_id)
+        if run_id != root_id:
+            if has_ended(ledger.as_written(root_id)):
+                put_summary(client, summarise_run(ledger, root_id), root_id)
+        elif not summaries(client, run_id):
+            put_summary(client, summarise_run(ledger, run_id), run_id)
 
 
 def _orchestrator(run: RunRecords) -> str | None:

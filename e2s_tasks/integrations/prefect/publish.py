@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.settings import get_current_settings
 
@@ -48,25 +48,28 @@ def e2s_publish_summary(flow: Any, flow_run: FlowRun, state: State[Any]) -> None
 
 def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
     from e2s_tasks.ledger import Ledger, replay
+    from e2s_tasks.ledger.endings import has_ended
     from e2s_tasks.ledger.orphans import forget, publish_orphans
     from e2s_tasks.reporter import summarise_run, terminal
 
-    run_id = str(flow_run.id)
     options = settings()
     recorder = process_recorder()
-    wait_for_the_grid(recorder, run_id)
+    wait_for_the_grid(recorder, str(flow_run.id))
     recorder.flush()
     if not recorder.delivered:
         return False
     ledger = Ledger.open(options.ledger, PATIENCE_S)
     replay(options.journals, ledger)  # what task runs in other processes wrote down
     if state.is_cancelling() or state.is_cancelled():
-        believe(ledger, run_id, state)
+        believe(ledger, str(flow_run.id), state)
+    run_id = ledger.root_run(str(flow_run.id))
+    if run_id != str(flow_run.id) and not has_ended(ledger.as_written(run_id)):
+        return True  # who started it tells of it, too, at its own end
     summary = summarise_run(ledger, run_id)
     if _wants_terminal(flow_run):
         terminal.print_summary(summary, page=_page(run_id), stream=sys.stderr)
     with get_client(sync_client=True) as client:
-        create_artifact(client, summary, run_id)
+        put_summary(client, summary, run_id)
     forget(options.journals, run_id)
     send_ended_run(options, ledger, run_id)
     publish_orphans(options.journals)  # of flow runs that were killed, which the replay may have found
@@ -92,16 +95,24 @@ def believe(ledger: Any, run_id: str, state: State[Any] | None) -> None:
         ledger.ingest(endings(ledger.as_written(run_id), ended))
 
 
-def create_artifact(client: Any, summary: dict[str, Any], run_id: str) -> None:
-    """Put a summary on the page of its flow run."""
+def put_summary(client: Any, summary: dict[str, Any], run_id: str) -> None:
+    """Put a summary on the page of its flow run, in place of the one that is there."""
     from e2s_tasks.reporter import markdown, phrases
 
+    line, page = phrases.one_line(summary), markdown.render(summary)
+    for earlier in summaries(client, run_id):
+        client.update_artifact(UUID(earlier["id"]), ArtifactUpdate(description=line, data=page))
+        return
     client.create_artifact(
-        ArtifactCreate(
-            key=ARTIFACT_KEY, type="markdown", description=phrases.one_line(summary), data=markdown.render(summary),
-            flow_run_id=UUID(run_id),
-        )
-    )  # fmt: skip
+        ArtifactCreate(key=ARTIFACT_KEY, type="markdown", description=line, data=page, flow_run_id=UUID(run_id))
+    )
+
+
+def summaries(client: Any, run_id: str) -> list[dict[str, Any]]:
+    """The summaries that are on the page of a flow run."""
+    wanted = {"artifacts": {"key": {"any_": [ARTIFACT_KEY]}, "flow_run_id": {"any_": [run_id]}}}
+    found: list[dict[str, Any]] = client.request("POST", "/artifacts/filter", json=wanted).json()
+    return found
 
 
 def _wants_terminal(flow_run: FlowRun) -> bool:

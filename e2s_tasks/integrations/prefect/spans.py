@@ -12,16 +12,16 @@ from prefect.transactions import get_transaction
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
 from e2s_tasks.integrations.mlflow import outbox
+from e2s_tasks.integrations.prefect.called import record_call
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
 from e2s_tasks.integrations.prefect.handed import handed_to
+from e2s_tasks.integrations.prefect.inputs import upstream_of
 from e2s_tasks.integrations.prefect.results import attempt_begins, file_name
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import CURRENT, NO_FACTS, OpenSpan, Unmeasured, new_id
 from e2s_tasks.settings import settings
-
-NOT_LINEAGE = {"__parents__", "wait_for"}
 
 
 def begin_attempt(name: str, given: Mapping[str, Any] = NO_FACTS) -> OpenSpan | Unmeasured:
@@ -65,13 +65,8 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext, given: Mapping[str
 
 def _record_edges(recorder: SpanRecorder, run: TaskRun, run_id: str) -> None:
     """The results of other task runs that this one was handed, as Prefect knows them."""
-    for parameter, inputs in (run.task_inputs or {}).items():
-        if parameter in NOT_LINEAGE:
-            continue
-        for given in inputs:
-            upstream = getattr(given, "id", None)
-            if upstream is not None:
-                recorder.write(EdgeRecord(f"{upstream}>{run.id}", run_id, str(upstream), str(run.id)))
+    for upstream in upstream_of(run):
+        recorder.write(EdgeRecord(f"{upstream}>{run.id}", run_id, upstream, str(run.id)))
 
 
 def begin_flow_run(
@@ -117,6 +112,7 @@ def _flow_run(
         for upstream in handed_to(context.flow):
             recorder.write(EdgeRecord(f"{upstream}>{run.id}", span.run_id, upstream, str(run.id)))
         if span.outer is None:
+            record_call(recorder, run)
             look_at_the_grid(recorder, span.run_id, policy)
             outbox.begun(recorder.settings, recorder.process, span.run_id)
     return span
