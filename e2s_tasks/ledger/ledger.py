@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
-from e2s_tasks.ledger import runs
+from e2s_tasks.ledger import journal, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
-from e2s_tasks.ledger.journal import alive, replay
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
@@ -49,8 +48,9 @@ class Ledger:
         """The ledger at a SQLAlchemy URL, made at its first use.
 
         Without a URL it is the configured one (E2S_LEDGER_URL, else that in E2S_DATA_DIR), and takes in what the
-        measured processes of this host still keep in their journals: so that crashed runs show. While another process
-        holds its lock the journals wait, and what is there can be read, with a warning.
+        measured processes of this host still keep in their journals, so that crashed runs show, and what this process
+        has measured up to now. While another process holds its lock the journals wait, and what is there can be read,
+        with a warning.
 
         patience_s: how long a lock that somebody else holds is waited for, in seconds.
 
@@ -61,8 +61,9 @@ class Ledger:
             return cls(connect(url, patience_s))
         options = settings()
         ledger = cls(connect(options.ledger, patience_s))
+        journal.hold_nothing_back()
         try:
-            replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))), alive)
+            journal.replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))))
         except LedgerBusyError:
             _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
         return ledger

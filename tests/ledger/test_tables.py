@@ -17,8 +17,9 @@ import pytest
 
 from e2s_tasks.core.records import EdgeRecord, ProcessRecord, SourceRecord
 from e2s_tasks.errors import NotFoundError, SettingError
-from e2s_tasks.ledger import Journal, Ledger, this_process
+from e2s_tasks.ledger import Ledger, this_process
 from e2s_tasks.settings import settings
+from tests.ledger.journals import started
 
 DAY_S = 86400.0
 
@@ -118,7 +119,7 @@ def test_the_configured_ledger_is_opened_with_what_waits_in_journals(tmp_path, m
     monkeypatch.setenv("E2S_DATA_DIR", str(tmp_path))
     settings.cache_clear()
     try:
-        Journal.start(settings().journals, this_process()).append(span("a"))
+        started(settings().journals, this_process()).append(span("a"))
         assert list(Ledger.open().spans()["span_id"]) == ["a"]
     finally:
         settings.cache_clear()
