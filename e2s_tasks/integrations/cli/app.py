@@ -288,10 +288,10 @@ def run(arguments: list[str]) -> int:
     try:
         code = _answer(arguments)
         sys.stdout.flush()
-        answers.publish_what_waits()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = 0
+    answers.publish_what_waits()
     return code
 
 
