@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
+from e2s_tasks.core.records import Kind, ProcessRecord, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import journal, runs
@@ -230,11 +230,14 @@ class Ledger:
 
         Raises:
             NotFoundError: there is no such run.
-            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+            SettingError: a time cannot be read, `until` lies before `since`, a kind or status is none, or `to` is
+                neither "pandas" nor "arrow".
         """
         from e2s_tasks.ledger import frames
 
         frames.check(to)
+        frames.check_words("kind", kind, Kind)
+        frames.check_words("status", status, Status)
         with self._reading() as connection:
             found = frames.spans(connection, run, since, until, solution, kind=kind, name=name, status=status)
         return frames.given(found, to)
@@ -254,7 +257,7 @@ class Ledger:
 
         Raises:
             NotFoundError: there is no such run.
-            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+            SettingError: a time cannot be read, `until` lies before `since`, or `to` is neither "pandas" nor "arrow".
         """
         from e2s_tasks.ledger import frames
 
@@ -277,15 +280,17 @@ class Ledger:
         """Root runs in the order of their starts, each with the energy of all its spans; see docs/ledger.md.
 
         name: the flow's; measured work outside any flow is a run of its own, under its own name. since, until: when the
-        run started. kind, name, status: one or several; * stands for anything.
+        run started. solution, name, status: one or several; * stands for anything.
 
         Raises:
             NotFoundError: there is no such run.
-            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+            SettingError: a time cannot be read, `until` lies before `since`, a kind or status is none, or `to` is
+                neither "pandas" nor "arrow".
         """
         from e2s_tasks.ledger import frames
 
         frames.check(to)
+        frames.check_words("status", status, Status)
         with self._reading() as connection:
             found = frames.flow_runs(connection, run, since, until, status, solution=solution, name=name)
         return frames.given(found, to)
@@ -296,7 +301,8 @@ class Ledger:
         """Write the days from `since` on to the one before `until` (UTC; all by default) as Parquet: docs/ledger.md.
 
         Raises:
-            SettingError: a day cannot be read, the folder cannot be written, or another export writes to it.
+            SettingError: a day cannot be read, no day lies between them, the folder cannot be written, or another
+                export writes to it.
         """
         from e2s_tasks.ledger.export import export
 

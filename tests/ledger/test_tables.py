@@ -96,6 +96,23 @@ def test_what_cannot_be_asked_for_is_said(filled):
         filled.spans(run="unknown")
 
 
+@pytest.mark.parametrize("question", ["spans", "artifacts", "flow_runs"])
+def test_a_time_that_ends_before_it_begins_is_refused_with_both_its_ends(filled, question):
+    with pytest.raises(SettingError, match=r"until='1970-01-01' lies before since='1970-01-02'"):
+        getattr(filled, question)(since="1970-01-02", until="1970-01-01")
+    assert len(getattr(filled, question)(since="1970-01-02", until="1970-01-02")) == 0
+
+
+def test_a_kind_or_a_status_that_no_span_can_have_is_refused_with_those_that_it_can(filled):
+    with pytest.raises(SettingError, match=r"kind='task' is unknown: give one of flow, attempt, read"):
+        filled.spans(kind=["read", "task"])
+    with pytest.raises(SettingError, match=r"status='fail' is unknown: give one of running, completed"):
+        filled.spans(status="fail")
+    with pytest.raises(SettingError, match=r"status='\?ailed'"):
+        filled.flow_runs(status="?ailed")
+    assert list(filled.spans(kind="at*", status="fail*")["span_id"]) == ["far"]
+
+
 def test_artifacts_are_numbered_over_all_runs_whatever_is_chosen(filled):
     frame = filled.artifacts("file:///lake/*.parquet", run="run-2")
     assert frame[["uri", "version", "run_id", "bytes"]].to_numpy().tolist() == [
@@ -187,6 +204,15 @@ def test_an_export_that_is_killed_leaves_what_was_there(sqlite_url, tmp_path, sp
     ledger.export(tmp_path / "fresh")
     assert len(pd.read_parquet(tmp_path / "fresh" / "spans")) == 31_000
     assert sorted(path.name for path in (tmp_path / "fresh").iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("until", ["1970-01-01", "1970-01-02T12:00"])
+def test_an_export_of_no_day_is_refused_and_touches_nothing(filled, tmp_path, until):
+    with pytest.raises(SettingError) as refused:
+        filled.export(tmp_path / "out", since="1970-01-02T06:00", until=until)
+    assert "since='1970-01-02T06:00'" in str(refused.value)
+    assert f"until={until!r}" in str(refused.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(filled, tmp_path):
