@@ -50,15 +50,12 @@ def export(engine: sa.Engine, folder: Path | str, since: Moment | None, until: M
     place = Path(folder).expanduser()
     span_of_days = _days(since, until)
     try:
-        with _alone(place), _snapshot(engine) as connection:
-            stage = place / STAGE
-            shutil.rmtree(stage, ignore_errors=True)  # of an export that was killed
+        with _alone(place), _staged(place) as stage, _snapshot(engine) as connection:
             done = [_write(connection, stage, name, *span_of_days) for name in EXPORTED]
             (place / MANIFEST).unlink(missing_ok=True)
             for name in EXPORTED:
                 _put_in_place(stage / name, place / name, *span_of_days)
             _tell(place, done, *span_of_days)
-            shutil.rmtree(stage)
     except OSError as error:
         raise SettingError(f"The folder {str(place)!r} cannot be exported to ({error}): give one that can.") from error
     return done
@@ -88,6 +85,7 @@ def _alone(place: Path) -> Iterator[None]:
     """
     import fcntl
 
+    made = not place.exists()
     place.mkdir(parents=True, exist_ok=True)
     fd = os.open(place, os.O_RDONLY)
     try:
@@ -97,6 +95,19 @@ def _alone(place: Path) -> Iterator[None]:
         raise SettingError(f"Another export writes to {str(place)!r}: wait for its end, or give another one.") from None
     finally:
         os.close(fd)
+        if made and not any(place.iterdir()):
+            place.rmdir()
+
+
+@contextmanager
+def _staged(place: Path) -> Iterator[Path]:
+    """Where to write first; nothing is left there, whatever becomes of the export."""
+    stage = place / STAGE
+    shutil.rmtree(stage, ignore_errors=True)  # of an export that was killed
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 @contextmanager
