@@ -22,12 +22,13 @@ WRITERS = 4
 WRITER = """
 import sys, time
 from e2s_tasks.core.records import SpanRecord
-from e2s_tasks.ledger import Journal, this_process
+from e2s_tasks.ledger import Journal, journal_path, this_process
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.settings import settings
 number, count = int(sys.argv[1]), int(sys.argv[2])
 process = this_process()
-journal = Journal.start(settings().journals, process)
+journal = Journal(journal_path(settings().journals, process))
+journal.append(process)
 delivery = Delivery(journal, process.id, settings())
 delivery.deliver()  # what is loaded and connected for the first time is not what is asked
 print("ready", flush=True)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger.columns import EXPORTED, Column, batch, schema
 from e2s_tasks.ledger.tables import edge, span
-from e2s_tasks.ledger.times import DAY_S, Moment, day
+from e2s_tasks.ledger.times import DAY_S, Moment, day, period
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -44,26 +44,36 @@ def export(engine: sa.Engine, folder: Path | str, since: Moment | None, until: M
     """Write the days from `since` on to the one before `until` (UTC; all by default).
 
     Raises:
-        SettingError: a day cannot be read, the folder cannot be written, or another export writes to it.
+        SettingError: a day cannot be read, no day lies between them, the folder cannot be written, or another export
+            writes to it.
     """
     place = Path(folder).expanduser()
-    span_of_days = (
-        None if since is None else day(since, "since"),
-        None if until is None else day(until, "until"),
-    )
+    span_of_days = _days(since, until)
     try:
-        with _alone(place), _snapshot(engine) as connection:
-            stage = place / STAGE
-            shutil.rmtree(stage, ignore_errors=True)  # of an export that was killed
+        with _alone(place), _staged(place) as stage, _snapshot(engine) as connection:
             done = [_write(connection, stage, name, *span_of_days) for name in EXPORTED]
             (place / MANIFEST).unlink(missing_ok=True)
             for name in EXPORTED:
                 _put_in_place(stage / name, place / name, *span_of_days)
             _tell(place, done, *span_of_days)
-            shutil.rmtree(stage)
     except OSError as error:
         raise SettingError(f"The folder {str(place)!r} cannot be exported to ({error}): give one that can.") from error
     return done
+
+
+def _days(since: Moment | None, until: Moment | None) -> tuple[int | None, int | None]:
+    """The first day, and the one before which to stop.
+
+    Raises:
+        SettingError: one cannot be read, or no day lies between them.
+    """
+    period(since, until)
+    first, last = None if since is None else day(since, "since"), None if until is None else day(until, "until")
+    if first is not None and first == last:
+        raise SettingError(
+            f"since={since!r} and until={until!r} are in one day, and days are exported whole: give a later until."
+        )
+    return first, last
 
 
 @contextmanager
@@ -75,6 +85,7 @@ def _alone(place: Path) -> Iterator[None]:
     """
     import fcntl
 
+    made = not place.exists()
     place.mkdir(parents=True, exist_ok=True)
     fd = os.open(place, os.O_RDONLY)
     try:
@@ -84,6 +95,19 @@ def _alone(place: Path) -> Iterator[None]:
         raise SettingError(f"Another export writes to {str(place)!r}: wait for its end, or give another one.") from None
     finally:
         os.close(fd)
+        if made and not any(place.iterdir()):
+            place.rmdir()
+
+
+@contextmanager
+def _staged(place: Path) -> Iterator[Path]:
+    """Where to write first; nothing is left there, whatever becomes of the export."""
+    stage = place / STAGE
+    shutil.rmtree(stage, ignore_errors=True)  # of an export that was killed
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from e2s_tasks.core.energy import COMPONENTS
+from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import runs
 from e2s_tasks.ledger.columns import NUMBER, SPANS, TEXT, TIME, VERSIONS, WHOLE, Column, batch, schema
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.tables import call, span, version
-from e2s_tasks.ledger.times import Moment, moment
+from e2s_tasks.ledger.times import Moment, period
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,7 @@ def flow_runs(
     )
     rows = runs.rows_of(connection, list(connection.execute(query).scalars()))
     patterns = None if status is None else _texts(status)
-    kept = [row for row in rows if patterns is None or any(fnmatchcase(row.status, one) for one in patterns)]
+    kept = [row for row in rows if patterns is None or any(fnmatchcase(row.status, _pattern(one)) for one in patterns)]
     return _table(FLOW_RUNS, iter([batch(FLOW_RUNS, [_values(row) for row in kept])]))
 
 
@@ -144,12 +145,29 @@ def given(table: "pa.Table", to: To) -> "pd.DataFrame | Any":
 
 
 def _between(column: sa.ColumnElement[Any], since: Moment | None, until: Moment | None) -> list[sa.ColumnElement[bool]]:
+    first, last = period(since, until)
     conditions = []
-    if since is not None:
-        conditions.append(column >= moment(since, "since"))
-    if until is not None:
-        conditions.append(column < moment(until, "until"))
+    if first is not None:
+        conditions.append(column >= first)
+    if last is not None:
+        conditions.append(column < last)
     return conditions
+
+
+def check_words(name: str, wanted: Texts | None, known: type[Kind] | type[Status]) -> None:
+    """See that each text asked for is one of the known words, or matches one.
+
+    Raises:
+        SettingError: one cannot be in the ledger; the message names those that can.
+    """
+    for one in [] if wanted is None else _texts(wanted):
+        if not any(fnmatchcase(word, _pattern(one)) for word in known):
+            raise SettingError(f"{name}={one!r} is unknown: give one of {', '.join(known)}.")
+
+
+def _pattern(text: str) -> str:
+    """The text for `fnmatch`, in which nothing but * stands for something else."""
+    return "".join(f"[{one}]" if one in "?[" else one for one in text)
 
 
 def _texts(wanted: Texts) -> list[str]:
@@ -166,7 +184,7 @@ def _is(connection: sa.Connection, column: sa.ColumnElement[Any], wanted: Texts)
 
 def _matches(connection: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
     if connection.dialect.name == "sqlite":  # its LIKE takes upper and lower case for the same
-        return column.op("GLOB")("".join(f"[{one}]" if one in "?[" else one for one in pattern))
+        return column.op("GLOB")(_pattern(pattern))
     return column.like(
         "".join(f"\\{one}" if one in "%_\\" else "%" if one == "*" else one for one in pattern), escape="\\"
     )
@@ -176,6 +194,8 @@ def _of_solution(solution: str) -> sa.CTE:
     """The ids under which the spans of a solution's runs are recorded, those of their subflows included."""
     flow, inner = span.alias("flow"), span.alias("inner")
     found = sa.select(flow.c.run_id.label("id")).where(flow.c.solution == solution).cte("members", recursive=True)
-    below = sa.select(inner.c.flow_run_id).join(found, inner.c.run_id == found.c.id)
-    below = below.where(runs.is_flow(inner), inner.c.flow_run_id.is_not(None))
-    return found.union(below, sa.select(call.c.id).join(found, call.c.caller == found.c.id))
+    subflows = sa.select(inner.c.flow_run_id.label("id"), inner.c.run_id.label("above")).where(
+        runs.is_flow(inner), inner.c.flow_run_id.is_not(None)
+    )
+    pairs = subflows.union_all(sa.select(call.c.id, call.c.caller)).subquery()  # PostgreSQL takes one term that recurs
+    return found.union(sa.select(pairs.c.id).join(found, pairs.c.above == found.c.id))

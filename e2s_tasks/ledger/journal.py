@@ -44,6 +44,19 @@ _VALUES = {cls: attrgetter(*names) for cls, names in _NAMES.items()}
 _TAGS = {cls: tag for tag, cls in TYPES.items()}
 
 
+def _nothing() -> None:
+    """A process that measures nothing holds nothing."""
+
+
+hold_nothing_back: Callable[[], None] = _nothing  # has this process append what it has measured so far
+
+
+def ask_first(writer: Callable[[], None]) -> None:
+    """Say what this process does before it reads its own journal; called where it gets a recorder."""
+    global hold_nothing_back  # noqa: PLW0603
+    hold_nothing_back = writer
+
+
 class Ingests(Protocol):
     """What a journal is replayed into: idempotent, and all or nothing."""
 
@@ -70,13 +83,6 @@ class Journal:
         self._header = b""
         self._looked = time.monotonic()
         self._brought_back = False
-
-    @classmethod
-    def start(cls, journals: Path, process: ProcessRecord) -> "Journal":
-        """The journal of a process in the directory, with the process as its first record."""
-        journal = cls(journal_path(journals, process))
-        journal.append(process)
-        return journal
 
     def append(self, *records: Record) -> None:
         """Write the records with a single append, without fsync. A file that was removed is first brought back."""

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import ProcessRecord, Record, RunRecords, SpanRecord, VersionRecord
+from e2s_tasks.core.records import Kind, ProcessRecord, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
-from e2s_tasks.ledger import runs
+from e2s_tasks.ledger import journal, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
-from e2s_tasks.ledger.journal import alive, replay
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
@@ -49,8 +48,9 @@ class Ledger:
         """The ledger at a SQLAlchemy URL, made at its first use.
 
         Without a URL it is the configured one (E2S_LEDGER_URL, else that in E2S_DATA_DIR), and takes in what the
-        measured processes of this host still keep in their journals: so that crashed runs show. While another process
-        holds its lock the journals wait, and what is there can be read, with a warning.
+        measured processes of this host still keep in their journals, so that crashed runs show, and what this process
+        has measured up to now. While another process holds its lock the journals wait, and what is there can be read,
+        with a warning.
 
         patience_s: how long a lock that somebody else holds is waited for, in seconds.
 
@@ -61,8 +61,9 @@ class Ledger:
             return cls(connect(url, patience_s))
         options = settings()
         ledger = cls(connect(options.ledger, patience_s))
+        journal.hold_nothing_back()
         try:
-            replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))), alive)
+            journal.replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))))
         except LedgerBusyError:
             _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
         return ledger
@@ -229,11 +230,14 @@ class Ledger:
 
         Raises:
             NotFoundError: there is no such run.
-            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+            SettingError: a time cannot be read, `until` lies before `since`, a kind or status is none, or `to` is
+                neither "pandas" nor "arrow".
         """
         from e2s_tasks.ledger import frames
 
         frames.check(to)
+        frames.check_words("kind", kind, Kind)
+        frames.check_words("status", status, Status)
         with self._reading() as connection:
             found = frames.spans(connection, run, since, until, solution, kind=kind, name=name, status=status)
         return frames.given(found, to)
@@ -253,7 +257,7 @@ class Ledger:
 
         Raises:
             NotFoundError: there is no such run.
-            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+            SettingError: a time cannot be read, `until` lies before `since`, or `to` is neither "pandas" nor "arrow".
         """
         from e2s_tasks.ledger import frames
 
@@ -276,15 +280,17 @@ class Ledger:
         """Root runs in the order of their starts, each with the energy of all its spans; see docs/ledger.md.
 
         name: the flow's; measured work outside any flow is a run of its own, under its own name. since, until: when the
-        run started. kind, name, status: one or several; * stands for anything.
+        run started. solution, name, status: one or several; * stands for anything.
 
         Raises:
             NotFoundError: there is no such run.
-            SettingError: a time cannot be read, or `to` is neither "pandas" nor "arrow".
+            SettingError: a time cannot be read, `until` lies before `since`, a kind or status is none, or `to` is
+                neither "pandas" nor "arrow".
         """
         from e2s_tasks.ledger import frames
 
         frames.check(to)
+        frames.check_words("status", status, Status)
         with self._reading() as connection:
             found = frames.flow_runs(connection, run, since, until, status, solution=solution, name=name)
         return frames.given(found, to)
@@ -295,7 +301,8 @@ class Ledger:
         """Write the days from `since` on to the one before `until` (UTC; all by default) as Parquet: docs/ledger.md.
 
         Raises:
-            SettingError: a day cannot be read, the folder cannot be written, or another export writes to it.
+            SettingError: a day cannot be read, no day lies between them, the folder cannot be written, or another
+                export writes to it.
         """
         from e2s_tasks.ledger.export import export
 

@@ -170,15 +170,17 @@ def _spans(connection: sa.Connection, run_id: str, ids: list[str]) -> list[SpanR
     return sorted(spans, key=lambda one: (one.started_at, one.id))
 
 
-def with_parents(connection: sa.Connection, run_id: str, ids: list[str]) -> list[SpanRecord]:
-    """The spans of a root run and its members, each with the parent that is found for it.
-
-    Raises:
-        NotFoundError: no span of such a run is known.
-    """
-    spans = _spans(connection, run_id, ids)
-    _adopt(spans, run_id, _calls(connection, ids))
-    return spans
+def spans_with_parents(connection: sa.Connection, run_ids: Iterable[str]) -> tuple[list[str], list[list[SpanRecord]]]:
+    """The ids under which root runs are recorded; the spans of each run, each with the parent that is found for it."""
+    root_of = members(connection, run_ids)
+    spans: dict[str, list[SpanRecord]] = defaultdict(list)
+    for one in select_in(connection, SpanRecord, span.c.run_id, root_of):
+        spans[root_of[one.run_id]].append(one)
+    calls = _calls(connection, root_of)
+    for run_id, of_run in spans.items():
+        of_run.sort(key=lambda one: (one.started_at, one.id))
+        _adopt(of_run, run_id, calls)
+    return list(root_of), list(spans.values())
 
 
 def _calls(connection: sa.Connection, ids: Iterable[str]) -> dict[str, CallRecord]:

@@ -37,6 +37,19 @@ def moment(value: Moment, name: str) -> float:
         ) from None
 
 
+def period(since: Moment | None, until: Moment | None) -> tuple[float | None, float | None]:
+    """Both as `moment` gives them; None: open on that side.
+
+    Raises:
+        SettingError: one cannot be read, or `until` lies before `since`.
+    """
+    first = None if since is None else moment(since, "since")
+    last = None if until is None else moment(until, "until")
+    if first is not None and last is not None and last < first:
+        raise SettingError(f"until={until!r} lies before since={since!r}: exchange them.")
+    return first, last
+
+
 def day(value: Moment, name: str) -> int:
     """The day (since the epoch, UTC) in which the moment lies.
 

@@ -77,6 +77,7 @@ class OpenSpan(Account):
     _depth = 0
     io_since: Any = None  # of a root span: what the process had moved when it began, and when it ended
     io_until: Any = None
+    announced = False  # whether its beginning was written down before the tick, as attempts' and flow runs' always is
     made: frozenset[str] = frozenset()  # the URIs that it and what is inside it wrote
     parent: "OpenSpan | None"
 
@@ -311,7 +312,8 @@ class OpenSpan(Account):
                 id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, created_at=time.time(), bytes=size,
                 rows=rows, format=format, schema_digest=schema_digest, files=files,
                 content_digest=content_digest, written=written,
-            )
+            ),
+            self,
         )  # fmt: skip
 
     @guarded
@@ -319,7 +321,7 @@ class OpenSpan(Account):
         """Record that this span read `uri`, and which files of it; a READ or MOVE span opened it at its start."""
         at = self.started_at if self.kind in (Kind.READ, Kind.MOVE) else time.time()
         self.recorder.write(
-            ReadRecord(id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, at=at, files=files)
+            ReadRecord(id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, at=at, files=files), self
         )
 
     @guarded

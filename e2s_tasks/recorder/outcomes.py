@@ -56,7 +56,8 @@ def record_outcome(
             id=new_id(), run_id=span.record.run_id, span_id=span.id, at=time.time(), name=name, units=float(units),
             valid=None if valid is None else float(valid), accurate=None if accurate is None else float(accurate),
             solution=span.record.solution, quality={key: float(value) for key, value in (quality or {}).items()},
-        )
+        ),
+        span,
     )  # fmt: skip
 
 

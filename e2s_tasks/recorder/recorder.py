@@ -17,7 +17,7 @@ from e2s_tasks.core.declared import DECLARED
 from e2s_tasks.core.energy import HOST
 from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord
 from e2s_tasks.io.factors import movement_sources
-from e2s_tasks.ledger.journal import Journal, encode, journal_path, this_process
+from e2s_tasks.ledger.journal import Journal, ask_first, encode, journal_path, this_process
 from e2s_tasks.meters.account import Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
@@ -126,12 +126,22 @@ class SpanRecorder:
             self._wake.set()
 
     @guarded
-    def write(self, record: Record) -> None:
-        """Append a record to the journal."""
+    def write(self, record: Record, of: OpenSpan | None = None) -> None:
+        """Append a record to the journal, after the beginnings of the span that it is of and of those around it."""
         if self._left_behind:
             process_recorder().write(record)
-        else:
-            self._journal.append(record)
+            return
+        self._journal.append_lines(self._beginnings(of))
+        self._journal.append(record)
+
+    def _beginnings(self, span: OpenSpan | None) -> list[bytes]:
+        """The lines that say so, of spans that wait for the tick: else a kill would leave what is of an unknown run."""
+        lines: list[bytes] = []
+        while span is not None and span.recorder is self and span.role is SPAN and not span.announced:
+            span.announced = True
+            lines.append(start_line(span))
+            span = span.outer
+        return lines[::-1]
 
     def leave_behind(self) -> None:
         """The process was forked: the spans that were open belong to its parent, and go on there."""
@@ -263,10 +273,16 @@ class SpanRecorder:
         return self._delivery.complete
 
     @guarded
+    def write_down(self) -> None:
+        """Everything that ended is settled and in the journal, with how far the open spans have come."""
+        if self.settings.enabled and not self._left_behind:
+            self.meter.tick()
+            self.drain(force=True)
+
+    @guarded
     def flush(self) -> None:
-        """Everything that ended is settled, in the journal, and in the ledger if that answers."""
-        self.meter.tick()
-        self.drain(force=True)
+        """The same, and in the ledger if that answers."""
+        self.write_down()
         self._delivery.deliver()
 
     @guarded
@@ -274,8 +290,7 @@ class SpanRecorder:
         """Settle and write down everything; deliver it unless that is better left to whoever reads the ledger next."""
         if self._left_behind or not self.settings.enabled:
             return
-        self.meter.tick()
-        self.drain(force=True)
+        self.write_down()
         self.meter.release()
         if self._delivery.at_exit:
             self._delivery.deliver()
@@ -309,6 +324,7 @@ def _create() -> None:
         _recorder = SpanRecorder(Settings(enabled=False), Meter([], NoBusyClock()))
         return
     _close_at_exit(_recorder)
+    ask_first(_recorder.write_down)
     if _recorder.settings.enabled and _recorder.settings.patch_io:
         _patch_io()
     watch_starts(lambda: _recorder.children if _recorder is not None else None)

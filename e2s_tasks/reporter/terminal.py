@@ -33,7 +33,15 @@ def print_summary(summary: Summary, *, page: str | None = None, stream: TextIO |
 
 def console(stream: TextIO | None = None) -> Console:
     """A console on a stream, which replaces what the stream's encoding cannot write."""
-    return Console(file=_Encodable(stream or sys.stdout), highlight=False)  # type: ignore[arg-type]
+    return _Console(file=_Encodable(stream or sys.stdout), highlight=False)  # type: ignore[arg-type]
+
+
+class _Console(Console):
+    """A console that leaves it to its caller what becomes of a reader who has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """The error as it was, where rich would end the process."""
+        raise BrokenPipeError
 
 
 class _Encodable:

@@ -9,8 +9,9 @@ import pytest
 
 from e2s_tasks.core.records import ProcessRecord, Status
 from e2s_tasks.integrations.cli import main
-from e2s_tasks.ledger import Journal, Ledger, this_process
+from e2s_tasks.ledger import Ledger, this_process
 from e2s_tasks.settings import settings
+from tests.ledger.journals import started
 from tests.reporter.runs import NOON, RUN, full_run, span
 
 
@@ -113,7 +114,7 @@ def test_an_unknown_artifact_is_an_error_with_a_near_match(e2s, ledger):
 def test_what_is_there_is_shown_while_another_process_holds_the_ledgers_lock(e2s, ledger, monkeypatch, caplog):
     monkeypatch.setattr("e2s_tasks.ledger.ledger.READERS_PATIENCE_S", 0.1)
     for name in ("one", "two"):
-        Journal.start(settings().journals, this_process()).append(span(name))
+        started(settings().journals, this_process()).append(span(name))
     before = {path.name for path in settings().journals.iterdir()}
     with closing(sqlite3.connect(settings().ledger.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -128,7 +129,7 @@ def test_what_is_there_is_shown_while_another_process_holds_the_ledgers_lock(e2s
 def test_a_crashed_process_s_run_shows_because_its_journal_is_replayed(e2s, data_dir):
     here = this_process()
     gone = ProcessRecord("p1", here.host, "another boot", here.pid, 1, NOON, "dedicated")
-    journal = Journal.start(settings().journals, gone)
+    journal = started(settings().journals, gone)
     journal.append(span("t", status=Status.RUNNING, ended_at=None, parent_id=None, flow_run_id=None, cpu_j=2.0))
     summary = json.loads(e2s("show", "--json")[1])
     assert summary["flow_run"]["status"] == "crashed"

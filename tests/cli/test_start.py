@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -38,3 +39,27 @@ def test_a_reader_that_stops_early_gets_no_traceback(environment):
     command = f"{sys.executable} -c 'from e2s_tasks.integrations.cli import main; main()' show | head -c 1"
     ended = subprocess.run(command, shell=True, env=environment, capture_output=True, timeout=60, check=True)
     assert ended.stderr == b""
+
+
+@pytest.mark.parametrize("arguments", ["['runs']", "['runs', '--json']"])
+def test_what_waits_is_published_though_the_reader_stopped_early_and_that_is_no_failure(
+    environment, tmp_path, arguments
+):
+    (tmp_path / "unpublished").mkdir()
+    (tmp_path / "unpublished" / "run-1").write_text("http://127.0.0.1:9/api")
+    (tmp_path / "told.py").write_text("from pathlib import Path\nPath('published').touch()\n")
+    code = (
+        "import sys; from e2s_tasks.integrations.cli import main; from e2s_tasks.ledger import orphans\n"
+        f"orphans.PUBLISHER = 'told'; sys.argv[1:] = {arguments}; sys.stdin.readline(); main()\n"
+    )
+    command = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path,
+    )  # fmt: skip
+    command.stdout.close()
+    _, err = command.communicate(b"\n", timeout=60)
+    assert (command.returncode, err) == (0, b"")
+    give_up = time.monotonic() + 20
+    while not (tmp_path / "published").exists() and time.monotonic() < give_up:
+        time.sleep(0.02)
+    assert (tmp_path / "published").exists()

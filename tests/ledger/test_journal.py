@@ -17,6 +17,7 @@ from e2s_tasks.core.records import TYPES, ProcessRecord, SourceRecord, SpanRecor
 from e2s_tasks.errors import LedgerError
 from e2s_tasks.ledger import Journal, Ledger, alive, journal_path, read_journal, replay, this_process
 from e2s_tasks.ledger.journal import LOOK_EVERY_S, decode, encode
+from tests.ledger.journals import started
 
 
 class Kept:
@@ -46,7 +47,7 @@ def named(span_id):
 
 def test_a_journal_gives_back_what_was_appended(tmp_path):
     process = this_process([SourceRecord("cpu", "RAPL", "measured")])
-    journal = Journal.start(tmp_path / "journal", process)
+    journal = started(tmp_path / "journal", process)
     span = running(cpu_j=0.1 + 0.2, attributes={"a": ["ü", None, 1.5]})
     version = VersionRecord("v", "file:///x", "s", "run", 2.0)
     journal.append(span)
@@ -178,7 +179,7 @@ def test_what_is_no_json_is_written_as_text_and_what_cannot_be_written_is_droppe
 
 def test_a_removed_journal_begins_anew_with_its_process(tmp_path):
     process = this_process()
-    journal = Journal.start(tmp_path, process)
+    journal = started(tmp_path, process)
     journal.remove()
     assert not journal.path.exists()
     journal.append(running())
@@ -186,7 +187,7 @@ def test_a_removed_journal_begins_anew_with_its_process(tmp_path):
 
 
 def test_a_journal_that_is_removed_with_its_directory_is_brought_back_with_all_that_it_held(tmp_path, caplog):
-    journal = Journal.start(tmp_path / "data" / "journal", this_process())
+    journal = started(tmp_path / "data" / "journal", this_process())
     journal.append(named("before"))
     for number in range(2):
         shutil.rmtree(tmp_path / "data")
@@ -201,7 +202,7 @@ def test_a_journal_that_is_removed_with_its_directory_is_brought_back_with_all_t
 
 
 def test_a_journal_that_is_still_there_is_looked_at_once_a_second(tmp_path, monkeypatch):
-    journal = Journal.start(tmp_path, this_process())
+    journal = started(tmp_path, this_process())
     looks = []
     fstat = os.fstat
     monkeypatch.setattr(os, "fstat", lambda fd: looks.append(fd) or fstat(fd))
@@ -245,7 +246,7 @@ def test_a_process_that_was_killed_but_not_yet_waited_for_is_dead():
 def test_replay_takes_in_the_living_and_removes_the_journals_of_the_ended(tmp_path):
     living, ended = this_process(), replace(this_process(), id="e" * 32)
     for process in (living, ended):
-        Journal.start(tmp_path, process).append(running())
+        started(tmp_path, process).append(running())
     kept = Kept()
     assert replay(tmp_path, kept, lambda process: process.id == living.id) == 1
     assert [path.name for path in tmp_path.iterdir()] == [journal_path(tmp_path, living).name]
@@ -257,8 +258,10 @@ def test_a_killed_process_leaves_its_attempt_crashed_with_the_energy_it_had_used
     code = (
         "import os, sys, pathlib\n"
         "from e2s_tasks.core.records import SpanRecord\n"
-        "from e2s_tasks.ledger import Journal, this_process\n"
-        "journal = Journal.start(pathlib.Path(sys.argv[1]), this_process())\n"
+        "from e2s_tasks.ledger import Journal, journal_path, this_process\n"
+        "process = this_process()\n"
+        "journal = Journal(journal_path(pathlib.Path(sys.argv[1]), process))\n"
+        "journal.append(process)\n"
         "for seq in (1, 2):\n"
         "    journal.append(SpanRecord('s', seq, 'p', 'run', 'attempt', 'work', 'running', 1.0, cpu_j=seq * 4.0))\n"
         "print('ready', flush=True)\n"
@@ -278,7 +281,7 @@ def test_a_killed_process_leaves_its_attempt_crashed_with_the_energy_it_had_used
 
 def test_a_journal_that_the_ledger_refuses_stays_for_later(tmp_path):
     process = replace(this_process(), start_ticks=1)
-    Journal.start(tmp_path, process).append(running())
+    started(tmp_path, process).append(running())
     with pytest.raises(LedgerError):
         replay(tmp_path, Kept(refuses=True))
     kept = Kept()
@@ -306,7 +309,7 @@ def test_a_line_is_a_checksum_and_plain_json():
 
 def test_a_live_journal_is_taken_in_from_where_the_last_reader_stopped(tmp_path):
     process = this_process()
-    journal = Journal.start(tmp_path, process)
+    journal = started(tmp_path, process)
     kept = Kept()
     journal.append(running(seq=1))
     replay(tmp_path, kept, lambda _: True)
@@ -317,7 +320,7 @@ def test_a_live_journal_is_taken_in_from_where_the_last_reader_stopped(tmp_path)
 
 def test_a_journal_that_was_begun_anew_is_taken_in_from_its_start(tmp_path):
     process = this_process()
-    journal = Journal.start(tmp_path, process)
+    journal = started(tmp_path, process)
     kept = Kept()
     journal.append(running(seq=1))
     journal.append(running(seq=2))

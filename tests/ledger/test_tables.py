@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -17,8 +16,9 @@ import pytest
 
 from e2s_tasks.core.records import EdgeRecord, ProcessRecord, SourceRecord
 from e2s_tasks.errors import NotFoundError, SettingError
-from e2s_tasks.ledger import Journal, Ledger, this_process
+from e2s_tasks.ledger import Ledger, export, this_process
 from e2s_tasks.settings import settings
+from tests.ledger.journals import started
 
 DAY_S = 86400.0
 
@@ -95,6 +95,23 @@ def test_what_cannot_be_asked_for_is_said(filled):
         filled.spans(run="unknown")
 
 
+@pytest.mark.parametrize("question", ["spans", "artifacts", "flow_runs"])
+def test_a_time_that_ends_before_it_begins_is_refused_with_both_its_ends(filled, question):
+    with pytest.raises(SettingError, match=r"until='1970-01-01' lies before since='1970-01-02'"):
+        getattr(filled, question)(since="1970-01-02", until="1970-01-01")
+    assert len(getattr(filled, question)(since="1970-01-02", until="1970-01-02")) == 0
+
+
+def test_a_kind_or_a_status_that_no_span_can_have_is_refused_with_those_that_it_can(filled):
+    with pytest.raises(SettingError, match=r"kind='task' is unknown: give one of flow, attempt, read"):
+        filled.spans(kind=["read", "task"])
+    with pytest.raises(SettingError, match=r"status='fail' is unknown: give one of running, completed"):
+        filled.spans(status="fail")
+    with pytest.raises(SettingError, match=r"status='\?ailed'"):
+        filled.flow_runs(status="?ailed")
+    assert list(filled.spans(kind="at*", status="fail*")["span_id"]) == ["far"]
+
+
 def test_artifacts_are_numbered_over_all_runs_whatever_is_chosen(filled):
     frame = filled.artifacts("file:///lake/*.parquet", run="run-2")
     assert frame[["uri", "version", "run_id", "bytes"]].to_numpy().tolist() == [
@@ -118,7 +135,7 @@ def test_the_configured_ledger_is_opened_with_what_waits_in_journals(tmp_path, m
     monkeypatch.setenv("E2S_DATA_DIR", str(tmp_path))
     settings.cache_clear()
     try:
-        Journal.start(settings().journals, this_process()).append(span("a"))
+        started(settings().journals, this_process()).append(span("a"))
         assert list(Ledger.open().spans()["span_id"]) == ["a"]
     finally:
         settings.cache_clear()
@@ -188,10 +205,57 @@ def test_an_export_that_is_killed_leaves_what_was_there(sqlite_url, tmp_path, sp
     assert sorted(path.name for path in (tmp_path / "fresh").iterdir() if path.name.startswith(".")) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(filled, tmp_path):
-    Path(tmp_path / "file").write_text("")
-    with pytest.raises(SettingError, match="file"):
-        filled.export(tmp_path / "file")
+@pytest.mark.parametrize("until", ["1970-01-01", "1970-01-02T12:00"])
+def test_an_export_of_no_day_is_refused_and_touches_nothing(filled, tmp_path, until):
+    with pytest.raises(SettingError) as refused:
+        filled.export(tmp_path / "out", since="1970-01-02T06:00", until=until)
+    assert "since='1970-01-02T06:00'" in str(refused.value)
+    assert f"until={until!r}" in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("blocked", ["file", "lake/spans", "/proc/lake"])
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left_in_it(filled, tmp_path, blocked):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "spans").write_text("a file where a folder has to be")
+    before = sorted(tmp_path.rglob("*"))
+    folder = (tmp_path / blocked).parent if blocked == "lake/spans" else tmp_path / blocked
+    with pytest.raises(SettingError, match=f"The folder '{folder}' cannot be exported to"):
+        filled.export(folder)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_an_export_that_is_interrupted_leaves_what_was_there_and_nothing_else(filled, tmp_path, monkeypatch, existing):
+    if existing:
+        filled.export(tmp_path / "out", until="1970-01-02")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(export, "_put_in_place", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        filled.export(tmp_path / "out")
+    after = sorted(tmp_path.rglob("*"))
+    assert after == [path for path in before if path.name != "_e2s_export.json"]
+    monkeypatch.undo()
+    filled.export(tmp_path / "out")
+    assert rows_of(tmp_path / "out")["spans"] == 11
+
+
+def test_an_export_for_which_there_is_no_room_says_so_and_leaves_nothing(sqlite_url, tmp_path, span):
+    Ledger.open(sqlite_url).ingest([span(f"{n}", name=os.urandom(40).hex()) for n in range(3000)])
+    code = (
+        "import resource, signal, sys; from e2s_tasks.ledger import Ledger\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "ledger = Ledger.open(sys.argv[1]); ledger.runs()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+        "try: ledger.export(sys.argv[2])\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    command = [sys.executable, "-c", code, sqlite_url, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"SettingError The folder '{tmp_path / 'out'}' cannot be exported to (")
+    assert "File too large" in done.stdout
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

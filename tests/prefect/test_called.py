@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from uuid import UUID
 
@@ -56,7 +57,10 @@ def as_a_worker_does(flow_run):
     environment = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
     environment |= {"PREFECT__FLOW_RUN_ID": str(flow_run.id), "PYTHONPATH": os.getcwd()}  # noqa: PTH109
     command = [sys.executable, "-m", "prefect.engine"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    with tempfile.TemporaryDirectory() as folder:  # into which Prefect copies the deployment's files
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        )
     assert done.returncode == 0, done.stderr
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(UUID(str(flow_run.id))).state.is_completed()

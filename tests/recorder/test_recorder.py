@@ -17,7 +17,8 @@ import pytest
 from e2s_tasks import record_outcome, span
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import SettingError
-from e2s_tasks.ledger.journal import read_journal
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.ledger.journal import read_journal, replay
 from e2s_tasks.recorder import drive, drive_generator
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
 from e2s_tasks.recorder.open_span import OpenSpan
@@ -277,6 +278,46 @@ def test_a_process_killed_with_9_leaves_what_it_had_used(tmp_path):
     assert last["killed"].status == "running"
     assert last["killed"].cpu_ns >= 0.5e9
     assert last["killed"].cpu_j > 0
+
+
+def test_a_version_written_just_before_a_kill_is_of_a_run_that_the_ledger_knows(tmp_path):
+    program = """
+        import os, signal
+        from e2s_tasks import record_artifact, record_outcome, span
+        with span("run"), span("step"):
+            with span("ended"):
+                record_artifact("models:/delay/3")
+            record_outcome(units=1)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "60"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, check=False)
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    replay(tmp_path / "journal", ledger)
+    (row,) = ledger.runs()
+    run = ledger.run(row.run_id)
+    spans = {one.name: one for one in run.spans}
+    assert {name: one.status for name, one in spans.items()} == dict.fromkeys(("run", "step", "ended"), "crashed")
+    assert spans["step"].parent_id == spans["run"].id
+    assert [one.span_id for one in run.versions] == [spans["ended"].id]
+    assert [one.span_id for one in run.outcomes] == [spans["step"].id]
+
+
+def test_the_ledger_that_a_process_opens_holds_what_it_has_just_measured_itself(tmp_path):
+    program = """
+        from e2s_tasks import span
+        from e2s_tasks.ledger import Ledger
+        with span("open"):
+            with span("ended"):
+                pass
+            first = Ledger.open().spans()
+        print(*first.name, *first.status, *Ledger.open().spans().status)
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "60"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["open", "ended", "running", "completed", "completed", "completed"]
 
 
 def test_stdout_signals_and_exit_codes_are_the_users_own(tmp_path):

@@ -124,7 +124,7 @@ def kpi(
     solution: str
         A solution, of which all runs of the period count, failed ones too.
     since: str
-        How long ago the period began, for example 7d; 30d by default.
+        How long ago the period began, for example 7d, at most 366d; 30d by default.
     level: float
         How sure the intervals are.
     json: bool
@@ -215,7 +215,7 @@ def export(folder: Path, /, *, since: str | None = None, until: str | None = Non
     folder: Path
         Where to write; made if missing.
     since: str
-        The first day to write, such as 2026-11-24 or 30d (ago); all days by default.
+        The first day to write, such as 2026-11-24, or 30d, 12w or 2y (ago); all days by default.
     until: str
         The day before which to stop.
     json: bool
@@ -288,10 +288,10 @@ def run(arguments: list[str]) -> int:
     try:
         code = _answer(arguments)
         sys.stdout.flush()
-        answers.publish_what_waits()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = 0
+    answers.publish_what_waits()
     return code
 
 
