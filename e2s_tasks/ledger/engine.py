@@ -50,9 +50,16 @@ def reporting(engine: sa.Engine, problem: str) -> Iterator[None]:
 
 
 @contextmanager
+def writer(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection whose transactions take the write lock at their start, so that they can wait without a deadlock."""
+    with engine.connect().execution_options(**{_WRITES: True}) as connection:
+        yield connection
+
+
+@contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that takes the write lock at its start, so that it can wait for it without a deadlock."""
-    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+    """One such transaction."""
+    with writer(engine) as connection, connection.begin():
         yield connection
 
 

@@ -309,15 +309,19 @@ class Ledger:
         with reporting(self._engine, "cannot be read"):
             return export(self._engine, folder, since, until)
 
-    def prune(self, keep_s: float, *, dry_run: bool = False) -> "Pruned":
+    def prune(
+        self, keep_s: float, *, dry_run: bool = False, told: Callable[[int, int], None] | None = None
+    ) -> "Pruned":
         """Fold the inner spans of runs that ended more than `keep_s` seconds ago into the attempts around them.
 
-        What runs and artifacts cost stays as it was; docs/ledger.md says what is lost. Safe beside writers and readers.
+        What runs and artifacts cost stays as it was; docs/ledger.md says what is lost. Safe beside writers and readers,
+        and when it is interrupted. told: is called now and then with how many inner spans have been looked at, and of
+        how many.
         """
         from e2s_tasks.ledger.retention import prune
 
         with reporting(self._engine, "cannot be pruned"):
-            return prune(self._engine, keep_s, dry_run=dry_run)
+            return prune(self._engine, keep_s, dry_run=dry_run, told=told)
 
 
 def _insert_for(dialect: str) -> Any:

@@ -63,3 +63,16 @@ def test_what_waits_is_published_though_the_reader_stopped_early_and_that_is_no_
     while not (tmp_path / "published").exists() and time.monotonic() < give_up:
         time.sleep(0.02)
     assert (tmp_path / "published").exists()
+
+
+def test_a_prune_says_how_far_it_is_on_a_terminal_and_nothing_in_a_pipe(environment):
+    code = "from e2s_tasks.integrations.cli import main; main()"
+    command = [sys.executable, "-c", code, "prune", "--keep", "1d", "--dry-run"]
+    terminal, end = os.openpty()
+    subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=end, timeout=60, check=True)
+    os.close(end)
+    said = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert "inner spans looked at" in said
+    assert said.endswith("\r\x1b[K")
+    assert subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True).stderr == b""

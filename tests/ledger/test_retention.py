@@ -1,6 +1,7 @@
 """What `prune` folds away, and that no figure of what is left changes."""
 
 import multiprocessing
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2s_tasks.core.records import OutcomeRecord, ProcessRecord, ReadRecord, SourceRecord, VersionRecord
-from e2s_tasks.ledger import Ledger
+from e2s_tasks.ledger import Ledger, retention
 from e2s_tasks.reporter import summarise_run
 from tests.lineage.test_laws import JOULES, runs
 from tests.reporter.runs import RUN, full_run
@@ -185,6 +186,54 @@ def test_an_sqlite_file_becomes_smaller(sqlite_url, span, flow):
     done = ledger.prune(DAY_S)
     assert done.size_after < done.size_before / 4
     assert Path(sqlite_url.removeprefix("sqlite:///")).stat().st_size == done.size_after
+
+
+@pytest.fixture
+def many(ledger, flow, span, monkeypatch):
+    """Thirty old runs, of which a few are folded at a time."""
+    monkeypatch.setattr(retention, "AT_ONCE", 20)
+    for number in range(30):
+        run = f"run-{number}"
+        ledger.ingest(
+            [flow(run, ended_at=50.0), span(f"a{run}", run=run, ended_at=9.0, parent_id=f"flow-{run}", cpu_j=1.0)]
+        )
+        inner = {"run": run, "at": 1.0, "parent_id": f"a{run}", "cpu_j": 0.1}
+        ledger.ingest([span(f"b{run}-{n}", "span", **inner) for n in range(7)])
+    return ledger
+
+
+def joules(ledger):
+    return {row.run_id: row.energy.cpu for row in ledger.runs(limit=None)}
+
+
+def test_how_far_it_is_is_told_after_each_batch(many):
+    told = []
+    many.prune(DAY_S, told=lambda looked_at, of: told.append((looked_at, of)))
+    assert told == [(14 * batch, 210) for batch in range(1, 16)]
+
+
+@pytest.mark.parametrize("where", ["between two batches", "in the middle of one"])
+def test_ctrl_c_loses_nothing_and_the_next_prune_goes_on(many, monkeypatch, where):
+    before = joules(many)
+
+    def struck(looked_at, of):
+        if looked_at == 70:
+            signal.raise_signal(signal.SIGINT)
+
+    def struck_inside(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    def told(looked_at, of):
+        if looked_at == 70:
+            monkeypatch.setattr(retention, "_mark", struck_inside)  # the last step of a batch
+
+    with pytest.raises(KeyboardInterrupt):
+        many.prune(DAY_S, told=struck if where == "between two batches" else told)
+    monkeypatch.undo()
+    assert len(many.spans(kind="span")) == 140
+    assert joules(many) == pytest.approx(before, rel=1e-12)
+    assert many.prune(DAY_S).spans == 140
+    assert joules(many) == pytest.approx(before, rel=1e-12)
 
 
 def _replay(url, barrier, records, times):

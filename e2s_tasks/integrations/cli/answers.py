@@ -8,6 +8,8 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from e2s_tasks.ledger import Ledger
     from e2s_tasks.reporter import ArtifactHistory
 
@@ -108,11 +110,11 @@ def export(folder: Path, since: str | None, until: str | None) -> dict[str, Any]
     return {"folder": str(folder), "records": [asdict(one) for one in done]}
 
 
-def prune(keep: str, *, dry_run: bool) -> dict[str, Any]:
-    """What was folded, or would be, and the ledger's bytes."""
+def prune(keep: str, *, dry_run: bool, told: "Callable[[int, int], None]") -> dict[str, Any]:
+    """What was folded, or would be, and the ledger's bytes. told: as for `Ledger.prune`."""
     from e2s_tasks.ledger.times import length_s
 
-    done = _ledger().prune(length_s(keep, "--keep"), dry_run=dry_run)
+    done = _ledger().prune(length_s(keep, "--keep"), dry_run=dry_run, told=told)
     return asdict(done) | {"dry_run": dry_run}
 
 

@@ -7,7 +7,8 @@ else.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -234,7 +235,8 @@ def export(folder: Path, /, *, since: str | None = None, until: str | None = Non
 def prune(*, keep: Length, dry_run: bool = False, json: Json = False) -> None:
     """Make the ledger smaller: fold the inner spans of old runs into the attempts around them.
 
-    What runs, steps and artifacts cost stays as it was; docs/ledger.md says what is lost.
+    What runs, steps and artifacts cost stays as it was; docs/ledger.md says what is lost. Ctrl-C loses nothing: what
+    has been folded stays so, and the next time goes on.
 
     Parameters
     ----------
@@ -245,7 +247,8 @@ def prune(*, keep: Length, dry_run: bool = False, json: Json = False) -> None:
     json: bool
         Print JSON.
     """
-    found = answers.prune(keep, dry_run=dry_run)
+    with _progress("{} of {} inner spans looked at") as told:
+        found = answers.prune(keep, dry_run=dry_run, told=told)
     if json:
         _print_json(found)
     else:
@@ -269,6 +272,23 @@ def run_measured(*command: str) -> None:
         raise SettingError("e2s run needs a program: write for example `e2s run flow.py`.")
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], os.environ | ZERO_CODE)  # noqa: S606 - python, as asked
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Takes how far a command is, and of what: a line on stderr that is gone at its end, where that is a terminal."""
+    shown = sys.stderr.isatty()
+
+    def told(done: int, of: int) -> None:
+        if shown:
+            sys.stderr.write(f"\r\x1b[K{text.format(f'{done:,}', f'{of:,}')} ")
+            sys.stderr.flush()
+
+    try:
+        yield told
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
 
 
 def _at_least_one(limit: int) -> int:
