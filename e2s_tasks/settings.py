@@ -189,7 +189,8 @@ def settings() -> Settings:
     Raises:
         SettingError: an `E2S_*` variable cannot be used; the message names it, its value and the remedy.
     """
-    given = {one.name: os.environ[variable(one.name)] for one in fields(Settings) if variable(one.name) in os.environ}
+    named = {one.name: os.environ.get(variable(one.name), "") for one in fields(Settings)}
+    given = {name: value for name, value in named.items() if value}  # an empty variable is none
     return Settings(**given)  # type: ignore[arg-type] # texts, which __post_init__ reads
 
 

@@ -2,8 +2,9 @@
 
 import weakref
 from dataclasses import dataclass
+from operator import index
 from types import TracebackType
-from typing import get_args
+from typing import Any, get_args
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import SteppedSpan, recorder, status_of
@@ -68,7 +69,7 @@ def moved(
     Raises:
         SettingError: no name; bytes or rows that are no number from 0 on; another medium.
     """
-    if not str(what).strip():
+    if not isinstance(what, str) or not what.strip():
         raise SettingError(f"moved({what!r}): say what moved, for example 'shipment to partner'.")
     if over is not None and over not in get_args(Medium):
         raise SettingError(f"moved(over={over!r}) cannot be used: give 'network', 'storage' or None.")
@@ -79,10 +80,14 @@ def moved(
     return Movement(str(what), _Transfer(over, ends[0], ends[1], bytes, rows))
 
 
-def _count(name: str, count: object) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+def _count(name: str, count: Any) -> int:
+    try:
+        number = -1 if isinstance(count, bool) else index(count)
+    except TypeError:
+        number = -1
+    if number < 0:
         raise SettingError(f"moved({name}={count!r}) cannot be used: give a whole number from 0 on.")
-    return count
+    return number
 
 
 def _format(uri: str) -> str:
@@ -118,7 +123,8 @@ class Movement:
         self._transfer.rows = _count("rows", count)
 
     def __enter__(self) -> "Movement":
-        self._plain.detach()
+        if self._plain.detach() is None:
+            raise SettingError("This transfer is over: call moved(...) again for another one.")
         self._span.start()
         self._span.resume()
         return self

@@ -46,7 +46,10 @@ def uri_of(path: PathLike) -> str:
     """
     text = os.fspath(path)
     if NO_FILE.match(text):
-        return text.rstrip("/")
+        scheme, _, rest = text.partition(":/")
+        if "@" not in rest.partition("/")[0]:
+            return text.rstrip("/")
+        text = f"{scheme}://{rest}"  # mistyped, and with credentials
     if _scheme(text) in LOCAL:
         return _local_path(text).as_uri()
     return "::".join(_without_secrets(part) for part in text.split("::"))

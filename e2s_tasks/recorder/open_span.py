@@ -142,15 +142,12 @@ class OpenSpan(Account):
         return self._heritage
 
     def handed_down_text(self) -> str:
-        """The same, and the run and process, as the inside of a JSON object with a comma at its end."""
+        """The same and the run, as the inside of a JSON object with a comma at its end."""
         if self._heritage_text is None:
-            given = {name: value for name, value in self.handed_down().items() if value is not None}
-            self._heritage_text = f"{self.of_run()}{dumps(given)[1:-1]},"
+            fields = {"run_id": self.run_id, **self.handed_down()}
+            given = {name: value for name, value in fields.items() if value is not None}
+            self._heritage_text = f"{dumps(given)[1:-1]},"
         return self._heritage_text
-
-    def of_run(self) -> str:
-        """In which run and process it is, in the same way."""
-        return f'"process_id":"{self.recorder.process.id}","run_id":{dumps(self.run_id)},'
 
     @property
     def described(self) -> bool:

@@ -63,6 +63,6 @@ def record_outcome(
 
 def _is_count(count: Any) -> bool:
     try:
-        return isinstance(count, Real) and math.isfinite(count) and float(count) >= 0
+        return isinstance(count, Real) and not isinstance(count, bool) and math.isfinite(count) and float(count) >= 0
     except OverflowError:  # an integer that no float can hold
         return False

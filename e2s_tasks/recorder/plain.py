@@ -50,11 +50,9 @@ def end_line(span: OpenSpan, covered: AbstractSet[str]) -> bytes | None:
 def _known(span: OpenSpan) -> str:
     """The inside of a JSON object, with a comma at its end: what is known of the span when it begins."""
     outer, facts = span.outer, span.given
-    above = outer.handed_down_text() if outer is not None else span.of_run()
+    above = outer.handed_down_text() if outer is not None else f'"run_id":{_quoted(span.run_id)},'
     own = "".join([_field(name, value) for name, value in facts.items() if value is not None]) if facts else ""
-    return (
-        f'{above}"id":"{span.id}","kind":"{span.kind}","name":{_text(span.name)},"started_at":{span.started_at!r},{own}'
-    )
+    return f'{above}"process_id":"{span.recorder.process.id}","id":"{span.id}","kind":"{span.kind}","name":{_text(span.name)},"started_at":{span.started_at!r},{own}'
 
 
 def _field(name: str, value: Any) -> str:

@@ -510,6 +510,7 @@ def test_a_device_stays_a_device(tmp_path):
         ("s3://lake/a?b.parquet", "s3://lake/a?b.parquet"),
         ("s3://lake/x.parquet?region=eu&secret=S", "s3://lake/x.parquet"),
         ("https://me:SECRET@host/x.parquet?sig=S#part", "https://host/x.parquet"),
+        ("https:/me:SECRET@host/x.parquet", "https://host/x.parquet"),
     ],
 )
 def test_a_uri_has_no_secrets_and_all_of_an_objects_key(url, uri):
