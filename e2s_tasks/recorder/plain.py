@@ -52,7 +52,10 @@ def _known(span: OpenSpan) -> str:
     outer, facts = span.outer, span.given
     above = outer.handed_down_text() if outer is not None else f'"run_id":{_quoted(span.run_id)},'
     own = "".join([_field(name, value) for name, value in facts.items() if value is not None]) if facts else ""
-    return f'{above}"process_id":"{span.recorder.process.id}","id":"{span.id}","kind":"{span.kind}","name":{_text(span.name)},"started_at":{span.started_at!r},{own}'
+    return (
+        f'{above}"process_id":"{span.recorder.process.id}","id":"{span.id}","kind":"{span.kind}",'
+        f'"name":{_text(span.name)},"started_at":{span.started_at!r},{own}'
+    )
 
 
 def _field(name: str, value: Any) -> str:
