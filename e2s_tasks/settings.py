@@ -106,6 +106,11 @@ class Settings:
     trace: Path | None = _setting(
         None, _path, "carbon-intensity trace (CSV or Parquet) used instead of a service, see docs/sources.md"
     )
+    wait: str = _setting(
+        "auto",
+        _one_of("auto", "never"),
+        "never: flows with a carbon policy start at once, and only tell what waiting would have saved",
+    )
     powercap_root: Path = _setting(Path("/sys/class/powercap"), _path, "where the tree of RAPL counters is")
     external_meters: Path | None = _setting(
         None, _path, "TOML file of external meters (Prometheus), see docs/sources.md"

@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """How a span ended, or that it has not."""
+    """How a span ended, or that it has not; suspended: its flow run goes on later, in a span and process anew."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -38,6 +38,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
     CACHED = "cached"
+    SUSPENDED = "suspended"
 
 
 @dataclass(slots=True)

@@ -11,9 +11,10 @@ class Role(Enum):
     FLOW = "flow"
     ATTEMPT = "attempt"
     SPAN = "span"
+    WAIT = "wait"
 
 
-ATTEMPT = Role.ATTEMPT
+ATTEMPT, WAIT = Role.ATTEMPT, Role.WAIT
 MUCH = 0.1  # a figure of which a larger part was estimated is a model's
 
 
@@ -21,7 +22,7 @@ class Account:
     """CPU nanoseconds and joules by host component of one span.
 
     holder: it answers for idle power. Outermost attempts and outermost spans do; an outermost flow run only while none
-    of those is open. gaps: components for which a source was missing at some time. fresh_ns: CPU time of the segment
+    of those is open, and while it waits what it waits in does so in its place. gaps: components for which a source was missing at some time. fresh_ns: CPU time of the segment
     that is not closed yet; held_ns: for how long of it threads ran for this span, spans inside it on the same thread
     apart. estimates: by component, what late sources estimated while a root span was open and what they told in all, in
     joules. closed_ns: when its span ended, 0 until then. ends_in: the last segment in which it was open, once known.
@@ -43,7 +44,7 @@ class Account:
     def __init__(self, role: Role, parent: Optional["Account"] = None) -> None:
         self.role = role
         self.parent = parent
-        self.holder = parent is None or (role is ATTEMPT and not _inside_attempt(parent))
+        self.holder = parent is None or role is WAIT or (role is ATTEMPT and not _inside_attempt(parent))
 
     def book(self, components: Mapping[str, float]) -> None:
         """Add joules by component."""

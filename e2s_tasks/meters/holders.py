@@ -4,6 +4,9 @@ from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.host_page import Page
 
 
+FLOWS = {Role.FLOW, Role.WAIT}
+
+
 class Holders:
     """The open accounts of this process that hold idle power."""
 
@@ -14,12 +17,18 @@ class Holders:
 
     def add(self, account: Account, now: int) -> None:
         """The account is open from now on."""
+        if account.role is Role.WAIT:
+            self._stand_in(account.parent, account, now)
+            return
         flow = account.role is Role.FLOW
         account.since = self._page.advance(now, int(not flow), int(flow))[flow]
         self._open[account] = None
 
     def remove(self, account: Account, now: int) -> None:
         """The account is open no longer."""
+        if account.role is Role.WAIT:
+            self._stand_in(account, account.parent, now)
+            return
         flow = account.role is Role.FLOW
         self._take(account, self._page.advance(now, -int(not flow), -int(flow)))
         self._open.pop(account, None)
@@ -32,8 +41,16 @@ class Holders:
         left, self._left = self._left, {}
         return left
 
+    def _stand_in(self, one: Account | None, other: Account | None, now: int) -> None:
+        """From now on the other answers in the place of the one, if that does: of a flow run and its waiting."""
+        if one is None or other is None or one not in self._open:
+            return
+        self._take(one, self._page.integrals(now))
+        self._open.pop(one)
+        self._open[other], other.since = None, one.since
+
     def _take(self, account: Account, integrals: tuple[float, float]) -> None:
-        integral = integrals[account.role is Role.FLOW]
+        integral = integrals[account.role in FLOWS]
         seconds, account.since = integral - account.since, integral
         if seconds > 0:
             self._left[account] = self._left.get(account, 0.0) + seconds

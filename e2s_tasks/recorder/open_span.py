@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from e2s_tasks.recorder.recorder import SpanRecorder
 
 CURRENT: ContextVar["OpenSpan | None"] = ContextVar("e2s_span", default=None)
-ROLES = dict.fromkeys(Kind, Role.SPAN) | {Kind.FLOW: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT}
+ROLES = dict.fromkeys(Kind, Role.SPAN) | {
+    Kind.FLOW: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT, Kind.WAIT: Role.WAIT
+}  # fmt: skip
 NO_FACTS: Mapping[str, Any] = {}
 COMPLETED, RUNNING = Status.COMPLETED, Status.RUNNING  # found more quickly than on the class
 

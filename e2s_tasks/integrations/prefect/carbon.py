@@ -1,7 +1,9 @@
-"""The grid beside a flow run: what the policy would have planned, and the intensity that emissions use."""
+"""The grid beside a flow run: when its policy would have it start, and the intensity that emissions use."""
 
 import threading
-from dataclasses import replace
+from collections.abc import Callable
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,45 +15,104 @@ from e2s_tasks.recorder.guard import warn_once
 if TYPE_CHECKING:
     from e2s_tasks import scheduler
 
-_looking: dict[str, tuple[threading.Thread, str | None, datetime]] = {}
 PATIENCE_S = 0.2
 TOO_LATE = "the run starts at once (the service has not answered in time)"
+HYSTERESIS = 0.02  # a run that has waited waits again only for a start that is cleaner by more than this part
 
 
-def look_at_the_grid(recorder: SpanRecorder, run_id: str, policy: CarbonPolicy | None) -> None:
-    """Ask the grid on a thread of its own, so that a slow service delays nothing."""
-    zone = policy.zone if policy else recorder.settings.zone
-    thread = threading.Thread(target=_look, args=(recorder, run_id, policy, zone), name="e2s-grid", daemon=True)
-    _looking[run_id] = thread, zone, datetime.now(UTC)
-    thread.start()
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a flow run would have started without a policy, and whether it has been moved since."""
+
+    at: datetime
+    moved: bool = False
 
 
-def _look(recorder: SpanRecorder, run_id: str, policy: CarbonPolicy | None, zone: str | None) -> None:
-    try:
+@dataclass(slots=True)
+class Look:
+    """A look at the grid on a thread of its own; `decision` is there when the thread has ended, unless it failed."""
+
+    recorder: SpanRecorder
+    run_id: str
+    policy: CarbonPolicy | None
+    zone: str | None
+    arrival: Callable[[], Arrival] | None
+    asked: datetime = field(default_factory=lambda: datetime.now(UTC))
+    decision: "scheduler.Decision | None" = None
+    thread: threading.Thread = field(default_factory=threading.Thread)
+
+    def begin(self) -> None:
+        """Ask; a slow service delays nothing."""
+        target = copy_context().run  # the arrival is asked of the server that this flow run is of
+        self.thread = threading.Thread(target=target, args=(self._look,), name="e2s-grid", daemon=True)
+        self.thread.start()
+
+    def _look(self) -> None:
+        try:
+            from e2s_tasks import scheduler
+
+            now = datetime.now(UTC)
+            try:
+                self.decision = self._decide(now)
+                found = self.decision
+            except E2SError as error:  # a broken trace, or a zone that nobody knows: the summary says so, too
+                warn_once("looking at the grid", error)
+                found = scheduler.average_now(self.zone, now, str(error))
+            self.recorder.write(scheduler.to_record(found, self.run_id))
+        except Exception as error:  # noqa: BLE001 - law 5: emissions stay unknown
+            warn_once("looking at the grid", error)
+
+    def _decide(self, now: datetime) -> "scheduler.Decision":
         from e2s_tasks import scheduler
 
-        now = datetime.now(UTC)
+        if self.policy is None:
+            return scheduler.intensity_now(self.zone, now, self.recorder.settings)
         try:
-            decision = _decision(recorder, policy, zone, now)
-        except E2SError as error:  # a broken trace, or a zone that nobody knows: the summary says so, too
-            warn_once("looking at the grid", error)
-            decision = scheduler.average_now(zone, now, str(error))
-        recorder.write(scheduler.to_record(decision, run_id))
-    except Exception as error:  # noqa: BLE001 - law 5: emissions stay unknown
-        warn_once("looking at the grid", error)
+            arrival = self.arrival() if self.arrival else Arrival(now)
+            return decide_again(self.policy, now, arrival, self.recorder)
+        except PolicyError as error:
+            return replace(scheduler.intensity_now(self.zone, now, self.recorder.settings), reason=str(error))
 
 
-def _decision(
-    recorder: SpanRecorder, policy: CarbonPolicy | None, zone: str | None, now: datetime
-) -> "scheduler.Decision":
+def decide_again(policy: CarbonPolicy, now: datetime, arrival: Arrival, recorder: SpanRecorder) -> "scheduler.Decision":
+    """The decision for a run that arrived earlier: its slack is counted from then, and being moved again has a price.
+
+    Raises:
+        PolicyError, ZoneError, TraceError: see `scheduler.decide`.
+    """
     from e2s_tasks import scheduler
 
-    if policy is None:
-        return scheduler.intensity_now(zone, now, recorder.settings)
-    try:
-        return scheduler.decide(policy, now, recorder.settings)
-    except PolicyError as error:
-        return replace(scheduler.intensity_now(zone, now, recorder.settings), reason=str(error))
+    latest_start = policy.latest_end(arrival.at) - policy.expected_duration if arrival.at < now else None
+    if latest_start is not None:
+        policy = replace(policy, max_delay=max(timedelta(0), latest_start - now))
+    found = scheduler.decide(policy, now, recorder.settings)
+    found.plan["arrived"] = arrival.at.timestamp()
+    if not (arrival.moved and found.start and found.start > now and found.expected and found.run_now):
+        return found
+    if found.expected < found.run_now * (1 - HYSTERESIS):
+        return found
+    reason = f"start now: it has waited, and no later start is cleaner by more than {HYSTERESIS:.0%}".replace("%", " %")
+    return replace(found, start=now, end=now + policy.expected_duration, expected=found.run_now, reason=reason)
+
+
+_looks: dict[str, Look] = {}
+
+
+def look_at_the_grid(
+    recorder: SpanRecorder,
+    run_id: str,
+    policy: CarbonPolicy | None,
+    arrival: Callable[[], Arrival] | None = None,
+) -> None:
+    """Begin a look at the grid for a flow run. arrival: says when the run would have started; left out: now."""
+    zone = policy.zone if policy else recorder.settings.zone
+    look = _looks[run_id] = Look(recorder, run_id, policy, zone, arrival)
+    look.begin()
+
+
+def look_of(run_id: str) -> Look | None:
+    """The look at the grid for a flow run, if one goes on or has ended."""
+    return _looks.get(run_id)
 
 
 def wait_for_the_grid(recorder: SpanRecorder, run_id: str) -> None:
@@ -59,12 +120,12 @@ def wait_for_the_grid(recorder: SpanRecorder, run_id: str) -> None:
 
     The average is dated before the question, so that an answer that still comes is the last word in the ledger.
     """
-    thread, zone, asked = _looking.pop(run_id, (None, None, None))
-    if thread is None or asked is None:
+    look = _looks.pop(run_id, None)
+    if look is None:
         return
-    thread.join(PATIENCE_S)
-    if thread.is_alive():
+    look.thread.join(PATIENCE_S)
+    if look.thread.is_alive():
         from e2s_tasks import scheduler
 
-        before = asked - timedelta(microseconds=1)
-        recorder.write(scheduler.to_record(scheduler.average_now(zone, before, TOO_LATE), run_id))
+        before = look.asked - timedelta(microseconds=1)
+        recorder.write(scheduler.to_record(scheduler.average_now(look.zone, before, TOO_LATE), run_id))

@@ -14,6 +14,7 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.grid.country import country
 from e2s_tasks.integrations.prefect.declared import Assets
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
+from e2s_tasks.integrations.prefect.gate import Gate
 from e2s_tasks.integrations.prefect.handed import handing_over
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
@@ -122,7 +123,8 @@ def measure_flow(
 ) -> None:
     """Measure the runs of a flow, in place."""
     fn = original(flow.fn)
-    flow.fn = MeasuredFunction(fn, partial(begin_flow_run, solution, carbon, given=told.facts()), told.beside(fn))
+    begin = partial(begin_flow_run, solution, carbon, given=told.facts())
+    flow.fn = MeasuredFunction(fn, begin, told.beside(fn), Gate(carbon) if carbon is not None else None)
     for ending in FLOW_ENDINGS:
         setattr(flow, ending, _with(getattr(flow, ending), e2s_publish_summary))
 
@@ -185,8 +187,8 @@ def e2s_flow(
 ) -> Any:
     """A Prefect flow that measures its runs and puts their energy summary on the run's page.
 
-    Use it as `@e2s_flow`, with any option of `prefect.flow`, or on an existing flow. carbon: the carbon policy, which
-    is reported beside the energy. solution: the name under which outcomes and energy are put together. stage, units,
+    Use it as `@e2s_flow`, with any option of `prefect.flow`, or on an existing flow. carbon: the policy by which its
+    runs wait for a cleaner grid. solution: the name under which outcomes and energy are put together. stage, units,
     unit, outcome, remote: as for `e2s_task`; the stage holds for all that has none of its own.
 
     Raises:

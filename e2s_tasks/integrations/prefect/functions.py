@@ -34,16 +34,29 @@ class Beside(Protocol):
         """The span of a call that succeeded is over; not called for generators."""
 
 
+class Before(Protocol):
+    """What may hold a measured call back, inside its span. Pickled with the function."""
+
+    def wait(self, span: OpenSpan | Unmeasured) -> None:
+        """Return when the call is to go on."""
+
+    async def wait_async(self, span: OpenSpan | Unmeasured) -> None:
+        """As `wait`, for a coroutine."""
+
+
 class MeasuredFunction:
     """A function whose every call is a span; `begin` opens it, given its name, in the orchestrator's context."""
 
     __wrapped__: Callable[..., Any]
     __name__: str
 
-    def __init__(self, fn: Callable[..., Any], begin: Begin, beside: Beside | None = None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], begin: Begin, beside: Beside | None = None, before: Before | None = None
+    ) -> None:
         functools.update_wrapper(self, fn)
         self.begin = begin
         self.beside = beside
+        self.before = before
         self._in_steps = next((measured for is_one, measured in _IN_STEPS if is_one(fn)), None)
 
     def __getattr__(self, name: str) -> Any:
@@ -75,6 +88,8 @@ class MeasuredFunction:
         span, beside = self.begin(self.__name__), self.beside
         span.run()
         try:
+            if self.before is not None:
+                self.before.wait(span)
             if beside is not None:
                 beside.begun(span, args, kwargs)
             result = fn(*args, **kwargs)
@@ -94,31 +109,41 @@ class MeasuredFunction:
         work = self.__wrapped__(*args, **kwargs)
 
         def told() -> Any:
-            assert beside is not None  # noqa: S101 - for the type checker
-            beside.begun(span, args, kwargs)
+            if self.before is not None:
+                self.before.wait(span)
+            if beside is not None:
+                beside.begun(span, args, kwargs)
             result = yield from work
-            beside.succeeded(span, args, kwargs, None)
+            if beside is not None:
+                beside.succeeded(span, args, kwargs, None)
             return result
 
-        return drive_generator(span, work if beside is None else told(), _Ending())
+        alone = beside is None and self.before is None
+        return drive_generator(span, work if alone else told(), _Ending())
 
     def _async_generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         span, beside = self.begin(self.__name__), self.beside
         work = self.__wrapped__(*args, **kwargs)
 
         async def told() -> Any:
-            assert beside is not None  # noqa: S101 - for the type checker
-            beside.begun(span, args, kwargs)
+            if self.before is not None:
+                await self.before.wait_async(span)
+            if beside is not None:
+                beside.begun(span, args, kwargs)
             async for item in work:
                 yield item
-            beside.succeeded(span, args, kwargs, None)
+            if beside is not None:
+                beside.succeeded(span, args, kwargs, None)
 
-        return drive_async_generator(span, work if beside is None else told(), _Ending())
+        alone = beside is None and self.before is None
+        return drive_async_generator(span, work if alone else told(), _Ending())
 
     async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         span, beside = self.begin(self.__name__), self.beside
 
         async def noted() -> Any:
+            if self.before is not None:
+                await self.before.wait_async(span)
             if beside is not None:
                 beside.begun(span, args, kwargs)
             result = await self.__wrapped__(*args, **kwargs)
@@ -166,8 +191,10 @@ class _Ending:
 
     def __call__(self, error: BaseException) -> Status:
         from prefect.context import FlowRunContext, TaskRunContext
-        from prefect.exceptions import TerminationSignal
+        from prefect.exceptions import Pause, TerminationSignal
 
+        if isinstance(error, Pause):
+            return Status.SUSPENDED
         if isinstance(error, TerminationSignal):
             return Status.CRASHED
         status = status_of(error)

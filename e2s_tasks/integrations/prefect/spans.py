@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -14,6 +15,7 @@ from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.called import record_call
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
+from e2s_tasks.integrations.prefect.gate import arrival
 from e2s_tasks.integrations.prefect.handed import handed_to
 from e2s_tasks.integrations.prefect.inputs import upstream_of
 from e2s_tasks.integrations.prefect.results import attempt_begins, file_name
@@ -113,7 +115,7 @@ def _flow_run(
             recorder.write(EdgeRecord(f"{upstream}>{run.id}", span.run_id, upstream, str(run.id)))
         if span.outer is None:
             record_call(recorder, run)
-            look_at_the_grid(recorder, span.run_id, policy)
+            look_at_the_grid(recorder, span.run_id, policy, partial(arrival, run))
             outbox.begun(recorder.settings, recorder.process, span.run_id)
     return span
 

@@ -1,0 +1,79 @@
+"""What Prefect is told of a run that waits for a cleaner grid: its state, why, and when it would have started.
+
+A waiting run is `AwaitingLowCarbon`, a scheduled state: whatever starts Prefect's runs starts it at its time, whether
+or not anything of ours is still there. All that is known of its waiting is in Prefect: the first of its states says
+when it would have started, its tags whose policy it follows and whether somebody has released it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Scheduled
+
+from e2s_tasks.core.planning import UNIT, told_apart
+from e2s_tasks.integrations.prefect.carbon import Arrival
+
+if TYPE_CHECKING:
+    from e2s_tasks.scheduler import Decision
+
+AWAITING = "AwaitingLowCarbon"
+NOW = "e2s:now"  # tag of a run that does not wait
+LEAST = timedelta(seconds=60)  # a worker takes up runs some seconds ahead: what is nearer is left alone
+
+
+def waits(state: State[Any] | None) -> bool:
+    """Whether a run in this state waits for a cleaner grid."""
+    return state is not None and state.type == StateType.SCHEDULED and state.name == AWAITING
+
+
+def start_of(state: State[Any] | None) -> datetime | None:
+    """When a scheduled run will start."""
+    return state.state_details.scheduled_time if state is not None and state.type == StateType.SCHEDULED else None
+
+
+def arrival_of(states: Sequence[State[Any]], otherwise: datetime) -> Arrival:
+    """When the run of these states would have started without a policy.
+
+    That is what its first state says; otherwise: for a run that nobody scheduled.
+    """
+    first = min((state for state in states), key=lambda state: state.timestamp, default=None)
+    at = start_of(first) or otherwise
+    return Arrival(max(at, first.timestamp) if first else at, any(map(waits, states)))
+
+
+def awaiting(decision: "Decision") -> State[Any]:
+    """The state of a run that waits as decided."""
+    assert decision.start is not None  # noqa: S101 - only such decisions make a run wait
+    return Scheduled(scheduled_time=decision.start, name=AWAITING, message=message(decision))
+
+
+def message(decision: "Decision") -> str:
+    """From what, to what, until when, and who says so: Prefect's page shows no more of a state than its message."""
+    assert decision.start is not None  # noqa: S101
+    until = f"{decision.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if decision.expected is None or decision.run_now is None:
+        return f"Waits until {until}: {decision.reason}"
+    then, now = told_apart(decision.expected, decision.run_now)
+    percent = 100 * (1 - decision.expected / decision.run_now)
+    return (
+        f"Waits for a cleaner grid in {decision.zone} until {until}: {then} instead of {now} {UNIT} "
+        f"(-{percent:.0f} %; {decision.signal}; {decision.source})"
+    )
+
+
+def released(tags: Iterable[str]) -> bool:
+    """Whether the run is not to wait."""
+    return NOW in set(tags)
+
+
+def keep_run_count(client: Any, run: FlowRun) -> None:
+    """Have the run's next start not count as another attempt, so that its retries stay whole.
+
+    Prefect marks a run so that resumes after a suspension; the suspension itself is left out, for whoever is told of
+    suspended runs would be told of this one.
+    """
+    policy = run.empirical_policy.model_copy(update={"resuming": True})
+    client.update_flow_run(UUID(str(run.id)), empirical_policy=policy)
