@@ -22,12 +22,12 @@ class Account:
     """CPU nanoseconds and joules by host component of one span.
 
     holder: it answers for idle power. Outermost attempts and outermost spans do; an outermost flow run only while none
-    of those is open, and while it waits what it waits in does so in its place. gaps: components for which a source was missing at some time. fresh_ns: CPU time of the segment
-    that is not closed yet; held_ns: for how long of it threads ran for this span, spans inside it on the same thread
-    apart. estimates: by component, what late sources estimated while a root span was open and what they told in all, in
-    joules. closed_ns: when its span ended, 0 until then. ends_in: the last segment in which it was open, once known.
-    lent: threads that it did not begin on have worked for it. summed: inclusive_j, its joules with all inside it, is
-    kept.
+    of those is open, and while it waits what it waits in does so in its place. gaps: components for which a source was
+    missing at some time. fresh_ns: CPU time of the segment that is not closed yet; held_ns: for how long of it threads
+    ran for this span, spans inside it on the same thread apart. estimates: by component, what late sources estimated
+    while a root span was open and what they told in all, in joules. closed_ns: when its span ended, 0 until then.
+    ends_in: the last segment in which it was open, once known. lent: threads that it did not begin on have worked for
+    it. summed: inclusive_j, its joules with all inside it, is kept.
     """
 
     fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time

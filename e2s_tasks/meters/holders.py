@@ -3,7 +3,6 @@
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.host_page import Page
 
-
 FLOWS = {Role.FLOW, Role.WAIT}
 
 

@@ -169,6 +169,60 @@ def plan(
 
 
 @app.command
+def release(run: str, /, *, json: Json = False) -> None:
+    """Have a flow run that waits for a cleaner grid start now.
+
+    Parameters
+    ----------
+    run: str
+        The run's id, the start of one, or its name.
+    json: bool
+        Print JSON.
+    """
+    found = answers.release(run)
+    if json:
+        _print_json(found)
+    else:
+        sys.stdout.write(
+            "{name} ({run_id}) starts now; it would have started at {would_have_started}\n".format(**found)
+        )
+
+
+@app.command
+def scheduler(*, every: Length = "5m", once: bool = False, dry_run: bool = False, json: Json = False) -> None:
+    """Move Prefect's future runs of flows with a carbon policy to cleaner hours, and plan anew while they wait.
+
+    Runs until it is stopped; what it has moved starts without it. It may run twice, and be killed at any moment.
+
+    Parameters
+    ----------
+    every: str
+        How often to plan anew, for example 5m.
+    once: bool
+        One round, for cron.
+    dry_run: bool
+        Only tell what would be moved.
+    json: bool
+        With --once: print JSON.
+    """
+    if json and not once:
+        raise SettingError("--json prints one document, so it needs --once: add it, or leave --json out.")
+    if once:
+        moves = answers.scheduler_round(dry_run=dry_run, tell=_tell)
+        if json:
+            _print_json({"moves": moves, "dry_run": dry_run})
+    else:
+        answers.scheduler_service(every, dry_run=dry_run, tell=_tell)
+
+
+def _tell(line: str) -> None:
+    from datetime import UTC, datetime
+
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {line}\n")
+    sys.stderr.flush()
+
+
+@app.command
 def mlflow(run: str | None = None, /, *, json: Json = False) -> None:
     """Send a run to the MLflow server that MLFLOW_TRACKING_URI names; again, if it is there already.
 

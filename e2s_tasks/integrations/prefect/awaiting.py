@@ -14,7 +14,9 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Scheduled
 
 from e2s_tasks.core.planning import UNIT, told_apart
+from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.integrations.prefect.carbon import Arrival
+from e2s_tasks.integrations.prefect.policy_tags import with_policy
 
 if TYPE_CHECKING:
     from e2s_tasks.scheduler import Decision
@@ -31,7 +33,14 @@ def waits(state: State[Any] | None) -> bool:
 
 def start_of(state: State[Any] | None) -> datetime | None:
     """When a scheduled run will start."""
-    return state.state_details.scheduled_time if state is not None and state.type == StateType.SCHEDULED else None
+    if state is None or state.type != StateType.SCHEDULED or state.state_details.scheduled_time is None:
+        return None
+    return _plain(state.state_details.scheduled_time)
+
+
+def _plain(moment: datetime) -> datetime:
+    """The moment as Python's own type: Prefect's (pendulum's) loses its time zone when it is added to."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC)
 
 
 def arrival_of(states: Sequence[State[Any]], otherwise: datetime) -> Arrival:
@@ -41,7 +50,7 @@ def arrival_of(states: Sequence[State[Any]], otherwise: datetime) -> Arrival:
     """
     first = min((state for state in states), key=lambda state: state.timestamp, default=None)
     at = start_of(first) or otherwise
-    return Arrival(max(at, first.timestamp) if first else at, any(map(waits, states)))
+    return Arrival(max(at, _plain(first.timestamp)) if first else at, any(map(waits, states)))
 
 
 def awaiting(decision: "Decision") -> State[Any]:
@@ -69,11 +78,11 @@ def released(tags: Iterable[str]) -> bool:
     return NOW in set(tags)
 
 
-def keep_run_count(client: Any, run: FlowRun) -> None:
-    """Have the run's next start not count as another attempt, so that its retries stay whole.
+def prepare(client: Any, run: FlowRun, policy: CarbonPolicy) -> None:
+    """Have the run's next start not count as another attempt, so that its retries stay whole; and tag it.
 
     Prefect marks a run so that resumes after a suspension; the suspension itself is left out, for whoever is told of
     suspended runs would be told of this one.
     """
-    policy = run.empirical_policy.model_copy(update={"resuming": True})
-    client.update_flow_run(UUID(str(run.id)), empirical_policy=policy)
+    resuming = run.empirical_policy.model_copy(update={"resuming": True})
+    client.update_flow_run(UUID(str(run.id)), tags=with_policy(run.tags, policy), empirical_policy=resuming)

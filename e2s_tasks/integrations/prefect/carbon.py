@@ -11,6 +11,7 @@ from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import E2SError, PolicyError
 from e2s_tasks.recorder import SpanRecorder
 from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.settings import Settings
 
 if TYPE_CHECKING:
     from e2s_tasks import scheduler
@@ -69,12 +70,12 @@ class Look:
             return scheduler.intensity_now(self.zone, now, self.recorder.settings)
         try:
             arrival = self.arrival() if self.arrival else Arrival(now)
-            return decide_again(self.policy, now, arrival, self.recorder)
+            return decide_again(self.policy, now, arrival, self.recorder.settings)
         except PolicyError as error:
             return replace(scheduler.intensity_now(self.zone, now, self.recorder.settings), reason=str(error))
 
 
-def decide_again(policy: CarbonPolicy, now: datetime, arrival: Arrival, recorder: SpanRecorder) -> "scheduler.Decision":
+def decide_again(policy: CarbonPolicy, now: datetime, arrival: Arrival, options: Settings) -> "scheduler.Decision":
     """The decision for a run that arrived earlier: its slack is counted from then, and being moved again has a price.
 
     Raises:
@@ -85,7 +86,7 @@ def decide_again(policy: CarbonPolicy, now: datetime, arrival: Arrival, recorder
     latest_start = policy.latest_end(arrival.at) - policy.expected_duration if arrival.at < now else None
     if latest_start is not None:
         policy = replace(policy, max_delay=max(timedelta(0), latest_start - now))
-    found = scheduler.decide(policy, now, recorder.settings)
+    found = scheduler.decide(policy, now, options)
     found.plan["arrived"] = arrival.at.timestamp()
     if not (arrival.moved and found.start and found.start > now and found.expected and found.run_now):
         return found

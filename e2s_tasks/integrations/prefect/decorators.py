@@ -1,8 +1,9 @@
 """`@e2s_task` and `@e2s_flow`: Prefect's own tasks and flows, with all their options, measured per attempt."""
 
+import inspect
 from collections.abc import Callable
 from copy import copy
-from functools import partial
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import prefect
@@ -16,6 +17,7 @@ from e2s_tasks.integrations.prefect.declared import Assets
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
 from e2s_tasks.integrations.prefect.gate import Gate
 from e2s_tasks.integrations.prefect.handed import handing_over
+from e2s_tasks.integrations.prefect.policy_tags import with_policy
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.results import measure_results
@@ -57,6 +59,22 @@ class E2SMaterializingTask(MaterializingTask[Any, Any]):
         )
 
 
+def _telling_the_policy(make: Callable[..., Any]) -> Callable[..., Any]:
+    """`Flow.to_deployment`, with the flow's carbon policy among the deployment's tags."""
+    signature = inspect.signature(make)
+
+    @wraps(make)
+    def tagged(self: "E2SFlow", *args: Any, **kwargs: Any) -> Any:
+        if self.carbon is None:
+            return make(self, *args, **kwargs)
+        given = signature.bind_partial(self, *args).arguments.get("tags")
+        if given is None:
+            kwargs["tags"] = with_policy(kwargs.get("tags"), self.carbon)
+        return make(self, *args, **kwargs)
+
+    return tagged
+
+
 class E2SFlow(Flow[Any, Any]):
     """A Prefect flow whose runs are measured, with its carbon policy and solution."""
 
@@ -64,6 +82,8 @@ class E2SFlow(Flow[Any, Any]):
     solution: str | None
     told: Told
     __call__ = handing_over(Flow.__call__)
+    to_deployment = _telling_the_policy(Flow.to_deployment)
+    ato_deployment = _telling_the_policy(Flow.ato_deployment)
 
     def with_options(self, **options: Any) -> "E2SFlow":
         """A new measured flow with other options, as `Flow.with_options`; those of `e2s_flow` too."""

@@ -20,8 +20,8 @@ from e2s_tasks.integrations.prefect.awaiting import (
     LEAST,
     arrival_of,
     awaiting,
-    keep_run_count,
     message,
+    prepare,
     released,
     start_of,
     waits,
@@ -31,7 +31,7 @@ from e2s_tasks.integrations.prefect.progress import Progress
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 from e2s_tasks.scheduler import Decision, to_record
-from e2s_tasks.settings import settings
+from e2s_tasks.settings import Settings
 
 WORTH_WAITING = timedelta(seconds=1)  # in the process itself, which costs nothing to start again
 LOOK_S, ASK_S, REPLAN_S = 0.005, 2.0, 900.0
@@ -59,9 +59,9 @@ class Gate:
             await asyncio.sleep(pause_s)
 
 
-def passes(run: FlowRun) -> bool:
+def passes(run: FlowRun, options: Settings) -> bool:
     """Whether a run never waits: it is part of another one, is tried again, or somebody said so."""
-    return run.parent_task_run_id is not None or run.run_count > 1 or released(run.tags) or settings().wait == "never"
+    return run.parent_task_run_id is not None or run.run_count > 1 or released(run.tags) or options.wait == "never"
 
 
 def arrival(run: FlowRun) -> Arrival:
@@ -79,7 +79,7 @@ def _pauses(span: OpenSpan | Unmeasured, policy: CarbonPolicy) -> Iterator[float
     if isinstance(span, Unmeasured) or span.outer is not None or context is None or context.flow_run is None:
         return
     run, look = context.flow_run, look_of(span.run_id)
-    if look is None or passes(run):
+    if look is None or passes(run, look.recorder.settings):
         return
     while look.thread.is_alive():
         yield LOOK_S
@@ -90,7 +90,7 @@ def _pauses(span: OpenSpan | Unmeasured, policy: CarbonPolicy) -> Iterator[float
     if decision.start - datetime.now(UTC) < least:
         return
     if run.deployment_id is not None:
-        _move(run, decision)
+        _move(run, policy, decision)
     elif _would_time_out(context.flow, decision):
         warn_once("waiting for a cleaner grid", RuntimeError("the flow's own timeout would end it: it starts now"))
     else:
@@ -104,10 +104,10 @@ def _would_time_out(flow: Any, decision: Decision) -> bool:
     return limit is not None and (decision.start - datetime.now(UTC)).total_seconds() >= limit
 
 
-def _move(run: FlowRun, decision: Decision) -> None:
+def _move(run: FlowRun, policy: CarbonPolicy, decision: Decision) -> None:
     """Move a deployed run to its hour; unless somebody has cancelled or moved it meanwhile, its process ends."""
     with get_client(sync_client=True) as client:
-        keep_run_count(client, run)
+        prepare(client, run, policy)
         answer = client.set_flow_run_state(run.id, awaiting(decision))
     if waits(answer.state):
         raise Pause(message(decision), state=answer.state)
@@ -142,7 +142,7 @@ class _InProcess:
 
     def _schedule(self) -> None:
         with get_client(sync_client=True) as client:
-            keep_run_count(client, self.run)
+            prepare(client, self.run, self.policy)
             client.set_flow_run_state(self.run.id, awaiting(self.decision), force=True)
 
     def _ask(self) -> None:
@@ -158,7 +158,7 @@ class _InProcess:
         """Move to another hour, if the latest forecast knows one that is cleaner by enough."""
         now = datetime.now(UTC)
         try:
-            found = decide_again(self.policy, now, self.arrival, self.span.recorder)
+            found = decide_again(self.policy, now, self.arrival, self.span.recorder.settings)
             if found.start is None or abs(found.start - self.start) < LEAST:
                 return
             self.decision, self.start = found, found.start

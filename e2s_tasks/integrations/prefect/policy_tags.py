@@ -1,0 +1,67 @@
+"""A carbon policy as tags of a deployment and its runs, so that who has never seen the flow knows when it may start."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.errors import SettingError
+
+CARBON = "e2s:carbon"  # a run that has it has a policy: what follows it says which
+EXAMPLES = {"zone": "e2s:zone=GB", "max-delay": "e2s:max-delay=12h", "expected-duration": "e2s:expected-duration=2h"}
+UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def tags_of(policy: CarbonPolicy) -> list[str]:
+    """The tags that say a policy: `e2s:carbon`, `e2s:zone=GB`, `e2s:max-delay=12h`, `e2s:expected-duration=2h`."""
+    texts = {
+        "zone": policy.zone,
+        "max-delay": _written(policy.max_delay),
+        "expected-duration": _written(policy.expected_duration),
+    }
+    if policy.deadline is not None:
+        texts["deadline"] = policy.deadline.astimezone(UTC).isoformat(timespec="seconds")
+    return [CARBON, *(f"e2s:{name}={text}" for name, text in texts.items())]
+
+
+def policy_of(tags: Iterable[str]) -> CarbonPolicy | None:
+    """The policy that tags say; None where they say none.
+
+    Raises:
+        SettingError: the tags of a policy lack a part, or one cannot be read.
+    """
+    given = set(tags)
+    if CARBON not in given:
+        return None
+    texts = {}
+    for tag in given:
+        name, is_text, text = tag.removeprefix("e2s:").partition("=")
+        if is_text and tag.startswith("e2s:"):
+            texts[name] = text
+    for name, example in EXAMPLES.items():
+        if name not in texts:
+            raise SettingError(f"The tag {CARBON} says nothing without e2s:{name}=...: add it, for example {example}.")
+    deadline = _moment(texts["deadline"]) if "deadline" in texts else None
+    return CarbonPolicy(texts["zone"], texts["max-delay"], texts["expected-duration"], deadline)
+
+
+def with_policy(tags: Iterable[str] | None, policy: CarbonPolicy) -> list[str]:
+    """The tags, with those of the policy; tags that say a policy already win."""
+    given = list(tags or [])
+    return given if CARBON in given else given + [tag for tag in tags_of(policy) if tag not in given]
+
+
+def _written(length: timedelta) -> str:
+    """A duration as `duration` reads it: "12h", "1h30m", "0.5s"."""
+    left, text = round(length.total_seconds() * 1000), ""
+    for unit, seconds in UNITS.items():
+        whole, left = divmod(left, seconds * 1000)
+        text += f"{whole}{unit}" if whole else ""
+    return f"{text}{left / 1000:g}s" if left or not text else text
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        example = "e2s:deadline=2027-01-31T06:00Z"
+        raise SettingError(f"The tag e2s:deadline={text} is no time: write for example {example}.") from None

@@ -1,0 +1,206 @@
+"""Moves runs that have not begun to cleaner hours: the scheduler's one round, and a person's "run it now".
+
+A round can be repeated, run twice at once, and be killed at any moment: it asks Prefect for all it knows, and each move
+is one state, set only while the run is still as it was seen and too far from its start for a worker to have it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Scheduled
+
+from e2s_tasks.core.planning import Forecast, Slot, mean_intensity
+from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.errors import E2SError, GridError, NotFoundError
+from e2s_tasks.integrations.prefect.awaiting import (
+    AWAITING,
+    LEAST,
+    NOW,
+    arrival_of,
+    awaiting,
+    message,
+    released,
+    start_of,
+    waits,
+)
+from e2s_tasks.integrations.prefect.carbon import HYSTERESIS, Arrival, decide_again
+from e2s_tasks.integrations.prefect.policy_tags import CARBON, policy_of
+from e2s_tasks.scheduler import Decision
+from e2s_tasks.settings import Settings
+
+PAGE = 200
+HORIZON = timedelta(hours=48)  # forecasts reach no further: what starts later is looked at when it comes nearer
+TIMELESS = {"average", "nothing"}  # rungs that tell no hour from another
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A run that a round moved, or would have: from when to when, why, and why not if it did not."""
+
+    run_id: str
+    name: str
+    start: datetime
+    to: datetime
+    reason: str
+    refused: str | None = None
+
+
+class Planned(Protocol):
+    """Takes the decision that a run was moved by, for the ledger."""
+
+    def __call__(self, run_id: str, decision: Decision) -> None: ...
+
+
+@dataclass
+class Rescheduler:
+    """Looks at every run with a carbon policy that has not begun. complaints: what was wrong with which, told once."""
+
+    client: SyncPrefectClient
+    settings: Settings
+    planned: Planned
+    dry_run: bool = False
+    complaints: dict[str, str] = field(default_factory=dict)
+    _arrivals: dict[UUID, Arrival] = field(default_factory=dict)
+
+    def round(self, now: datetime) -> list[Move]:
+        """Plan every such run anew and move it where that is worth it; the moves."""
+        runs = list(_runs(self.client, now))
+        self._arrivals = {run.id: self._arrivals[run.id] for run in runs if run.id in self._arrivals}
+        moves = []
+        for run in runs:
+            try:
+                decision = self._better(run, now)
+            except E2SError as error:
+                self.complaints[str(run.id)] = f"{run.name}: {error}"
+                continue
+            if decision is not None:
+                moves.append(self._move(run, decision, now))
+        return moves
+
+    def _better(self, run: FlowRun, now: datetime) -> Decision | None:
+        """The decision by which a run should start at another time; None where it should stay."""
+        policy, start = policy_of(run.tags), start_of(run.state)
+        if policy is None or start is None or not _may_move(run, start, now):
+            return None
+        arrival = self._arrival(run, start)
+        earliest = max(now, arrival.at)
+        found = decide_again(policy, earliest, Arrival(arrival.at), self.settings)
+        if found.start is None or found.plan.get("rung") in TIMELESS or abs(found.start - start) < LEAST:
+            return None
+        if waits(run.state) and not _worth_moving(found, policy, start):
+            return None
+        return found
+
+    def _arrival(self, run: FlowRun, start: datetime) -> Arrival:
+        if not waits(run.state):
+            return Arrival(start)
+        if run.id not in self._arrivals:  # it stays what it was
+            self._arrivals[run.id] = arrival_of(self.client.read_flow_run_states(run.id), start)
+        return self._arrivals[run.id]
+
+    def _move(self, run: FlowRun, decision: Decision, now: datetime) -> Move:
+        start, to = start_of(run.state), decision.start
+        assert start is not None and to is not None  # noqa: S101, PT018 - such runs are not moved
+        move = Move(str(run.id), run.name, start, to, message(decision))
+        if self.dry_run:
+            return move
+        seen = self.client.read_flow_run(run.id)
+        if seen.state is None or run.state is None or seen.state.id != run.state.id or released(seen.tags):
+            return _refused(move, "it has changed meanwhile")
+        state = awaiting(decision) if to > now + LEAST else Scheduled(scheduled_time=to, message=message(decision))
+        answer = self.client.set_flow_run_state(run.id, state)
+        if start_of(answer.state) != to:
+            return _refused(move, f"Prefect keeps it {answer.state.name if answer.state else 'as it is'}")
+        self.planned(str(run.id), decision)
+        return move
+
+
+def release(client: SyncPrefectClient, text: str, now: datetime) -> tuple[FlowRun, datetime]:
+    """Have a waiting run start now, by its id, the start of one, or its name; the run and when it would have started.
+
+    Raises:
+        NotFoundError: no run waits by that name.
+    """
+    run = _named(list(_waiting(client)), text)
+    start = start_of(run.state) or now
+    client.update_flow_run(run.id, tags=[*run.tags, *([] if released(run.tags) else [NOW])])
+    if start > now + LEAST / 6:  # nearer than that a worker may have it, and it starts anyway
+        client.set_flow_run_state(run.id, Scheduled(scheduled_time=now, message="Released: it need not wait any more."))
+    return run, start
+
+
+def _named(waiting: list[FlowRun], text: str) -> FlowRun:
+    exact = [run for run in waiting if text in (str(run.id), run.name)]
+    found = exact or [run for run in waiting if text and (str(run.id).startswith(text) or run.name.startswith(text))]
+    if len(found) == 1:
+        return found[0]
+    names = [f"{run.name} ({str(run.id)[:8]})" for run in (found or waiting)]
+    if found:
+        raise NotFoundError(f"{text!r} names {len(found)} waiting runs: {', '.join(names[:5])}. Give more of the id.")
+    listed = f" These wait: {', '.join(names[:5])}." if names else " None waits at all."
+    raise NotFoundError(f"No run {text!r} waits for a cleaner grid.{listed}")
+
+
+def _may_move(run: FlowRun, start: datetime, now: datetime) -> bool:
+    """Whether nobody can have taken up the run yet, and nothing else decides when it starts."""
+    fresh = waits(run.state) or run.run_count == 0
+    return start > now + LEAST and fresh and run.parent_task_run_id is None and not released(run.tags)
+
+
+def _worth_moving(found: Decision, policy: CarbonPolicy, start: datetime) -> bool:
+    """Whether the new start is cleaner than the planned one by enough, as the latest forecast has them both."""
+    slots = [Slot(_moment(begin), _moment(end), value) for begin, end, value in found.plan.get("slots", [])]
+    known = Forecast(found.zone or "", tuple(slots), found.signal, found.source)
+    try:
+        planned = mean_intensity(known, start, policy.expected_duration)
+    except GridError:
+        return False  # the plan was made when more was known
+    return found.expected is not None and found.expected < planned * (1 - HYSTERESIS)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _refused(move: Move, why: str) -> Move:
+    return Move(move.run_id, move.name, move.start, move.to, move.reason, why)
+
+
+def _runs(client: SyncPrefectClient, now: datetime) -> Iterator[FlowRun]:
+    """The runs with a carbon policy that start between a minute and two days from now."""
+    within = FlowRunFilterNextScheduledStartTime.model_validate({"after_": now + LEAST, "before_": now + HORIZON})
+    tags = FlowRunFilterTags(all_=[CARBON])
+    return _pages(
+        client, FlowRunFilter(state=_states("Scheduled", AWAITING), next_scheduled_start_time=within, tags=tags)
+    )
+
+
+def _waiting(client: SyncPrefectClient) -> Iterator[FlowRun]:
+    return _pages(client, FlowRunFilter(state=_states(AWAITING)))
+
+
+def _states(*names: str) -> FlowRunFilterState:
+    scheduled = FlowRunFilterStateType(any_=[StateType.SCHEDULED])
+    return FlowRunFilterState(type=scheduled, name=FlowRunFilterStateName(any_=list(names)))
+
+
+def _pages(client: SyncPrefectClient, wanted: FlowRunFilter) -> Iterator[FlowRun]:
+    sort: Any = FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC
+    offset = 0
+    while page := client.read_flow_runs(flow_run_filter=wanted, sort=sort, limit=PAGE, offset=offset):
+        yield from page
+        offset += PAGE

@@ -1,0 +1,199 @@
+"""The scheduler's round: which of Prefect's future runs it moves, to when, and which it leaves alone."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Pending, Scheduled
+
+from e2s_tasks import CarbonPolicy, e2s_flow
+from e2s_tasks.errors import SettingError
+from e2s_tasks.integrations.prefect.awaiting import AWAITING, LEAST, NOW, start_of
+from e2s_tasks.integrations.prefect.policy_tags import policy_of, tags_of
+from e2s_tasks.integrations.prefect.rescheduling import Rescheduler, release
+from e2s_tasks.settings import settings
+from tests.planning.traces import write_trace
+
+MINUTE = timedelta(minutes=1)
+POLICY = CarbonPolicy("GB", max_delay="1h", expected_duration="10m")
+
+
+@flow
+def scored():
+    pass
+
+
+@dataclass
+class World:
+    """A server's runs, and a grid whose intensity changes every ten minutes."""
+
+    folder: object
+    client: object
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    planned: list = field(default_factory=list)
+    mine: list = field(default_factory=list)
+
+    def grid(self, *intensities):
+        self.trace = write_trace(self.folder / "grid.csv", self.started, intensities, 10 * MINUTE)
+
+    def run(self, minutes, *tags, state=None):
+        at = self.started + minutes * MINUTE
+        state = state or Scheduled(scheduled_time=at)
+        self.mine.append(self.client.create_flow_run(scored, tags=tags or tags_of(POLICY), state=state).id)
+        return self.mine[-1]
+
+    def round(self, **options):
+        scheduler = Rescheduler(
+            self.client, replace(settings(), trace=self.trace), lambda *one: self.planned.append(one), **options
+        )
+        moves = scheduler.round(datetime.now(UTC))
+        self.complaints = scheduler.complaints
+        return {UUID(move.run_id): move for move in moves if UUID(move.run_id) in self.mine}
+
+    def state(self, run_id):
+        return self.client.read_flow_run(run_id).state
+
+
+@pytest.fixture
+def world(tmp_path):
+    with get_client(sync_client=True) as client:
+        made = World(tmp_path, client)
+        yield made
+        for run_id in made.mine:
+            client.delete_flow_run(run_id)
+
+
+def minutes_between(one, other):
+    return round((one - other) / MINUTE)
+
+
+def test_a_future_run_is_moved_to_the_cleanest_window_of_its_slack_and_stays_there(world):
+    world.grid(200, 200, 150, 200, 100, 200, 90, 200, 200, 200, 200, 50, 50)
+    run_id = world.run(10)
+    (move,) = world.round().values()
+    assert minutes_between(move.to, world.started) == 60
+    state = world.state(run_id)
+    assert (state.name, state.state_details.scheduled_time) == (AWAITING, move.to)
+    assert state.message == move.reason
+    assert "90 instead of 200" in move.reason
+    assert world.round() == {}
+    assert [(one, decision.expected) for one, decision in world.planned] == [(str(run_id), pytest.approx(90))]
+
+
+def test_a_run_that_waits_is_moved_when_the_forecast_changes_by_more_than_a_little(world):
+    world.grid(200, 200, 150, 200, 100, 200, 99, 200, 200)
+    run_id = world.run(10)
+    world.round()
+    assert minutes_between(start_of(world.state(run_id)), world.started) == 60
+    world.grid(200, 200, 150, 200, 98, 200, 99, 200, 200)
+    assert world.round() == {}
+    world.grid(200, 200, 150, 200, 80, 200, 99, 200, 200)
+    assert minutes_between(world.round()[run_id].to, world.started) == 40
+
+
+def test_slack_is_counted_from_when_the_run_would_have_started_however_often_it_is_moved(world):
+    world.grid(200, 200, 150, 200, 100, 200, 200, 200, 200, 10, 10, 10)
+    run_id = world.run(10)
+    world.round()
+    world.grid(200, 200, 150, 200, 190, 200, 189, 100, 200, 10, 10, 10)
+    world.round()
+    assert minutes_between(start_of(world.state(run_id)), world.started) == 70
+    world.grid(200, 200, 150, 200, 190, 200, 189, 100, 20, 10, 10, 10)
+    assert world.round() == {}
+
+
+def test_a_dry_round_moves_nothing(world):
+    world.grid(200, 200, 150, 200, 100, 200)
+    run_id = world.run(10)
+    assert list(world.round(dry_run=True)) == [run_id]
+    assert world.state(run_id).name == "Scheduled"
+
+
+def test_runs_that_a_worker_may_have_that_are_tried_again_or_released_or_have_no_policy_are_left_alone(world):
+    world.grid(200, 200, 100, 100, 100)
+    world.run(LEAST / MINUTE * 0.5)
+    world.run(10, state=Pending())
+    world.run(10, state=Scheduled(name="AwaitingRetry", scheduled_time=world.started + 10 * MINUTE))
+    world.run(10, *tags_of(POLICY), NOW)
+    world.run(10, "other")
+    world.run(3 * 24 * 60)
+    assert world.round() == {}
+
+
+def test_a_run_whose_tags_say_no_whole_policy_is_told_of_and_hinders_no_other(world):
+    world.grid(200, 200, 100, 100, 100)
+    world.run(10, "e2s:carbon", "e2s:zone=GB")
+    good = world.run(10)
+    assert list(world.round()) == [good]
+    (complaint,) = world.complaints.values()
+    assert "add it, for example e2s:max-delay=12h" in complaint
+
+
+def test_without_a_forecast_every_run_stays_where_it_is(world):
+    world.grid(200, 200, 100, 100, 100)
+    waiting = world.run(10)
+    world.round()
+    world.run(10)
+    world.started -= timedelta(days=30)
+    world.grid(200, 200)
+    assert world.round() == {}
+    assert world.state(waiting).name == AWAITING
+
+
+def test_two_rounds_at_once_move_a_run_once(world):
+    world.grid(200, 200, 100, 100, 100)
+    run_id = world.run(10)
+    one = Rescheduler(world.client, replace(settings(), trace=world.trace), lambda *_: None)
+    seen = world.client.read_flow_run(run_id)
+    decision = one._better(seen, datetime.now(UTC))
+    world.round()
+    assert one._move(seen, decision, datetime.now(UTC)).refused == "it has changed meanwhile"
+    states = world.client.read_flow_run_states(run_id)
+    assert [state.name for state in states].count(AWAITING) == 1
+
+
+def test_a_released_run_starts_now_and_is_never_moved_again(world):
+    world.grid(200, 200, 150, 200, 100, 200)
+    run_id = world.run(10)
+    world.round()
+    _, would_have = release(world.client, str(run_id), datetime.now(UTC))
+    assert minutes_between(would_have, world.started) == 40
+    assert world.state(run_id).state_details.scheduled_time <= datetime.now(UTC)
+    assert NOW in world.client.read_flow_run(run_id).tags
+    assert world.round() == {}
+
+
+def test_a_deployment_of_a_flow_with_a_policy_says_so_in_its_tags():
+    heavy = e2s_flow(carbon=POLICY)(scored)
+    assert heavy.to_deployment("d", tags=["mine"]).tags == [
+        "mine", "e2s:carbon", "e2s:zone=GB", "e2s:max-delay=1h", "e2s:expected-duration=10m"
+    ]  # fmt: skip
+    assert heavy.to_deployment("d", tags=["e2s:carbon", "e2s:zone=FR"]).tags == ["e2s:carbon", "e2s:zone=FR"]
+    assert e2s_flow(scored).to_deployment("d").tags == []
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["GB", "DE", "US-CAL-CISO"]),
+    st.timedeltas(timedelta(0), timedelta(days=365)),
+    st.timedeltas(timedelta(milliseconds=1), timedelta(days=300)),
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+def test_tags_say_a_policy_to_the_second(zone, max_delay, expected_duration, deadline):
+    aware = deadline.replace(microsecond=0) if deadline else None
+    policy = CarbonPolicy(zone, max_delay, expected_duration, aware)
+    read = policy_of(["other", *tags_of(policy)])
+    assert (read.zone, read.deadline) == (policy.zone, policy.deadline)
+    for name in ("max_delay", "expected_duration"):
+        assert abs(getattr(read, name) - getattr(policy, name)) < timedelta(milliseconds=1)
+
+
+def test_a_deadline_that_is_no_time_is_told():
+    with pytest.raises(SettingError, match="e2s:deadline=soon is no time"):
+        policy_of([*tags_of(POLICY), "e2s:deadline=soon"])
