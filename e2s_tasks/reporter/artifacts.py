@@ -6,7 +6,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.core.lineage import Lineage
 from e2s_tasks.core.records import Kind, RunRecords, VersionRecord
 from e2s_tasks.core.upstream import FullyLoaded, Upstream
-from e2s_tasks.reporter import figures
+from e2s_tasks.reporter import figures, grid
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
@@ -24,7 +24,7 @@ def artifact(
     run: RunRecords, spans: SpanTree, lineage: Lineage, upstream: Upstream, version: VersionRecord
 ) -> dict[str, Any]:
     """One version that the run wrote."""
-    decision = figures.last_decision(run.decisions)
+    decision = grid.met(run)
     cost = lineage.versions[version.id]
     loaded = upstream.of(lineage.graph, version.id)
     return {
@@ -73,7 +73,7 @@ def _grams(loaded: FullyLoaded, upstream: Upstream) -> float | None:
     parts = []
     for run_id, part in loaded.by_run.items():
         run = upstream.graphs[run_id].run
-        decision = figures.last_decision(run.decisions)
+        decision = grid.met(run)
         grams = figures.grams(part.total, decision.intensity if decision else None, declared(run).pue)
         if part.total and grams is None:
             return None

@@ -1,7 +1,7 @@
 """The energy, emissions and savings of a run: one small function per figure, in joules and grams."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -199,11 +199,6 @@ def unsuccessful(spans: SpanTree) -> float | None:
 def without_waiting(total_j: float | None, waiting_j: float) -> float | None:
     """E(R): what the run used, waiting aside, in joules."""
     return None if total_j is None else total_j - waiting_j
-
-
-def last_decision(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
-    """The decision that holds: the last one."""
-    return max(decisions, key=lambda decision: decision.at, default=None)
 
 
 def grams(joules: float | None, intensity: float | None, pue: float | None = None) -> float | None:

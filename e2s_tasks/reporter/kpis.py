@@ -11,7 +11,7 @@ from e2s_tasks.core.energy import COMPONENTS, JOULES_PER_KWH, Energy, add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord
 from e2s_tasks.core.remote import why_missing
-from e2s_tasks.reporter import figures
+from e2s_tasks.reporter import figures, grid
 from e2s_tasks.reporter.tree import SpanTree, succeeded
 
 ACCURACY = "accuracy"
@@ -71,7 +71,7 @@ def assess(run: RunRecords, spans: SpanTree, outcomes: Iterable[OutcomeRecord]) 
     """Both sides of a run's KPIs. outcomes: those that count for it, with those that cached task runs repeat."""
     energy = figures.run_energy(run.spans)
     joules = figures.without_waiting(energy.total, figures.waiting(spans))
-    decision = figures.last_decision(run.decisions)
+    decision = grid.met(run)
     intensity = decision.intensity if decision else None
     spent = Spent(
         energy=Figure(joules, None if joules is not None else kpi.NO_ENERGY),

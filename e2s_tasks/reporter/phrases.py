@@ -188,8 +188,46 @@ def _task_runs(count: int) -> str:
 
 
 def waited(summary: Summary) -> str | None:
-    """What waiting for a cleaner grid used, if it did."""
-    return f"{units.joules(summary['waiting_j'])} went into waiting" if summary["waiting_j"] else None
+    """What waiting for a cleaner grid avoided and used, if the run waited."""
+    found, used = summary.get("waited"), summary["waiting_j"]
+    spent = f"{units.joules(used)} went into waiting" if used else None
+    if found is None:
+        return spent
+    grams = found["avoided_g"]
+    what = "nobody knows what that avoided" if grams is None else _avoided(grams, found["signal"])
+    return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
+
+
+def _avoided(grams: float, signal: str) -> str:
+    if grams < 0:
+        return f"{units.grams(-grams)} CO2eq more than at once ({signal})"
+    return f"{units.grams(grams)} CO2eq avoided ({signal})"
+
+
+def _seen(part: float) -> str:
+    if part > 0.99:
+        return "as observed"
+    return f"observed for {100 * part:.0f} % of the time" if part else "as forecast"
+
+
+def _realised(found: dict[str, Any], plan: dict[str, Any]) -> str:
+    """What waiting avoided, beside what had been expected of it."""
+    began = units.clock(found["began_at"], today=found["arrived_at"])
+    arrived = units.clock(found["arrived_at"], today=found["arrived_at"])
+    text = f"began at {began} instead of {arrived}"
+    if found["realised_gco2eq_per_kwh"] is not None and found["would_have_been_gco2eq_per_kwh"] is not None:
+        then, at_once = told_apart(found["realised_gco2eq_per_kwh"], found["would_have_been_gco2eq_per_kwh"])
+        part = found["observed_part"]
+        seen = (
+            "as observed" if part > 0.99 else f"observed for {part:.0%}".replace("%", " %") if part else "as forecast"
+        )
+        text += f": {then} instead of {at_once} g/kWh ({seen})"
+    if found["avoided_g"] is not None:
+        text += f", {_avoided(found['avoided_g'], found['signal'])}"
+    if found["predicted_avoided_g"] is not None:
+        then, at_once = told_apart(found["predicted_gco2eq_per_kwh"], found["predicted_run_now_gco2eq_per_kwh"])
+        text += f"; expected: {then} instead of {at_once} g/kWh, {units.grams(found['predicted_avoided_g'])}"
+    return f"{text} ({plan['source']})"
 
 
 def provenance(summary: Summary) -> list[tuple[str, str]]:
@@ -273,6 +311,10 @@ def carbon(summary: Summary) -> str:
     plan = summary["carbon"]
     if plan is None:
         return "nothing can be said about waiting: no carbon intensity was looked up for this run"
+    return _realised(summary["waited"], plan) if summary.get("waited") else _not_waited(plan)
+
+
+def _not_waited(plan: dict[str, Any]) -> str:
     if plan["start"] is None and not plan["reason"].startswith("no policy"):
         return f"nothing was planned: {plan['reason']}"
     if plan["start"] is None:

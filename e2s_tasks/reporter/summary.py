@@ -11,7 +11,7 @@ from e2s_tasks.core.kpi import Figure
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.upstream import Upstream
-from e2s_tasks.reporter import figures
+from e2s_tasks.reporter import figures, grid
 from e2s_tasks.reporter.artifacts import artifacts
 from e2s_tasks.reporter.io import process_io
 from e2s_tasks.reporter.kpis import assess, by_name
@@ -43,7 +43,7 @@ def summarise(
     spans = tree(run.spans, run.run_id)
     lineage = lineage_of(adopted(run, spans))
     energy = figures.run_energy(run.spans)
-    decision = figures.last_decision(run.decisions)
+    decision = grid.met(run)
     made = made_here(spans.spans)
     saved = figures.avoided(spans, made, avoided_by)
     outcomes = all_outcomes(run, spans, replayed)
@@ -79,7 +79,8 @@ def summarise(
         "attributed_by": lineage.weights,
         "kpis": by_name(found.kpis()),
         "stages": by_stage(spans),
-        "carbon": figures.carbon(facility_j, decision),
+        "carbon": figures.carbon(facility_j, grid.planned(run.decisions)),
+        "waited": grid.waited(run, energy.total, figures.waiting(spans), found.spent.declared.pue),
     }
 
 

@@ -1,0 +1,87 @@
+"""Which carbon intensity work met that used its energy at one time or another."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from e2s_tasks.core.records import DecisionRecord
+
+OBSERVED = "observed"  # of a decision's plan: its slots are what the grid was, not what was expected
+
+MOMENT_S = 1e-3
+Slot = tuple[float, float, float]  # from, to (seconds since the epoch), gCO2eq/kWh
+
+
+@dataclass(frozen=True, slots=True)
+class Intensities:
+    """Carbon intensities in slots that are in order and do not overlap; before, after and between them the nearest.
+
+    otherwise: what holds without a slot; None: unknown. observed: the slots that were observed; the rest is as it was
+    expected.
+    """
+
+    slots: tuple[Slot, ...] = ()
+    otherwise: float | None = None
+    observed: tuple[Slot, ...] = ()
+
+    def mean(self, *times: tuple[float, float]) -> float | None:
+        """The time-weighted mean over stretches of time, each from and to; at a moment where both are the same."""
+        if not self.slots:
+            return self.otherwise
+        parts = [part for start, end in times for part in _within(self.slots, start, max(end, start + MOMENT_S))]
+        return sum(seconds * intensity for seconds, intensity in parts) / sum(seconds for seconds, _ in parts)
+
+    def observed_part(self, start: float, end: float) -> float:
+        """For how much of start..end, from 0 to 1, the intensity is an observed one."""
+        if end <= start:
+            return 0.0
+        return min(1.0, sum(seconds for seconds, _ in _within(self.observed, start, end)) / (end - start))
+
+
+def intensities(decisions: Sequence[DecisionRecord]) -> Intensities:
+    """What the decisions of a run know: of each time what was observed, else what the latest of them expected."""
+    latest_first = sorted(decisions, key=lambda one: (bool(one.plan.get(OBSERVED)), one.at), reverse=True)
+    slots: list[Slot] = []
+    for decision in latest_first:
+        slots = _filled(slots, decision.plan.get("slots", []))
+    seen = [slot for one in latest_first if one.plan.get(OBSERVED) for slot in one.plan.get("slots", [])]
+    holds = max(decisions, key=lambda one: one.at, default=None)
+    return Intensities(tuple(_joined(slots)), holds.intensity if holds else None, tuple(_filled([], seen)))
+
+
+def _joined(slots: Sequence[Slot]) -> Iterable[Slot]:
+    """The slots without gaps: each goes on half way to the next, the first has always been, the last lasts for ever."""
+    bounds = [-math.inf, *((one[1] + other[0]) / 2 for one, other in pairwise(slots)), math.inf]
+    for (start, end), (_, _, intensity) in zip(pairwise(bounds), slots, strict=False):
+        yield start, end, intensity
+
+
+def _within(slots: Sequence[Slot], start: float, end: float) -> Iterable[tuple[float, float]]:
+    """The seconds of each slot that lie in start..end, with its intensity."""
+    first = bisect_left(slots, start, key=lambda slot: slot[1])
+    for begin, until, intensity in slots[first:]:
+        if begin >= end:
+            return
+        seconds = min(until, end) - max(begin, start)
+        if seconds > 0:
+            yield seconds, intensity
+
+
+def _filled(slots: Sequence[Slot], others: Iterable[Sequence[float]]) -> list[Slot]:
+    """The slots, and those parts of the others that they leave open."""
+    found = list(slots)
+    for begin, end, intensity in others:
+        at = begin
+        for start, until, _ in slots:
+            if until <= at:
+                continue
+            if start >= end:
+                break
+            if start > at:
+                found.append((at, start, intensity))
+            at = max(at, until)
+        if at < end:
+            found.append((at, end, intensity))
+    return sorted(found)

@@ -1,0 +1,102 @@
+"""What the grid was like while a run used its energy, and what its waiting for a cleaner hour avoided."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from e2s_tasks.core.emissions import OBSERVED, Intensities, intensities
+from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord, Status
+from e2s_tasks.reporter.figures import grams, without_waiting
+from e2s_tasks.reporter.tree import own
+from e2s_tasks.reporter.units import iso
+
+LEAST_S = 1.0  # a start that is nearer to the arrival than that has not been waited for
+
+
+def met(run: RunRecords) -> DecisionRecord | None:
+    """The decision that holds, with the mean intensity that the run's joules met, each span's in its own time slots."""
+    holds = max(run.decisions, key=lambda one: one.at, default=None)
+    if holds is None:
+        return None
+    found = weighted(run.spans, intensities(run.decisions))
+    return replace(holds, intensity=holds.intensity if found is None else found)
+
+
+def planned(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
+    """The last decision that is about a start, if the run had a policy; else the last one at all."""
+    expected = [one for one in decisions if not one.plan.get(OBSERVED)]
+    return max(expected, key=lambda one: one.at, default=None)
+
+
+def weighted(spans: Sequence[SpanRecord], grid: Intensities) -> float | None:
+    """The mean intensity by the exclusive joules of spans; None where the grid or every joule is unknown.
+
+    A span's joules are spread evenly over its time; a flow run's over what it did not wait.
+    """
+    waits = {one.parent_id: one for one in spans if one.kind == Kind.WAIT}
+    joules = met_g = 0.0
+    for span in spans:
+        used, mean = own(span).joules, grid.mean(*_times(span, waits.get(span.id)))
+        if used and mean is not None:
+            joules += used
+            met_g += used * mean
+    return met_g / joules if joules else None
+
+
+def _times(span: SpanRecord, wait: SpanRecord | None) -> list[tuple[float, float]]:
+    end = span.ended_at or span.started_at
+    if wait is None or wait.ended_at is None:
+        return [(span.started_at, end)]
+    return [(span.started_at, wait.started_at), (wait.ended_at, max(end, wait.ended_at))]
+
+
+def waited(run: RunRecords, joules: float | None, waiting_j: float, pue: float | None) -> dict[str, Any] | None:
+    """What waiting avoided: predicted, and realised at the energy that the run really used; None if it did not wait.
+
+    The run is compared with one of the same length and energy at the moment it would have started. What the waiting
+    itself used is taken off. Both signals are average or marginal as the source's are: see `signal`.
+    """
+    moving = [one for one in run.decisions if one.start is not None and one.start > one.at + LEAST_S]
+    arrived = [one.plan["arrived"] for one in run.decisions if one.plan.get("arrived") is not None]
+    began, ended = _worked(run)
+    if not moving or not arrived or began is None or began < min(arrived) + LEAST_S:
+        return None
+    first, last = min(moving, key=lambda one: one.at), max(moving, key=lambda one: one.at)
+    grid, at = intensities(run.decisions), min(arrived)
+    end = max(ended or began, began + 1.0)
+    would_have, instead = grid.mean((at, at + end - began)), weighted(_work(run, began), grid)
+    spent = without_waiting(joules, waiting_j)
+    paid = grams(waiting_j, grid.mean((at, began)), pue)
+    saved = None if would_have is None or instead is None else grams(spent, would_have - instead, pue)
+    expected = None if first.run_now is None or last.expected is None else first.run_now - last.expected
+    return {
+        "arrived_at": iso(at),
+        "began_at": iso(began),
+        "waited_s": began - at,
+        "predicted_gco2eq_per_kwh": last.expected,
+        "predicted_run_now_gco2eq_per_kwh": first.run_now,
+        "predicted_avoided_g": None if expected is None else grams(spent, expected, pue),
+        "realised_gco2eq_per_kwh": instead,
+        "would_have_been_gco2eq_per_kwh": would_have,
+        "avoided_g": None if saved is None else saved - (paid or 0.0),
+        "waiting_g": paid,
+        "observed_part": (grid.observed_part(at, at + end - began) + grid.observed_part(began, end)) / 2,
+        "signal": first.signal,
+    }
+
+
+def _worked(run: RunRecords) -> tuple[float | None, float | None]:
+    """When the run's work began, after all waiting, and when it ended."""
+    lives = [one for one in run.spans if one.kind == Kind.FLOW and one.flow_run_id == run.run_id]
+    lives = [one for one in lives if one.status != Status.SUSPENDED]
+    if not lives:
+        return None, None
+    waits = [one.ended_at for one in run.spans if one.kind == Kind.WAIT and one.ended_at is not None]
+    began = max([min(life.started_at for life in lives), *waits])
+    return began, max(life.ended_at or life.started_at for life in lives)
+
+
+def _work(run: RunRecords, began: float) -> list[SpanRecord]:
+    """The spans of the work itself, as far as it began then: no life that only moved the run, and no waiting."""
+    after = [one for one in run.spans if one.kind != Kind.WAIT and (one.ended_at or began) >= began]
+    return [replace(one, started_at=max(one.started_at, began)) for one in after]

@@ -1,0 +1,113 @@
+"""What the grid was like while a run used its energy, and what its waiting avoided."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from e2s_tasks.core.emissions import Intensities, intensities
+from e2s_tasks.core.records import DecisionRecord, Kind
+from e2s_tasks.reporter import phrases
+from e2s_tasks.reporter.summary import summarise
+from tests.reporter.runs import RUN, root, run, span
+
+KWH = 3.6e6
+HOUR = 3600.0
+
+
+def decision(at, slots, *, start=None, expected=None, run_now=None, **plan):
+    return DecisionRecord(
+        f"d{at}", RUN, at, "average, direct", "somebody", "why", "GB", 500.0, start, None, expected, run_now,
+        {"slots": slots, **plan},
+    )  # fmt: skip
+
+
+def hours(*values, begin=0.0):
+    return [[begin + i * HOUR, begin + (i + 1) * HOUR, value] for i, value in enumerate(values)]
+
+
+def test_each_span_meets_the_intensity_of_its_own_time_slots():
+    spans = [
+        root(cpu_j=0.0, started_at=0.0, ended_at=2 * HOUR),
+        span("early", cpu_j=KWH, started_at=0.0, ended_at=HOUR),
+        span("late", cpu_j=KWH, started_at=HOUR, ended_at=2 * HOUR),
+        span("both", cpu_j=2 * KWH, started_at=0.5 * HOUR, ended_at=1.5 * HOUR),
+    ]
+    summary = summarise(run(*spans, decisions=[decision(0.0, hours(100, 300))]))
+    assert summary["emissions_g"]["total"] == pytest.approx(100 + 300 + 2 * 200)
+
+
+def test_what_was_observed_counts_before_any_forecast_and_a_later_forecast_before_an_earlier_one():
+    known = intensities([
+        decision(0.0, hours(1, 2, 3)),
+        decision(10.0, hours(20, 30, begin=HOUR)),
+        decision(5.0, hours(900), observed=True),
+    ])  # fmt: skip
+    assert [known.mean((i * HOUR, (i + 1) * HOUR)) for i in range(3)] == [900, 20, 30]
+    assert known.observed_part(0.0, 2 * HOUR) == 0.5
+
+
+def test_a_time_that_no_slot_covers_has_the_intensity_of_the_nearest():
+    known = intensities([decision(0.0, [[0.0, HOUR, 100.0], [3 * HOUR, 4 * HOUR, 200.0]])])
+    assert known.mean((-9 * HOUR, -8 * HOUR)) == 100
+    assert known.mean((HOUR, 2 * HOUR)) == 100
+    assert known.mean((2 * HOUR, 9 * HOUR)) == 200
+    assert Intensities(otherwise=42.0).mean((0.0, 1.0)) == 42
+    assert Intensities().mean((0.0, 1.0)) is None
+
+
+@given(
+    st.lists(st.floats(1, 1000), min_size=1, max_size=10),
+    st.floats(0, 10 * HOUR),
+    st.floats(0, 5 * HOUR),
+    st.floats(0, 5 * HOUR),
+)
+def test_the_mean_of_a_whole_lies_between_those_of_its_parts(values, start, one_s, other_s):
+    known = intensities([decision(0.0, hours(*values))])
+    whole = known.mean((start, start + one_s + other_s))
+    parts = [known.mean((start, start + one_s)), known.mean((start + one_s, start + one_s + other_s))]
+    assert min(parts) * (1 - 1e-3) <= whole <= max(parts) * (1 + 1e-3)
+
+
+def moved_run(**changes):
+    """Arrived at 0, would have met 200; moved to the third hour, which had 100 where 90 was expected."""
+    given = {"start": 2 * HOUR, "expected": 90.0, "run_now": 210.0, "arrived": 0.0} | changes
+    decisions = [
+        decision(1.0, hours(210, 210, 90), **given),
+        decision(2 * HOUR, hours(100, begin=2 * HOUR), start=2 * HOUR, arrived=0.0),
+        decision(3 * HOUR, hours(200, 200, 100), observed=True),
+    ]
+    spans = [
+        span("life 1", Kind.FLOW, cpu_j=KWH / 100, started_at=1.0, ended_at=10.0, status="suspended"),
+        span("life 2", Kind.FLOW, cpu_j=KWH, started_at=2 * HOUR, ended_at=3 * HOUR),
+    ]
+    return summarise(run(*spans, decisions=decisions))
+
+
+def test_what_waiting_avoided_is_told_beside_what_was_expected():
+    summary = moved_run()
+    waited = summary["waited"]
+    assert waited["waited_s"] == 2 * HOUR
+    assert waited["avoided_g"] == pytest.approx(1.01 * (200 - 100))
+    assert waited["predicted_avoided_g"] == pytest.approx(1.01 * (210 - 90))
+    assert waited["observed_part"] == 1
+    text = phrases.carbon(summary)
+    for part in ("instead of 00:00 UTC: 100 instead of 200", "as observed", "101 g CO2eq avoided", "121 g"):
+        assert part in text
+    assert "waited 2 h" in phrases.waited(summary)
+
+
+def test_a_run_that_did_not_wait_says_nothing_of_it():
+    assert moved_run(start=None)["waited"] is None
+    plain = summarise(run(root(cpu_j=KWH), decisions=[decision(0.0, hours(100), start=0.0, arrived=0.0)]))
+    assert plain["waited"] is None
+
+
+def test_waiting_in_the_process_is_paid_for_by_what_it_avoids():
+    spans = [
+        root(cpu_j=KWH, started_at=0.0, ended_at=3 * HOUR),
+        span("waiting", Kind.WAIT, cpu_j=KWH, started_at=0.0, ended_at=2 * HOUR),
+    ]
+    decisions = [decision(0.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    waited = summarise(run(*spans, decisions=decisions))["waited"]
+    assert waited["waiting_g"] == pytest.approx(200)
+    assert waited["avoided_g"] == pytest.approx(1 * (200 - 100) - 200)
