@@ -58,6 +58,20 @@ def forecast_for(zone: str | None, start: datetime, end: datetime, settings: "Se
     return average_for(zone, start, end)
 
 
+def actual_for(zone: str, start: datetime, end: datetime, settings: "Settings") -> Forecast:
+    """What was observed in `zone` from `start` to `end`, by whom `forecast_for` asks first; slots may be missing.
+
+    Raises:
+        GridError: nobody tells.
+        TraceError: the trace is broken.
+    """
+    if settings.trace is not None:
+        return read_trace(settings.trace).actual(zone, start, end)
+    if same_zone(zone, "GB"):
+        return CarbonIntensityApi(settings.gb_api_url, settings.grid_timeout_s).actual(zone, start, end)
+    raise GridError(f"Nobody tells what the grid of {zone} was: set E2S_TRACE to a trace of that time.")
+
+
 def average_for(zone: str | None, start: datetime, end: datetime, failures: tuple[str, ...] = ()) -> Outlook:
     """The lowest rung: the yearly average of the country, or of the world.
 

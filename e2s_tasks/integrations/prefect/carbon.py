@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.2
 TOO_LATE = "the run starts at once (the service has not answered in time)"
+LONG = timedelta(minutes=30)  # of a shorter run the intensity of its beginning is that of its end
+KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 HYSTERESIS = 0.02  # a run that has waited waits again only for a start that is cleaner by more than this part
 
 
@@ -62,6 +64,29 @@ class Look:
             self.recorder.write(scheduler.to_record(found, self.run_id))
         except Exception as error:  # noqa: BLE001 - law 5: emissions stay unknown
             warn_once("looking at the grid", error)
+
+    def look_back(self) -> None:
+        """Once the run has ended, write down what the grid was: of a long run, or one that waited."""
+        found, now = self.decision, datetime.now(UTC)
+        if found is None or found.plan.get("rung") not in KNOWN:
+            return
+        arrived = datetime.fromtimestamp(found.plan.get("arrived", self.asked.timestamp()), UTC)
+        waited = found.start is not None and found.start > found.at
+        if not waited and now - arrived < LONG:
+            return
+        thread = threading.Thread(target=self._look_back, args=(found, arrived, now), name="e2s-grid", daemon=True)
+        thread.start()
+        thread.join(self.recorder.settings.grid_timeout_s)
+
+    def _look_back(self, found: "scheduler.Decision", arrived: datetime, now: datetime) -> None:
+        try:
+            from e2s_tasks import scheduler
+
+            seen = scheduler.observed(found, arrived, now, self.recorder.settings)
+            if seen is not None:
+                self.recorder.write(scheduler.to_record(seen, self.run_id))
+        except Exception as error:  # noqa: BLE001 - law 5: the forecast has to do
+            warn_once("looking back at the grid", error)
 
     def _decide(self, now: datetime) -> "scheduler.Decision":
         from e2s_tasks import scheduler
@@ -125,6 +150,7 @@ def wait_for_the_grid(recorder: SpanRecorder, run_id: str) -> None:
     if look is None:
         return
     look.thread.join(PATIENCE_S)
+    look.look_back()
     if look.thread.is_alive():
         from e2s_tasks import scheduler
 
