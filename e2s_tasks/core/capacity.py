@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Slots = NDArray[np.int64]
 
 UPDATES = 40
+EAGERNESS, CALMER, MOMENTUM = 1.5, 0.8, 0.3  # of the steps; chosen with benchmarks/capacity.py
 REPAIRS = 2
 
 
@@ -62,11 +63,10 @@ def plan_together(forecast: "Values", runs: Runs, cap: int) -> SharedPlan:
     """
     _check(forecast, runs, cap)
     problem = _Problem(forecast, runs, cap)
-    by_deadline = problem.order(runs.arrivals + runs.slacks)
-    plans = [problem.greedy(by_deadline), problem.greedy(problem.order(runs.arrivals))]
+    by_deadline, by_stake = problem.order(runs.arrivals + runs.slacks), problem.order(-problem.stakes())
+    plans = [problem.greedy(by_deadline), problem.greedy(by_stake)]
     bound, prices = problem.prices(min(plans, key=problem.rank))
-    priced = problem.greedy(by_deadline, prices)
-    plans += [priced, problem.repaired(priced)]
+    plans += [problem.repaired(problem.greedy(order, prices)) for order in (by_deadline, by_stake)]
     starts = min(plans, key=problem.rank)
     load = problem.load(starts)
     over = [run for run in range(len(starts)) if load[problem.slots_of(run, starts[run])].max() > cap]
@@ -83,7 +83,7 @@ class _Problem:
         self.runs, self.cap, self.slots = runs, cap, len(forecast)
         self.reach = int(runs.slacks.max()) + 1
         self.groups = [(int(length), np.flatnonzero(runs.lengths == length)) for length in np.unique(runs.lengths)]
-        self.own = np.empty((len(runs.arrivals), self.reach), dtype=np.float32)
+        self.own = np.empty((len(runs.arrivals), self.reach))
         for length, rows in self.groups:
             self.own[rows] = self._windows(forecast, length, rows) * runs.power[rows, None]
         self.own[np.arange(self.reach) > runs.slacks[:, None]] = np.inf
@@ -100,7 +100,16 @@ class _Problem:
     def slots_of(self, run: int, start: int) -> slice:
         return slice(int(start), int(start + self.runs.lengths[run]))
 
-    def order(self, by: "Slots") -> "Slots":
+    def stakes(self) -> "Values":
+        """How much more than its cheapest start each run's mean start costs."""
+        import numpy as np
+
+        possible = np.isfinite(self.own)
+        means = np.where(possible, self.own, 0.0).sum(axis=1) / possible.sum(axis=1)
+        stakes: Values = means - self.own.min(axis=1)
+        return stakes
+
+    def order(self, by: "Values | Slots") -> "Slots":
         """The runs in the order of `by`; of equals the longer first, which is harder to place."""
         import numpy as np
 
@@ -120,7 +129,7 @@ class _Problem:
         import numpy as np
 
         rows = np.arange(len(starts))
-        return float(self.own[rows, starts - self.runs.arrivals].sum(dtype=np.float64))
+        return float(self.own[rows, starts - self.runs.arrivals].sum())
 
     def rank(self, starts: "Slots") -> tuple[int, float]:
         """Less is better: the run-slots above the cap, then the cost."""
@@ -133,20 +142,20 @@ class _Problem:
         import numpy as np
 
         prices, best, best_prices = np.zeros(self.slots), -np.inf, np.zeros(self.slots)
-        upper, eagerness = self.cost(feasible), 1.0
+        upper, eagerness, direction = self.cost(feasible), EAGERNESS, np.zeros(self.slots)
         for _ in range(UPDATES):
             starts, value = self._cheapest(prices)
             value -= float(prices.sum()) * self.cap
             if value > best:
                 best, best_prices = value, prices
             else:
-                eagerness *= 0.9
-            slope = self.load(starts) - self.cap
-            slope = np.where((prices <= 0) & (slope < 0), 0, slope)
-            if not slope.any():
+                eagerness *= CALMER
+            direction = self.load(starts) - self.cap + MOMENTUM * direction
+            direction = np.where((prices <= 0) & (direction < 0), 0.0, direction)
+            if not direction.any():
                 break
-            step = eagerness * max(upper - value, 1e-9 * abs(upper)) / float(slope @ slope)
-            prices = np.maximum(prices + step * slope, 0.0)
+            step = eagerness * max(upper - value, 1e-9 * abs(upper)) / float(direction @ direction)
+            prices = np.maximum(prices + step * direction, 0.0)
         return best, best_prices
 
     def _cheapest(self, prices: "Values") -> tuple["Slots", float]:
@@ -155,9 +164,9 @@ class _Problem:
 
         waits, total = np.empty(len(self.own), dtype=np.int64), 0.0
         for length, rows in self.groups:
-            costs = self.own[rows] + self._windows(prices, length, rows).astype(np.float32)
+            costs = self.own[rows] + self._windows(prices, length, rows)
             waits[rows] = costs.argmin(axis=1)
-            total += float(costs[np.arange(len(rows)), waits[rows]].sum(dtype=np.float64))
+            total += float(costs[np.arange(len(rows)), waits[rows]].sum())
         return self.runs.arrivals + waits, total
 
     def greedy(self, order: "Slots", prices: "Values | None" = None) -> "Slots":
