@@ -2,11 +2,12 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from e2s_tasks.core.energy import JOULES_PER_KWH
 from e2s_tasks.core.policy import aware
 from e2s_tasks.errors import GridError, SettingError
 
@@ -41,9 +42,12 @@ class Forecast:
     issued_at: datetime | None = None
 
     def __post_init__(self) -> None:
+        # The same local clock on both sides of a night that changes it would be subtracted as if it had not.
+        if any(end.tzinfo is not UTC for slot in self.slots for end in (slot.start, slot.end)):
+            object.__setattr__(self, "slots", tuple(map(_in_utc, self.slots)))
         previous: datetime | None = None
         for slot in self.slots:
-            if aware(slot.start, "slot.start") >= aware(slot.end, "slot.end") or (previous and slot.start < previous):
+            if slot.start >= slot.end or (previous and slot.start < previous):
                 raise GridError(
                     f"{self.source}: the slot at {slot.start.isoformat()} is empty or overlaps another: correct it."
                 )
@@ -65,13 +69,27 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The cleanest window: when, its mean intensity, that of starting at once (both gCO2eq/kWh), and why."""
+    """The chosen window: when, its mean intensity, that of starting at once (both gCO2eq/kWh), and why.
+
+    energy_j: what the run is expected to use, in joules; None where nobody knows.
+    """
 
     start: datetime
     end: datetime
     expected: float
     run_now: float
     reason: str
+    energy_j: float | None = None
+
+    @property
+    def expected_g(self) -> float | None:
+        """The predicted emissions of the planned window in gCO2eq; None without an expected energy."""
+        return None if self.energy_j is None else self.expected * self.energy_j / JOULES_PER_KWH
+
+    @property
+    def run_now_g(self) -> float | None:
+        """The predicted emissions of starting at once in gCO2eq; None without an expected energy."""
+        return None if self.energy_j is None else self.run_now * self.energy_j / JOULES_PER_KWH
 
 
 def mean_intensity(forecast: Forecast, start: datetime, duration: timedelta) -> float:
@@ -82,12 +100,12 @@ def mean_intensity(forecast: Forecast, start: datetime, duration: timedelta) -> 
         GridError: the forecast does not cover the whole window.
     """
     _positive(duration)
-    aware(start, "start")
+    start = aware(start, "start").astimezone(UTC)
     for stretch in _stretches(forecast.slots):
         if stretch.start <= start and start + duration <= stretch.end:
             return stretch.mean(start, duration)
     raise GridError(
-        f"{forecast.source} has no figures for all of {_clock(start, start)} to {_clock(start + duration, start)} UTC"
+        f"{forecast.source} has no figures for all of {clock(start, start)} to {clock(start + duration, start)} UTC"
         f" in {forecast.zone}: it {_coverage(forecast)}. Use a shorter duration or another source."
     )
 
@@ -103,16 +121,23 @@ def best_window(forecast: Forecast, now: datetime, duration: timedelta, deadline
         SettingError: the duration is not positive, or a time has no time zone.
         GridError: the forecast does not cover even the window that starts now.
     """
-    aware(deadline, "deadline")
+    now, deadline = aware(now, "now").astimezone(UTC), aware(deadline, "deadline").astimezone(UTC)
     run_now = mean_intensity(forecast, now, duration)
     best, start = run_now, now
-    for stretch in _stretches(forecast.slots):
-        for candidate in stretch.starts(now, duration, deadline):
-            mean = stretch.mean(candidate, duration)
-            if mean < best * (1 - SAME):
-                best, start = mean, candidate
+    for candidate, mean in window_starts(forecast, now, duration, deadline):
+        if mean < best * (1 - SAME):
+            best, start = mean, candidate
     reason = _reason(start, now, best, run_now, deadline - duration) + _uncovered(forecast, now, deadline)
     return Plan(start, start + duration, best, run_now, reason)
+
+
+def window_starts(
+    forecast: Forecast, now: datetime, duration: timedelta, deadline: datetime
+) -> Iterator[tuple[datetime, float]]:
+    """The starts among which the best must be, in order, with the mean intensity (gCO2eq/kWh) of each window."""
+    for stretch in _stretches(forecast.slots):
+        for start in stretch.starts(now, duration, deadline):
+            yield start, stretch.mean(start, duration)
 
 
 class _Stretch:
@@ -153,6 +178,11 @@ def _stretches(slots: Sequence[Slot]) -> list[_Stretch]:
     return [_Stretch(slots[begin:end]) for begin, end in pairwise(bounds) if begin < end]
 
 
+def _in_utc(slot: Slot) -> Slot:
+    start, end = aware(slot.start, "slot.start"), aware(slot.end, "slot.end")
+    return Slot(start.astimezone(UTC), end.astimezone(UTC), slot.intensity)
+
+
 def _positive(duration: timedelta) -> None:
     if duration <= timedelta(0):
         raise SettingError(f"duration={duration} is not positive: give how long the run takes, for example 90 minutes.")
@@ -162,14 +192,14 @@ def _reason(start: datetime, now: datetime, expected: float, run_now: float, lat
     if start > now:
         then, at_once = told_apart(expected, run_now)
         return (
-            f"start at {_clock(start, now)} UTC instead of {_clock(now, now)}: "
+            f"start at {clock(start, now)} UTC instead of {clock(now, now)}: "
             f"{then} instead of {at_once} {UNIT} ({_change(expected, run_now)})"
         )
     if latest_start < now:
         return f"start now, at {figure(run_now)} {UNIT}: even so the run is expected to miss its deadline"
     if latest_start == now:
         return f"start now, at {figure(run_now)} {UNIT}: there is no slack to wait in"
-    return f"start now: no start until {_clock(latest_start, now)} UTC is cleaner than {figure(run_now)} {UNIT}"
+    return f"start now: no start until {clock(latest_start, now)} UTC is cleaner than {figure(run_now)} {UNIT}"
 
 
 def figure(intensity: float) -> str:
@@ -195,10 +225,10 @@ def _uncovered(forecast: Forecast, now: datetime, deadline: datetime) -> str:
     """What part of now..deadline the plan could not look at, to be added to a reason; nothing where it saw all."""
     stretches = [stretch for stretch in _stretches(forecast.slots) if stretch.end > now and stretch.start < deadline]
     if stretches[-1].end < deadline:
-        end, wanted = _clock(stretches[-1].end, now), _clock(deadline, now)
+        end, wanted = clock(stretches[-1].end, now), clock(deadline, now)
         return f" (the forecast ends at {end} UTC, before the latest end {wanted})"
     if len(stretches) > 1:
-        gap = f"{_clock(stretches[0].end, now)} to {_clock(stretches[1].start, now)} UTC"
+        gap = f"{clock(stretches[0].end, now)} to {clock(stretches[1].start, now)} UTC"
         return f" (the forecast has no figures for {gap})"
     return ""
 
@@ -211,7 +241,7 @@ def _coverage(forecast: Forecast) -> str:
     return f"covers {first.astimezone(UTC):%Y-%m-%d %H:%M} to {last.astimezone(UTC):%Y-%m-%d %H:%M} UTC{gaps}"
 
 
-def _clock(moment: datetime, now: datetime) -> str:
+def clock(moment: datetime, now: datetime) -> str:
     """The time of day in UTC, with its date where that is more than a day away."""
     pattern = "%H:%M" if abs(moment - now) < timedelta(days=1) else "%Y-%m-%d %H:%M"
     return moment.astimezone(UTC).strftime(pattern)

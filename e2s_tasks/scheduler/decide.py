@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
-from e2s_tasks.core.planning import UNIT, best_window, figure
+from e2s_tasks.core.planning import UNIT, Plan, figure
 from e2s_tasks.core.policy import CarbonPolicy, Duration, aware
 from e2s_tasks.core.records import DecisionRecord
+from e2s_tasks.core.strategies import choose
 from e2s_tasks.errors import GridError, ZoneError
 from e2s_tasks.grid.ladder import Outlook, average_for, forecast_for, nothing_for
 
@@ -41,21 +42,23 @@ class Decision:
     plan: dict[str, Any] = field(default_factory=dict)
 
 
-def decide(policy: CarbonPolicy, now: datetime, settings: "Settings") -> Decision:
-    """The cleanest start within the policy; now, where nothing is known about the hours to come.
+def decide(policy: CarbonPolicy, now: datetime, settings: "Settings", *, energy_j: float | None = None) -> Decision:
+    """The start that the policy chooses; now, where nothing is known about the hours to come.
 
     Takes at most about twice `settings.grid_timeout_s`, however dead the network is.
+    energy_j: what the run is expected to use (J); with it the plan holds grams too.
 
     Raises:
-        PolicyError: the policy's deadline has passed.
+        PolicyError: the policy's deadline has passed, or nobody knows how long the run takes: see `policy.lasting`.
         ZoneError, TraceError: see `forecast_for`.
     """
+    now = aware(now, "now").astimezone(UTC)
     duration, latest_end = policy.expected_duration, policy.latest_end(now)
     outlook = forecast_for(policy.zone, now, max(latest_end, now + duration), settings)
     best = None
     if outlook.knows_timing:
         try:
-            best = best_window(outlook.forecast, now, duration, latest_end)
+            best = choose(policy, outlook.forecast, now, energy_j=energy_j)
         except GridError as error:
             outlook = average_for(policy.zone, now, latest_end, (str(error),))
     flat = outlook.forecast.at(now)
@@ -70,7 +73,7 @@ def decide(policy: CarbonPolicy, now: datetime, settings: "Settings") -> Decisio
         end=best.end if best else now + duration,
         expected=best.expected if best else flat,
         run_now=best.run_now if best else flat,
-        plan=_plan(policy, latest_end, outlook, now),
+        plan=_plan(policy, latest_end, outlook, now) | _grams(best),
     )
 
 
@@ -163,15 +166,30 @@ def _why(outlook: Outlook) -> str:
     return f" (the service {why[asked.end() :].partition(' (')[0]})" if asked else f" ({why})"
 
 
+def _grams(best: Plan | None) -> dict[str, float]:
+    """The predicted emissions, where the expected energy is known."""
+    if best is None or best.energy_j is None or best.expected_g is None or best.run_now_g is None:
+        return {}
+    return {"energy_j": best.energy_j, "expected_g": best.expected_g, "run_now_g": best.run_now_g}
+
+
 def _plan(policy: CarbonPolicy, latest_end: datetime, outlook: Outlook, now: datetime) -> dict[str, Any]:
     """What the decision was made from, as JSON values."""
     slots = outlook.forecast.between(now, latest_end)
+    chosen = {
+        "strategy": policy.strategy if policy.strategy != "window" else None,
+        "threshold": policy.threshold,
+        "percentile": policy.percentile,
+        "minimum_gain": None if policy.minimum_gain is None else str(policy.minimum_gain),
+        "p95_duration_s": None if policy.p95_duration is None else policy.p95_duration.total_seconds(),
+    }
     return {
         "policy": {
             "zone": policy.zone,
             "max_delay_s": policy.max_delay.total_seconds(),
             "expected_duration_s": policy.expected_duration.total_seconds(),
             "deadline": _epoch(policy.deadline),
+            **{name: value for name, value in chosen.items() if value is not None},
         },
         "latest_end": latest_end.timestamp(),
         "rung": str(outlook.rung),
