@@ -17,6 +17,8 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.prefect.awaiting import AWAITING, LEAST, NOW, start_of
 from e2s_tasks.integrations.prefect.policy_tags import policy_of, tags_of
 from e2s_tasks.integrations.prefect.rescheduling import Rescheduler, release
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.ledger.learned import Learned
 from e2s_tasks.settings import settings
 from tests.planning.traces import write_trace
 
@@ -194,6 +196,27 @@ def test_tags_say_a_policy_to_the_second(zone, max_delay, expected_duration, dea
         assert abs(getattr(read, name) - getattr(policy, name)) < timedelta(milliseconds=1)
 
 
-def test_a_deadline_that_is_no_time_is_told():
-    with pytest.raises(SettingError, match="e2s:deadline=soon is no time"):
-        policy_of([*tags_of(POLICY), "e2s:deadline=soon"])
+def test_tags_say_a_policys_strategy_too():
+    policy = CarbonPolicy("GB", "12h", strategy="percentile", percentile=10, minimum_gain="5%", p95_duration="1h")
+    assert policy_of(tags_of(policy)) == policy
+
+
+@pytest.mark.parametrize(
+    ("tag", "complaint"),
+    [("e2s:deadline=soon", "e2s:deadline=soon is no time"), ("e2s:percentile=few", "e2s:percentile=few is no number")],
+)
+def test_a_tag_that_cannot_be_read_is_told(tag, complaint):
+    with pytest.raises(SettingError, match=complaint):
+        policy_of([*tags_of(POLICY), tag])
+
+
+def test_the_length_of_a_run_is_learned_from_earlier_ones(world, monkeypatch):
+    """Of ten minutes that the policy declares and an hour that runs take, the hour decides."""
+    lessons = {"scored": Learned(6, 3600.0, 4000.0, 3.6e6)}
+    monkeypatch.setattr(Ledger, "learned", lambda _, flow: lessons[flow])
+    world.grid(200, 200, 90, 200, 200, 200, 200, 100, 100, 100, 100, 100, 100, 100, 100, 100)
+    run_id = world.run(10)
+    assert minutes_between(world.round()[run_id].to, world.started) == 70
+    (_, decision) = world.planned[0]
+    assert decision.plan["learned"]["runs"] == 6
+    assert decision.plan["expected_g"] == pytest.approx(100)

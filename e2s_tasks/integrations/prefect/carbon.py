@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,13 @@ from e2s_tasks.settings import Settings
 
 if TYPE_CHECKING:
     from e2s_tasks import scheduler
+    from e2s_tasks.ledger.learned import Learned
 
 PATIENCE_S = 0.2
 TOO_LATE = "the run starts at once (the service has not answered in time)"
 LONG = timedelta(minutes=30)  # of a shorter run the intensity of its beginning is that of its end
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
+SHORTEST_S = 0.001
 HYSTERESIS = 0.02  # a run that has waited waits again only for a start that is cleaner by more than this part
 
 
@@ -39,6 +41,7 @@ class Look:
     run_id: str
     policy: CarbonPolicy | None
     zone: str | None
+    flow: str | None
     arrival: Callable[[], Arrival] | None
     asked: datetime = field(default_factory=lambda: datetime.now(UTC))
     decision: "scheduler.Decision | None" = None
@@ -95,30 +98,51 @@ class Look:
             return scheduler.intensity_now(self.zone, now, self.recorder.settings)
         try:
             arrival = self.arrival() if self.arrival else Arrival(now)
-            return decide_again(self.policy, now, arrival, self.recorder.settings)
+            return decide_again(self.policy, now, arrival, self.recorder.settings, self.flow)
         except PolicyError as error:
             return replace(scheduler.intensity_now(self.zone, now, self.recorder.settings), reason=str(error))
 
 
-def decide_again(policy: CarbonPolicy, now: datetime, arrival: Arrival, options: Settings) -> "scheduler.Decision":
+def decide_again(
+    policy: CarbonPolicy, now: datetime, arrival: Arrival, options: Settings, flow: str | None = None
+) -> "scheduler.Decision":
     """The decision for a run that arrived earlier: its slack is counted from then, and being moved again has a price.
+
+    flow: its name. Five completed runs of it tell better than the policy how long it takes, and what it uses.
 
     Raises:
         PolicyError, ZoneError, TraceError: see `scheduler.decide`.
     """
     from e2s_tasks import scheduler
 
-    latest_start = policy.latest_end(arrival.at) - policy.expected_duration if arrival.at < now else None
-    if latest_start is not None:
-        policy = replace(policy, max_delay=max(timedelta(0), latest_start - now))
-    found = scheduler.decide(policy, now, options)
+    lesson = _learned(flow, options)
+    if lesson is not None:
+        p50, p95 = (timedelta(seconds=max(length, SHORTEST_S)) for length in (lesson.p50_s, lesson.p95_s))
+        policy = replace(policy, expected_duration=p50, p95_duration=policy.p95_duration or p95)
+    if arrival.at < now:
+        policy = replace(policy, max_delay=max(timedelta(0), policy.latest_start(arrival.at) - now))
+    found = scheduler.decide(policy, now, options, energy_j=lesson.energy_j if lesson else None)
     found.plan["arrived"] = arrival.at.timestamp()
+    if lesson is not None:
+        found.plan["learned"] = asdict(lesson)
     if not (arrival.moved and found.start and found.start > now and found.expected and found.run_now):
         return found
     if found.expected < found.run_now * (1 - HYSTERESIS):
         return found
     reason = f"start now: it has waited, and no later start is cleaner by more than {HYSTERESIS:.0%}".replace("%", " %")
     return replace(found, start=now, end=now + policy.expected_duration, expected=found.run_now, reason=reason)
+
+
+def _learned(flow: str | None, options: Settings) -> "Learned | None":
+    """What the ledger teaches; a ledger that is away teaches nothing."""
+    from e2s_tasks.ledger import Ledger
+
+    if flow is None:
+        return None
+    try:
+        return Ledger.open(options.ledger, PATIENCE_S).learned(flow)
+    except E2SError:
+        return None
 
 
 _looks: dict[str, Look] = {}
@@ -129,10 +153,11 @@ def look_at_the_grid(
     run_id: str,
     policy: CarbonPolicy | None,
     arrival: Callable[[], Arrival] | None = None,
+    flow: str | None = None,
 ) -> None:
     """Begin a look at the grid for a flow run. arrival: says when the run would have started; left out: now."""
     zone = policy.zone if policy else recorder.settings.zone
-    look = _looks[run_id] = Look(recorder, run_id, policy, zone, arrival)
+    look = _looks[run_id] = Look(recorder, run_id, policy, zone, flow, arrival)
     look.begin()
 
 

@@ -158,7 +158,7 @@ class _InProcess:
         """Move to another hour, if the latest forecast knows one that is cleaner by enough."""
         now = datetime.now(UTC)
         try:
-            found = decide_again(self.policy, now, self.arrival, self.span.recorder.settings)
+            found = decide_again(self.policy, now, self.arrival, self.span.recorder.settings, self.span.name)
             if found.start is None or abs(found.start - self.start) < LEAST:
                 return
             self.decision, self.start = found, found.start

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 
 CARBON = "e2s:carbon"  # a run that has it has a policy: what follows it says which
-EXAMPLES = {"zone": "e2s:zone=GB", "max-delay": "e2s:max-delay=12h", "expected-duration": "e2s:expected-duration=2h"}
+EXAMPLES = {"zone": "e2s:zone=GB", "max-delay": "e2s:max-delay=12h"}
+TEXTS = {
+    "expected-duration": "expected_duration", "p95-duration": "p95_duration", "minimum-gain": "minimum_gain",
+    "strategy": "strategy",
+}  # fmt: skip
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -16,8 +21,15 @@ def tags_of(policy: CarbonPolicy) -> list[str]:
     texts = {
         "zone": policy.zone,
         "max-delay": _written(policy.max_delay),
-        "expected-duration": _written(policy.expected_duration),
     }
+    for name in ("expected_duration", "p95_duration"):
+        if getattr(policy, name) is not None:
+            texts[name.replace("_", "-")] = _written(getattr(policy, name))
+    for name in ("threshold", "percentile", "minimum_gain"):
+        if getattr(policy, name) is not None:
+            texts[name.replace("_", "-")] = str(getattr(policy, name))
+    if policy.strategy != "window":
+        texts["strategy"] = policy.strategy
     if policy.deadline is not None:
         texts["deadline"] = policy.deadline.astimezone(UTC).isoformat(timespec="seconds")
     return [CARBON, *(f"e2s:{name}={text}" for name, text in texts.items())]
@@ -41,7 +53,9 @@ def policy_of(tags: Iterable[str]) -> CarbonPolicy | None:
         if name not in texts:
             raise SettingError(f"The tag {CARBON} says nothing without e2s:{name}=...: add it, for example {example}.")
     deadline = _moment(texts["deadline"]) if "deadline" in texts else None
-    return CarbonPolicy(texts["zone"], texts["max-delay"], texts["expected-duration"], deadline)
+    more: dict[str, Any] = {name: texts[tag] for tag, name in TEXTS.items() if tag in texts}
+    more |= {name: _number(name, texts[name]) for name in ("threshold", "percentile") if name in texts}
+    return CarbonPolicy(texts["zone"], texts["max-delay"], deadline=deadline, **more)
 
 
 def with_policy(tags: Iterable[str] | None, policy: CarbonPolicy) -> list[str]:
@@ -57,6 +71,13 @@ def _written(length: timedelta) -> str:
         whole, left = divmod(left, seconds * 1000)
         text += f"{whole}{unit}" if whole else ""
     return f"{text}{left / 1000:g}s" if left or not text else text
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingError(f"The tag e2s:{name}={text} is no number: write for example e2s:{name}=25.") from None
 
 
 def _moment(text: str) -> datetime:

@@ -24,7 +24,6 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Scheduled
 
 from e2s_tasks.core.planning import Forecast, Slot, mean_intensity
-from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import E2SError, GridError, NotFoundError
 from e2s_tasks.integrations.prefect.awaiting import (
     AWAITING,
@@ -74,6 +73,7 @@ class Rescheduler:
     planned: Planned
     dry_run: bool = False
     complaints: dict[str, str] = field(default_factory=dict)
+    _flows: dict[UUID, str] = field(default_factory=dict)
     _arrivals: dict[UUID, Arrival] = field(default_factory=dict)
 
     def round(self, now: datetime) -> list[Move]:
@@ -98,10 +98,10 @@ class Rescheduler:
             return None
         arrival = self._arrival(run, start)
         earliest = max(now, arrival.at)
-        found = decide_again(policy, earliest, Arrival(arrival.at), self.settings)
+        found = decide_again(policy, earliest, Arrival(arrival.at), self.settings, self._flow(run))
         if found.start is None or found.plan.get("rung") in TIMELESS or abs(found.start - start) < LEAST:
             return None
-        if waits(run.state) and not _worth_moving(found, policy, start):
+        if waits(run.state) and not _worth_moving(found, start):
             return None
         return found
 
@@ -111,6 +111,11 @@ class Rescheduler:
         if run.id not in self._arrivals:  # it stays what it was
             self._arrivals[run.id] = arrival_of(self.client.read_flow_run_states(run.id), start)
         return self._arrivals[run.id]
+
+    def _flow(self, run: FlowRun) -> str:
+        if run.flow_id not in self._flows:
+            self._flows[run.flow_id] = self.client.read_flow(run.flow_id).name
+        return self._flows[run.flow_id]
 
     def _move(self, run: FlowRun, decision: Decision, now: datetime) -> Move:
         start, to = start_of(run.state), decision.start
@@ -161,12 +166,12 @@ def _may_move(run: FlowRun, start: datetime, now: datetime) -> bool:
     return start > now + LEAST and fresh and run.parent_task_run_id is None and not released(run.tags)
 
 
-def _worth_moving(found: Decision, policy: CarbonPolicy, start: datetime) -> bool:
+def _worth_moving(found: Decision, start: datetime) -> bool:
     """Whether the new start is cleaner than the planned one by enough, as the latest forecast has them both."""
     slots = [Slot(_moment(begin), _moment(end), value) for begin, end, value in found.plan.get("slots", [])]
     known = Forecast(found.zone or "", tuple(slots), found.signal, found.source)
     try:
-        planned = mean_intensity(known, start, policy.expected_duration)
+        planned = mean_intensity(known, start, timedelta(seconds=found.plan["policy"]["expected_duration_s"]))
     except GridError:
         return False  # the plan was made when more was known
     return found.expected is not None and found.expected < planned * (1 - HYSTERESIS)

@@ -115,7 +115,7 @@ def _flow_run(
             recorder.write(EdgeRecord(f"{upstream}>{run.id}", span.run_id, upstream, str(run.id)))
         if span.outer is None:
             record_call(recorder, run)
-            look_at_the_grid(recorder, span.run_id, policy, partial(arrival, run))
+            look_at_the_grid(recorder, span.run_id, policy, partial(arrival, run), context.flow.name)
             outbox.begun(recorder.settings, recorder.process, span.run_id)
     return span
 
