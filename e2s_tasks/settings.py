@@ -83,11 +83,11 @@ def _default_data_dir() -> Path:
     return user_data_path("e2s-tasks")
 
 
-def _setting(default: Any, read: Callable[[Any], Any], meaning: str) -> Any:
-    metadata = {"read": read, "meaning": meaning}
+def _setting(default: Any, read: Callable[[Any], Any], meaning: str, *, secret: bool = False) -> Any:
+    metadata = {"read": read, "meaning": meaning, "secret": secret}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,22 @@ class Settings:
     ledger_url: str | None = _setting(None, _text, "SQLAlchemy URL of the ledger; default: SQLite in data_dir")
     zone: str | None = _setting(None, _text, "grid zone of flows without a policy, for example GB, DE or FR")
     gb_api_url: str = _setting("https://api.carbonintensity.org.uk", _text, "address of the GB Carbon Intensity API")
+    grid: str = _setting(
+        "auto",
+        _one_of("auto", "gb", "energy-charts", "electricity-maps", "watttime", "none"),
+        "who tells the carbon intensity; auto: whoever knows the zone, see docs/sources.md",
+    )
+    energy_charts_url: str = _setting("https://api.energy-charts.info", _text, "address of Energy-Charts")
+    electricity_maps_url: str = _setting(
+        "https://api.electricitymaps.com/v3", _text, "address of Electricity Maps, with its version"
+    )
+    electricity_maps_key: str | None = _setting(None, _text, "key for Electricity Maps", secret=True)
+    watttime_url: str = _setting("https://api.watttime.org", _text, "address of WattTime")
+    watttime_user: str | None = _setting(None, _text, "user name for WattTime")
+    watttime_password: str | None = _setting(None, _text, "password for WattTime", secret=True)
+    forecast_age_s: float = _setting(
+        21600.0, _above_zero, "oldest forecast that is still used while its service does not answer, s"
+    )
     grid_timeout_s: float = _setting(3.0, _above_zero, "time limit of a request for carbon intensities, s")
     trace: Path | None = _setting(
         None, _path, "carbon-intensity trace (CSV or Parquet) used instead of a service, see docs/sources.md"
@@ -151,7 +167,9 @@ class Settings:
         for one in fields(self):
             value = getattr(self, one.name)
             if value is not None:
-                object.__setattr__(self, one.name, _read(one.metadata["read"], value, one.name))
+                object.__setattr__(
+                    self, one.name, _read(one.metadata["read"], value, one.name, secret=one.metadata["secret"])
+                )
 
     @property
     def ledger(self) -> str:
@@ -179,12 +197,13 @@ def variable(name: str) -> str:
     return f"E2S_{name.upper()}"
 
 
-def _read(read: Callable[[Any], Any], value: Any, name: str) -> Any:
+def _read(read: Callable[[Any], Any], value: Any, name: str, *, secret: bool) -> Any:
     try:
         return read(value)
     except (ValueError, TypeError) as error:
         reason = str(error) if str(error).startswith("give") else "give a number"
-        raise SettingError(f"{variable(name)}={str(value)!r} cannot be used: {reason}.") from None
+        shown = "..." if secret else str(value)
+        raise SettingError(f"{variable(name)}={shown!r} cannot be used: {reason}.") from None
 
 
 @lru_cache(maxsize=1)

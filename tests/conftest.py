@@ -8,6 +8,7 @@ os.environ |= {
     "E2S_DATA_DIR": _data.name,
     "E2S_PRINT_SUMMARY": "never",
     "E2S_GB_API_URL": "http://127.0.0.1:9",
+    "E2S_ENERGY_CHARTS_URL": "http://127.0.0.1:9",
     "E2S_GRID_TIMEOUT_S": "0.5",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from e2s_tasks.core.planning import Forecast
+from e2s_tasks.errors import GridError
 
 
 class Provider(Protocol):
@@ -22,3 +23,7 @@ class Provider(Protocol):
         Raises:
             GridError: no usable figure.
         """
+
+
+class NoForecastError(GridError):
+    """A service that knows what was, and tells nobody, or not us, what will be."""

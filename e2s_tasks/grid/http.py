@@ -3,7 +3,8 @@
 import json
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any
 
@@ -16,10 +17,81 @@ KEEP_S = 300.0  # forecasts are made anew every half-hour
 KEEP_FAILURE_S = 60.0  # a dead service delays one run a minute, not every run
 MOST_KEPT = 32  # answers
 REMEDY = "Try again later; until then the country average is used."
+HIDDEN = "(a secret)"
+
+
+class RefusedError(GridError):
+    """The service does not know who asks, or does not let them: 401 or 403."""
 
 
 class _PassingError(GridError):
-    """A failure that may have passed when the request is tried again."""
+    """A failure that may have passed when the request is tried again, after so many seconds if the service says so."""
+
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A web service: its address, the time limit of one try in seconds, and what each request carries.
+
+    headers may hold secrets: they go to this address only (no redirect is followed), and into no message; nor do other
+    secrets.
+    """
+
+    base_url: str
+    timeout_s: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def get(self, path: str) -> Any:
+        """What the service answers to GET base_url/path.
+
+        One try takes at most `timeout_s`, all of them (after a time-out, a 5xx or a 429 answer) at most twice that.
+
+        Raises:
+            GridError: no usable answer; the message names the path, what was wrong and the remedy.
+        """
+        try:
+            return self._tried(path)
+        except GridError as error:
+            raise type(error)(self._without_secrets(str(error))) from None
+
+    def _tried(self, path: str) -> Any:
+        import httpx  # noqa: F401  before the clock starts: a slow import is not a slow network
+        from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
+
+        give_up = monotonic() + 2 * self.timeout_s
+
+        def pause_s(state: Any) -> float:
+            asked = getattr(state.outcome.exception(), "after_s", None)
+            return float(asked if asked is not None else BACK_OFF_S * 2 ** (state.attempt_number - 1))
+
+        def hopeless(state: Any) -> bool:
+            pause = pause_s(state)
+            return stop_after_attempt(TRIES)(state) or give_up - monotonic() < max(2 * pause, 0.0)
+
+        attempts = Retrying(stop=hopeless, wait=pause_s, retry=retry_if_exception_type(_PassingError), sleep=sleep)
+        try:
+            return attempts(lambda: self._once(path, min(self.timeout_s, give_up - monotonic())))
+        except RetryError as error:
+            last, tried = error.last_attempt.exception(), error.last_attempt.attempt_number
+            tries = f" (tried {tried} times)" if tried > 1 else ""
+            raise GridError(f"GET {path} {last}{tries}. {REMEDY}") from None
+        except GridError as error:
+            raise type(error)(f"GET {path} {error}") from None
+
+    def _once(self, path: str, seconds: float) -> Any:
+        return _within(seconds, lambda left: _fetch(self, path, left))
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in (*self.headers.values(), *self.secrets):
+            for part in (secret, secret.rpartition(" ")[2]):
+                text = text.replace(part, HIDDEN) if part else text
+        return text
+
+    def excerpt(self, body: bytes) -> str:
+        """The start of an answer, on one line, without secrets."""
+        return repr(" ".join(self._without_secrets(body[:5000].decode("utf-8", "replace")).split())[:80])
 
 
 _recent: dict[tuple[str, str], tuple[float, Any]] = {}
@@ -48,29 +120,12 @@ def forget() -> None:
 
 
 def get_json(base_url: str, path: str, timeout_s: float) -> Any:
-    """What the service answers to GET base_url/path.
-
-    One try takes at most `timeout_s`, all of them (after a time-out or a 5xx answer) at most twice that.
+    """What a service that knows no secret answers; see `Service.get`.
 
     Raises:
-        GridError: no usable answer; the message names the path, what was wrong and the remedy.
+        GridError: no usable answer.
     """
-    import httpx  # noqa: F401  before the clock starts: a slow import is not a slow network
-
-    give_up = monotonic() + 2 * timeout_s
-    for attempt in range(1, TRIES + 1):
-        left = give_up - monotonic()
-        try:
-            return _within(min(timeout_s, left), lambda seconds: _fetch(base_url, path, seconds))
-        except _PassingError as error:
-            pause = BACK_OFF_S * 2 ** (attempt - 1)
-            if attempt == TRIES or give_up - monotonic() < 2 * pause:
-                tries = f" (tried {attempt} times)" if attempt > 1 else ""
-                raise GridError(f"GET {path} {error}{tries}. {REMEDY}") from None
-        except GridError as error:
-            raise GridError(f"GET {path} {error}") from None
-        sleep(pause)
-    raise AssertionError("unreachable")
+    return Service(base_url, timeout_s).get(path)
 
 
 def _within(seconds: float, fetch: Callable[[float], Any]) -> Any:
@@ -88,7 +143,7 @@ def _within(seconds: float, fetch: Callable[[float], Any]) -> Any:
 
     threading.Thread(target=run, name="e2s-grid", daemon=True).start()
     try:
-        answer = answers.get(timeout=seconds)
+        answer = answers.get(timeout=max(seconds, 0.0))
     except queue.Empty:
         raise _PassingError(f"timed out after {seconds:.1f} s") from None
     if isinstance(answer, Exception):
@@ -96,14 +151,15 @@ def _within(seconds: float, fetch: Callable[[float], Any]) -> Any:
     return answer
 
 
-def _fetch(base_url: str, path: str, seconds: float) -> Any:
+def _fetch(service: Service, path: str, seconds: float) -> Any:
     """One request."""
     import httpx
 
-    give_up = monotonic() + seconds
+    give_up, base_url = monotonic() + seconds, service.base_url
+    headers = {"Accept": "application/json", **service.headers}
     try:
         with (
-            httpx.Client(timeout=seconds, headers={"Accept": "application/json"}) as client,
+            httpx.Client(timeout=seconds, headers=headers) as client,
             client.stream("GET", base_url.rstrip("/") + path) as response,
         ):
             body = b""
@@ -113,7 +169,7 @@ def _fetch(base_url: str, path: str, seconds: float) -> Any:
                     raise _PassingError(f"timed out after {seconds:.1f} s")
                 if len(body) > LARGEST_ANSWER:
                     raise GridError(f"answered more than {LARGEST_ANSWER >> 20} MiB. Check the base URL {base_url}.")
-            return _parse(response.status_code, response.headers.get("content-type", ""), body, base_url)
+            return _parse(response.status_code, response.headers, body, service)
     except httpx.TimeoutException:
         raise _PassingError(f"timed out after {seconds:.1f} s") from None
     except httpx.RemoteProtocolError as error:
@@ -124,21 +180,33 @@ def _fetch(base_url: str, path: str, seconds: float) -> Any:
         raise GridError(f"failed at {base_url} ({error}). Check the base URL.") from None
 
 
-def _parse(status: int, content_type: str, body: bytes, base_url: str) -> Any:
-    if status >= 500:
-        raise _PassingError(f"answered {status}")
+def _parse(status: int, headers: Mapping[str, str], body: bytes, service: Service) -> Any:
+    base_url = service.base_url
+    after_s = _seconds(headers.get("retry-after", "")) if status in (429, 503) else None
+    if status >= 500 or (status == 429 and after_s is not None):
+        error = _PassingError(f"answered {status}{' (too many requests)' if status == 429 else ''}")
+        error.after_s = after_s
+        raise error
     if status == 429:
         raise GridError(f"answered 429 (too many requests). {REMEDY}")
+    if status in (401, 403):
+        raise RefusedError(
+            f"answered {status}: {service.excerpt(body)}. Check the base URL {base_url}, and the key if it has one."
+        )
     if status != 200:
-        raise GridError(f"answered {status}: {_excerpt(body)}. Check the base URL {base_url}.")
+        raise GridError(f"answered {status}: {service.excerpt(body)}. Check the base URL {base_url}.")
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
+        content_type = headers.get("content-type", "") or "a body"
         raise GridError(
-            f"answered {content_type or 'a body'} that is not JSON: {_excerpt(body)}. Check the base URL {base_url}."
+            f"answered {content_type} that is not JSON: {service.excerpt(body)}. Check the base URL {base_url}."
         ) from None
 
 
-def _excerpt(body: bytes) -> str:
-    """The start of an answer, on one line."""
-    return repr(" ".join(body[:200].decode("utf-8", "replace").split())[:80])
+def _seconds(retry_after: str) -> float | None:
+    """What a Retry-After header asks for; None for a date or nonsense, after which the usual pause will do."""
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        return None

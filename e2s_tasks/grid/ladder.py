@@ -1,18 +1,27 @@
-"""The best source of carbon intensity at hand: a trace, a service, the country's average, the world's."""
+"""The best source of carbon intensity at hand, rung by rung.
+
+A trace; a service's forecast; its last one, while it is not too old; a profile of what the zone was; the country's
+average, the world's.
+"""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from e2s_tasks.core.planning import Forecast
+from e2s_tasks.core.profile import DAYS, from_history
 from e2s_tasks.errors import GridError, ZoneError
-from e2s_tasks.grid.country import average, same_zone, written
-from e2s_tasks.grid.gb import CarbonIntensityApi
+from e2s_tasks.grid import NoForecastError
+from e2s_tasks.grid.country import average, written
+from e2s_tasks.grid.services import Named, service_for
+from e2s_tasks.grid.shelf import Shelf
 from e2s_tasks.grid.trace import read_trace
 
 if TYPE_CHECKING:
     from e2s_tasks.settings import Settings
+
+REACH = timedelta(hours=48)  # at least so much is asked for, so that the next one need not ask again
 
 
 class Rung(StrEnum):
@@ -20,6 +29,8 @@ class Rung(StrEnum):
 
     TRACE = "trace"
     SERVICE = "service"
+    CACHED = "cached"
+    PROFILE = "profile"
     AVERAGE = "average"
     NOTHING = "nothing"
 
@@ -35,13 +46,13 @@ class Outlook:
     @property
     def knows_timing(self) -> bool:
         """Whether it tells one hour from another; an average does not."""
-        return self.rung in {Rung.TRACE, Rung.SERVICE}
+        return self.rung not in {Rung.AVERAGE, Rung.NOTHING}
 
 
 def forecast_for(zone: str | None, start: datetime, end: datetime, settings: "Settings") -> Outlook:
     """The best outlook for `zone` from `start` to `end`; for None, the trace's only zone or the world's average.
 
-    A trace that is set replaces every service. A dead service, or a trace of another time, leads one rung down.
+    A trace that is set replaces every service. A dead service, or a trace of another time, leads down the rungs.
 
     Raises:
         ZoneError: nobody knows the zone.
@@ -50,12 +61,44 @@ def forecast_for(zone: str | None, start: datetime, end: datetime, settings: "Se
     try:
         if settings.trace is not None:
             return Outlook(read_trace(settings.trace).forecast(zone, start, end), Rung.TRACE)
-        if zone is not None and same_zone(zone, "GB"):
-            api = CarbonIntensityApi(settings.gb_api_url, settings.grid_timeout_s)
-            return Outlook(api.forecast(zone, start, end), Rung.SERVICE)
+        service = service_for(zone, settings) if zone is not None else None
     except GridError as error:
         return average_for(zone, start, end, (str(error),))
-    return average_for(zone, start, end)
+    if service is None or zone is None:
+        return average_for(zone, start, end)
+    return _from_service(service, zone, start, end, settings)
+
+
+def _from_service(service: Named, zone: str, start: datetime, end: datetime, settings: "Settings") -> Outlook:
+    shelf = Shelf(settings.data_dir / "grid", service.name, zone, 2 * settings.grid_timeout_s)
+    begin = min(start, datetime.now(UTC))
+    until = max(end, begin + REACH)
+    failures = []
+    try:
+        found = shelf.fresh(begin, end, until, lambda: service.provider.forecast(zone, begin, until))
+        return Outlook(found, Rung.SERVICE)
+    except NoForecastError as error:
+        failures.append(str(error))
+        _look_back(service, zone, start, shelf)
+    except GridError as error:
+        failures.append(str(error))
+    try:
+        return Outlook(shelf.last(start, settings.forecast_age_s), Rung.CACHED, tuple(failures))
+    except GridError as error:
+        failures.append(str(error))
+    try:
+        return Outlook(from_history(shelf.history(), start, end), Rung.PROFILE, tuple(failures))
+    except GridError as error:
+        failures.append(str(error))
+    return average_for(zone, start, end, tuple(failures))
+
+
+def _look_back(service: Named, zone: str, start: datetime, shelf: Shelf) -> None:
+    """Ask a service that makes no forecast what the intensity was, if it tells."""
+    try:
+        shelf.remember(service.provider.actual(zone, start - timedelta(days=DAYS), start))
+    except GridError:
+        return
 
 
 def actual_for(zone: str, start: datetime, end: datetime, settings: "Settings") -> Forecast:
@@ -67,9 +110,10 @@ def actual_for(zone: str, start: datetime, end: datetime, settings: "Settings") 
     """
     if settings.trace is not None:
         return read_trace(settings.trace).actual(zone, start, end)
-    if same_zone(zone, "GB"):
-        return CarbonIntensityApi(settings.gb_api_url, settings.grid_timeout_s).actual(zone, start, end)
-    raise GridError(f"Nobody tells what the grid of {zone} was: set E2S_TRACE to a trace of that time.")
+    service = service_for(zone, settings)
+    if service is None:
+        raise GridError(f"Nobody tells what the grid of {zone} was: set E2S_TRACE to a trace of that time.")
+    return service.provider.actual(zone, start, end)
 
 
 def average_for(zone: str | None, start: datetime, end: datetime, failures: tuple[str, ...] = ()) -> Outlook:

@@ -21,6 +21,7 @@ class Answer:
     cut: bool = False
     drip_s: float = 0.0
     stall_s: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def half_hours(start: datetime, figures: Iterable[Any], actuals: Iterable[Any] | None = None) -> dict[str, Any]:
@@ -86,6 +87,8 @@ class GridServer:
                 try:
                     self.send_response(answer.status)
                     self.send_header("Content-Type", answer.content_type)
+                    for name, value in answer.headers:
+                        self.send_header(name, value)
                     self.send_header("Content-Length", str(len(body) + (100 if answer.cut else 0)))
                     self.end_headers()
                     for begin in range(0, len(body), 1 if answer.drip_s else max(1, len(body))):

@@ -27,7 +27,7 @@ def test_great_britain_is_asked_by_any_of_its_names(server: GridServer, zone: st
 
 
 def test_another_country_gets_its_average_and_no_request(server: GridServer) -> None:
-    outlook = forecast_for("FR", NOON, NOON + HOUR, Settings(gb_api_url=server.url))
+    outlook = forecast_for("US", NOON, NOON + HOUR, Settings(gb_api_url=server.url))
     assert (outlook.rung, outlook.knows_timing, server.paths) == (Rung.AVERAGE, False, [])
 
 
@@ -73,5 +73,5 @@ def test_without_any_table_there_is_nothing_and_no_exception(monkeypatch: pytest
         raise GridError("the tables are gone")
 
     monkeypatch.setattr(ladder, "average", gone)
-    outlook = forecast_for("FR", NOON, NOON + HOUR, Settings())
+    outlook = forecast_for("US", NOON, NOON + HOUR, Settings())
     assert (outlook.rung, outlook.forecast.slots, outlook.failures) == (Rung.NOTHING, (), ("the tables are gone",))

@@ -138,7 +138,7 @@ def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dic
     decision = make_plan(zone, takes, length(slack, "--slack"), datetime.now(UTC), options)
     start, end = decision.start, decision.end
     saving = None
-    if decision.run_now and decision.expected is not None and decision.plan.get("rung") in {"trace", "service"}:
+    if decision.run_now and decision.expected is not None and decision.plan.get("rung") not in {"average", "nothing"}:
         saving = 100 * (1 - decision.expected / decision.run_now)
     return {
         "start": iso(start.timestamp() if start else None),

@@ -1,0 +1,65 @@
+"""Which service knows the carbon intensity of a zone."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from e2s_tasks.errors import GridError
+from e2s_tasks.grid import Provider
+from e2s_tasks.grid import energy_charts as charts
+from e2s_tasks.grid.country import same_zone
+from e2s_tasks.grid.electricity_maps import ElectricityMaps
+from e2s_tasks.grid.energy_charts import EnergyCharts
+from e2s_tasks.grid.gb import CarbonIntensityApi
+from e2s_tasks.grid.watttime import WattTime
+
+if TYPE_CHECKING:
+    from e2s_tasks.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A service, and what its forecasts are kept under: another address is another service."""
+
+    name: str
+    provider: Provider
+
+
+def service_for(zone: str, settings: "Settings") -> Named | None:
+    """The service that `E2S_GRID` names, or the first that knows the zone; None where none does.
+
+    First GB's own, then one that there is a key for, then Energy-Charts.
+
+    Raises:
+        GridError: the service that is named needs a key that is not set.
+    """
+    choice = settings.grid if settings.grid != "auto" else _automatic(zone, settings)
+    timeout_s = settings.grid_timeout_s
+    if choice == "gb":
+        return Named(f"gb {settings.gb_api_url}", CarbonIntensityApi(settings.gb_api_url, timeout_s))
+    if choice == "energy-charts":
+        return Named(f"energy-charts {settings.energy_charts_url}", EnergyCharts(settings.energy_charts_url, timeout_s))
+    if choice == "electricity-maps":
+        key = _needed(settings.electricity_maps_key, "Electricity Maps", "E2S_ELECTRICITY_MAPS_KEY")
+        url = settings.electricity_maps_url
+        return Named(f"electricity-maps {url}", ElectricityMaps(url, key, timeout_s))
+    if choice == "watttime":
+        user = _needed(settings.watttime_user, "WattTime", "E2S_WATTTIME_USER")
+        password = _needed(settings.watttime_password, "WattTime", "E2S_WATTTIME_PASSWORD")
+        return Named(f"watttime {settings.watttime_url}", WattTime(settings.watttime_url, user, password, timeout_s))
+    return None
+
+
+def _automatic(zone: str, settings: "Settings") -> str:
+    if same_zone(zone, "GB") or zone.strip().upper().startswith("GB-"):
+        return "gb"
+    if settings.electricity_maps_key:
+        return "electricity-maps"
+    if settings.watttime_user and settings.watttime_password:
+        return "watttime"
+    return "energy-charts" if charts.serves(zone) else "none"
+
+
+def _needed(value: str | None, service: str, variable: str) -> str:
+    if value is None:
+        raise GridError(f"{service} needs {variable}: set it, or another E2S_GRID.")
+    return value

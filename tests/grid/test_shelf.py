@@ -1,0 +1,200 @@
+"""Forecasts that all processes of a host share."""
+
+import json
+import multiprocessing
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from e2s_tasks.core.planning import Forecast, Slot
+from e2s_tasks.errors import GridError
+from e2s_tasks.grid import shelf as shelf_module
+from e2s_tasks.grid.ladder import Rung, forecast_for
+from e2s_tasks.grid.shelf import Shelf
+from e2s_tasks.settings import Settings
+from tests.fakes.grid_server import Answer, half_hours
+
+HOUR = timedelta(hours=1)
+
+
+def now():
+    return datetime.now(UTC)
+
+
+def half_hour():
+    return now().replace(minute=0, second=0, microsecond=0)
+
+
+def flat(value, begin=None, hours=48):
+    begin = begin or half_hour()
+    slots = tuple(Slot(begin + i * HOUR, begin + (i + 1) * HOUR, value) for i in range(hours))
+    return Forecast("GB", slots, "average, direct", "somebody")
+
+
+class Counted:
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), 0
+
+    def __call__(self):
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def fresh(shelf, ask, hours=1):
+    begin = now()
+    return shelf.fresh(begin, begin + hours * HOUR, begin + 48 * HOUR, ask)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Lets time pass for the shelf."""
+    later = [0.0]
+    real = time.time
+    monkeypatch.setattr(shelf_module.time, "time", lambda: real() + later[0])
+
+    def passes(seconds):
+        later[0] += seconds
+
+    return passes
+
+
+def ask_in_a_process(folder, results):
+    def slow():
+        time.sleep(0.3)
+        results.put("asked")
+        return flat(100.0)
+
+    fresh(Shelf(folder, "service", "GB", 5.0), slow)
+
+
+def test_processes_that_look_at_once_ask_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [context.Process(target=ask_in_a_process, args=(tmp_path, results)) for _ in range(4)]
+    for one in processes:
+        one.start()
+    for one in processes:
+        one.join()
+    time.sleep(0.1)
+    assert [results.get(timeout=2)] == ["asked"]
+    assert results.empty()
+
+
+def test_a_forecast_is_asked_for_again_after_five_minutes_or_for_more_hours(tmp_path, clock):
+    shelf, ask = Shelf(tmp_path, "service", "GB", 1.0), Counted(flat(100.0))
+    fresh(shelf, ask)
+    assert fresh(Shelf(tmp_path, "service", "gb", 1.0), ask).slots[0].intensity == 100
+    assert ask.asked == 1
+    fresh(shelf, ask, hours=60)
+    assert ask.asked == 2
+    clock(301)
+    fresh(shelf, ask)
+    assert ask.asked == 3
+
+
+def test_another_zone_or_service_is_another_forecast(tmp_path):
+    ask = Counted(flat(100.0))
+    for service, zone in [("service", "GB"), ("service", "DE"), ("other", "GB")]:
+        fresh(Shelf(tmp_path, service, zone, 1.0), ask)
+    assert ask.asked == 3
+
+
+def test_a_failure_is_remembered_for_a_minute_and_leaves_the_last_forecast(tmp_path, clock):
+    shelf, ask = Shelf(tmp_path, "service", "GB", 1.0), Counted(flat(100.0), GridError("away"), flat(50.0))
+    fresh(shelf, ask)
+    clock(301)
+    for _ in range(3):
+        with pytest.raises(GridError, match="away"):
+            fresh(shelf, ask)
+    assert ask.asked == 2
+    assert shelf.last(now(), 3600.0).slots[0].intensity == 100
+    with pytest.raises(GridError, match=r"more than 0\.05 h old"):
+        shelf.last(now(), 180.0)
+    clock(61)
+    assert fresh(shelf, ask).slots[0].intensity == 50
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"slots": [[1, 2]]}', '{"unknown": 1}', '{"slots": [[5, 1, 1]]}'])
+def test_a_file_that_cannot_be_read_costs_a_request(tmp_path, content):
+    shelf, ask = Shelf(tmp_path, "service", "GB", 1.0), Counted(flat(100.0))
+    fresh(shelf, ask)
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(content)
+    assert fresh(shelf, ask).slots[0].intensity == 100
+    assert ask.asked == 2
+
+
+def test_a_folder_that_cannot_be_made_costs_the_sharing_alone(tmp_path):
+    (tmp_path / "file").write_text("")
+    shelf, ask = Shelf(tmp_path / "file", "service", "GB", 1.0), Counted(flat(100.0))
+    assert fresh(shelf, ask).slots[0].intensity == 100
+    assert fresh(shelf, ask).slots[0].intensity == 100
+
+
+def test_what_the_intensity_was_is_kept_for_six_weeks(tmp_path, clock):
+    shelf = Shelf(tmp_path, "service", "GB", 1.0)
+    old = half_hour() - timedelta(days=43)
+    shelf.remember(flat(1.0, begin=old, hours=24 * 43))
+    known = shelf.history()
+    assert len(known.slots) in range(24 * 42 - 1, 24 * 42 + 2)
+    fresh(shelf, Counted(flat(7.0)))
+    assert shelf.history().slots[-1].intensity == 7
+    clock(86400.0)
+    fresh(shelf, Counted(flat(9.0, begin=half_hour() + 24 * HOUR)))
+    assert shelf.history().slots[-1].intensity == 9
+
+
+def options(server, folder, **more):
+    return Settings(gb_api_url=server.url, data_dir=folder, grid_timeout_s=0.5, **more)
+
+
+def test_each_rung_of_the_ladder_is_told_with_why_the_higher_ones_failed(server, tmp_path, clock):
+    begin = half_hour()
+    server.say(half_hours(begin, [120] * 96))
+    first = forecast_for("GB", now(), now() + HOUR, options(server, tmp_path))
+    assert (first.rung, first.failures) == (Rung.SERVICE, ())
+    server.say(Answer("<html>", 403))
+    clock(400)
+    from e2s_tasks.grid.http import forget
+
+    forget()
+    second = forecast_for("GB", now(), now() + HOUR, options(server, tmp_path))
+    assert second.rung is Rung.CACHED
+    assert "asked at" in second.forecast.source
+    assert "403" in second.failures[0]
+    (path,) = (tmp_path / "grid").glob("*.json")
+    page = json.loads(path.read_text())
+    hours = [begin - i * HOUR for i in range(1, 60)]
+    page["history"] = [[at.timestamp(), (at + HOUR).timestamp(), 80.0 + at.hour] for at in reversed(hours)]
+    page["asked_at"] = 1.0
+    path.write_text(json.dumps(page))
+    third = forecast_for("GB", now(), now() + 6 * HOUR, options(server, tmp_path))
+    assert third.rung is Rung.PROFILE
+    assert third.knows_timing
+    assert len(third.failures) == 2
+    page["history"] = []
+    path.write_text(json.dumps(page))
+    last = forecast_for("GB", now(), now() + HOUR, options(server, tmp_path))
+    assert (last.rung, len(last.failures)) == (Rung.AVERAGE, 3)
+
+
+def test_a_service_without_forecasts_leads_to_a_profile_of_its_history(server, tmp_path):
+    begin = half_hour() - 30 * HOUR
+    history = [
+        {"datetime": (begin + i * HOUR).isoformat(), "carbonIntensity": 100 + (begin + i * HOUR).hour}
+        for i in range(30)
+    ]
+    server.say(Answer("{}", 401), Answer("{}", 401), {"history": history})
+    found = forecast_for(
+        "DE",
+        now(),
+        now() + 6 * HOUR,
+        Settings(electricity_maps_url=server.url, electricity_maps_key="k", data_dir=tmp_path, grid_timeout_s=0.5),
+    )
+    assert found.rung is Rung.PROFILE
+    assert "no forecast" in found.failures[0]
+    assert [path.partition("?")[0].rpartition("/")[2] for path in server.paths] == ["forecast", "past-range", "history"]
