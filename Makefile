@@ -3,11 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-all check clean
+.PHONY: run serve test test-all check clean
 
 run: $(READY)  ## the flight-delay pipeline on 336,776 real flights, and what each of its results cost
 	PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
 	  E2S_PRINT_SUMMARY=always E2S_WAIT=never $(BIN)/python flows/flight_delays.py
+
+serve: $(READY)  ## a Prefect server, the pipeline with a carbon-aware schedule, and the scheduler; Ctrl-C ends all
+	PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 $(BIN)/python deployments/serve.py
 
 test: $(READY)  ## the default tests, under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -q

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_example_runs_and_leaves_its_summary(tmp_path, monkeypatch, ledger_run):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "example.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -31,7 +31,8 @@ def test_every_command_that_it_names_exists():
     listed = subprocess.run(
         [Path(sys.executable).parent / "e2s", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert commands == {"runs", "show", "artifact", "kpi", "plan", "mlflow", "doctor", "export", "prune"}
+    others = {"artifact", "kpi", "plan", "mlflow", "doctor", "export", "prune"}
+    assert commands == {"runs", "show", "release", "scheduler"} | others
     assert all(command in listed for command in commands)
     targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"make (\w[\w-]*) +#", README)) <= set(targets)

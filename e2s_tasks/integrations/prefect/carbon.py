@@ -114,7 +114,9 @@ def decide_again(
         PolicyError, ZoneError, TraceError: see `scheduler.decide`.
     """
     from e2s_tasks import scheduler
+    from e2s_tasks.integrations.prefect.blocks import with_keys
 
+    options = with_keys(options)
     lesson = _learned(flow, options)
     if lesson is not None:
         p50, p95 = (timedelta(seconds=max(length, SHORTEST_S)) for length in (lesson.p50_s, lesson.p95_s))
