@@ -2,15 +2,21 @@
 
 import asyncio
 import io
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect.states import Cancelled
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task
@@ -215,6 +221,36 @@ def test_a_better_hour_that_becomes_known_while_a_run_waits_is_taken(grid, monke
     heavy(seen)
     thread.join()
     assert seen[0][2] - began < 40
+
+
+ALONE = """
+    import sys
+    from e2s_tasks import CarbonPolicy, e2s_flow
+
+    @e2s_flow(carbon=CarbonPolicy("GB", max_delay="10m", expected_duration="3s"))
+    def alone():
+        print("begun")
+
+    alone()
+"""
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_is_killed_while_it_waits_is_crashed_once_somebody_looks(tmp_path):
+    trace = write_trace(tmp_path / "grid.csv", datetime.now(UTC), [200, *[100] * 20], timedelta(minutes=2))
+    environment = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
+    environment |= {"E2S_TRACE": str(trace), "E2S_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(Path.cwd())}
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(ALONE)], env=environment, cwd=tmp_path)
+    killed = []
+    thread = when_one_waits(killed.append)
+    thread.join()
+    process.kill()
+    process.wait()
+    subprocess.run([Path(sys.executable).with_name("e2s"), "runs"], env=environment, check=True, capture_output=True)
+    end = time.monotonic() + 30
+    while waiting_runs() and time.monotonic() < end:
+        time.sleep(0.2)
+    assert states_of(killed[0].id)[-1].name == "Crashed"
 
 
 def test_the_bar_names_both_intensities_and_the_time_left():

@@ -5,6 +5,7 @@ Run as a process of its own (`python -m e2s_tasks.integrations.prefect.orphans`)
 
 import time
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from e2s_tasks.core.records import RunRecords
@@ -37,18 +38,24 @@ def publish(path: Path, ledger: Ledger) -> bool:
 
 def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import State
     from prefect.exceptions import ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Crashed
 
+    from e2s_tasks.integrations.prefect.awaiting import waits
     from e2s_tasks.integrations.prefect.publish import believe, put_summary, summaries
     from e2s_tasks.reporter import summarise_run
 
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
         try:
-            state = client.read_flow_run(UUID(run_id)).state
+            found = client.read_flow_run(UUID(run_id))
         except ObjectNotFound:  # it has been deleted, and its page with it
             return
-        believe(ledger, run_id, state)
+        if found.deployment_id is None and waits(found.state):  # nothing else would ever start it
+            lost: State[Any] = Crashed(message="Its process ended while it waited for a cleaner grid.")
+            client.set_flow_run_state(found.id, lost, force=True)
+        believe(ledger, run_id, found.state)
         root_id = ledger.root_run(run_id)
         if run_id != root_id:
             if has_ended(ledger.as_written(root_id)):
