@@ -5,7 +5,7 @@ Run as a process of its own (`python -m e2s_tasks.integrations.prefect.orphans`)
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from e2s_tasks.core.records import RunRecords
@@ -15,6 +15,9 @@ from e2s_tasks.ledger import Ledger
 from e2s_tasks.ledger.endings import goes_on, has_ended
 from e2s_tasks.ledger.orphans import API_URL, claimed, waiting
 from e2s_tasks.settings import settings
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 PATIENCE_S = 7 * 24 * 3600.0  # for what another host does, or an orchestrator that is away
 
@@ -38,7 +41,6 @@ def publish(path: Path, ledger: Ledger) -> bool:
 
 def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.objects import State
     from prefect.exceptions import ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.states import Crashed
