@@ -5,11 +5,13 @@ of the slots t, t + 1, ...: a forecast made then, the truth, or what the past ma
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from e2s_tasks.core.capacity import Runs, plan_together
+from e2s_tasks.core.interruptible import plan_slots, resumptions, slots_cost
 from e2s_tasks.core.profile import FADE_OF_ISSUED_H, PART_OF_USUAL, expected
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Result:
     """What a policy does to jobs, beside starting at once and beside the best that could have been done (the oracle).
 
     saving and of_oracle in percent; intensity, now and oracle: mean gCO2eq/kWh; delays in slots; peak: how many jobs
-    run at once at most, and peak_now if all start at once.
+    run at once at most, and peak_now if all start at once; misses: jobs that end after their slack.
     """
 
     saving: float
@@ -47,6 +49,7 @@ class Result:
     p95_delay: float
     peak: int
     peak_now: int
+    misses: int
 
 
 # -- what is known when ----------------------------------------------------------------------------------------------
@@ -150,6 +153,7 @@ def result(trace: "Values", jobs: Jobs, starts: "Slots") -> Result:
         intensity=chosen, now=now, oracle=oracle,
         mean_delay=float(delays.mean()), p95_delay=float(np.percentile(delays, 95)),
         peak=_peak(starts, jobs.length), peak_now=_peak(jobs.arrivals, jobs.length),
+        misses=int((delays > jobs.slack).sum()),
     )  # fmt: skip
 
 
@@ -158,3 +162,43 @@ def _peak(starts: "Slots", length: int) -> int:
     begin = np.bincount(starts, minlength=int(starts.max()) + length + 1)
     end = np.bincount(starts + length, minlength=len(begin))
     return int(np.cumsum(begin - end).max())
+
+
+# -- pauses and caps -------------------------------------------------------------------------------------------------
+
+
+def known(trace: "Values", jobs: Jobs, per_day: int, *, truth_known: bool) -> "Values":
+    """The truth, or what the past made expect, for as long as the jobs may run."""
+    ahead = jobs.length + jobs.slack
+    return perfect(trace, ahead) if truth_known else from_past(trace, per_day, ahead)
+
+
+def with_pauses(trace: "Values", jobs: Jobs, per_day: int, lost: float, *, truth_known: bool) -> "NDArray[np.bool_]":
+    """The slots, from its arrival on, in which each job runs, if it may be suspended; `lost` slots per resumption."""
+    views = known(trace, jobs, per_day, truth_known=truth_known)[jobs.arrivals]
+    truth = np.lib.stride_tricks.sliding_window_view(trace, views.shape[1])[jobs.arrivals]
+    return plan_slots(views, jobs.length, lost, error_sd=float((views - truth).std()), slot_h=24 / per_day)
+
+
+def paused_result(trace: "Values", jobs: Jobs, chosen: "NDArray[np.bool_]", lost: float) -> tuple[Result, float]:
+    """As `result`, with what resumptions cost, and how many there are per job; the delay is that of the end."""
+    truth = np.lib.stride_tricks.sliding_window_view(trace, chosen.shape[1])[jobs.arrivals]
+    ends = chosen.shape[1] - np.argmax(chosen[:, ::-1], axis=1)
+    found = result(trace, jobs, jobs.arrivals + ends - jobs.length)
+    spent = float(slots_cost(truth, chosen, lost).mean() / jobs.length)
+    running = np.zeros(len(trace), dtype=np.int64)
+    rows, slots = np.nonzero(chosen)
+    np.add.at(running, jobs.arrivals[rows] + slots, 1)
+    best = found.now - found.oracle
+    found = replace(
+        found, intensity=spent, saving=100 * (1 - spent / found.now), peak=int(running.max()),
+        of_oracle=100 * (found.now - spent) / best if best > 0 else float("nan"),
+    )  # fmt: skip
+    return found, float(resumptions(chosen).mean())
+
+
+def capped(trace: "Values", jobs: Jobs, cap: int) -> tuple["Slots", int]:
+    """Starts of which at most `cap` run at once, planned together on the truth, and how many exceed it."""
+    same = np.ones(len(jobs.arrivals), dtype=np.int64)
+    plan = plan_together(trace, Runs(jobs.arrivals, same * jobs.length, same * jobs.slack, np.ones(len(same))), cap)
+    return plan.starts, len(plan.over)

@@ -62,3 +62,21 @@ def test_the_benchmark_runs_and_prints_its_rows(name):
     assert all(row["figure"] > -1000 for row in found.values())
     if name == "many_spans":
         assert figure(found, "spans that the ledger has") == 2000
+
+
+PLANNING = [
+    "lets_wait_awhile", "no_api", "interruptible", "capacity", "latest_start",
+    pytest.param("issued_forecasts", marks=pytest.mark.slow),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANNING)
+def test_a_planning_benchmark_meets_its_goals_on_a_part_of_the_real_years(name):
+    if not (FOLDER.parent.parent / "shared" / "data" / "carbon_intensity").is_dir():
+        pytest.skip("the carbon intensities of ../shared/data are not here")
+    found = rows(name)
+    assert len(found) >= 2
+    # A month or two zones are not the year: goals that speak of all of it are not asked of a part.
+    for what, row in found.items():
+        if row["goal"] is not None and row["unit"] != "s" and "median" not in what and "worst" not in what:
+            assert row["figure"] >= row["goal"] if row["least"] else row["figure"] <= row["goal"], row

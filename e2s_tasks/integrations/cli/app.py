@@ -10,21 +10,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
 from e2s_tasks.errors import E2SError, NotFoundError, SettingError
-from e2s_tasks.integrations.cli import answers
+from e2s_tasks.integrations.cli import answers, when
+from e2s_tasks.integrations.cli.arguments import Json, Length, print_json
 
-Length = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that "-2h" is called negative, not an option
 MOST = 1_000_000
 ZERO_CODE = {  # see e2s_tasks.integrations.prefect.auto; the last is the name of the second in Prefect before 3.7
     "E2S_AUTO": "true",
     "PREFECT_PLUGINS_ENABLED": "true",
     "PREFECT_EXPERIMENTS_PLUGINS_ENABLED": "true",
 }
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 def _version() -> str:
@@ -49,7 +47,7 @@ def runs(*, limit: int = 20, json: Json = False) -> None:
     """
     found = answers.runs(_at_least_one(limit))
     if json:
-        _print_json({"runs": found})
+        print_json({"runs": found})
     else:
         from e2s_tasks.integrations.cli import tables
 
@@ -69,7 +67,7 @@ def show(run: str | None = None, /, *, json: Json = False) -> None:
     """
     summary = answers.summary(run)
     if json:
-        _print_json(summary)
+        print_json(summary)
     else:
         from e2s_tasks.reporter.terminal import print_summary
 
@@ -99,7 +97,7 @@ def artifact(
         raise SettingError(f"--version={version} and --history exclude each other: leave one of them out.")
     found = answers.artifact_history(uri, _at_least_one(limit)) if history else answers.artifact(uri, version)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         from e2s_tasks.integrations.cli import tables
 
@@ -133,7 +131,7 @@ def kpi(
     """
     found = answers.kpi(run, solution, since, level)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         from e2s_tasks.integrations.cli import kpi_tables
 
@@ -161,11 +159,15 @@ def plan(
     """
     found = answers.plan(zone, duration, slack, trace)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         from e2s_tasks.integrations.cli import tables
 
         tables.print_plan(found)
+
+
+app.command(when.forecast)
+app.command(when.backtest)
 
 
 @app.command
@@ -235,7 +237,7 @@ def mlflow(run: str | None = None, /, *, json: Json = False) -> None:
     """
     found = answers.mlflow(run)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         sys.stdout.write("run {run_id} is MLflow run {mlflow_run_id} at {tracking_uri}\n".format(**found))
 
@@ -253,7 +255,7 @@ def doctor(*, json: Json = False) -> int:
     """
     found = answers.doctor()
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         from e2s_tasks.integrations.cli import tables
 
@@ -278,7 +280,7 @@ def export(folder: Path, /, *, since: str | None = None, until: str | None = Non
     """
     found = answers.export(folder, since, until)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         from e2s_tasks.integrations.cli import tables
 
@@ -304,7 +306,7 @@ def prune(*, keep: Length, dry_run: bool = False, json: Json = False) -> None:
     with _progress("{} of {} inner spans looked at") as told:
         found = answers.prune(keep, dry_run=dry_run, told=told)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         from e2s_tasks.integrations.cli import tables
 
@@ -349,12 +351,6 @@ def _at_least_one(limit: int) -> int:
     if not 1 <= limit <= MOST:
         raise SettingError(f"--limit={limit}: give a number from 1 to {MOST}.")
     return limit
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    import json
-
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def run(arguments: list[str]) -> int:

@@ -1,0 +1,84 @@
+"""`e2s forecast` and `e2s backtest`: what the grid will do, and what a policy would have saved on a past year."""
+
+from pathlib import Path
+
+from e2s_tasks.integrations.cli.arguments import Json, Length, print_json
+
+
+def forecast(*, zone: str | None = None, hours: float = 24, trace: Path | None = None, json: Json = False) -> None:
+    """Show the carbon intensity that is expected, by the hour or half hour.
+
+    Parameters
+    ----------
+    zone: str
+        The grid zone, for example GB; E2S_ZONE by default.
+    hours: float
+        How far to look.
+    trace: Path
+        A carbon-intensity trace (CSV or Parquet) instead of a service.
+    json: bool
+        Print JSON.
+    """
+    from e2s_tasks.integrations.cli import when_answers
+
+    found = when_answers.forecast(zone, hours, trace)
+    if json:
+        print_json(found)
+    else:
+        when_answers.print_forecast(found)
+
+
+def backtest(
+    *,
+    trace: Path,
+    zone: str | None = None,
+    duration: Length,
+    slack: Length = "24h",
+    strategy: str = "window",
+    percentile: float = 25,
+    every: Length = "1h",
+    checkpoint: Length = "15m",
+    cap: int | None = None,
+    perfect: bool = False,
+    power: float | None = None,
+    json: Json = False,
+) -> None:
+    """Say what a policy would have saved on a past trace, beside starting at once and the best possible (the oracle).
+
+    Parameters
+    ----------
+    trace: Path
+        A carbon-intensity trace (CSV or Parquet), best of a year.
+    zone: str
+        The zone in it, where it has several.
+    duration: str
+        How long each run takes.
+    slack: str
+        How much later than at once it may start.
+    strategy: str
+        window, replan (window, looked for again in each slot), now, percentile, or interruptible.
+    percentile: float
+        Of the last 24 hours, for that strategy.
+    every: str
+        How often a run arrives.
+    checkpoint: str
+        What a resumption costs, for interruptible.
+    cap: int
+        How many runs may run at once; planned together, on the truth.
+    perfect: bool
+        Plan on the truth instead of on what the past made expect.
+    power: float
+        What a run draws, in W; 1000 by default, so that grams are per kW.
+    json: bool
+        Print JSON.
+    """
+    from e2s_tasks.integrations.cli import when_answers
+
+    case = when_answers.Case(trace, zone, duration, slack, every, power=1000.0 if power is None else power)
+    found = when_answers.backtest(
+        case, strategy, percentile=percentile, checkpoint=checkpoint, cap=cap, perfect=perfect
+    )
+    if json:
+        print_json(found)
+    else:
+        when_answers.print_backtest(found)
