@@ -183,7 +183,7 @@ def release(run: str, /, *, json: Json = False) -> None:
     """
     found = answers.release(run)
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         sys.stdout.write(
             "{name} ({run_id}) starts now; it would have started at {would_have_started}\n".format(**found)
@@ -212,7 +212,7 @@ def scheduler(*, every: Length = "5m", once: bool = False, dry_run: bool = False
     if once:
         moves = answers.scheduler_round(dry_run=dry_run, tell=_tell)
         if json:
-            _print_json({"moves": moves, "dry_run": dry_run})
+            print_json({"moves": moves, "dry_run": dry_run})
     else:
         answers.scheduler_service(every, dry_run=dry_run, tell=_tell)
 
