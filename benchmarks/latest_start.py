@@ -53,7 +53,7 @@ def _kept(trace: np.ndarray, slack: int) -> tuple[float, float]:
 
 def _search(trace: np.ndarray, cases: int) -> float:
     """The greatest distance of the planner's mean from the least of all starts, minute by minute."""
-    rng, worst = np.random.default_rng(0), 0.0
+    trace, rng, worst = trace.astype(np.float64), np.random.default_rng(0), 0.0
     for _ in range(cases):
         first = int(rng.integers(0, len(trace) - 40))
         now, length, slack = int(rng.integers(0, 60)), int(rng.integers(1, 500)), int(rng.integers(0, 1440))

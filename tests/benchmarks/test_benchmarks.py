@@ -64,12 +64,10 @@ def test_the_benchmark_runs_and_prints_its_rows(name):
         assert figure(found, "spans that the ledger has") == 2000
 
 
-PLANNING = [
-    "lets_wait_awhile", "no_api", "interruptible", "capacity", "latest_start",
-    pytest.param("issued_forecasts", marks=pytest.mark.slow),
-]  # fmt: skip
+PLANNING = ["lets_wait_awhile", "no_api", "interruptible", "capacity", "latest_start", "issued_forecasts"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANNING)
 def test_a_planning_benchmark_meets_its_goals_on_a_part_of_the_real_years(name):
     if not (FOLDER.parent.parent / "shared" / "data" / "carbon_intensity").is_dir():
