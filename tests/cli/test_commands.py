@@ -1,9 +1,13 @@
 """The command line, on a ledger of its own."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -225,3 +229,15 @@ def test_no_command_prints_help(e2s):
 
 def test_version(e2s):
     assert e2s("--version")[1].strip()[0].isdigit()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["release", "some-run"], ["scheduler", "--once"]])
+def test_a_prefect_server_that_does_not_answer_is_told_with_the_remedy(command):
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("e2s"), *command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("e2s: Prefect does not answer")
+    assert "correct PREFECT_API_URL" in done.stderr

@@ -22,6 +22,7 @@ STATUS = {
     Status.CACHED: "FINISHED",
     Status.CANCELLED: "KILLED",
     Status.RUNNING: "RUNNING",
+    Status.SUSPENDED: "SCHEDULED",
 }
 
 _REFUSED = re.compile(r"[^\w.\- ]")

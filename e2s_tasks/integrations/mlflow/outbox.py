@@ -37,6 +37,12 @@ def begun(options: Settings, process: ProcessRecord, run_id: str) -> None:
         _write(options, run_id, where, process)
 
 
+@guarded
+def put_off(options: Settings, run_id: str) -> None:
+    """A root flow run has been moved to another hour: it waits to be sent once it has begun again."""
+    (folder(options) / run_id).unlink(missing_ok=True)
+
+
 def ended(options: Settings, run_id: str) -> bool:
     """A root flow run has ended, and can be sent; whether it is to be.
 

@@ -16,6 +16,7 @@ from prefect.states import Running
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import Kind
+from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.awaiting import (
     LEAST,
     arrival_of,
@@ -90,7 +91,7 @@ def _pauses(span: OpenSpan | Unmeasured, policy: CarbonPolicy) -> Iterator[float
     if decision.start - datetime.now(UTC) < least:
         return
     if run.deployment_id is not None:
-        _move(run, policy, decision)
+        _move(run, policy, decision, look.recorder.settings)
     elif _would_time_out(context.flow, decision):
         warn_once("waiting for a cleaner grid", RuntimeError("the flow's own timeout would end it: it starts now"))
     else:
@@ -104,12 +105,13 @@ def _would_time_out(flow: Any, decision: Decision) -> bool:
     return limit is not None and (decision.start - datetime.now(UTC)).total_seconds() >= limit
 
 
-def _move(run: FlowRun, policy: CarbonPolicy, decision: Decision) -> None:
+def _move(run: FlowRun, policy: CarbonPolicy, decision: Decision, options: Settings) -> None:
     """Move a deployed run to its hour; unless somebody has cancelled or moved it meanwhile, its process ends."""
     with get_client(sync_client=True) as client:
         prepare(client, run, policy)
         answer = client.set_flow_run_state(run.id, awaiting(decision))
     if waits(answer.state):
+        outbox.put_off(options, str(run.id))
         raise Pause(message(decision), state=answer.state)
 
 

@@ -2,8 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -74,8 +74,13 @@ def told(move: Move, *, dry_run: bool) -> str:
 
 
 def once(*, dry_run: bool, tell: Tell) -> list[dict[str, Any]]:
-    """One round; its moves as JSON values."""
-    moves = Service(0.0, tell, dry_run=dry_run).once()
+    """One round; its moves as JSON values.
+
+    Raises:
+        E2SError: Prefect does not answer.
+    """
+    with _answering():
+        moves = Service(0.0, tell, dry_run=dry_run).once()
     return [asdict(move) | {"start": move.start.isoformat(), "to": move.to.isoformat()} for move in moves]
 
 
@@ -86,14 +91,20 @@ def release_run(text: str) -> dict[str, Any]:
         NotFoundError: no run waits by that name.
         E2SError: Prefect does not answer.
     """
+    with _answering(), get_client(sync_client=True) as client:
+        run, start = release(client, text, datetime.now(UTC))
+    return {"run_id": str(run.id), "name": run.name, "would_have_started": start.isoformat()}
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Says what to do where Prefect does not answer."""
     import httpx
 
     try:
-        with get_client(sync_client=True) as client:
-            run, start = release(client, text, datetime.now(UTC))
+        yield
     except (httpx.HTTPError, RuntimeError) as error:
         raise E2SError(f"Prefect does not answer ({error}): start its server, or correct PREFECT_API_URL.") from None
-    return {"run_id": str(run.id), "name": run.name, "would_have_started": start.isoformat()}
 
 
 def _minute(at: datetime) -> str:
