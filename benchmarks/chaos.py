@@ -40,7 +40,7 @@ def note(what):
 @e2s_flow(name="chaos", carbon=CarbonPolicy("GB", max_delay="300s", expected_duration="20s"))
 def chaos():
     note("begin")
-    time.sleep(0.5)
+    time.sleep(3)
     note("end")
 """
 
