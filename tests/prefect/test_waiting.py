@@ -223,6 +223,17 @@ def test_a_better_hour_that_becomes_known_while_a_run_waits_is_taken(grid, monke
     assert seen[0][2] - began < 40
 
 
+@pytest.mark.slow
+def test_a_grid_that_tells_nothing_any_more_leaves_the_plan_as_it_is(grid, monkeypatch, tmp_path):
+    monkeypatch.setattr(gate, "REPLAN_S", 0.5)
+    grid(200, *[100] * 20, step_s=8)
+    seen, began, long_ago = [], time.monotonic(), datetime.now(UTC) - timedelta(days=30)
+    thread = when_one_waits(lambda _: write_trace(tmp_path / "grid.csv", long_ago, [1, 2], timedelta(seconds=8)))
+    heavy(seen)
+    thread.join()
+    assert seen[0][2] - began > 5
+
+
 ALONE = """
     import sys
     from e2s_tasks import CarbonPolicy, e2s_flow

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from e2s_tasks.core.planning import Forecast, Slot, mean_intensity
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.errors import E2SError, PolicyError
+from e2s_tasks.errors import E2SError, GridError, PolicyError
 from e2s_tasks.recorder import SpanRecorder
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
@@ -133,6 +134,21 @@ def decide_again(
         return found
     reason = f"start now: it has waited, and no later start is cleaner by more than {HYSTERESIS:.0%}".replace("%", " %")
     return replace(found, start=now, end=now + policy.expected_duration, expected=found.run_now, reason=reason)
+
+
+def worth_moving(found: "scheduler.Decision", start: datetime) -> bool:
+    """Whether the new start is cleaner than the planned one by enough, as the latest forecast has them both."""
+    slots = [Slot(_moment(begin), _moment(end), value) for begin, end, value in found.plan.get("slots", [])]
+    known = Forecast(found.zone or "", tuple(slots), found.signal, found.source)
+    try:
+        planned = mean_intensity(known, start, timedelta(seconds=found.plan["policy"]["expected_duration_s"]))
+    except GridError:
+        return False  # the plan was made when more was known
+    return found.expected is not None and found.expected < planned * (1 - HYSTERESIS)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _learned(flow: str | None, options: Settings) -> "Learned | None":

@@ -27,7 +27,7 @@ from e2s_tasks.integrations.prefect.awaiting import (
     start_of,
     waits,
 )
-from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, look_of
+from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, look_of, worth_moving
 from e2s_tasks.integrations.prefect.progress import Progress
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
@@ -121,7 +121,7 @@ class _InProcess:
     def __init__(self, span: OpenSpan, run: FlowRun, policy: CarbonPolicy, decision: Decision) -> None:
         assert decision.start is not None  # noqa: S101
         self.span, self.run, self.policy, self.decision = span, run, policy, decision
-        self.arrival = Arrival(datetime.now(UTC), moved=True)
+        self.arrival = Arrival(datetime.now(UTC))
         self.start = decision.start
 
     def pauses(self) -> Iterator[float]:
@@ -161,7 +161,7 @@ class _InProcess:
         now = datetime.now(UTC)
         try:
             found = decide_again(self.policy, now, self.arrival, self.span.recorder.settings, self.span.name)
-            if found.start is None or abs(found.start - self.start) < LEAST:
+            if found.start is None or abs(found.start - self.start) < LEAST or not worth_moving(found, self.start):
                 return
             self.decision, self.start = found, found.start
             self.span.recorder.write(to_record(found, self.span.run_id))

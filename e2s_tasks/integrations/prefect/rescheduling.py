@@ -6,7 +6,7 @@ is one state, set only while the run is still as it was seen and too far from it
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -23,8 +23,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Scheduled
 
-from e2s_tasks.core.planning import Forecast, Slot, mean_intensity
-from e2s_tasks.errors import E2SError, GridError, NotFoundError
+from e2s_tasks.errors import E2SError, NotFoundError
 from e2s_tasks.integrations.prefect.awaiting import (
     AWAITING,
     LEAST,
@@ -36,7 +35,7 @@ from e2s_tasks.integrations.prefect.awaiting import (
     start_of,
     waits,
 )
-from e2s_tasks.integrations.prefect.carbon import HYSTERESIS, Arrival, decide_again
+from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, worth_moving
 from e2s_tasks.integrations.prefect.policy_tags import CARBON, policy_of
 from e2s_tasks.scheduler import Decision
 from e2s_tasks.settings import Settings
@@ -101,7 +100,7 @@ class Rescheduler:
         found = decide_again(policy, earliest, Arrival(arrival.at), self.settings, self._flow(run))
         if found.start is None or found.plan.get("rung") in TIMELESS or abs(found.start - start) < LEAST:
             return None
-        if waits(run.state) and not _worth_moving(found, start):
+        if waits(run.state) and not worth_moving(found, start):
             return None
         return found
 
@@ -164,21 +163,6 @@ def _may_move(run: FlowRun, start: datetime, now: datetime) -> bool:
     """Whether nobody can have taken up the run yet, and nothing else decides when it starts."""
     fresh = waits(run.state) or run.run_count == 0
     return start > now + LEAST and fresh and run.parent_task_run_id is None and not released(run.tags)
-
-
-def _worth_moving(found: Decision, start: datetime) -> bool:
-    """Whether the new start is cleaner than the planned one by enough, as the latest forecast has them both."""
-    slots = [Slot(_moment(begin), _moment(end), value) for begin, end, value in found.plan.get("slots", [])]
-    known = Forecast(found.zone or "", tuple(slots), found.signal, found.source)
-    try:
-        planned = mean_intensity(known, start, timedelta(seconds=found.plan["policy"]["expected_duration_s"]))
-    except GridError:
-        return False  # the plan was made when more was known
-    return found.expected is not None and found.expected < planned * (1 - HYSTERESIS)
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _refused(move: Move, why: str) -> Move:
