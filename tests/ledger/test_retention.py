@@ -85,6 +85,7 @@ def measured_runs(draw):
     return records
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(measured_runs())
 def test_no_figure_of_any_run_changes_and_a_replay_brings_nothing_back(records):

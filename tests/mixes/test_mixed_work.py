@@ -165,7 +165,7 @@ def test_spans_from_five_milliseconds_to_a_second_in_any_order(scene):
         assert seen.cpu(f"{seconds:g}") == pytest.approx(seconds * count, rel=0.05)
     longest = max(one.cpu_ns for one in seen.all_spans if one.name == "0.005")
     assert longest < 0.012e9
-    assert seen.cpu("whole") < ABSOLUTE
+    assert seen.cpu("whole") < 0.03 * seen.cpu_s  # 55 spans on three threads, of a host that does other work too
 
 
 def test_suspended_and_abandoned_generators_use_nothing(scene):

@@ -107,6 +107,7 @@ def test_a_flow_that_is_started_by_hand_waits_in_its_process_and_that_answers_fo
     assert flow.static_j < 1.5 * waiting.static_j / waited_s * (flow.ended_at - flow.started_at - waited_s)
 
 
+@pytest.mark.slow
 def test_coroutines_go_on_while_a_flow_waits(grid):
     grid(200, 100, *[100] * 20)
     seen, ticks = [], []
@@ -152,6 +153,7 @@ def test_a_released_run_begins_at_once(grid):
     assert waiting_runs() == []
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cancelled_while_it_waits_never_begins(grid):
     grid(200, 100, *[100] * 20, step_s=60)
 
@@ -172,6 +174,7 @@ def test_only_a_waiting_run_can_be_released():
         release(client, "nobody", datetime.now(UTC))
 
 
+@pytest.mark.slow
 def test_a_retry_and_a_subflow_never_wait(grid):
     grid(200, 100, *[100] * 20, step_s=300)
     seen, inner = [], []

@@ -64,6 +64,7 @@ def test_what_spans_recorded_is_taken_off(io_of, tmp_path):
     assert found["unrecorded_read"] < 2 * SLACK  # what is imported for it, too
 
 
+@pytest.mark.slow
 def test_measuring_itself_counts_for_nothing(io_of):
     def work():
         until = time.monotonic() + 1.5
