@@ -220,7 +220,7 @@ def test_a_better_hour_that_becomes_known_while_a_run_waits_is_taken(grid, monke
     monkeypatch.setattr(gate, "LEAST", timedelta(seconds=1))
     grid(200, 200, *[100] * 20, step_s=30)
     seen, began = [], time.monotonic()
-    thread = when_one_waits(lambda _: grid(200, *[50] * 20, step_s=4))
+    thread = when_one_waits(lambda _: grid(200, *[50] * 6, *[100] * 60, step_s=4))
     heavy(seen)
     thread.join()
     assert seen[0][2] - began < 40
