@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -10,7 +11,6 @@ import pytest
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.records import DecisionRecord, from_dict, to_dict
 from e2s_tasks.errors import PolicyError, SettingError, ZoneError
-from e2s_tasks.grid.http import forget
 from e2s_tasks.scheduler import Decision, decide, intensity_now, plan, to_record
 from e2s_tasks.settings import Settings
 from tests.fakes.grid_server import Answer, GridServer, half_hours
@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GridServer]:
     monkeypatch.setenv("NO_PROXY", "*")
-    forget()
+    shutil.rmtree(Settings().data_dir / "grid", ignore_errors=True)
     with GridServer() as fake:
         yield fake
 

@@ -4,14 +4,13 @@ https://carbon-intensity.github.io/api-definitions/
 """
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError
 from e2s_tasks.grid.country import same_zone, written
-from e2s_tasks.grid.http import REMEDY, get_json, recent_json
+from e2s_tasks.grid.http import REMEDY, get_json
 from e2s_tasks.grid.points import usable
 
 # Emissions of generation, imports and grid losses, without fuel supply and construction (the API's methodology paper).
@@ -36,12 +35,12 @@ class CarbonIntensityApi:
         self._timeout_s = timeout_s
 
     def forecast(self, zone: str, start: datetime, end: datetime) -> Forecast:
-        """The forecast for the 48 hours from `start`, at most 5 minutes old, as far as it touches start..end."""
+        """The forecast for the 48 hours from `start`, as far as it touches start..end."""
         part = _part(zone)
         path = (
             f"/regional/intensity/{_half_hour(start)}/fw48h/{part}" if part else f"/intensity/{_half_hour(start)}/fw48h"
         )
-        return self._forecast(zone, start, end, self._slots(path, "forecast", recent_json), path)
+        return self._forecast(zone, start, end, self._slots(path, "forecast"), path)
 
     def actual(self, zone: str, start: datetime, end: datetime) -> Forecast:
         """What was observed from `start` to `end`; half-hours that have no observation yet are left out."""
@@ -56,8 +55,8 @@ class CarbonIntensityApi:
             begin = until
         return self._forecast(zone, start, end, [slots[key] for key in sorted(slots)], path)
 
-    def _slots(self, path: str, figure: str, ask: Callable[[str, str, float], Any] = get_json) -> list[Slot]:
-        answer = ask(self._base_url, path, self._timeout_s)
+    def _slots(self, path: str, figure: str) -> list[Slot]:
+        answer = get_json(self._base_url, path, self._timeout_s)
         entries = answer.get("data") if isinstance(answer, dict) else None
         if path.startswith("/regional") and isinstance(entries, dict):
             entries = entries.get("data")

@@ -13,9 +13,6 @@ from e2s_tasks.errors import GridError
 TRIES = 3
 BACK_OFF_S = 0.2
 LARGEST_ANSWER = 4 << 20  # bytes; a year of half-hours is about 2 MB
-KEEP_S = 300.0  # forecasts are made anew every half-hour
-KEEP_FAILURE_S = 60.0  # a dead service delays one run a minute, not every run
-MOST_KEPT = 32  # answers
 REMEDY = "Try again later; until then the country average is used."
 HIDDEN = "(a secret)"
 
@@ -92,31 +89,6 @@ class Service:
     def excerpt(self, body: bytes) -> str:
         """The start of an answer, on one line, without secrets."""
         return repr(" ".join(self._without_secrets(body[:5000].decode("utf-8", "replace")).split())[:80])
-
-
-_recent: dict[tuple[str, str], tuple[float, Any]] = {}
-
-
-def recent_json(base_url: str, path: str, timeout_s: float) -> Any:
-    """What `get_json` gives or raises, remembered in this process: an answer 5 minutes, a failure 1 minute."""
-    key = (base_url, path)
-    good_until, answer = _recent.get(key, (0.0, None))
-    if monotonic() > good_until:
-        try:
-            answer = get_json(base_url, path, timeout_s)
-        except GridError as error:
-            answer = error
-        if len(_recent) >= MOST_KEPT:
-            _recent.clear()
-        _recent[key] = (monotonic() + (KEEP_FAILURE_S if isinstance(answer, GridError) else KEEP_S), answer)
-    if isinstance(answer, GridError):
-        raise GridError(str(answer))
-    return answer
-
-
-def forget() -> None:
-    """Ask every service anew from now on."""
-    _recent.clear()
 
 
 def get_json(base_url: str, path: str, timeout_s: float) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.reporter import chart, phrases, units
+from e2s_tasks.reporter import chart, phrases, units, waiting
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
 
@@ -33,7 +33,7 @@ def said(sentence: str) -> str:
 def _headline(summary: Summary) -> str:
     lines = [f"### {text(phrases.title(summary))}", "", f"**{said(phrases.energy(summary))}**"]
     kpis = phrases.kpi_lines(summary)
-    more = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
+    more = (phrases.biggest(summary), phrases.lost(summary), waiting.waited(summary), phrases.cached(summary))
     lines += [
         "",
         *(f"- {said(line)}" for line in [phrases.facility(summary), phrases.emissions(summary), *kpis, *more] if line),
@@ -122,7 +122,7 @@ def _facts(summary: Summary) -> str:
         ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
         *([("unrecorded I/O", unrecorded)] if unrecorded else []),
         *([("grid", grid)] if grid else []),
-        ("carbon", phrases.carbon(summary)),
+        ("carbon", waiting.carbon(summary)),
     ]
     lines = [f"- **{word}**: {said(what)}" for word, what in facts]
     more = f"More: `e2s show {summary['flow_run']['id']}`"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter import phrases, units, waiting
 from e2s_tasks.reporter.commands import command
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
@@ -74,7 +74,7 @@ def _headline(summary: Summary) -> RenderableType:
     beside = phrases.facility(summary)
     lines += [Text(beside)] if beside else []
     lines += [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(phrases.kpi_lines(summary))]
-    found = (phrases.biggest(summary), phrases.lost(summary), phrases.waited(summary), phrases.cached(summary))
+    found = (phrases.biggest(summary), phrases.lost(summary), waiting.waited(summary), phrases.cached(summary))
     lines += [Text(line) for line in found if line]
     style = "green" if good else "yellow"
     return Panel(Group(*lines), title=Text(phrases.title(summary)), title_align="left", border_style=style)
@@ -183,5 +183,5 @@ def _facts(summary: Summary) -> Table:
     grid = phrases.grid(summary)
     if grid:
         table.add_row("grid", Text(grid))
-    table.add_row("carbon", Text(phrases.carbon(summary)))
+    table.add_row("carbon", Text(waiting.carbon(summary)))
     return table

@@ -1,9 +1,10 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from e2s_tasks.grid.http import forget
+from e2s_tasks.settings import Settings
 from tests.fakes.grid_server import GridServer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -11,7 +12,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
-    forget()
+    shutil.rmtree(Settings().data_dir / "grid", ignore_errors=True)
 
 
 @pytest.fixture

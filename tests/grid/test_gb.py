@@ -7,7 +7,6 @@ import pytest
 
 from e2s_tasks.core.planning import best_window
 from e2s_tasks.errors import GridError
-from e2s_tasks.grid import http
 from e2s_tasks.grid.gb import CarbonIntensityApi
 from tests.fakes.grid_server import Answer, GridServer, half_hours
 
@@ -90,22 +89,6 @@ def test_a_passing_fault_is_tried_again(server: GridServer, fault: Answer) -> No
     server.say(fault, half_hours(NOON, [180, 170]))
     assert ask(server, timeout_s=0.6).slots[0].intensity == 180
     assert len(server.paths) == 2
-
-
-def test_a_forecast_and_a_failure_are_remembered_for_a_while(
-    server: GridServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = 1000.0
-    monkeypatch.setattr(http, "monotonic", lambda: clock)
-    server.say(half_hours(NOON, [180]), Answer("", 404), half_hours(NOON, [99]))
-    for later, requests, figure in [(0, 1, 180), (299, 1, 180), (301, 2, None), (360, 2, None), (362, 3, 99)]:
-        clock = 1000.0 + later
-        if figure is None:
-            with pytest.raises(GridError, match="answered 404"):
-                ask(server)
-        else:
-            assert ask(server).slots[0].intensity == figure
-        assert len(server.paths) == requests
 
 
 def test_a_lasting_fault_is_given_up(server: GridServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError
 from e2s_tasks.grid import shelf as shelf_module
+from e2s_tasks.grid.gb import CarbonIntensityApi
 from e2s_tasks.grid.ladder import Rung, forecast_for
 from e2s_tasks.grid.shelf import Shelf
 from e2s_tasks.settings import Settings
@@ -159,9 +160,6 @@ def test_each_rung_of_the_ladder_is_told_with_why_the_higher_ones_failed(server,
     assert (first.rung, first.failures) == (Rung.SERVICE, ())
     server.say(Answer("<html>", 403))
     clock(400)
-    from e2s_tasks.grid.http import forget
-
-    forget()
     second = forecast_for("GB", now(), now() + HOUR, options(server, tmp_path))
     assert second.rung is Rung.CACHED
     assert "asked at" in second.forecast.source
@@ -198,3 +196,19 @@ def test_a_service_without_forecasts_leads_to_a_profile_of_its_history(server, t
     assert found.rung is Rung.PROFILE
     assert "no forecast" in found.failures[0]
     assert [path.partition("?")[0].rpartition("/")[2] for path in server.paths] == ["forecast", "past-range", "history"]
+
+
+def test_a_forecast_is_kept_for_five_minutes_and_a_failure_for_one(server, tmp_path, clock):
+    begin = half_hour()
+    server.say(half_hours(begin, [180] * 96), Answer("", 404), half_hours(begin, [99] * 96))
+    shelf, api = Shelf(tmp_path, "gb", "GB", 1.0), CarbonIntensityApi(server.url, 0.5)
+    at = 0
+    for later, requests, figure in [(0, 1, 180), (299, 1, 180), (301, 2, None), (360, 2, None), (362, 3, 99)]:
+        clock(later - at)
+        at = later
+        if figure is None:
+            with pytest.raises(GridError, match="answered 404"):
+                fresh(shelf, lambda: api.forecast("GB", now(), now() + HOUR))
+        else:
+            assert fresh(shelf, lambda: api.forecast("GB", now(), now() + HOUR)).slots[0].intensity == figure
+        assert len(server.paths) == requests

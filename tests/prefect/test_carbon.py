@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.grid.http import forget
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid, wait_for_the_grid
 from e2s_tasks.recorder.guard import MeteringWarning
-from e2s_tasks.reporter import phrases
+from e2s_tasks.reporter import waiting
 from e2s_tasks.reporter.summary import summarise
 from e2s_tasks.settings import Settings
 from tests.fakes.grid_server import Answer, GridServer, half_hours
@@ -49,7 +48,7 @@ def test_a_broken_trace_is_told_in_the_summary_which_falls_back_to_the_average(p
     broken.write_text("ts_utc,ci_g_per_kwh\n2026-03-02T00:00Z,100\n2026-03-02T01:00Z,nonsense\n")
     with pytest.warns(MeteringWarning, match="nonsense"):
         summary = look(FakeRecorder(Settings(trace=broken, zone="GB")), policy)
-    assert "'nonsense' is no carbon intensity" in phrases.carbon(summary)
+    assert "'nonsense' is no carbon intensity" in waiting.carbon(summary)
     assert summary["emissions_g"]["total"] > 100
     assert (summary["emissions_g"]["zone"], summary["emissions_g"]["signal"]) == ("GB", "average, life-cycle")
 
@@ -58,7 +57,7 @@ def test_where_no_country_is_known_emissions_are_null_and_the_reason_is_told(tmp
     with pytest.warns(MeteringWarning, match="looking at the grid failed"):
         summary = look(FakeRecorder(Settings(trace=tmp_path / "none.csv", zone="Atlantis")), None)
     assert summary["emissions_g"]["total"] is None
-    assert "none.csv cannot be read" in phrases.carbon(summary)
+    assert "none.csv cannot be read" in waiting.carbon(summary)
 
 
 def test_a_zone_is_written_in_upper_case():
@@ -67,7 +66,6 @@ def test_a_zone_is_written_in_upper_case():
 
 def test_a_slow_service_delays_the_end_of_a_flow_run_by_a_fifth_of_a_second_and_its_answer_still_counts(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
-    forget()
     with GridServer() as server:
         start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
         server.say(Answer(json.dumps(half_hours(start, [123] * 100)), stall_s=1.5))
@@ -78,7 +76,7 @@ def test_a_slow_service_delays_the_end_of_a_flow_run_by_a_fifth_of_a_second_and_
         wait_for_the_grid(recorder, RUN)
         assert time.monotonic() - began < 0.6
         early = summary_of(recorder)
-        assert "has not answered in time" in phrases.carbon(early)
+        assert "has not answered in time" in waiting.carbon(early)
         assert "country average" in early["emissions_g"]["source"]
         end = time.monotonic() + 10
         while len(recorder.written) < 2 and time.monotonic() < end:

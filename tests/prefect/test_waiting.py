@@ -16,7 +16,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort
 from prefect.runtime import flow_run
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
 from prefect.states import Cancelled
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task
@@ -235,6 +240,17 @@ def test_a_grid_that_tells_nothing_any_more_leaves_the_plan_as_it_is(grid, monke
     heavy(seen)
     thread.join()
     assert seen[0][2] - began > 5
+
+
+def test_a_prefect_that_does_not_answer_leaves_a_run_that_cannot_be_moved_to_begin_now():
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(heavy, parameters={"seen": []})
+    now = datetime.now(UTC)
+    decision = Decision(now, "GB", "average", "x", "why", 200.0, now + timedelta(hours=4), None, 120.0, 200.0)
+    away = {PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(away), pytest.warns(MeteringWarning, match="moving the run to a cleaner hour"):
+        gate._move(run, POLICY, decision, process_recorder().settings)
+    assert AWAITING not in [state.name for state in states_of(run.id)]
 
 
 ALONE = """

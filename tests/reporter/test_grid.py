@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from e2s_tasks.core.emissions import Intensities, intensities
 from e2s_tasks.core.records import DecisionRecord, Kind
-from e2s_tasks.reporter import phrases
+from e2s_tasks.reporter import waiting
 from e2s_tasks.reporter.summary import summarise
 from tests.reporter.runs import RUN, root, run, span
 
@@ -90,10 +90,10 @@ def test_what_waiting_avoided_is_told_beside_what_was_expected():
     assert waited["avoided_g"] == pytest.approx(1.01 * (200 - 100))
     assert waited["predicted_avoided_g"] == pytest.approx(1.01 * (210 - 90))
     assert waited["observed_part"] == 1
-    text = phrases.carbon(summary)
+    text = waiting.carbon(summary)
     for part in ("instead of 00:00 UTC: 100 instead of 200", "as observed", "101 g CO2eq avoided", "121 g"):
         assert part in text
-    assert "waited 2 h" in phrases.waited(summary)
+    assert "waited 2 h" in waiting.waited(summary)
 
 
 def test_a_run_that_did_not_wait_says_nothing_of_it():

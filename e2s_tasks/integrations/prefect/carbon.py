@@ -78,15 +78,17 @@ class Look:
         waited = found.start is not None and found.start > found.at
         if not waited and now - arrived < LONG:
             return
-        thread = threading.Thread(target=self._look_back, args=(found, arrived, now), name="e2s-grid", daemon=True)
+        target = copy_context().run
+        thread = threading.Thread(target=target, args=(self._look_back, found, arrived, now), daemon=True)
         thread.start()
         thread.join(self.recorder.settings.grid_timeout_s)
 
     def _look_back(self, found: "scheduler.Decision", arrived: datetime, now: datetime) -> None:
         try:
             from e2s_tasks import scheduler
+            from e2s_tasks.integrations.prefect.blocks import with_keys
 
-            seen = scheduler.observed(found, arrived, now, self.recorder.settings)
+            seen = scheduler.observed(found, arrived, now, with_keys(self.recorder.settings))
             if seen is not None:
                 self.recorder.write(scheduler.to_record(seen, self.run_id))
         except Exception as error:  # noqa: BLE001 - law 5: the forecast has to do

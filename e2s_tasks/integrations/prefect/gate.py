@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort, Pause
 from prefect.states import Running
@@ -106,13 +106,31 @@ def _would_time_out(flow: Any, decision: Decision) -> bool:
 
 
 def _move(run: FlowRun, policy: CarbonPolicy, decision: Decision, options: Settings) -> None:
-    """Move a deployed run to its hour; unless somebody has cancelled or moved it meanwhile, its process ends."""
-    with get_client(sync_client=True) as client:
-        prepare(client, run, policy)
-        answer = client.set_flow_run_state(run.id, awaiting(decision))
-    if waits(answer.state):
+    """Move a deployed run to its hour; unless somebody has cancelled or moved it meanwhile, its process ends.
+
+    Where Prefect fails before the run is moved, it starts now. Whether it has been moved only Prefect can say: where it
+    does not, the error is the flow's, for a run that begins twice is worse.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            prepare(client, run, policy)
+    except Exception as error:  # noqa: BLE001 - law 5: nothing has happened yet
+        warn_once("moving the run to a cleaner hour", error)
+        return
+    state = _moved(run, decision)
+    if waits(state):
         outbox.put_off(options, str(run.id))
-        raise Pause(message(decision), state=answer.state)
+        raise Pause(message(decision), state=state)
+
+
+def _moved(run: FlowRun, decision: Decision) -> State[Any] | None:
+    """The state of the run once it has been set; after an error, what Prefect says that it is."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.set_flow_run_state(run.id, awaiting(decision)).state
+        except Exception as error:  # noqa: BLE001 - it may have arrived all the same
+            warn_once("moving the run to a cleaner hour", error)
+            return client.read_flow_run(run.id).state
 
 
 class _InProcess:
@@ -139,13 +157,20 @@ class _InProcess:
                 if time.monotonic() - planned > REPLAN_S:
                     self._plan_again()
                     planned = time.monotonic()
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(self.run.id, Running(), force=True)
+        self._set(Running())
 
     def _schedule(self) -> None:
-        with get_client(sync_client=True) as client:
-            prepare(client, self.run, self.policy)
-            client.set_flow_run_state(self.run.id, awaiting(self.decision), force=True)
+        self._set(awaiting(self.decision))
+
+    def _set(self, state: State[Any]) -> None:
+        """Tell Prefect; where that does not answer, the run waits and begins all the same."""
+        try:
+            with get_client(sync_client=True) as client:
+                if not state.is_running():
+                    prepare(client, self.run, self.policy)
+                client.set_flow_run_state(self.run.id, state, force=True)
+        except Exception as error:  # noqa: BLE001 - law 5
+            warn_once("telling Prefect that the run waits", error)
 
     def _ask(self) -> None:
         """What has become of the run in Prefect: released, moved or cancelled. Without an answer nothing changes."""

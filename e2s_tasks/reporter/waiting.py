@@ -1,0 +1,78 @@
+"""What the terminal and the Prefect page say of waiting: what it avoided, or what it would have saved."""
+
+from typing import Any
+
+from e2s_tasks.core.planning import told_apart
+from e2s_tasks.reporter import units
+
+Summary = dict[str, Any]
+
+
+def waited(summary: Summary) -> str | None:
+    """What waiting for a cleaner grid avoided and used, if the run waited."""
+    found, used = summary.get("waited"), summary["waiting_j"]
+    spent = f"{units.joules(used)} went into waiting" if used else None
+    if found is None:
+        return spent
+    grams = found["avoided_g"]
+    what = "nobody knows what that avoided" if grams is None else _avoided(grams, found["signal"])
+    return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
+
+
+def _avoided(grams: float, signal: str) -> str:
+    if grams < 0:
+        return f"{units.grams(-grams)} CO2eq more than at once ({signal})"
+    return f"{units.grams(grams)} CO2eq avoided ({signal})"
+
+
+def _seen(part: float) -> str:
+    if part > 0.99:
+        return "as observed"
+    return f"observed for {100 * part:.0f} % of the time" if part else "as forecast"
+
+
+def _realised(found: dict[str, Any], plan: dict[str, Any]) -> str:
+    """What waiting avoided, beside what had been expected of it."""
+    began = units.clock(found["began_at"], today=found["arrived_at"])
+    arrived = units.clock(found["arrived_at"], today=found["arrived_at"])
+    text = f"began at {began} instead of {arrived}"
+    if found["realised_gco2eq_per_kwh"] is not None and found["would_have_been_gco2eq_per_kwh"] is not None:
+        then, at_once = told_apart(found["realised_gco2eq_per_kwh"], found["would_have_been_gco2eq_per_kwh"])
+        text += f": {then} instead of {at_once} g/kWh ({_seen(found['observed_part'])})"
+    if found["avoided_g"] is not None:
+        text += f", {_avoided(found['avoided_g'], found['signal'])}"
+    if found["predicted_avoided_g"] is not None:
+        then, at_once = told_apart(found["predicted_gco2eq_per_kwh"], found["predicted_run_now_gco2eq_per_kwh"])
+        text += f"; expected: {then} instead of {at_once} g/kWh, {units.grams(found['predicted_avoided_g'])}"
+    return f"{text} ({plan['source']})"
+
+
+def carbon(summary: Summary) -> str:
+    """What waiting within the policy would have saved, or why nothing can be said."""
+    plan = summary["carbon"]
+    if plan is None:
+        return "nothing can be said about waiting: no carbon intensity was looked up for this run"
+    return _realised(summary["waited"], plan) if summary.get("waited") else _not_waited(plan)
+
+
+def _not_waited(plan: dict[str, Any]) -> str:
+    if plan["start"] is None and not plan["reason"].startswith("no policy"):
+        return f"nothing was planned: {plan['reason']}"
+    if plan["start"] is None:
+        return f"no policy, so no waiting was planned{_intensity(plan)}; `e2s plan` shows when it would be cleaner"
+    saving = plan["potential_saving_percent"]
+    if saving is None:
+        return f"nothing can be said about waiting: {plan['reason'].removeprefix('start now: ')}"
+    if saving < 0.5:
+        return f"waiting within the policy would have saved nothing: {plan['reason']} ({plan['source']})"
+    grams = f" ({units.grams(plan['potential_saving_g'])})" if plan["potential_saving_g"] is not None else ""
+    start = units.clock(plan["start"], today=plan["decided_at"])
+    then, now = told_apart(plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"])
+    return (
+        f"starting at {start} (within the policy) would have saved {saving:.0f} % of the emissions{grams}:"
+        f" forecast {then} instead of {now} g/kWh ({plan['source']})"
+    )
+
+
+def _intensity(plan: dict[str, Any]) -> str:
+    return f" ({plan['source']})" if plan["source"] and plan["source"] != "none" else ""
