@@ -23,7 +23,7 @@ def measure(quick: bool) -> list[Row]:
     """Seconds, MB, and percent of what could be saved within the cap."""
     trace = hourly_2022()["DE"]
     rows = _many(trace[24 * 60 :][:SLOTS], 1000 if quick else 10_000)
-    return rows + _year(trace[: 24 * 30] if quick else trace)
+    return rows + (_capped(trace[: 24 * 30], {}) if quick else _capped(trace, {2: 13}))
 
 
 def _many(forecast: np.ndarray, number: int) -> list[Row]:
@@ -48,7 +48,7 @@ def _many(forecast: np.ndarray, number: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def _year(trace: np.ndarray) -> list[Row]:
+def _capped(trace: np.ndarray, goals: dict[float, float]) -> list[Row]:
     hours, slack = 4, 24
     arrivals = np.arange(len(trace) - hours - slack)
     same = np.full(len(arrivals), 1)
@@ -57,9 +57,8 @@ def _year(trace: np.ndarray) -> list[Row]:
     for times in (1.25, 1.5, 2, 3):
         plan = plan_together(trace, runs, int(times * hours))
         saving, most = (100 * (1 - cost / _now(trace, runs)) for cost in (plan.cost, plan.bound))
-        goal = 13 if times == 2 else None
         rows.append(
-            Row(f"hourly 4 h runs, cap {times} x: saving", saving, "%", goal, least=True,
+            Row(f"hourly 4 h runs, cap {times} x: saving", saving, "%", goals.get(times), least=True,
                 note=f"at most {most:.1f}; peak {plan.peak} of {int(times * hours)}")
         )  # fmt: skip
     return rows

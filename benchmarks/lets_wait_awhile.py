@@ -35,7 +35,8 @@ def measure(quick: bool) -> list[Row]:
             rows.append(_row(f"{zone} I, +-{hours} h", _nightly(trace, trace, hours), published))
         noise = range(2 if quick else 10)
         noisy = np.mean([_nightly(trace, _with_noise(trace, seed), 8) for seed in noise])
-        rows.append(_row(f"{zone} I, +-8 h, 5 % noise", float(noisy), NOISY[zone]))
+        # The published figure is the mean of ten draws: two say nothing of its second decimal.
+        rows.append(_row(f"{zone} I, +-8 h, 5 % noise", float(noisy), NOISY[zone], goal=None if quick else 0.05))
         if not quick:
             names = ("II, next workday, window", "II, interruptible", "II, semi-weekly, window", "II, interruptible")
             found = zip(names, _workdays(trace), TWO[zone], strict=True)
@@ -43,9 +44,9 @@ def measure(quick: bool) -> list[Row]:
     return rows
 
 
-def _row(what: str, saving: float, published: float) -> Row:
+def _row(what: str, saving: float, published: float, goal: float | None = 0.05) -> Row:
     places = 2 if published in {figure for cells in TWO.values() for figure in cells} else 1
-    return Row(what, abs(round(saving, places) - published), "points", 0.05, note=f"{saving:.2f} %")
+    return Row(what, abs(round(saving, places) - published), "points", goal, note=f"{saving:.2f} %")
 
 
 def _with_noise(trace: np.ndarray, seed: int) -> np.ndarray:
