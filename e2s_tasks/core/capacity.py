@@ -53,18 +53,22 @@ class SharedPlan:
     over: tuple[int, ...]
 
 
-def plan_together(forecast: "Values", runs: Runs, cap: int) -> SharedPlan:
+def plan_together(forecast: "Values", runs: Runs, cap: int, grids: "Slots | None" = None) -> SharedPlan:
     """The best plan found in which at most `cap` runs run at once, but where deadlines leave no choice.
 
-    forecast: gCO2eq/kWh by slot, at least until the last end of any run.
+    forecast: gCO2eq/kWh by slot, at least until the last end of any run. grids: where runs are on several grids, which
+    row of `forecast` is that of each run.
 
     Raises:
         SettingError: a cap below 1, no run, or a run that ends after the forecast.
     """
-    _check(forecast, runs, cap)
-    problem = _Problem(forecast, runs, cap)
+    import numpy as np
+
+    forecasts = np.atleast_2d(forecast)
+    _check(forecasts.shape[1], runs, cap)
+    problem = _Problem(forecasts, runs, cap, np.zeros_like(runs.arrivals) if grids is None else grids)
     by_deadline, by_stake = problem.order(runs.arrivals + runs.slacks), problem.order(-problem.stakes())
-    plans = [problem.greedy(by_deadline), problem.greedy(by_stake)]
+    plans = [np.array(runs.arrivals), problem.greedy(by_deadline), problem.greedy(by_stake)]
     bound, prices = problem.prices(min(plans, key=problem.rank))
     plans += [problem.repaired(problem.greedy(order, prices)) for order in (by_deadline, by_stake)]
     starts = min(plans, key=problem.rank)
@@ -77,15 +81,17 @@ def plan_together(forecast: "Values", runs: Runs, cap: int) -> SharedPlan:
 class _Problem:
     """What each start of each run costs, by how many slots after the arrival it is."""
 
-    def __init__(self, forecast: "Values", runs: Runs, cap: int) -> None:
+    def __init__(self, forecasts: "Values", runs: Runs, cap: int, grids: "Slots") -> None:
         import numpy as np
 
-        self.runs, self.cap, self.slots = runs, cap, len(forecast)
+        self.runs, self.cap, self.slots = runs, cap, forecasts.shape[1]
         self.reach = int(runs.slacks.max()) + 1
         self.groups = [(int(length), np.flatnonzero(runs.lengths == length)) for length in np.unique(runs.lengths)]
         self.own = np.empty((len(runs.arrivals), self.reach))
-        for length, rows in self.groups:
-            self.own[rows] = self._windows(forecast, length, rows) * runs.power[rows, None]
+        for length, same in self.groups:
+            for grid, forecast in enumerate(forecasts):
+                rows = same[grids[same] == grid]
+                self.own[rows] = self._windows(forecast, length, rows) * runs.power[rows, None]
         self.own[np.arange(self.reach) > runs.slacks[:, None]] = np.inf
 
     def _windows(self, values: "Values", length: int, rows: "Slots") -> "Values":
@@ -228,15 +234,15 @@ class _Problem:
             load[self.slots_of(run, starts[run])] += 1
 
 
-def _check(forecast: "Values", runs: Runs, cap: int) -> None:
+def _check(slots: int, runs: Runs, cap: int) -> None:
     if not isinstance(cap, int) or cap < 1:
         raise SettingError(f"cap={cap!r}: at least one run must be allowed at once; give 1 or more.")
     if not len(runs.arrivals):
         raise SettingError("There is no run to plan: give at least one.")
     last = int((runs.arrivals + runs.slacks + runs.lengths).max())
-    if last > len(forecast) or int(runs.lengths.min()) < 1 or int(min(runs.arrivals.min(), runs.slacks.min())) < 0:
+    if last > slots or int(runs.lengths.min()) < 1 or int(min(runs.arrivals.min(), runs.slacks.min())) < 0:
         raise SettingError(
-            f"The forecast has {len(forecast)} slots, and the last run may end in slot {last}: give a longer forecast,"
+            f"The forecast has {slots} slots, and the last run may end in slot {last}: give a longer forecast,"
             " lengths of 1 or more, and arrivals and slacks of 0 or more."
         )
 

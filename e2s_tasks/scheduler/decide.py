@@ -192,6 +192,7 @@ def _plan(policy: CarbonPolicy, latest_end: datetime, outlook: Outlook, now: dat
             **{name: value for name, value in chosen.items() if value is not None},
         },
         "latest_end": latest_end.timestamp(),
+        "latest_start": policy.latest_start(now).timestamp(),
         "rung": str(outlook.rung),
         "failures": list(outlook.failures),
         "slots": [[slot.start.timestamp(), slot.end.timestamp(), slot.intensity] for slot in slots],

@@ -26,6 +26,10 @@ def load(rows, starts):
     return [sum(at <= slot < at + row[1] for at, row in zip(starts, rows, strict=True)) for slot in range(SLOTS)]
 
 
+def above(cap, loads):
+    return sum(max(0, one - cap) for one in loads)
+
+
 def emitted(forecast, rows, starts):
     return sum(row[3] * sum(forecast[at : at + row[1]]) for at, row in zip(starts, rows, strict=True))
 
@@ -96,3 +100,19 @@ def test_jitter_spreads_runs_over_the_whole_time():
     found = [jittered(MIDNIGHT, latest, timedelta(minutes=10), f"run {number}") for number in range(200)]
     minutes = {(at - MIDNIGHT) // timedelta(minutes=1) for at in found}
     assert minutes == set(range(10))
+
+
+def test_runs_on_several_grids_share_one_cap():
+    forecasts = np.array([[90.0, 10, 90, 90], [90, 10, 20, 90]])
+    plan = plan_together(forecasts, runs_of([(0, 1, 3, 1), (0, 1, 3, 1)]), 1, np.array([0, 1]))
+    assert list(plan.starts) == [1, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(forecasts, some_runs, st.integers(1, 3))
+def test_no_plan_is_more_crowded_than_starting_at_once_nor_dirtier_where_that_has_room(forecast, rows, cap):
+    plan = plan_together(np.array(forecast, dtype=float), runs_of(rows), cap)
+    arrivals = [row[0] for row in rows]
+    assert above(cap, load(rows, plan.starts)) <= above(cap, load(rows, arrivals))
+    if not above(cap, load(rows, arrivals)):
+        assert plan.cost <= emitted(forecast, rows, arrivals) + 1e-9

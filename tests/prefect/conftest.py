@@ -1,12 +1,14 @@
 """One real Prefect server for all tests of the integration."""
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.settings import settings
+from tests.prefect.future_runs import World
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +26,16 @@ def ledger_run():
         return Ledger.open(settings().ledger).run(str(run_id))
 
     return of
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Runs for later on the server, and a grid."""
+    with get_client(sync_client=True) as client:
+        made = World(tmp_path, client)
+        yield made
+        for run_id in made.mine:
+            client.delete_flow_run(run_id)
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,12 @@
 """The scheduler's round: which of Prefect's future runs it moves, to when, and which it leaves alone."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.states import Pending, Scheduled
 
 from e2s_tasks import CarbonPolicy, e2s_flow
@@ -20,55 +17,7 @@ from e2s_tasks.integrations.prefect.rescheduling import Rescheduler, release
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.ledger.learned import Learned
 from e2s_tasks.settings import settings
-from tests.planning.traces import write_trace
-
-MINUTE = timedelta(minutes=1)
-POLICY = CarbonPolicy("GB", max_delay="1h", expected_duration="10m")
-
-
-@flow
-def scored():
-    pass
-
-
-@dataclass
-class World:
-    """A server's runs, and a grid whose intensity changes every ten minutes."""
-
-    folder: object
-    client: object
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    planned: list = field(default_factory=list)
-    mine: list = field(default_factory=list)
-
-    def grid(self, *intensities):
-        self.trace = write_trace(self.folder / "grid.csv", self.started, intensities, 10 * MINUTE)
-
-    def run(self, minutes, *tags, state=None):
-        at = self.started + minutes * MINUTE
-        state = state or Scheduled(scheduled_time=at)
-        self.mine.append(self.client.create_flow_run(scored, tags=tags or tags_of(POLICY), state=state).id)
-        return self.mine[-1]
-
-    def round(self, **options):
-        scheduler = Rescheduler(
-            self.client, replace(settings(), trace=self.trace), lambda *one: self.planned.append(one), **options
-        )
-        moves = scheduler.round(datetime.now(UTC))
-        self.complaints = scheduler.complaints
-        return {UUID(move.run_id): move for move in moves if UUID(move.run_id) in self.mine}
-
-    def state(self, run_id):
-        return self.client.read_flow_run(run_id).state
-
-
-@pytest.fixture
-def world(tmp_path):
-    with get_client(sync_client=True) as client:
-        made = World(tmp_path, client)
-        yield made
-        for run_id in made.mine:
-            client.delete_flow_run(run_id)
+from tests.prefect.future_runs import MINUTE, POLICY, scored
 
 
 def minutes_between(one, other):
@@ -153,9 +102,9 @@ def test_two_rounds_at_once_move_a_run_once(world):
     run_id = world.run(10)
     one = Rescheduler(world.client, replace(settings(), trace=world.trace), lambda *_: None)
     seen = world.client.read_flow_run(run_id)
-    decision = one._better(seen, datetime.now(UTC))
+    wish = one._wish(seen, datetime.now(UTC))
     world.round()
-    assert one._move(seen, decision, datetime.now(UTC)).refused == "it has changed meanwhile"
+    assert one._move(wish, datetime.now(UTC)).refused == "it has changed meanwhile"
     states = world.client.read_flow_run_states(run_id)
     assert [state.name for state in states].count(AWAITING) == 1
 

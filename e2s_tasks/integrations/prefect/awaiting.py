@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 AWAITING = "AwaitingLowCarbon"
 NOW = "e2s:now"  # tag of a run that does not wait
+PLACED = "e2s:placed"  # tag of a run whose start the scheduler has chosen among those of others: it does not wait again
 LEAST = timedelta(seconds=60)  # a worker takes up runs some seconds ahead: what is nearer is left alone
 
 
@@ -76,6 +77,11 @@ def message(decision: "Decision") -> str:
 def released(tags: Iterable[str]) -> bool:
     """Whether the run is not to wait."""
     return NOW in set(tags)
+
+
+def placed(tags: Iterable[str]) -> bool:
+    """Whether the run has its place among others, where only so many run at once."""
+    return PLACED in set(tags)
 
 
 def prepare(client: Any, run: FlowRun, policy: CarbonPolicy) -> None:

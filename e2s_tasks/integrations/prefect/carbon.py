@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from e2s_tasks.core.capacity import jittered
 from e2s_tasks.core.planning import Forecast, Slot, mean_intensity
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import E2SError, GridError, PolicyError
@@ -23,6 +24,7 @@ TOO_LATE = "the run starts at once (the service has not answered in time)"
 LONG = timedelta(minutes=30)  # of a shorter run the intensity of its beginning is that of its end
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 SHORTEST_S = 0.001
+SPREAD, PART = timedelta(seconds=60), 0.01  # runs that wait for one hour start later by at most so much of their length
 HYSTERESIS = 0.02  # a run that has waited waits again only for a start that is cleaner by more than this part
 
 
@@ -120,7 +122,7 @@ def decide_again(
     from e2s_tasks.integrations.prefect.blocks import with_keys
 
     options = with_keys(options)
-    lesson = _learned(flow, options)
+    lesson = lesson_of(flow, options)
     if lesson is not None:
         p50, p95 = (timedelta(seconds=max(length, SHORTEST_S)) for length in (lesson.p50_s, lesson.p95_s))
         policy = replace(policy, expected_duration=p50, p95_duration=policy.p95_duration or p95)
@@ -140,21 +142,35 @@ def decide_again(
 
 def worth_moving(found: "scheduler.Decision", start: datetime) -> bool:
     """Whether the new start is cleaner than the planned one by enough, as the latest forecast has them both."""
-    slots = [Slot(_moment(begin), _moment(end), value) for begin, end, value in found.plan.get("slots", [])]
-    known = Forecast(found.zone or "", tuple(slots), found.signal, found.source)
+    length = timedelta(seconds=found.plan["policy"]["expected_duration_s"])
     try:
-        planned = mean_intensity(known, start, timedelta(seconds=found.plan["policy"]["expected_duration_s"]))
+        planned = mean_intensity(forecast_of(found), start, length)
     except GridError:
         return False  # the plan was made when more was known
     return found.expected is not None and found.expected < planned * (1 - HYSTERESIS)
+
+
+def spread(decision: "scheduler.Decision", name: str) -> "scheduler.Decision":
+    """The decision, its start a little later by the run's name: what waits for one hour begins in more seconds."""
+    start, end, latest = decision.start, decision.end, decision.plan.get("latest_start")
+    if start is None or end is None or latest is None or start <= decision.at:
+        return decision
+    later = jittered(start, _moment(latest), min(SPREAD, (end - start) * PART), name) - start
+    return replace(decision, start=start + later, end=end + later)
+
+
+def forecast_of(decision: "scheduler.Decision") -> Forecast:
+    """The forecast that a decision was made from."""
+    slots = [Slot(_moment(begin), _moment(end), value) for begin, end, value in decision.plan.get("slots", [])]
+    return Forecast(decision.zone or "", tuple(slots), decision.signal, decision.source)
 
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _learned(flow: str | None, options: Settings) -> "Learned | None":
-    """What the ledger teaches; a ledger that is away teaches nothing."""
+def lesson_of(flow: str | None, options: Settings) -> "Learned | None":
+    """What the ledger teaches of a flow; a ledger that is away teaches nothing."""
     from e2s_tasks.ledger import Ledger
 
     if flow is None:

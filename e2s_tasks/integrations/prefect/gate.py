@@ -22,12 +22,13 @@ from e2s_tasks.integrations.prefect.awaiting import (
     arrival_of,
     awaiting,
     message,
+    placed,
     prepare,
     released,
     start_of,
     waits,
 )
-from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, look_of, worth_moving
+from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, look_of, spread, worth_moving
 from e2s_tasks.integrations.prefect.progress import Progress
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
@@ -61,8 +62,9 @@ class Gate:
 
 
 def passes(run: FlowRun, options: Settings) -> bool:
-    """Whether a run never waits: it is part of another one, is tried again, or somebody said so."""
-    return run.parent_task_run_id is not None or run.run_count > 1 or released(run.tags) or options.wait == "never"
+    """Whether a run never waits: it is part of another one, is tried again, has its place, or somebody said so."""
+    told = released(run.tags) or placed(run.tags) or options.wait == "never"
+    return told or run.parent_task_run_id is not None or run.run_count > 1
 
 
 def arrival(run: FlowRun) -> Arrival:
@@ -91,7 +93,7 @@ def _pauses(span: OpenSpan | Unmeasured, policy: CarbonPolicy) -> Iterator[float
     if decision.start - datetime.now(UTC) < least:
         return
     if run.deployment_id is not None:
-        _move(run, policy, decision, look.recorder.settings)
+        _move(run, policy, spread(decision, str(run.id)), look.recorder.settings)
     elif _would_time_out(context.flow, decision):
         warn_once("waiting for a cleaner grid", RuntimeError("the flow's own timeout would end it: it starts now"))
     else:

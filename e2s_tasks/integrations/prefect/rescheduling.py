@@ -5,6 +5,7 @@ is one state, set only while the run is still as it was seen and too far from it
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -28,14 +29,18 @@ from e2s_tasks.integrations.prefect.awaiting import (
     AWAITING,
     LEAST,
     NOW,
+    PLACED,
     arrival_of,
     awaiting,
     message,
+    placed,
     released,
     start_of,
     waits,
 )
-from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, worth_moving
+from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, lesson_of, spread, worth_moving
+from e2s_tasks.integrations.prefect.crowding import Wish, fit
+from e2s_tasks.integrations.prefect.limits import Limits
 from e2s_tasks.integrations.prefect.policy_tags import CARBON, policy_of
 from e2s_tasks.scheduler import Decision
 from e2s_tasks.settings import Settings
@@ -76,33 +81,54 @@ class Rescheduler:
     _arrivals: dict[UUID, Arrival] = field(default_factory=dict)
 
     def round(self, now: datetime) -> list[Move]:
-        """Plan every such run anew and move it where that is worth it; the moves."""
-        runs = list(_runs(self.client, now))
+        """Plan every such run anew, all within Prefect's limits, and move it where that is worth it; the moves."""
+        runs, limits = list(_runs(self.client, now)), Limits(self.client)
         self._arrivals = {run.id: self._arrivals[run.id] for run in runs if run.id in self._arrivals}
-        moves = []
+        wishes = []
         for run in runs:
             try:
-                decision = self._better(run, now)
+                wish = None if limits.frozen(run) else self._wish(run, now)
             except E2SError as error:
                 self.complaints[str(run.id)] = f"{run.name}: {error}"
                 continue
-            if decision is not None:
-                moves.append(self._move(run, decision, now))
-        return moves
+            wishes += [wish] if wish is not None else []
+        for said in fit(self.client, wishes, limits, self._length, now):
+            self.complaints[said] = said
+        for wish in wishes:
+            self._mark(wish)
+        return [self._move(wish, now) for wish in wishes if abs(wish.tentative - wish.start) >= LEAST]
 
-    def _better(self, run: FlowRun, now: datetime) -> Decision | None:
-        """The decision by which a run should start at another time; None where it should stay."""
+    def _wish(self, run: FlowRun, now: datetime) -> Wish | None:
+        """What the run's policy wishes for it alone; None where it cannot be moved, or nobody knows to when."""
         policy, start = policy_of(run.tags), start_of(run.state)
         if policy is None or start is None or not _may_move(run, start, now):
             return None
         arrival = self._arrival(run, start)
         earliest = max(now, arrival.at)
         found = decide_again(policy, earliest, Arrival(arrival.at), self.settings, self._flow(run))
-        if found.start is None or found.plan.get("rung") in TIMELESS or abs(found.start - start) < LEAST:
+        if found.start is None or found.plan.get("rung") in TIMELESS:
             return None
-        if waits(run.state) and not worth_moving(found, start):
-            return None
-        return found
+        found = spread(found, str(run.id))
+        return Wish(run, policy, start, earliest, found, not waits(run.state) or worth_moving(found, start))
+
+    def _length(self, run: FlowRun) -> timedelta | None:
+        """How long a run of anybody's is expected to take; None where nobody knows."""
+        lesson = lesson_of(self._flow(run), self.settings)
+        if lesson is not None:
+            return timedelta(seconds=lesson.p50_s)
+        with suppress(E2SError):
+            policy = policy_of(run.tags)
+            return policy.expected_duration if policy is not None else None
+        return None
+
+    def _mark(self, wish: Wish) -> None:
+        """Have a run that was given a place among others keep it when it begins, and one alone decide for itself."""
+        run, fitted = wish.run, wish.limit is not None
+        if self.dry_run or fitted == placed(run.tags):
+            return
+        seen = self.client.read_flow_run(run.id)
+        tags = [tag for tag in seen.tags if tag != PLACED] + ([PLACED] if fitted else [])
+        self.client.update_flow_run(run.id, tags=tags)
 
     def _arrival(self, run: FlowRun, start: datetime) -> Arrival:
         if not waits(run.state):
@@ -116,10 +142,9 @@ class Rescheduler:
             self._flows[run.flow_id] = self.client.read_flow(run.flow_id).name
         return self._flows[run.flow_id]
 
-    def _move(self, run: FlowRun, decision: Decision, now: datetime) -> Move:
-        start, to = start_of(run.state), decision.start
-        assert start is not None and to is not None  # noqa: S101, PT018 - such runs are not moved
-        move = Move(str(run.id), run.name, start, to, message(decision))
+    def _move(self, wish: Wish, now: datetime) -> Move:
+        run, decision, to = wish.run, wish.decision, wish.tentative
+        move = Move(str(run.id), run.name, wish.start, to, message(decision))
         if self.dry_run:
             return move
         seen = self.client.read_flow_run(run.id)
