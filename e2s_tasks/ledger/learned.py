@@ -1,16 +1,20 @@
 """What earlier runs of a flow teach about the next one: how long it takes, and what it uses."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from statistics import median
+from typing import Any
 
 import sqlalchemy as sa
 
 from e2s_tasks.core.energy import COMPONENTS
 from e2s_tasks.core.records import Kind, Status
+from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger.runs import is_flow
-from e2s_tasks.ledger.tables import span
+from e2s_tasks.ledger.tables import decision, span
 
 LATEST = 50  # completed runs that are looked at
+MOST_NAMES = 1000
 ENOUGH = 5  # of fewer nothing is learned
 
 
@@ -46,3 +50,26 @@ def learned(connection: sa.Connection, flow: str) -> Learned | None:
     in_order = sorted(max(one, 0.0) for one in lengths.values())
     p95 = in_order[min(len(in_order) - 1, int(0.95 * len(in_order)))]
     return Learned(len(lengths), median(in_order), p95, median(energies) if energies else None)
+
+
+def latest_policy(connection: sa.Connection, flow: str) -> dict[str, Any] | None:
+    """The carbon policy of the flow's latest runs, as decisions hold it; None where they had none.
+
+    Raises:
+        NotFoundError: no flow of that name has run; near matches are named.
+    """
+    mine = is_flow() & (span.c.flow_run_id == span.c.run_id)
+    runs = sa.select(span.c.run_id).where(mine, span.c.name == flow).order_by(span.c.started_at.desc()).limit(LATEST)
+    found = list(connection.scalars(runs))
+    if not found:
+        names = list(connection.scalars(sa.select(span.c.name).where(mine).distinct().limit(MOST_NAMES)))
+        near = get_close_matches(flow, names, n=3)
+        raise NotFoundError(f"No run of a flow {flow!r} is in the ledger. {_hint(near, names)}", near)
+    plans = sa.select(decision.c.plan).where(decision.c.run_id.in_(found)).order_by(decision.c.at.desc())
+    return next((plan["policy"] for plan in connection.scalars(plans) if plan and "policy" in plan), None)
+
+
+def _hint(near: list[str], names: list[str]) -> str:
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"These have run: {', '.join(sorted(names)[:5])}." if names else "Run one that is decorated with @e2s_flow."

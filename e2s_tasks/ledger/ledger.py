@@ -13,7 +13,7 @@ from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import journal, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
-from e2s_tasks.ledger.learned import Learned, learned
+from e2s_tasks.ledger.learned import Learned, latest_policy, learned
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
@@ -181,6 +181,15 @@ class Ledger:
         """What the latest completed runs of a flow teach of its length and energy; None while there are too few."""
         with self._reading() as connection:
             return learned(connection, flow)
+
+    def latest_policy(self, flow: str) -> dict[str, Any] | None:
+        """The carbon policy of the flow's latest run that had one, as its decision holds it; None without one.
+
+        Raises:
+            NotFoundError: no flow of that name has run.
+        """
+        with self._reading() as connection:
+            return latest_policy(connection, flow)
 
     def root_run(self, run_id: str) -> str:
         """The root run that a run id belongs to: itself, or that of the flow run whose process recorded under it."""

@@ -12,20 +12,10 @@ from pathlib import Path
 import pytest
 
 from e2s_tasks.core.records import ProcessRecord, Status
-from e2s_tasks.integrations.cli import main
 from e2s_tasks.ledger import Ledger, this_process
 from e2s_tasks.settings import settings
 from tests.ledger.journals import started
 from tests.reporter.runs import NOON, RUN, full_run, span
-
-
-@pytest.fixture(autouse=True)
-def data_dir(tmp_path, monkeypatch):
-    monkeypatch.setenv("E2S_DATA_DIR", str(tmp_path / "e2s"))
-    monkeypatch.setenv("COLUMNS", "80")
-    settings.cache_clear()
-    yield tmp_path / "e2s"
-    settings.cache_clear()
 
 
 @pytest.fixture
@@ -36,18 +26,6 @@ def ledger(data_dir):
         [*records.processes, *records.spans, *records.versions, *records.outcomes, *records.decisions]
     )  # fmt: skip
     return opened
-
-
-@pytest.fixture
-def e2s(capsys):
-    def run(*arguments):
-        """Exit code, stdout and stderr."""
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
 
 
 def test_an_empty_ledger_is_told_kindly(e2s):
@@ -170,7 +148,8 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
         (("plan", "--zone", "GB", "--duration", "2h", "--slack", "-1h"), "--slack='-1h' is negative: give zero or"),
         (("plan", "--zone", "Frnace", "--duration", "2h"), "Did you mean FRA (France)"),
         (("plan", "--duration", "2h"), "--zone"),
-        (("plan", "--zone", "GB"), "--duration"),
+        (("plan", "--zone", "GB"), "Nobody knows how long the run takes: give --duration"),
+        (("plan", "heavy"), "No run of a flow 'heavy' is in the ledger. Run one that is decorated"),
         (("plan", "--zone", "GB", "--duration", "2h", "--trace", "no.csv"), "no.csv"),
         (("runs", "--limit", "0"), "--limit"),
         (("runs", "--limit", "many"), "many"),

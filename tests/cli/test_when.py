@@ -5,24 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from e2s_tasks.integrations.cli import main
-from e2s_tasks.settings import settings
-
-
-@pytest.fixture
-def e2s(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("E2S_DATA_DIR", str(tmp_path / "e2s"))
-    settings.cache_clear()
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        told = capsys.readouterr()
-        return ended.value.code, told.out, told.err
-
-    yield run
-    settings.cache_clear()
-
 
 @pytest.fixture
 def trace(tmp_path):

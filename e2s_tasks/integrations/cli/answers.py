@@ -1,6 +1,6 @@
 """What each command of `e2s` answers, as plain JSON values; heavy packages are imported where they are needed."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,43 +116,6 @@ def prune(keep: str, *, dry_run: bool, told: "Callable[[int, int], None]") -> di
 
     done = _ledger().prune(length_s(keep, "--keep"), dry_run=dry_run, told=told)
     return asdict(done) | {"dry_run": dry_run}
-
-
-def plan(zone: str | None, duration: str, slack: str, trace: Path | None) -> dict[str, Any]:
-    """When a run would emit least, and what starting at once would emit."""
-    from datetime import UTC, datetime
-
-    from e2s_tasks.core.policy import duration as length
-    from e2s_tasks.reporter.units import iso
-    from e2s_tasks.scheduler import plan as make_plan
-
-    options = settings()
-    if trace is not None:
-        if not trace.is_file():
-            raise SettingError(f"--trace={trace}: there is no such file; give a CSV or Parquet file.")
-        options = replace(options, trace=trace)
-    zone = zone or options.zone
-    if zone is None:
-        raise SettingError("No zone: give one with --zone (for example --zone GB) or set E2S_ZONE.")
-    takes = length(duration, "--duration", above_zero=True)
-    decision = make_plan(zone, takes, length(slack, "--slack"), datetime.now(UTC), options)
-    start, end = decision.start, decision.end
-    saving = None
-    if decision.run_now and decision.expected is not None and decision.plan.get("rung") not in {"average", "nothing"}:
-        saving = 100 * (1 - decision.expected / decision.run_now)
-    return {
-        "start": iso(start.timestamp() if start else None),
-        "end": iso(end.timestamp() if end else None),
-        "expected_gco2eq_per_kwh": decision.expected,
-        "run_now_gco2eq_per_kwh": decision.run_now,
-        "source": decision.source,
-        "reason": decision.reason,
-        "zone": decision.zone,
-        "signal": decision.signal,
-        "decided_at": iso(decision.at.timestamp()),
-        "saving_percent": saving,
-        "failures": decision.plan.get("failures", []),
-    }
 
 
 def release(text: str) -> dict[str, Any]:

@@ -138,34 +138,7 @@ def kpi(
         kpi_tables.print_kpis(found)
 
 
-@app.command
-def plan(
-    *, zone: str | None = None, duration: Length, slack: Length = "0", trace: Path | None = None, json: Json = False
-) -> None:
-    """Say when a run would emit least.
-
-    Parameters
-    ----------
-    zone: str
-        The grid zone, for example GB; E2S_ZONE by default.
-    duration: str
-        How long the run takes, for example 2h or 1h30m.
-    slack: str
-        How much later than at once it may finish, for example 12h.
-    trace: Path
-        A carbon-intensity trace (CSV or Parquet) to plan with instead of a service.
-    json: bool
-        Print JSON.
-    """
-    found = answers.plan(zone, duration, slack, trace)
-    if json:
-        print_json(found)
-    else:
-        from e2s_tasks.integrations.cli import tables
-
-        tables.print_plan(found)
-
-
+app.command(when.plan)
 app.command(when.forecast)
 app.command(when.backtest)
 

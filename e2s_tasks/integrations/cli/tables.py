@@ -117,22 +117,6 @@ def print_history(found: dict[str, Any]) -> None:
         out.print(Text(f">= a lower bound: {reason}", style="dim"))
 
 
-def print_plan(found: dict[str, Any]) -> None:
-    """The plan in a few lines."""
-    out = console()
-    out.print(Text(found["reason"], style="bold"))
-    table = _facts()
-    table.add_row("start", units.clock(found["start"]))
-    table.add_row("end", units.clock(found["end"]))
-    for word, key in (("expected", "expected_gco2eq_per_kwh"), ("at once", "run_now_gco2eq_per_kwh")):
-        value = found[key]
-        table.add_row(word, units.UNKNOWN if value is None else f"{units.number(value)} gCO2eq/kWh")
-    table.add_row("source", Text(f"{found['source']} ({found['signal']}), zone {found['zone']}"))
-    for failure in found["failures"]:
-        table.add_row("not used", Text(failure))
-    out.print(table)
-
-
 def print_doctor(found: dict[str, Any]) -> None:
     """What was found, and how to mend it."""
     out = console()
@@ -151,7 +135,7 @@ def print_doctor(found: dict[str, Any]) -> None:
     out.print(Text(f"Data directory: {found['data_dir']}"))
 
 
-def _facts() -> Table:
+def facts() -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -1,8 +1,45 @@
-"""`e2s forecast` and `e2s backtest`: what the grid will do, and what a policy would have saved on a past year."""
+"""`e2s plan`, `e2s forecast`, `e2s backtest`: when to run, what the grid will do, what a policy would have saved."""
 
 from pathlib import Path
 
 from e2s_tasks.integrations.cli.arguments import Json, Length, print_json
+
+
+def plan(
+    flow: str | None = None,
+    /,
+    *,
+    zone: str | None = None,
+    duration: Length | None = None,
+    slack: Length | None = None,
+    trace: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Say when a run would emit least: of a flow that has run before, or of one that takes `--duration`.
+
+    Parameters
+    ----------
+    flow: str
+        A flow's name. Its latest run's policy, and the length and energy of its completed runs, stand in for what is
+        not given.
+    zone: str
+        The grid zone, for example GB; E2S_ZONE by default.
+    duration: str
+        How long the run takes, for example 2h or 1h30m.
+    slack: str
+        How much later than at once it may finish, for example 12h; 0 by default.
+    trace: Path
+        A carbon-intensity trace (CSV or Parquet) to plan with instead of a service.
+    json: bool
+        Print JSON.
+    """
+    from e2s_tasks.integrations.cli import plan_answers
+
+    found = plan_answers.plan(flow, zone, duration, slack, trace)
+    if json:
+        print_json(found)
+    else:
+        plan_answers.print_plan(found)
 
 
 def forecast(*, zone: str | None = None, hours: float = 24, trace: Path | None = None, json: Json = False) -> None:
