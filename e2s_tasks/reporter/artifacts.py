@@ -3,10 +3,10 @@
 from typing import Any
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.lineage import Lineage
+from e2s_tasks.core.lineage import Lineage, RunGraph
 from e2s_tasks.core.records import Kind, RunRecords, VersionRecord
 from e2s_tasks.core.upstream import FullyLoaded, Upstream
-from e2s_tasks.reporter import figures, grid
+from e2s_tasks.reporter import grid
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
@@ -14,17 +14,45 @@ from e2s_tasks.reporter.units import iso
 MOST_REASONS = 20
 
 
+class Emitted:
+    """The emissions of versions in gCO2eq, by each run's own grid and PUE; every run is looked at once."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, grid.Emissions] = {}
+
+    def in_run(self, graph: RunGraph, steps: int) -> float | None:
+        """Those of steps of a run, given as bits; None where the energy or the grid is not known."""
+        run = graph.run
+        if run.run_id not in self._runs:
+            self._runs[run.run_id] = grid.Emissions(graph, declared(run).pue)
+        return self._runs[run.run_id].of(steps)
+
+    def fully_loaded(self, upstream: Upstream, loaded: FullyLoaded) -> float | None:
+        """Those of all runs' parts; None where one is not known."""
+        parts = []
+        for run_id, part in loaded.by_run.items():
+            grams = self.in_run(upstream.graphs[run_id], loaded.steps[run_id])
+            if part.total and grams is None:
+                return None
+            parts.append(grams)
+        return add(parts)
+
+
 def artifacts(run: RunRecords, spans: SpanTree, lineage: Lineage, upstream: Upstream) -> list[dict[str, Any]]:
     """Each version that the run wrote, in the order of writing; see docs/summary.md for the fields."""
-    ordered = sorted(run.versions, key=lambda one: (one.created_at, one.id))
-    return [artifact(run, spans, lineage, upstream, one) for one in ordered]
+    ordered, emitted = sorted(run.versions, key=lambda one: (one.created_at, one.id)), Emitted()
+    return [artifact(run, spans, lineage, upstream, one, emitted) for one in ordered]
 
 
-def artifact(
-    run: RunRecords, spans: SpanTree, lineage: Lineage, upstream: Upstream, version: VersionRecord
+def artifact(  # noqa: PLR0917 - what is known of the run, and the version
+    run: RunRecords,
+    spans: SpanTree,
+    lineage: Lineage,
+    upstream: Upstream,
+    version: VersionRecord,
+    emitted: "Emitted",
 ) -> dict[str, Any]:
     """One version that the run wrote."""
-    decision = grid.met(run)
     cost = lineage.versions[version.id]
     loaded = upstream.of(lineage.graph, version.id)
     return {
@@ -34,8 +62,8 @@ def artifact(
         "in_run_j": cost.in_run_j,
         "fully_loaded_j": loaded.joules.total,
         "attributed_j": cost.attributed_j,
-        "emissions_g": figures.grams(cost.in_run_j, decision.intensity if decision else None, declared(run).pue),
-        "fully_loaded_g": _grams(loaded, upstream),
+        "emissions_g": emitted.in_run(lineage.graph, cost.closure),
+        "fully_loaded_g": emitted.fully_loaded(upstream, loaded),
         "lower_bound": cost.lower_bound,
         "reasons": list(cost.reasons),
         "fully_loaded_lower_bound": bool(loaded.reasons),
@@ -66,19 +94,6 @@ def unknown(version: VersionRecord) -> dict[str, Any]:
         "rows": version.rows,
         "created_at": iso(version.created_at),
     }
-
-
-def _grams(loaded: FullyLoaded, upstream: Upstream) -> float | None:
-    """The emissions of every run's part, each with that run's intensity and PUE; None where one is not known."""
-    parts = []
-    for run_id, part in loaded.by_run.items():
-        run = upstream.graphs[run_id].run
-        decision = grid.met(run)
-        grams = figures.grams(part.total, decision.intensity if decision else None, declared(run).pue)
-        if part.total and grams is None:
-            return None
-        parts.append(grams)
-    return add(parts)
 
 
 def _producer(spans: SpanTree, span_id: str) -> str | None:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from e2s_tasks.core.emissions import OBSERVED, Intensities, intensities
+from e2s_tasks.core.graph import members
+from e2s_tasks.core.lineage import RunGraph
 from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord, Status
 from e2s_tasks.reporter.figures import grams, without_waiting
 from e2s_tasks.reporter.tree import own
@@ -41,6 +43,34 @@ def weighted(spans: Sequence[SpanRecord], grid: Intensities) -> float | None:
             joules += used
             met_g += used * mean
     return met_g / joules if joules else None
+
+
+class Emissions:
+    """What the steps of a run emitted in gCO2eq, each span's joules with the intensity of their own time slots."""
+
+    def __init__(self, graph: RunGraph, pue: float | None) -> None:
+        grid, found = intensities(graph.run.decisions), graph.found
+        spans: dict[int | None, list[SpanRecord]] = {None: found.orchestration}
+        for span in graph.run.spans:
+            if span.id in found.of_span:
+                spans.setdefault(found.of_span[span.id], []).append(span)
+        means = {step: weighted(of_step, grid) for step, of_step in spans.items()}
+        everywhere = weighted(graph.run.spans, grid)
+        costs = self._costs = graph.costs
+        self._grams = [grams(used, means.get(step, everywhere), pue) for step, used in enumerate(costs.total)]
+        self._shared = grams(costs.orchestration.total, means[None], pue)
+
+    def of(self, steps: int) -> float | None:
+        """The grams of steps (as bits), with their share of the orchestration; None where any of it is unknown."""
+        used = self._costs.in_run(steps).total
+        if used is None:
+            return None
+        own = [self._grams[step] for step in members(steps) if self._costs.total[step]]
+        own_j = sum(self._costs.total[step] for step in members(steps))
+        share = own_j / self._costs.sum if self._costs.sum else 0.0
+        if share and self._costs.orchestration.total:
+            own.append(None if self._shared is None else share * self._shared)
+        return None if None in own else sum(one for one in own if one is not None)
 
 
 def _times(span: SpanRecord, wait: SpanRecord | None) -> list[tuple[float, float]]:

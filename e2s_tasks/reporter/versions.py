@@ -9,7 +9,7 @@ from e2s_tasks.core.records import RunRecords, VersionRecord
 from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.reporter.ancestry import ancestry
-from e2s_tasks.reporter.artifacts import artifact, unknown
+from e2s_tasks.reporter.artifacts import Emitted, artifact, unknown
 from e2s_tasks.reporter.tree import SpanTree, adopted, tree
 from e2s_tasks.reporter.units import iso
 
@@ -29,6 +29,7 @@ class ArtifactHistory:
     def __init__(self, ledger: "Ledger", uri: str) -> None:
         self._ledger = ledger
         self._upstream = Upstream(ledger.loader())
+        self._emitted = Emitted()
         self._versions = ledger.versions(uri)
         self._run = cache(self._load)
         self.uri = uri
@@ -69,7 +70,7 @@ class ArtifactHistory:
         if not self._known(version):
             return unknown(version) | {"version": index + 1, "run_id": version.run_id}
         run, spans, lineage = self._run(version.run_id)
-        row = artifact(run, spans, lineage, self._upstream, version)
+        row = artifact(run, spans, lineage, self._upstream, version, self._emitted)
         return row | {"version": index + 1, "run_id": run.run_id}
 
     def _change(self, index: int) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.core.emissions import Intensities, intensities
-from e2s_tasks.core.records import DecisionRecord, Kind
+from e2s_tasks.core.records import DecisionRecord, Kind, VersionRecord
 from e2s_tasks.reporter import waiting
 from e2s_tasks.reporter.summary import summarise
 from tests.reporter.runs import RUN, root, run, span
@@ -34,6 +34,21 @@ def test_each_span_meets_the_intensity_of_its_own_time_slots():
     ]
     summary = summarise(run(*spans, decisions=[decision(0.0, hours(100, 300))]))
     assert summary["emissions_g"]["total"] == pytest.approx(100 + 300 + 2 * 200)
+
+
+def test_an_artifact_has_the_emissions_of_its_own_steps_at_their_own_times_with_its_share_of_the_flow():
+    spans = [
+        root(cpu_j=KWH, started_at=0.0, ended_at=2 * HOUR),
+        span("early", cpu_j=KWH, started_at=0.0, ended_at=HOUR),
+        span("late", cpu_j=3 * KWH, started_at=HOUR, ended_at=2 * HOUR),
+    ]
+    versions = [VersionRecord(uri, uri, of, RUN, HOUR) for uri, of in (("morning.csv", "early"), ("noon.csv", "late"))]
+    summary = summarise(run(*spans, versions=versions, decisions=[decision(0.0, hours(100, 300))]))
+    found = {one["uri"]: one["emissions_g"] for one in summary["artifacts"]}
+    assert found == {"morning.csv": pytest.approx(100 + 200 / 4), "noon.csv": pytest.approx(900 + 200 * 3 / 4)}
+    assert sum(found.values()) == pytest.approx(summary["emissions_g"]["total"])
+    loaded = {one["uri"]: one["fully_loaded_g"] for one in summary["artifacts"]}
+    assert loaded == found
 
 
 def test_what_was_observed_counts_before_any_forecast_and_a_later_forecast_before_an_earlier_one():
