@@ -72,6 +72,9 @@ class ProcessRecord:
     sources: list[SourceRecord] = field(default_factory=list)
 
 
+MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
+
+
 @dataclass(slots=True)
 class SpanRecord:
     """A piece of work with its EXCLUSIVE energy so far. A higher `seq` replaces a lower one.
@@ -115,6 +118,11 @@ class SpanRecord:
     idle_j: float | None = None
     result_key: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it only waited for a cleaner grid, or was a process that did no more than move its run there."""
+        return self.kind == Kind.WAIT or MOVED in self.attributes
 
     @property
     def energy(self) -> Energy:

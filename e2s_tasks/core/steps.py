@@ -107,7 +107,7 @@ def _homes(spans: Iterable[SpanRecord]) -> dict[str, _Home]:
 
 def _home(span: SpanRecord, outer: _Home | None) -> _Home:
     flow = outer.flow if outer else None
-    if span.kind == Kind.WAIT or (outer and outer.kind == "wait"):
+    if span.is_waiting or (outer and outer.kind == "wait"):
         return _Home("wait", span.id, flow)
     if outer and outer.kind == "task":
         return outer

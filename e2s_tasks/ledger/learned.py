@@ -22,7 +22,7 @@ ENOUGH = 5  # of fewer nothing is learned
 class Learned:
     """Of so many completed runs: what half and what 95 of 100 of them take at most (s), and the median energy (J).
 
-    What a run waited for a cleaner grid is no part of its length.
+    What a run waited for a cleaner grid is no part of either.
     """
 
     runs: int
@@ -45,7 +45,8 @@ def learned(connection: sa.Connection, flow: str) -> Learned | None:
     for run_id, waited_s in connection.execute(waits.group_by(span.c.run_id)):
         lengths[run_id] -= waited_s or 0.0
     joules = sum((sa.func.coalesce(span.c[f"{name}_j"], 0.0) for name in COMPONENTS), start=sa.literal(0.0))
-    used = sa.select(sa.func.sum(joules)).where(span.c.run_id.in_(lengths)).group_by(span.c.run_id)
+    worked = (span.c.kind != Kind.WAIT.value) & (span.c.status != Status.SUSPENDED.value)
+    used = sa.select(sa.func.sum(joules)).where(worked, span.c.run_id.in_(lengths)).group_by(span.c.run_id)
     energies = [one for (one,) in connection.execute(used) if one]
     in_order = sorted(max(one, 0.0) for one in lengths.values())
     p95 = in_order[min(len(in_order) - 1, int(0.95 * len(in_order)))]

@@ -185,7 +185,7 @@ def not_attributed(spans: SpanTree) -> dict[str, float | None]:
 
 def waiting(spans: SpanTree) -> float:
     """What waiting for a cleaner grid used, in joules."""
-    return add(spans.used[span.id].joules for span in spans.spans if span.kind == Kind.WAIT) or 0.0
+    return add(spans.used[span.id].joules for span in spans.spans if span.is_waiting) or 0.0
 
 
 def unsuccessful(spans: SpanTree) -> float | None:

@@ -96,7 +96,7 @@ def waited(run: RunRecords, joules: float | None, waiting_j: float, pue: float |
     end = max(ended or began, began + 1.0)
     would_have, instead = grid.mean((at, at + end - began)), weighted(_work(run, began), grid)
     spent = without_waiting(joules, waiting_j)
-    paid = grams(waiting_j, grid.mean((at, began)), pue)
+    paid = grams(waiting_j, weighted([one for one in run.spans if one.is_waiting], grid), pue)
     saved = None if would_have is None or instead is None else grams(spent, would_have - instead, pue)
     expected = None if first.run_now is None or last.expected is None else first.run_now - last.expected
     return {
@@ -128,5 +128,5 @@ def _worked(run: RunRecords) -> tuple[float | None, float | None]:
 
 def _work(run: RunRecords, began: float) -> list[SpanRecord]:
     """The spans of the work itself, as far as it began then: no life that only moved the run, and no waiting."""
-    after = [one for one in run.spans if one.kind != Kind.WAIT and (one.ended_at or began) >= began]
+    after = [one for one in run.spans if not one.is_waiting and (one.ended_at or began) >= began]
     return [replace(one, started_at=max(one.started_at, began)) for one in after]

@@ -133,7 +133,7 @@ def _reserved_s(telling: list[SpanRecord], of_host: list[SpanRecord]) -> float:
     """Seconds in which at least one of the outermost spans was open; of one that never ended, to the last known end."""
     last = max((span.ended_at or span.started_at for span in of_host), default=0.0)
     open_ = _length((span.started_at, span.ended_at or last) for span in telling)
-    waits = [span for span in of_host if span.kind == Kind.WAIT]
+    waits = [span for span in of_host if span.is_waiting]
     return max(open_ - _length((span.started_at, span.ended_at or last) for span in waits), 0.0)
 
 

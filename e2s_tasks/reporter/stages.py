@@ -31,7 +31,7 @@ def joules_by_stage(spans: SpanTree) -> dict[str, float | None]:
     joules: dict[str, list[float | None]] = defaultdict(list)
     for span in spans.spans:  # parents first
         outer = of_span.get(spans.parents[span.id] or "")
-        row = WAITING if WAITING in (outer, span.kind == Kind.WAIT and WAITING) else span.stage or outer or ""
+        row = WAITING if span.is_waiting or outer == WAITING else span.stage or outer or ""
         of_span[span.id] = row
         joules[_name(row, span)].append(own(span).joules)
     return {row: add(parts) for row, parts in joules.items()}

@@ -17,6 +17,7 @@ FOLDED = {Kind.READ, Kind.WRITE, Kind.MOVE}
 BODY = "body"
 ORCHESTRATION = "orchestration"
 # A flow span's own joules: Prefect's work between steps and the Python of the flow's body, which nothing tells apart.
+MOVING = "moving to a cleaner hour"
 ORCHESTRATION_NAME = "orchestration and flow body"
 
 
@@ -24,13 +25,14 @@ def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
     """The rows in order of time, each followed by the rows inside it. Iterative: any depth and number."""
     rows: list[dict[str, Any]] = []
     flows: list[SpanRecord] = []
+    moved: list[SpanRecord] = []
     bodies: dict[str, list[SpanRecord]] = defaultdict(list)
     pending: list[tuple[SpanRecord, SpanRecord | None]] = [(one, None) for one in reversed(spans.roots)]
     while pending:
         span, flow = pending.pop()
         inside = reversed(spans.children[span.id])
         if span.kind == Kind.FLOW:
-            flows.append(span)
+            (moved if span.is_waiting else flows).append(span)
             pending += [(child, span) for child in inside]
         elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or flow is None:
             rows += _with_inner([span], _name(span, spans), spans, total_j)
@@ -39,6 +41,8 @@ def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
             pending += [(child, flow) for child in inside]
     for flow_id, group in bodies.items():
         rows += _body(group, spans.by_id[flow_id], total_j)
+    if moved:
+        rows.insert(0, _row(moved, Kind.WAIT, MOVING, depth=0, used=[own(one) for one in moved], total_j=total_j))
     if flows:
         rows.append(
             _row(flows, ORCHESTRATION, ORCHESTRATION_NAME, depth=0, used=[own(flow) for flow in flows], total_j=total_j)

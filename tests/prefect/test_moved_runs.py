@@ -103,7 +103,10 @@ def test_a_moved_run_that_begins_in_its_hour_says_what_that_avoided(deployed, tm
     from e2s_tasks.settings import settings
 
     ledger_run(run_id)
-    waited = summarise_run(Ledger.open(settings().ledger), str(run_id))["waited"]
+    summary = summarise_run(Ledger.open(settings().ledger), str(run_id))
+    waited = summary["waited"]
+    assert 0 < summary["waiting_j"] < summary["energy_j"]["total"]  # the process that moved it, and no other
+    assert waited["waiting_g"] > 0
     assert waited["predicted_run_now_gco2eq_per_kwh"] == pytest.approx(200)
     assert waited["predicted_gco2eq_per_kwh"] == pytest.approx(100)
     assert waited["avoided_g"] is not None

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.core.emissions import Intensities, intensities
-from e2s_tasks.core.records import DecisionRecord, Kind, VersionRecord
+from e2s_tasks.core.records import MOVED, DecisionRecord, Kind, VersionRecord
 from e2s_tasks.reporter import waiting
 from e2s_tasks.reporter.summary import summarise
 from tests.reporter.runs import RUN, root, run, span
@@ -109,6 +109,25 @@ def test_what_waiting_avoided_is_told_beside_what_was_expected():
     for part in ("instead of 00:00 UTC: 100 instead of 200", "as observed", "101 g CO2eq avoided", "121 g"):
         assert part in text
     assert "waited 2 h" in waiting.waited(summary)
+
+
+def test_a_process_that_only_moved_its_run_is_waiting_and_part_of_no_artifact():
+    spans = [
+        span(
+            "life 1", Kind.FLOW, cpu_j=KWH, started_at=0.0, ended_at=10.0, status="suspended", attributes={MOVED: True}
+        ),
+        root(cpu_j=KWH, started_at=2 * HOUR, ended_at=3 * HOUR),
+        span("work", cpu_j=KWH, started_at=2 * HOUR, ended_at=3 * HOUR),
+    ]
+    decisions = [decision(0.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    versions = [VersionRecord("v", "out.csv", "work", RUN, 3 * HOUR)]
+    summary = summarise(run(*spans, decisions=decisions, versions=versions))
+    assert summary["waiting_j"] == KWH
+    assert summary["energy_j"]["total"] == 3 * KWH
+    assert summary["artifacts"][0]["in_run_j"] == 2 * KWH
+    assert summary["steps"][0]["name"] == "moving to a cleaner hour"
+    assert summary["waited"]["waiting_g"] == pytest.approx(200)
+    assert summary["waited"]["avoided_g"] == pytest.approx(2 * (200 - 100) - 200)
 
 
 def test_a_run_that_did_not_wait_says_nothing_of_it():

@@ -15,7 +15,7 @@ from prefect.exceptions import Abort, Pause
 from prefect.states import Running
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.records import Kind
+from e2s_tasks.core.records import MOVED, Kind
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.awaiting import (
     LEAST,
@@ -93,7 +93,7 @@ def _pauses(span: OpenSpan | Unmeasured, policy: CarbonPolicy) -> Iterator[float
     if decision.start - datetime.now(UTC) < least:
         return
     if run.deployment_id is not None:
-        _move(run, policy, spread(decision, str(run.id)), look.recorder.settings)
+        _move(span, run, policy, spread(decision, str(run.id)))
     elif _would_time_out(context.flow, decision):
         warn_once("waiting for a cleaner grid", RuntimeError("the flow's own timeout would end it: it starts now"))
     else:
@@ -107,7 +107,7 @@ def _would_time_out(flow: Any, decision: Decision) -> bool:
     return limit is not None and (decision.start - datetime.now(UTC)).total_seconds() >= limit
 
 
-def _move(run: FlowRun, policy: CarbonPolicy, decision: Decision, options: Settings) -> None:
+def _move(span: OpenSpan, run: FlowRun, policy: CarbonPolicy, decision: Decision) -> None:
     """Move a deployed run to its hour; unless somebody has cancelled or moved it meanwhile, its process ends.
 
     Where Prefect fails before the run is moved, it starts now. Whether it has been moved only Prefect can say: where it
@@ -121,7 +121,8 @@ def _move(run: FlowRun, policy: CarbonPolicy, decision: Decision, options: Setti
         return
     state = _moved(run, decision)
     if waits(state):
-        outbox.put_off(options, str(run.id))
+        span.note({MOVED: True})
+        outbox.put_off(span.recorder.settings, str(run.id))
         raise Pause(message(decision), state=state)
 
 
