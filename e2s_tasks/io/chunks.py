@@ -1,10 +1,13 @@
 """How many bytes a Parquet read really moves, from the footers that the read has already fetched."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from e2s_tasks.errors import SettingError
+
+ENGINES = ("auto", "pyarrow", "fastparquet")
 Filters = Any  # pyarrow's: [(column, operator, value), ...], a list of such lists, or an Expression
 Part = tuple[Any, list[int]]  # a pyarrow ParquetFileFragment, and the numbers of the row groups read of it
 
@@ -38,6 +41,42 @@ def condition_of(filters: Filters) -> Any:
     from pyarrow.parquet import filters_to_expression
 
     return None if filters is None else filters_to_expression(filters)
+
+
+def names_of(columns: Any) -> list[str] | None:
+    """The names of the columns to read; None for all.
+
+    Raises:
+        SettingError: something else than a list of names, such as one name, or expressions to compute.
+    """
+    if columns is None:
+        return None
+    if isinstance(columns, str | bytes | Mapping) or not isinstance(columns, Iterable):
+        more = " (pandas' second argument, the engine, is a keyword here)" if columns in ENGINES else ""
+        raise SettingError(f"columns={columns!r} is no list of names{more}: write for example columns=['a', 'b'].")
+    return list(columns)
+
+
+def is_filtered(source: Any) -> bool:
+    """Whether it is a Dataset that was made by `Dataset.filter`."""
+    return getattr(source, "_scan_options", {}).get("filter") is not None
+
+
+def unfiltered(dataset: Any, condition: Any) -> tuple[Any, Any]:
+    """A Dataset without the filter that it was made with, and the condition with it: pyarrow tells no file of such."""
+    from pyarrow.dataset import dataset as open_dataset
+
+    if not is_filtered(dataset):
+        return dataset, condition
+    own = dataset._scan_options["filter"]  # noqa: SLF001 - nothing else tells it
+    whole = open_dataset(
+        dataset.files,
+        filesystem=dataset.filesystem,
+        format=dataset.format,
+        partitioning=dataset.partitioning,
+        schema=dataset.schema,
+    )
+    return whole, own if condition is None else own & condition
 
 
 def parts_left(dataset: Any, condition: Any) -> Iterable[Part]:

@@ -23,28 +23,35 @@ def check_engine(engine: str) -> None:
         )
 
 
-def check_backend(backend: str | None, to: str) -> None:
-    """Nothing, for a `dtype_backend` that there is, and that is for a frame.
+def check_frame(backend: str | None, options: dict[str, Any] | None, to: str) -> None:
+    """Nothing, for a `dtype_backend` that there is, and that is for a frame as `to_pandas_kwargs` is.
 
     Raises:
-        SettingError: another one; one for what is no DataFrame.
+        SettingError: another one; one of them for what is no DataFrame.
     """
+    if options is not None and to != "pandas":
+        raise SettingError(
+            f"to_pandas_kwargs={options!r} is for a DataFrame, not for to={to!r}: leave one of them out."
+        )
     if backend not in (None, "numpy_nullable", "pyarrow"):
         raise SettingError(f'dtype_backend={backend!r} cannot be used: give "numpy_nullable" or "pyarrow".')
     if backend is not None and to != "pandas":
-        raise SettingError(f"dtype_backend={backend!r} is for a DataFrame, not for to={to!r}: leave one of them out.")
+        raise SettingError(f"dtype_backend={backend!r} is for a DataFrame, not for to={to!r}: leave one out.")
 
 
-def as_frame(table: Any, backend: str | None) -> "pd.DataFrame":
-    """The pyarrow Table as a DataFrame, with the types that `pandas.read_parquet(dtype_backend=...)` gives."""
-    if backend is None:
-        frame: pd.DataFrame = table.to_pandas()
-    elif backend == "pyarrow":
+def as_frame(table: Any, backend: str | None, options: dict[str, Any] | None = None) -> "pd.DataFrame":
+    """The pyarrow Table as a DataFrame, with the types that `pandas.read_parquet(dtype_backend=...)` gives.
+
+    options: further ones of `pyarrow.Table.to_pandas`.
+    """
+    given = dict(options or {})
+    if backend == "pyarrow":
         from pandas import ArrowDtype
 
-        frame = table.to_pandas(types_mapper=ArrowDtype)
-    else:
-        frame = table.to_pandas(types_mapper=_nullable().get)
+        given["types_mapper"] = ArrowDtype
+    elif backend is not None:
+        given["types_mapper"] = _nullable().get
+    frame: pd.DataFrame = table.to_pandas(**given)
     return frame
 
 

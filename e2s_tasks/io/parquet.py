@@ -1,15 +1,16 @@
 """Measured Parquet: what pandas and pyarrow users expect, with what each call moved written down."""
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import SteppedSpan, recorder
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.bookkeeping import bookkeeping, in_one_step, note_write
-from e2s_tasks.io.chunks import Filters, condition_of, parts_left
+from e2s_tasks.io.chunks import Filters, condition_of, names_of, parts_left, unfiltered
 from e2s_tasks.io.datasets import ExistingData, data_files, rows_of
-from e2s_tasks.io.dtypes import DtypeBackend, Engine, as_frame, check_backend, check_engine
+from e2s_tasks.io.dtypes import DtypeBackend, Engine, as_frame, check_engine, check_frame
 from e2s_tasks.io.encoding import Written, write_file, write_partitions
 from e2s_tasks.io.inventory import inventory
 from e2s_tasks.io.places import PathLike, Place, place_of
@@ -22,82 +23,131 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset
 
+    Readable: TypeAlias = PathLike | pyarrow.dataset.Dataset | Sequence[PathLike | pyarrow.dataset.Dataset]
+
 __all__ = ["MissingFileError", "read_parquet", "schema_digest", "write_parquet"]
 
 
 @overload
 def read_parquet(
-    path: "PathLike | pyarrow.dataset.Dataset",
+    path: "Readable",
     columns: Sequence[str] | None = None,
     filters: Filters = None,
     *,
     to: Literal["pandas"] = "pandas",
     engine: Engine = "auto",
     dtype_backend: DtypeBackend | None = None,
+    to_pandas_kwargs: dict[str, Any] | None = None,
+    use_threads: bool = True,
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> "pd.DataFrame": ...
 @overload
 def read_parquet(
-    path: "PathLike | pyarrow.dataset.Dataset",
+    path: "Readable",
     columns: Sequence[str] | None = None,
     filters: Filters = None,
     *,
     to: Literal["arrow"],
     engine: Engine = "auto",
+    use_threads: bool = True,
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> "pa.Table": ...
 def read_parquet(
-    path: "PathLike | pyarrow.dataset.Dataset",
+    path: "Readable",
     columns: Sequence[str] | None = None,
     filters: Filters = None,
     *,
     to: Literal["pandas", "arrow"] = "pandas",
     engine: Engine = "auto",
     dtype_backend: DtypeBackend | None = None,
+    to_pandas_kwargs: dict[str, Any] | None = None,
+    use_threads: bool = True,
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> "pd.DataFrame | pa.Table":
-    """A Parquet file, (hive partitioned) data set or pyarrow Dataset as a pandas DataFrame, or with `to="arrow"` as a
-    pyarrow Table.
+    """A Parquet file, (hive partitioned) data set, list of such or pyarrow Dataset as a pandas DataFrame, or with
+    `to="arrow"` as a pyarrow Table.
 
     Measured: the bytes fetched, which are the compressed column chunks that `columns` and `filters` leave to be read
     and the files' footers; rows, files, and which version was read; docs/io.md has the rest.
-    `engine` and `dtype_backend` are pandas' own; `options` are further ones of `pyarrow.parquet.ParquetDataset`, such
-    as `partitioning` or `schema`.
+    `engine`, `dtype_backend` and `to_pandas_kwargs` are pandas' own; `options` are further ones of
+    `pyarrow.parquet.ParquetDataset`, such as `partitioning` or `schema`. Of a list each path is a read of its own.
 
     Raises:
         MissingFileError: nothing is at `path`.
         SettingError: `to` is neither "pandas" nor "arrow"; another engine than pyarrow; an unknown `dtype_backend`;
-            what is to be read is no Parquet data set.
+            columns that are no names; what is to be read is no Parquet data set.
     """
     if to not in ("pandas", "arrow"):
         raise SettingError(f'to={to!r} is not a kind of table: use to="pandas" or to="arrow".')
     check_engine(engine)
-    check_backend(dtype_backend, to)
+    check_frame(dtype_backend, to_pandas_kwargs, to)
+    finish = partial(as_frame, backend=dtype_backend, options=to_pandas_kwargs) if to == "pandas" else _unchanged
+    read = partial(
+        _read,
+        columns=names_of(columns),
+        filters=filters,
+        with_index=to == "pandas",
+        use_threads=use_threads,
+        filesystem=filesystem,
+        storage_options=storage_options,
+        options=options,
+    )
+    if isinstance(path, list | tuple):
+        return finish(_joined([read(one, _unchanged) for one in path]))
+    return read(path, finish)
+
+
+def _unchanged(table: Any) -> Any:
+    return table
+
+
+def _read(
+    path: Any,
+    finish: Callable[[Any], Any],
+    *,
+    columns: list[str] | None,
+    filters: Filters,
+    with_index: bool,
+    use_threads: bool,
+    filesystem: Any,
+    storage_options: dict[str, Any] | None,
+    options: dict[str, Any],
+) -> Any:
+    """What `finish` makes of the table at one path, inside its span."""
     place = place_read(path, filesystem, storage_options)
-    wanted = None if columns is None else list(columns)
     with recorder().span(f"read {place.name}", Kind.READ) as span:
         source = opened(path, place, filters, options)
-        table = _table(source, wanted, filters, with_index=to == "pandas")
-        result = table if to == "arrow" else as_frame(table, dtype_backend)
+        table = _table(source, columns, filters, with_index=with_index, use_threads=use_threads)
+        result = finish(table)
         with bookkeeping():
-            if wanted is not None:  # pandas' metadata adds the index columns
-                wanted += set(table.column_names) - {column.rpartition(".")[2] for column in wanted}
-            source.parts = list(parts_left(source.dataset, condition_of(filters)))
-            source.note(span, wanted, filters, table.num_rows, table.nbytes)
+            if columns is not None:  # pandas' metadata adds the index columns
+                columns = columns + list(set(table.column_names) - {column.rpartition(".")[2] for column in columns})
+            whole, condition = unfiltered(source.dataset, condition_of(filters))
+            source.parts = list(parts_left(whole, condition))
+            source.note(span, columns, condition, table.num_rows, table.nbytes)
     return result
 
 
-def _table(source: Source, columns: list[str] | None, filters: Filters, *, with_index: bool) -> Any:
+def _joined(tables: list[Any]) -> Any:
+    """The tables one after the other, of the columns of all."""
+    import pyarrow as pa
+
+    if not tables:
+        raise SettingError("an empty list names nothing to read: pass at least one path.")
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _table(source: Source, columns: list[str] | None, filters: Filters, *, with_index: bool, use_threads: bool) -> Any:
     if source.parquet is None:
-        return source.dataset.to_table(columns=columns, filter=condition_of(filters))
+        return source.dataset.to_table(columns=columns, filter=condition_of(filters), use_threads=use_threads)
     try:
-        return source.parquet.read(columns=columns, use_pandas_metadata=with_index)
+        return source.parquet.read(columns=columns, use_threads=use_threads, use_pandas_metadata=with_index)
     except FileNotFoundError as error:  # a file that was there when the data set was opened
         raise missing(source.place) from error
 
@@ -111,6 +161,7 @@ def write_parquet(
     engine: Engine = "auto",
     compression: str | None = "snappy",
     index: bool | None = None,
+    schema: "pa.Schema | None" = None,
     filesystem: Any = None,
     storage_options: dict[str, Any] | None = None,
     **options: Any,
@@ -126,7 +177,8 @@ def write_parquet(
     All of it happens only after everything is written: a failed write leaves what was there, and makes no version.
     Measured: the sizes and rows of the files written; the version has those of the whole data set as it then is (the
     rows of one with more than 1000 files are not counted).
-    `options` are further ones of `pyarrow.parquet.write_table` or `write_to_dataset`; `engine` is pandas' own.
+    `schema` is what the table is cast to. `options` are further ones of `pyarrow.parquet.write_table` or
+    `write_to_dataset`; `engine` is pandas' own.
 
     Raises:
         SettingError: something else than a table; a partition column that it does not have, or no column left beside
@@ -137,7 +189,7 @@ def write_parquet(
     place = place_of(path, filesystem, storage_options)
     span = recorder().span(f"write {place.name}", Kind.WRITE)
     with in_one_step(span):
-        content = content_of(table, index, span)
+        content = content_of(table, index, span, schema)
         partitions = partitions_of(content.schema, partition_cols)
         if existing_data_behavior is not None and not partitions:
             raise SettingError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from e2s_tasks.errors import SettingError
 from e2s_tasks.io.factors import Medium
 
 PathLike = str | os.PathLike[str]
@@ -65,9 +66,14 @@ def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, 
     """The place that `path` names: on this machine, behind a URL, or on the given pyarrow or fsspec file system.
 
     Raises:
+        SettingError: it is no path.
         ImportError: the URL's file system needs a package that is not installed (fsspec's own message names it).
         ValueError: no file system knows the URL's scheme.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise SettingError(
+            f"a {type(path).__name__} names no place that others could read it from: pass a path or a URL."
+        )
     text = os.fspath(path)
     if filesystem is not None:
         return place_on(_as_pyarrow(filesystem), text)

@@ -1,5 +1,6 @@
 """Replace what is at a path by a file only once that is complete: a failed write leaves the old one."""
 
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -123,8 +124,11 @@ def beside(target: Path) -> Iterator[Path]:
 def swap(new: Path, target: Path) -> None:
     """Put `new` where `target` is; a directory cannot be renamed over, so it steps aside for that moment."""
     if not target.is_dir():
-        if target.exists():
-            new.chmod(stat.S_IMODE(target.stat().st_mode))
+        with suppress(FileNotFoundError):
+            old = target.stat()
+            with suppress(PermissionError):  # only root gives files away
+                os.chown(new, old.st_uid, old.st_gid)
+            new.chmod(stat.S_IMODE(old.st_mode))
         new.replace(target)
         return
     aside = new.with_suffix(".old")

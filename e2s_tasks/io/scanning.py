@@ -9,7 +9,7 @@ from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import SteppedSpan, recorder, status_of
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.bookkeeping import bookkeeping
-from e2s_tasks.io.chunks import Filters, condition_of
+from e2s_tasks.io.chunks import Filters, condition_of, is_filtered, names_of
 from e2s_tasks.io.sources import Source, opened, place_read
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def scan_parquet(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise SettingError(f"batch_size={batch_size!r} cannot be used: give a whole number of rows, from 1 on.")
     place = place_read(path, filesystem, storage_options)
+    if is_filtered(path):
+        raise SettingError("a filtered Dataset cannot be scanned file by file: pass it unfiltered, with filters=....")
     span = recorder().span(f"read {place.name}", Kind.READ)
     span.start()
     span.resume()
@@ -86,7 +88,7 @@ class Batches(Iterator["pa.RecordBatch"]):
     ) -> None:
         self._span: SteppedSpan | None = None
         self._source, self._filters = source, filters
-        self._columns = None if columns is None else list(columns)
+        self._columns = names_of(columns)
         self.schema = source.dataset.scanner(columns=self._columns).projected_schema
         self._rows = self._bytes = 0
         source.joined = "row group" if source.joined == "file" else source.joined

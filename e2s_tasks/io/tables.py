@@ -23,8 +23,10 @@ class Content:
     bytes_in_memory: int = 0
 
 
-def content_of(table: Any, index: bool | None, span: SteppedSpan) -> Content:
+def content_of(table: Any, index: bool | None, span: SteppedSpan, schema: "pa.Schema | None" = None) -> Content:
     """What is to be written. The span, which runs, pauses while somebody's iterable makes its next batch.
+
+    schema: what it is cast to; its own where left out.
 
     Raises:
         SettingError: it is neither a table nor record batches.
@@ -33,14 +35,20 @@ def content_of(table: Any, index: bool | None, span: SteppedSpan) -> Content:
 
     pandas = sys.modules.get("pandas")  # without it nobody has made a DataFrame
     if pandas is not None and isinstance(table, pandas.DataFrame):
-        table = pa.Table.from_pandas(table, preserve_index=index)
+        table = pa.Table.from_pandas(table, schema=schema, preserve_index=index)
+    elif pandas is not None and isinstance(table, pandas.Series):
+        raise SettingError("a Series is not a table: pass series.to_frame().")
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
     if isinstance(table, pa.Table):
+        table = table if schema is None else table.select(schema.names).cast(schema)
         return Content(table.schema, table, bytes_in_memory=table.nbytes)
     if index is not None:
         raise SettingError(f"index={index!r} is for a DataFrame, not for a {type(table).__name__}: leave it out.")
     content = _streamed(table, span)
+    assert content.batches is not None  # noqa: S101 - for the type checker
+    if schema is not None:
+        content = Content(schema, batches=_cast(content.batches, schema))
     assert content.batches is not None  # noqa: S101 - for the type checker
     content.batches = _counted(content.batches, content)
     return content
@@ -90,6 +98,13 @@ def _outside(span: SteppedSpan, batches: Iterator[Any]) -> Iterator[Any]:
             yield batch
         else:
             raise _no_table([batch])
+
+
+def _cast(batches: Iterator[Any], schema: "pa.Schema") -> Iterator[Any]:
+    from pyarrow import Table
+
+    for batch in batches:
+        yield from Table.from_batches([batch]).select(schema.names).cast(schema).to_batches()
 
 
 def _counted(batches: Iterator[Any], content: Content) -> Iterator[Any]:
