@@ -43,7 +43,7 @@ class Figure:
 class Achieved:
     """What was achieved under one name, in the singular ("prediction"). None in place of a figure: never spoken of.
 
-    accuracy: from 0 to 1 (or any other score that grows with quality). evaluated_on: the evaluation data, with digest.
+    accuracy: from 0 to 1. evaluated_on: the evaluation data, with digest.
     """
 
     name: str

@@ -31,17 +31,19 @@ def copy(
 
     Both are paths or URLs, on this machine or in an object store; the bytes go through this process in chunks of 8 MiB.
     `target` names the copy itself. A file gives way to the copy of a file; a directory is copied only to where nothing
-    is. A copy that fails leaves what was at the target, and makes no version.
+    is; links in it are followed. A copy that fails leaves what was at the target, and makes no version.
     One MOVE span with the bytes read and written, which read the source and wrote a version of the target.
 
     Raises:
         MissingFileError: nothing is at `source`.
-        SettingError: a directory is to be copied to where something is, or into itself; a file to where a directory is.
+        SettingError: a directory is to be copied to where something is, or into itself; a file to where a directory is;
+            a link in the directory leads to nothing, or back to a folder around it.
     """
     origin = place_of(source, source_filesystem, source_storage_options)
     goal = place_of(target, target_filesystem, target_storage_options)
     with recorder().span(f"copy {origin.name}", Kind.MOVE) as span:
         _check(origin, goal)
+        _check_links(origin)
         try:
             files = inventory(origin)
         except FileNotFoundError as error:
@@ -58,6 +60,23 @@ def copy(
 def _check(origin: Place, goal: Place) -> None:
     if goal.uri == origin.uri or goal.uri.startswith(origin.uri + "/"):
         raise SettingError(f"{origin.uri} cannot be copied to {goal.uri}, which is itself or inside it.")
+
+
+def _check_links(origin: Place) -> None:
+    """Links of a directory on this machine are followed; one that leads nowhere, or round in a circle, is named."""
+    top = Path(origin.path)
+    pending: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(top, ())] if origin.local and top.is_dir() else []
+    while pending:
+        folder, around = pending.pop()
+        there = folder.stat()
+        same = there.st_dev, there.st_ino
+        if same in around:
+            raise SettingError(f"{folder} leads back to a folder around it: its copy would never end. Remove the link.")
+        for one in folder.iterdir():
+            if not one.exists():
+                raise SettingError(f"{one} is a link to nothing, which cannot be copied: remove or mend it.")
+            if one.is_dir():
+                pending.append((one, (*around, same)))
 
 
 def _copy_all(files: list[FoundFile], origin: Place, goal: Place) -> int:

@@ -1,8 +1,10 @@
 """Questions about artifacts: their versions, and which version a read saw."""
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
@@ -23,9 +25,16 @@ def versions(connection: sa.Connection, uri: str) -> list[VersionRecord]:
 
 
 def named(texts: Iterable[str]) -> list[str]:
-    """The URIs that the texts name if they are paths."""
-    paths = [Path(text).expanduser().absolute() for text in texts if "://" not in text]
+    """The URIs that the texts name if they are paths on this machine, whatever steps back and links are in them."""
+    given = [Path(_local(text)).expanduser() for text in texts if "://" not in text or text.startswith("file:")]
+    paths = dict.fromkeys(
+        path for one in given for path in (one.absolute(), Path(os.path.normpath(one.absolute())), one.resolve())
+    )
     return [uri for path in paths for uri in (path.as_uri(), f"file://{path}")]
+
+
+def _local(text: str) -> str:
+    return unquote(urlsplit(text).path) if text.startswith("file:") else text
 
 
 def find(connection: sa.Connection, text: str) -> str:

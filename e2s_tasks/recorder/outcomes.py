@@ -24,10 +24,11 @@ def record_outcome(
     """Record what the current measured work achieved; only a successful attempt's outcome counts.
 
     units: how many units of the outcome (`name`, in the singular: "prediction") were made; valid and accurate: how many
-    of them count as such. quality: figures such as accuracy, kept beside the KPI.
+    of them count as such. quality: figures such as accuracy (from 0 to 1), kept beside the KPI.
 
     Raises:
-        SettingError: a count is negative or not a number, or valid or accurate exceed units; a quality is no number.
+        SettingError: a count is negative or not a number, or valid or accurate exceed units; a quality is no number,
+            or an accuracy no part.
     """
     counts = {"units": units, "valid": valid, "accurate": accurate}
     for field, count in counts.items():
@@ -46,6 +47,8 @@ def record_outcome(
     for key, value in (quality or {}).items():
         if not isinstance(value, Real) or not math.isfinite(value):
             raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): pass a finite number, or leave it out")
+        if key == "accuracy" and not 0 <= value <= 1:
+            raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): an accuracy is a part, from 0 to 1")
     span = current_span()
     if span is None:
         if switched_on():

@@ -85,3 +85,22 @@ def test_a_copy_that_fails_leaves_nothing_half(recorded, model, tmp_path):
     assert (tmp_path / "old").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "old"])
     assert [span.versions for span in recorded.spans] == [[], []]
+
+
+def test_links_in_a_directory_are_followed_and_those_that_lead_nowhere_or_round_are_named(recorded, tmp_path):
+    source, aside = tmp_path / "source", tmp_path / "aside"
+    source.mkdir(), aside.mkdir()
+    (aside / "table.csv").write_text("a\n1\n")
+    (source / "linked").symlink_to(aside)
+    (source / "again").symlink_to(aside)  # twice the same is no circle
+    assert copy(source, tmp_path / "copied") == 8
+    assert (tmp_path / "copied" / "linked" / "table.csv").read_text() == "a\n1\n"
+    assert not (tmp_path / "copied" / "linked").is_symlink()
+    (aside / "round").symlink_to(source)
+    with pytest.raises(SettingError, match="leads back to a folder around it"):
+        copy(source, tmp_path / "another")
+    (aside / "round").unlink()
+    (source / "dead").symlink_to("nowhere")
+    with pytest.raises(SettingError, match="dead is a link to nothing"):
+        copy(source, tmp_path / "another")
+    assert not (tmp_path / "another").exists()

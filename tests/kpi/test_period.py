@@ -163,6 +163,7 @@ def test_e2s_kpi_shows_the_latest_run_a_named_one_and_a_solution(ledger, e2s):
     assert "left out: 1 run: it still runs" in out
     assert "Energy by stage" in out
     assert max(len(line) for line in out.splitlines()) <= 100
+    assert "scoring since" in e2s("kpi", "--solution", "scoring", "--since", "3y")[1]
     document = json.loads(e2s("kpi", "--solution", "scoring", "--since", "30d", "--level", "0.9", "--json")[1])
     assert document["interval_level"] == 0.9
     assert document["kpis"]["joules_per_prediction"]["interval"]["method"] == "fieller"
@@ -175,6 +176,8 @@ def test_e2s_kpi_shows_the_latest_run_a_named_one_and_a_solution(ledger, e2s):
         (("kpi", "--since", "3d"), "--solution NAME"),
         (("kpi", "--solution", "scoring", "--since", "soon"), "--since='soon' is no duration"),
         (("kpi", "--solution", "scoring", "--since", "-3d"), "negative"),
+        (("kpi", "--solution", "scoring", "--since", "0"), "zero"),
+        (("kpi", "--solution", "scoring", "--since", "3x"), "--since='3x' is no point in time"),
         (("kpi", "--solution", "scoring", "--level", "95"), "--level=95"),
         (("kpi", "--solution", "scorning"), "Did you mean scoring?"),
         (("kpi", "nobody"), "No run 'nobody'"),

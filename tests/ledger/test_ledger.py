@@ -167,6 +167,10 @@ def test_an_artifact_is_found_by_its_uri_its_path_or_the_unique_end_of_either(le
     ledger.ingest([version(here, 1.0), version("s3://bucket/model.skops", 1.0), version("s3://other/model.skops", 1.0)])
     assert ledger.find_artifact(here) == here
     assert ledger.find_artifact(str(tmp_path / "a b" / "features.parquet")) == here
+    roundabout = f"{tmp_path}/../{tmp_path.name}/a b/features.parquet"
+    assert {ledger.find_artifact(name) for name in (roundabout, f"file://{roundabout}", f"file:{roundabout}")} == {here}
+    (tmp_path / "link").symlink_to(tmp_path / "a b")
+    assert ledger.find_artifact(str(tmp_path / "link" / "features.parquet")) == here
     assert ledger.find_artifact("features.parquet") == here
     assert ledger.find_artifact("bucket/model.skops") == "s3://bucket/model.skops"
     with pytest.raises(NotFoundError, match="2 artifacts") as caught:

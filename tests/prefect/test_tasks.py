@@ -212,6 +212,14 @@ def test_other_options_make_another_measured_flow():
     assert other() == 1
 
 
+@pytest.mark.parametrize("solution", ["", " ", 3])
+def test_a_solution_has_a_name(solution):
+    with pytest.raises(SettingError, match="names nothing"):
+        e2s_flow(solution=solution)(lambda: 1)
+    with pytest.raises(SettingError, match="names nothing"):
+        e2s_flow(lambda: 1).with_options(solution=solution)
+
+
 def test_a_cached_task_run_costs_no_new_joules_and_names_the_result_it_reused(ledger_run, tmp_path):
     @e2s_task(cache_key_fn=task_input_hash, persist_result=True, result_storage_key=None)
     def expensive(x):

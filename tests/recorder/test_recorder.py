@@ -209,7 +209,12 @@ def test_what_a_span_reads_writes_and_achieves_is_written_down(recorded):
 
 @pytest.mark.parametrize(
     ("arguments", "value"),
-    [({"units": -1}, "-1"), ({"units": 5, "accurate": 6}, "6"), ({"units": float("nan")}, "nan")],
+    [
+        ({"units": -1}, "-1"),
+        ({"units": 5, "accurate": 6}, "6"),
+        ({"units": float("nan")}, "nan"),
+        ({"units": 5, "quality": {"accuracy": 97.0}}, "97.0.* from 0 to 1"),
+    ],
 )
 def test_an_impossible_outcome_is_refused_with_its_value(recorded, arguments, value):
     with span("work"), pytest.raises(SettingError, match=value):

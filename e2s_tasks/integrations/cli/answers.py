@@ -86,9 +86,6 @@ def _artifact(text: str) -> "ArtifactHistory":
 
 def kpi(run: str | None, solution: str | None, since: str | None, level: float) -> dict[str, Any]:
     """The KPIs of the run that the text names, of the latest one for None; or of a solution's runs of the period."""
-    import time
-
-    from e2s_tasks.core.policy import duration as length
     from e2s_tasks.reporter import run_kpis, solution_kpis
 
     if solution is None:
@@ -100,8 +97,22 @@ def kpi(run: str | None, solution: str | None, since: str | None, level: float) 
         raise SettingError(f"Both the run {run!r} and --solution={solution} are given: give one of them.")
     if not 0 < level < 1:
         raise SettingError(f"--level={level}: give a number between 0 and 1, for example 0.95.")
-    last = length(since or DEFAULT_PERIOD, "--since", above_zero=True).total_seconds()
-    return solution_kpis(_ledger(), solution, time.time() - last, interval_level=level)
+    return solution_kpis(_ledger(), solution, _moment(since or DEFAULT_PERIOD), interval_level=level)
+
+
+def _moment(since: str) -> float:
+    """The time (seconds since the epoch) that lies so far back, or is so called."""
+    import time
+
+    from e2s_tasks.core.policy import duration
+    from e2s_tasks.ledger.times import moment
+
+    try:
+        return time.time() - duration(since, "--since", above_zero=True).total_seconds()
+    except SettingError:
+        if not since[:1].isdigit() or since.strip("0") in ("", "d", "h", "m", "s"):
+            raise
+        return moment(since, "--since")  # weeks, years, or a date
 
 
 def export(folder: Path, since: str | None, until: str | None) -> dict[str, Any]:

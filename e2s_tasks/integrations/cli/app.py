@@ -123,7 +123,7 @@ def kpi(
     solution: str
         A solution, of which all runs of the period count, failed ones too.
     since: str
-        How long ago the period began, for example 7d, at most 366d; 30d by default.
+        When the period began: 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
     level: float
         How sure the intervals are.
     json: bool

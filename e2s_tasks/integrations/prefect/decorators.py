@@ -89,6 +89,7 @@ class E2SFlow(Flow[Any, Any]):
         """A new measured flow with other options, as `Flow.with_options`; those of `e2s_flow` too."""
         carbon = options.pop("carbon", self.carbon)
         solution = options.pop("solution", self.solution)
+        _check_solution(solution)
         told = Told.taken(options, self.told)
         return _measured_flow(_plain(self, Flow).with_options(**options), carbon, solution, told)
 
@@ -212,12 +213,14 @@ def e2s_flow(
     unit, outcome, remote: as for `e2s_task`; the stage holds for all that has none of its own.
 
     Raises:
-        SettingError: what is decorated is neither a function nor a flow, or the policy is no CarbonPolicy.
+        SettingError: what is decorated is neither a function nor a flow, the policy is no CarbonPolicy, or the
+            solution no name.
         ZoneError: nobody knows the policy's zone.
     """
     if work is None:
         return partial(e2s_flow, carbon=carbon, solution=solution, **options)
     _check_policy(carbon)
+    _check_solution(solution)
     if isinstance(work, E2SFlow):
         return work.with_options(carbon=carbon or work.carbon, solution=solution or work.solution, **options)
     told = Told.taken(options)
@@ -225,6 +228,13 @@ def e2s_flow(
         return _measured_flow(work.with_options(**options) if options else work, carbon, solution, told)
     _check_callable(work, "e2s_flow")
     return _measured_flow(prefect.flow(**options)(work) if options else prefect.flow(work), carbon, solution, told)
+
+
+def _check_solution(solution: str | None) -> None:
+    if solution is not None and (not isinstance(solution, str) or not solution.strip()):
+        raise SettingError(
+            f"solution={solution!r} names nothing: give a name such as 'delay-forecast', or leave it out."
+        )
 
 
 def _check_policy(carbon: CarbonPolicy | None) -> None:
