@@ -4,7 +4,9 @@ https://carbon-intensity.github.io/api-definitions/
 """
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from e2s_tasks.core.planning import Forecast, Slot
@@ -63,7 +65,9 @@ class CarbonIntensityApi:
         if not isinstance(entries, list):
             raise GridError(f"GET {path} answered without a list under 'data'. Check the base URL {self._base_url}.")
         slots = {slot.start: slot for entry in entries if (slot := _slot(entry, figure))}
-        return [slots[start] for start in sorted(slots)]
+        ordered = [slots[start] for start in sorted(slots)]
+        cut = [replace(one, end=min(one.end, other.start)) for one, other in pairwise(ordered)]  # the later one counts
+        return cut + ordered[-1:]
 
     def _forecast(self, zone: str, start: datetime, end: datetime, slots: list[Slot], path: str) -> Forecast:
         touching = tuple(slot for slot in slots if slot.end > start and slot.start < max(end, start + HALF_HOUR))

@@ -9,6 +9,7 @@ from typing import Any
 
 from e2s_tasks.core.planning import Slot
 
+YEARS = range(1970, 2200)
 MOST = 5000.0  # gCO2eq/kWh: a lignite plant emits a quarter of that; more is an error of the series, or of its unit
 
 
@@ -37,13 +38,17 @@ def usable(value: Any) -> float | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """The time in UTC that a service's value says; None where it says none."""
+    """The time in UTC that a service's value says; None where it says none, or one of another age."""
     try:
-        if isinstance(value, str):
-            at = datetime.fromisoformat(value)
-            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return datetime.fromtimestamp(value, UTC)
+        at = _moment(value)
     except (ValueError, OverflowError, OSError):
         return None
+    return at if at is not None and at.year in YEARS else None
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        at = datetime.fromisoformat(value)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return datetime.fromtimestamp(value, UTC) if is_number else None

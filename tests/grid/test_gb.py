@@ -47,6 +47,15 @@ def test_half_hours_in_disorder_or_twice_are_put_in_order(server: GridServer) ->
     assert [slot.intensity for slot in ask(server).slots] == [180, 170, 160]
 
 
+def test_of_half_hours_that_overlap_the_later_one_counts(server: GridServer) -> None:
+    answer = half_hours(NOON, [180, 170, 160])
+    answer["data"][0]["to"] = answer["data"][2]["to"]
+    server.say(answer)
+    assert [(slot.start, slot.end) for slot in ask(server).slots] == [
+        (NOON + index * HOUR / 2, NOON + (index + 1) * HOUR / 2) for index in range(3)
+    ]
+
+
 def test_a_base_url_may_end_in_a_slash_and_hold_a_path(server: GridServer) -> None:
     server.say(half_hours(NOON, [180]))
     CarbonIntensityApi(f"{server.url}/v1/", 1.0).forecast("GB", NOW, NOW + HOUR)

@@ -287,3 +287,18 @@ def test_slots_from_points_are_in_order_and_never_overlap(points):
     found = slots([(second * 900, value) for second, value in points], timedelta(minutes=15))
     assert all(one.end <= other.start for one, other in pairwise(found))
     assert {one.start.timestamp() for one in found} <= {second * 900 for second, _ in points}
+
+
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.just([]), st.just({}),
+    st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+    st.sampled_from(["9999-12-31T23:59Z", 253402300799]),
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(anything, anything | st.floats(1, 900)), max_size=20))
+def test_whatever_a_series_holds_its_slots_are_in_order_and_of_this_age(points):
+    found = slots(points, timedelta(minutes=15))
+    assert all(one.start < one.end for one in found)
+    assert all(one.end <= other.start for one, other in pairwise(found))
+    assert all(1969 < one.start.year < 2201 and 0 < one.intensity <= 5000 for one in found)
