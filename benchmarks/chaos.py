@@ -2,7 +2,7 @@
 
     [CHAOS_RUNS=200 CHAOS_KILLS=20 CHAOS_SEED=1] .venv/bin/python benchmarks/chaos.py [--quick]
 
-Runs of one deployment arrive over some minutes, each with five minutes of slack under a grid that changes every 20 s;
+Runs of one deployment arrive, seven a minute, each with five minutes of slack under a grid that changes every 20 s;
 a worker with four places starts them, `e2s scheduler` plans them anew every 10 s. Every so often one of the three is
 killed, with all its processes, and started again two seconds later. Each run appends a line to a file when its work
 begins and when it ends. At the end each run is looked for: how often its work began, whether it is lost, what the
@@ -25,6 +25,7 @@ from common import FOLDER, Row, main
 BIN = Path(sys.executable).parent
 PORT = 4299
 SLACK_S, POLL_S, STEP_S = 300.0, 15.0, 20.0
+PACE = 7  # runs a minute: two process starts each, as fast as two cores can start them without a queue
 CHOICES = {"RUNS": "200", "KILLS": "20", "SEED": "1"}
 FLOW = """
 import os, time
@@ -142,7 +143,7 @@ def read_runs(ids: list[str]) -> dict[str, Any]:
 
 def survive(runs: int, kills: int, seed: int) -> list[Row]:
     """Let the runs go on while things are killed; what became of them."""
-    minutes = max(1.0, runs / 20)
+    minutes = max(1.0, runs / PACE)
     prepare(seed, minutes)
     server, worker, scheduler = all_parts = parts()
     draw = random.Random(seed + 1)

@@ -103,17 +103,18 @@ class Look:
             return scheduler.intensity_now(self.zone, now, self.recorder.settings)
         try:
             arrival = self.arrival() if self.arrival else Arrival(now)
-            return decide_again(self.policy, now, arrival, self.recorder.settings, self.flow)
+            options = self.recorder.settings
+            return decide_again(self.policy, now, arrival, options, lesson_of(self.flow, options))
         except PolicyError as error:
             return replace(scheduler.intensity_now(self.zone, now, self.recorder.settings), reason=str(error))
 
 
 def decide_again(
-    policy: CarbonPolicy, now: datetime, arrival: Arrival, options: Settings, flow: str | None = None
+    policy: CarbonPolicy, now: datetime, arrival: Arrival, options: Settings, lesson: "Learned | None" = None
 ) -> "scheduler.Decision":
     """The decision for a run that arrived earlier: its slack is counted from then, and being moved again has a price.
 
-    flow: its name. Five completed runs of it tell better than the policy how long it takes, and what it uses.
+    lesson: what earlier runs taught of the flow, which tells better than the policy how long it takes.
 
     Raises:
         PolicyError, ZoneError, TraceError: see `scheduler.decide`.
@@ -122,7 +123,6 @@ def decide_again(
     from e2s_tasks.integrations.prefect.blocks import with_keys
 
     options = with_keys(options)
-    lesson = lesson_of(flow, options)
     if lesson is not None:
         p50, p95 = (timedelta(seconds=max(length, SHORTEST_S)) for length in (lesson.p50_s, lesson.p95_s))
         policy = replace(policy, expected_duration=p50, p95_duration=policy.p95_duration or p95)

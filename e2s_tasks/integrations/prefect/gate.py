@@ -28,7 +28,7 @@ from e2s_tasks.integrations.prefect.awaiting import (
     start_of,
     waits,
 )
-from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, look_of, spread, worth_moving
+from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, lesson_of, look_of, spread, worth_moving
 from e2s_tasks.integrations.prefect.progress import Progress
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
@@ -188,7 +188,8 @@ class _InProcess:
         """Move to another hour, if the latest forecast knows one that is cleaner by enough."""
         now = datetime.now(UTC)
         try:
-            found = decide_again(self.policy, now, self.arrival, self.span.recorder.settings, self.span.name)
+            options = self.span.recorder.settings
+            found = decide_again(self.policy, now, self.arrival, options, lesson_of(self.span.name, options))
             if found.start is None or abs(found.start - self.start) < LEAST or not worth_moving(found, self.start):
                 return
             self.decision, self.start = found, found.start

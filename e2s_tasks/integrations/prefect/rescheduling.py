@@ -42,6 +42,7 @@ from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, lesson_
 from e2s_tasks.integrations.prefect.crowding import Wish, fit
 from e2s_tasks.integrations.prefect.limits import Limits
 from e2s_tasks.integrations.prefect.policy_tags import CARBON, policy_of
+from e2s_tasks.ledger.learned import Learned
 from e2s_tasks.scheduler import Decision
 from e2s_tasks.settings import Settings
 
@@ -77,13 +78,15 @@ class Rescheduler:
     planned: Planned
     dry_run: bool = False
     complaints: dict[str, str] = field(default_factory=dict)
+    arrivals: dict[UUID, Arrival] = field(default_factory=dict)  # of runs that wait: asked for once, over all rounds
     _flows: dict[UUID, str] = field(default_factory=dict)
-    _arrivals: dict[UUID, Arrival] = field(default_factory=dict)
+    _lessons: dict[UUID, Learned | None] = field(default_factory=dict)
 
     def round(self, now: datetime) -> list[Move]:
         """Plan every such run anew, all within Prefect's limits, and move it where that is worth it; the moves."""
         runs, limits = list(_runs(self.client, now)), Limits(self.client)
-        self._arrivals = {run.id: self._arrivals[run.id] for run in runs if run.id in self._arrivals}
+        for gone in self.arrivals.keys() - {run.id for run in runs}:
+            del self.arrivals[gone]
         wishes = []
         for run in runs:
             try:
@@ -105,7 +108,7 @@ class Rescheduler:
             return None
         arrival = self._arrival(run, start)
         earliest = max(now, arrival.at)
-        found = decide_again(policy, earliest, Arrival(arrival.at), self.settings, self._flow(run))
+        found = decide_again(policy, earliest, Arrival(arrival.at), self.settings, self._lesson(run))
         if found.start is None or found.plan.get("rung") in TIMELESS:
             return None
         found = spread(found, str(run.id))
@@ -113,7 +116,7 @@ class Rescheduler:
 
     def _length(self, run: FlowRun) -> timedelta | None:
         """How long a run of anybody's is expected to take; None where nobody knows."""
-        lesson = lesson_of(self._flow(run), self.settings)
+        lesson = self._lesson(run)
         if lesson is not None:
             return timedelta(seconds=lesson.p50_s)
         with suppress(E2SError):
@@ -133,9 +136,14 @@ class Rescheduler:
     def _arrival(self, run: FlowRun, start: datetime) -> Arrival:
         if not waits(run.state):
             return Arrival(start)
-        if run.id not in self._arrivals:  # it stays what it was
-            self._arrivals[run.id] = arrival_of(self.client.read_flow_run_states(run.id), start)
-        return self._arrivals[run.id]
+        if run.id not in self.arrivals:  # it stays what it was
+            self.arrivals[run.id] = arrival_of(self.client.read_flow_run_states(run.id), start)
+        return self.arrivals[run.id]
+
+    def _lesson(self, run: FlowRun) -> Learned | None:
+        if run.flow_id not in self._lessons:
+            self._lessons[run.flow_id] = lesson_of(self._flow(run), self.settings)
+        return self._lessons[run.flow_id]
 
     def _flow(self, run: FlowRun) -> str:
         if run.flow_id not in self._flows:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect.client.orchestration import get_client
 
@@ -15,6 +15,11 @@ from e2s_tasks.integrations.prefect.rescheduling import Move, Rescheduler, relea
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.scheduler import Decision, to_record
 from e2s_tasks.settings import settings
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from e2s_tasks.integrations.prefect.carbon import Arrival
 
 Tell = Callable[[str], None]
 
@@ -26,6 +31,7 @@ class Service:
         self._every_s, self._tell, self._dry_run = every_s, tell, dry_run
         self._stop = threading.Event()
         self._away: str | None = None
+        self._arrivals: dict[UUID, Arrival] = {}
         self._complained: dict[str, str] = {}
 
     def run(self) -> None:
@@ -46,7 +52,7 @@ class Service:
     def once(self) -> list[Move]:
         """One round, told line by line."""
         with get_client(sync_client=True) as client:
-            rounds = Rescheduler(client, settings(), _write_down, self._dry_run)
+            rounds = Rescheduler(client, settings(), _write_down, self._dry_run, arrivals=self._arrivals)
             moves = rounds.round(datetime.now(UTC))
         if self._away is not None:
             self._away = None
