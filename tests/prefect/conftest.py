@@ -2,6 +2,7 @@
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from e2s_tasks.core.records import RunRecords
@@ -13,7 +14,9 @@ from tests.prefect.future_runs import World
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server():
-    with prefect_test_harness(server_startup_timeout=90):
+    # Prefect's flow runs wait up to a second for their heartbeat's thread to end: a third of the suite's time.
+    without = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with prefect_test_harness(server_startup_timeout=90), temporary_settings(updates=without):
         yield
 
 
