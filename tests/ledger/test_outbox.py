@@ -101,6 +101,7 @@ def test_what_is_recorded_while_the_server_is_down_waits_and_is_taken_in_once(aw
     assert kept(postgresql_url) == SPANS - 1
 
 
+@pytest.mark.slow
 def test_a_server_that_crashes_and_comes_back_while_work_goes_on_gets_everything(away, postgresql_url, tmp_path):
     Ledger.open(postgresql_url)
     measured = Measured(tmp_path, postgresql_url, "pause")
@@ -119,6 +120,7 @@ def test_a_server_that_crashes_and_comes_back_while_work_goes_on_gets_everything
     assert journals(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_delivered_by_the_next_one_of_its_host(server, postgresql_url, tmp_path):
     killed = Measured(tmp_path, postgresql_url, "pause")
     killed.until("20")

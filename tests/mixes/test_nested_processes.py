@@ -96,6 +96,7 @@ def test_a_shell_with_a_measured_program_that_starts_unmeasured_ones(programs):
     assert given(seen) >= seen.cpu_s - LOST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["wait", "at exit", "after all", "leave"])
 def test_a_measured_program_below_a_measured_one_below_a_shell(programs, how):
     seen = run(programs, f"""shell("shell", bare, f"{{python}} outer.py outer '{how}' inner 0.4", bare)""")

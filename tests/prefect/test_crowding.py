@@ -47,12 +47,14 @@ def test_no_more_runs_wait_for_an_hour_than_their_pool_lets_run_at_once(world, p
     runs = [world.run(10) for _ in range(3)]
     moves = world.round()
     assert slots(world, runs) == [2, 3, 5]
-    assert all("lets 1 run at once" in move.reason or "cleaner grid" in move.reason for move in moves.values())
+    assert all("lets 1 run at once: " in move.reason for move in moves.values())
+    assert "90 instead of 200 gCO2eq/kWh (-55 %" in " ".join(move.reason for move in moves.values())
     assert all(PLACED in world.client.read_flow_run(run_id).tags for run_id in runs)
     assert {run_id for run_id, decision in world.planned if "limit" in decision.plan} == set(map(str, runs))
     assert world.round() == {}
 
 
+@pytest.mark.slow
 def test_a_pool_with_room_for_all_changes_nothing(world, pool):
     pool(3)
     world.grid(*CLEAN)
@@ -84,6 +86,7 @@ def test_runs_that_nobody_plans_keep_their_places(world, pool):
     assert world.slot(other) == 5
 
 
+@pytest.mark.slow
 def test_runs_that_run_now_have_their_places_until_they_are_expected_to_end(world, pool):
     pool(1)
     world.grid(*CLEAN)
@@ -141,6 +144,7 @@ def test_a_dry_round_with_a_limit_changes_nothing(world, pool):
     assert all(PLACED not in world.client.read_flow_run(run_id).tags for run_id in runs)
 
 
+@pytest.mark.slow
 def test_waiting_runs_stay_where_they_are_while_another_place_is_not_cleaner_by_enough(world, pool):
     pool(1)
     world.grid(*CLEAN)
@@ -156,6 +160,7 @@ def test_waiting_runs_stay_where_they_are_while_another_place_is_not_cleaner_by_
     assert all(world.state(run_id).name == AWAITING for run_id in runs)
 
 
+@pytest.mark.slow
 def test_a_late_run_of_somebody_else_counts_from_now(world, pool):
     pool(1)
     world.grid(*CLEAN)

@@ -171,6 +171,7 @@ def status_by_name(summary):
     return {span["name"]: span["status"] for span in summary["spans"]}
 
 
+@pytest.mark.slow
 def test_a_flow_killed_with_9_is_shown_as_crashed_with_what_it_had_used(tmp_path):
     environment = killed_at_work(tmp_path, E2S_DATA_DIR=str(tmp_path))
     summary = shown(environment)
@@ -187,6 +188,7 @@ def test_a_flow_killed_with_9_is_shown_as_crashed_with_what_it_had_used(tmp_path
 CANCELLED = {"doomed": "cancelled", "finished": "completed", "killed": "cancelled"}
 
 
+@pytest.mark.slow
 def test_a_flow_run_that_was_cancelled_is_shown_as_cancelled_after_its_runner_has_run_the_hooks(tmp_path):
     environment = killed_at_work(tmp_path)
     with get_client(sync_client=True) as client:
@@ -285,6 +287,7 @@ BROKEN = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [

@@ -67,10 +67,12 @@ def message(decision: "Decision") -> str:
     if decision.expected is None or decision.run_now is None:
         return f"Waits until {until}: {decision.reason}"
     then, now = told_apart(decision.expected, decision.run_now)
-    percent = 100 * (1 - decision.expected / decision.run_now)
+    percent = 100 * (decision.expected / decision.run_now - 1)
+    limit = decision.plan.get("limit")
+    room = f", among others of which {limit['name']} lets {limit['most']} run at once" if limit else ""
     return (
-        f"Waits for a cleaner grid in {decision.zone} until {until}: {then} instead of {now} {UNIT} "
-        f"(-{percent:.0f} %; {decision.signal}; {decision.source})"
+        f"Waits for a cleaner grid in {decision.zone} until {until}{room}: {then} instead of {now} {UNIT} "
+        f"({percent:+.0f} %; {decision.signal}; {decision.source})"
     )
 
 
