@@ -72,6 +72,8 @@ def plan_together(forecast: "Values", runs: Runs, cap: int, grids: "Slots | None
     bound, prices = problem.prices(min(plans, key=problem.rank))
     plans += [problem.repaired(problem.greedy(order, prices)) for order in (by_deadline, by_stake)]
     starts = min(plans, key=problem.rank)
+    if problem.rank(starts)[0]:  # who takes clean starts first may leave gaps that no run fits into
+        starts = min(starts, problem.repaired(problem.soonest()), key=problem.rank)
     load = problem.load(starts)
     over = [run for run in range(len(starts)) if load[problem.slots_of(run, starts[run])].max() > cap]
     cost = problem.cost(starts)
@@ -183,6 +185,16 @@ class _Problem:
         starts = np.array(self.runs.arrivals)
         costs = self._priced(prices)
         self._place(order, starts, load, costs)
+        return starts
+
+    def soonest(self) -> "Slots":
+        """Run after run, as they arrive, at the first start that has room."""
+        import numpy as np
+
+        starts = np.array(self.runs.arrivals)
+        waits = np.arange(self.reach, dtype=float)
+        load = np.zeros(self.slots, dtype=np.int64)
+        self._place(self.order(self.runs.arrivals), starts, load, lambda run: waits[: self.runs.slacks[run] + 1])
         return starts
 
     def repaired(self, starts: "Slots") -> "Slots":

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +45,18 @@ class Movable:
             return float("inf")
 
 
-def peak(times: Iterable[Busy], *, slack: timedelta = STEP) -> int:
-    """How many run at once at most; what two share of at most `slack` is not counted."""
+def above(cap: int, times: Iterable[Busy], *, slack: timedelta = STEP) -> timedelta:
+    """For how long more than `cap` run at once, times how many more; what two share of at most `slack` is no crowd."""
     changes = []
     for one in times:
         if one.end - one.start > slack:
             changes += [(one.start, 1), (one.end - slack, -1)]
-    most = running = 0
-    for _, change in sorted(changes):
+    changes.sort()
+    total, running = timedelta(), 0
+    for (at, change), (until, _) in pairwise(changes):
         running += change
-        most = max(most, running)
-    return most
+        total += max(0, running - cap) * (until - at)
+    return total
 
 
 def starts_within(cap: int, runs: Sequence[Movable], busy: Sequence[Busy], now: datetime) -> list[datetime]:

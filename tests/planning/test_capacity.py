@@ -116,3 +116,11 @@ def test_no_plan_is_more_crowded_than_starting_at_once_nor_dirtier_where_that_ha
     assert above(cap, load(rows, plan.starts)) <= above(cap, load(rows, arrivals))
     if not above(cap, load(rows, arrivals)):
         assert plan.cost <= emitted(forecast, rows, arrivals) + 1e-9
+
+
+def test_where_clean_starts_leave_gaps_that_no_run_fits_into_the_cap_is_kept_by_earlier_ones():
+    forecast = 180 + 80 * np.sin(np.arange(300) / 42)
+    arrivals = np.sort(np.arange(60) * 70 % 600) // 5
+    same = np.ones(60, dtype=np.int64)
+    plan = plan_together(forecast, Runs(arrivals, same * 12, same * 100, same * 1.0), 4)
+    assert (plan.peak, plan.over) == (4, ())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2s_tasks.core.planning import Forecast, Slot
-from e2s_tasks.scheduler.together import STEP, Busy, Movable, peak, starts_within
+from e2s_tasks.scheduler.together import STEP, Busy, Movable, above, starts_within
 
 MIDNIGHT = datetime(2026, 3, 2, 0, 0, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -38,8 +38,8 @@ def test_no_run_leaves_its_slack_and_what_has_room_at_once_has_room_later(rows, 
     starts = starts_within(cap, runs, [], MIDNIGHT)
     for run, start in zip(runs, starts, strict=True):
         assert run.earliest <= start <= run.latest
-    if peak([run.at(run.earliest) for run in runs]) <= cap:
-        assert peak([run.at(start) for run, start in zip(runs, starts, strict=True)]) <= cap
+    if not above(cap, [run.at(run.earliest) for run in runs]):
+        assert not above(cap, [run.at(start) for run, start in zip(runs, starts, strict=True)])
 
 
 def test_the_cleanest_hours_are_filled_one_after_the_other():
@@ -73,17 +73,17 @@ def test_a_time_that_no_forecast_knows_is_taken_last():
     assert starts_within(1, [movable(grid, slack_h=3)], [], MIDNIGHT) == [MIDNIGHT]
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(2, 12)), max_size=8))
-def test_the_peak_is_the_most_that_share_a_moment(rows):
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(2, 12)), max_size=8), st.integers(0, 4))
+def test_what_exceeds_a_limit_is_counted_step_by_step(rows, cap):
     times = [Busy(MIDNIGHT + start * STEP, MIDNIGHT + (start + length) * STEP) for start, length in rows]
     moments = [MIDNIGHT + step * STEP + STEP / 2 for step in range(40)]
-    most = max((sum(one.start <= at < one.end for one in times) for at in moments), default=0)
-    assert peak(times, slack=timedelta(0)) == most
+    loads = [sum(one.start <= at < one.end for one in times) for at in moments]
+    assert above(cap, times, slack=timedelta(0)) == sum(max(0, load - cap) for load in loads) * STEP
 
 
 def test_what_two_runs_share_for_less_than_a_step_is_no_crowd():
     first, second = Busy(MIDNIGHT, MIDNIGHT + HOUR), Busy(MIDNIGHT + HOUR - STEP, MIDNIGHT + 2 * HOUR)
-    assert peak([first, second]) == 1
-    assert peak([first, second], slack=timedelta(0)) == 2
-    assert peak([]) == 0
+    assert above(1, [first, second]) == timedelta(0)
+    assert above(1, [first, second], slack=timedelta(0)) == STEP
+    assert above(1, []) == timedelta(0)
     assert pytest.approx(starts_within(1, [], [first], MIDNIGHT)) == []

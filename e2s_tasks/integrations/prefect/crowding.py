@@ -20,7 +20,7 @@ from e2s_tasks.integrations.prefect.awaiting import start_of
 from e2s_tasks.integrations.prefect.carbon import HYSTERESIS, forecast_of
 from e2s_tasks.integrations.prefect.limits import Limit, Limits
 from e2s_tasks.scheduler import Decision
-from e2s_tasks.scheduler.together import Busy, Movable, peak, starts_within
+from e2s_tasks.scheduler.together import Busy, Movable, above, starts_within
 
 ASSUMED = timedelta(hours=1)  # how long a run takes of which nothing is known
 LATE = timedelta(minutes=15)  # a run that runs longer than expected is expected to take so much more
@@ -79,7 +79,7 @@ def fit(
         skipped = {wish.run.id for wish in group}
         others = [run for run in _sharing(client, limit) if run.id not in skipped]
         busy = kept + [one for run in others if (one := _busy(run, length_of(run), now))]
-        if own and _exceeds(limit, [wish.tentative for wish in free], free, busy):
+        if own and _above(limit, [wish.tentative for wish in free], free, busy):
             said += _fit(limit, free, busy, now)
     return said
 
@@ -88,18 +88,20 @@ def _fit(limit: Limit, group: list[Wish], busy: list[Busy], now: datetime) -> li
     runs = [wish.movable() for wish in group]
     found = starts_within(limit.most, runs, busy, now)
     stored = [wish.start for wish in group]
-    if not _exceeds(limit, stored, group, busy) and _cost(runs, stored) * (1 - HYSTERESIS) <= _cost(runs, found):
+    no_better = _above(limit, stored, group, busy) <= _above(limit, found, group, busy)
+    if no_better and _cost(runs, stored) * (1 - HYSTERESIS) <= _cost(runs, found):
         found = stored
     for wish, run, start in zip(group, runs, found, strict=True):
         wish.decision, wish.moves, wish.limit = _decided(wish.decision, run, start, limit), True, limit
-    if not _exceeds(limit, found, group, busy):
+    if not _above(limit, found, group, busy):
         return []
     return [f"{limit.name} lets {limit.most} run at once: more will want to, since their slack leaves no other start"]
 
 
-def _exceeds(limit: Limit, starts: Sequence[datetime], group: Sequence[Wish], busy: Sequence[Busy]) -> bool:
+def _above(limit: Limit, starts: Sequence[datetime], group: Sequence[Wish], busy: Sequence[Busy]) -> timedelta:
+    """By how much starts exceed a limit."""
     times = [Busy(start, start + wish.length) for wish, start in zip(group, starts, strict=True)]
-    return peak([*times, *busy]) > limit.most
+    return above(limit.most, [*times, *busy])
 
 
 def _cost(runs: Iterable[Movable], starts: Iterable[datetime]) -> float:
