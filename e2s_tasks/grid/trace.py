@@ -59,6 +59,8 @@ class Trace:
             if name is not None and zone is not None and same_zone(name, zone):
                 return name
         zones = ", ".join(str(name) for name in self.rows)
+        if zone is None:
+            raise GridError(f"The trace {self.path} has several zones. Name one of {zones}.")
         raise GridError(f"The trace {self.path} has no zone {zone}. Name one of {zones}, or unset E2S_TRACE.")
 
 

@@ -183,6 +183,8 @@ def test_zones_are_told_apart_and_a_broken_one_breaks_no_other(tmp_path: Path) -
         found.forecast("FR", DAY, DAY + 2 * HOUR)
     with pytest.raises(GridError, match=r"has no zone DE\. Name one of GB, FR"):
         found.forecast("DE", DAY, DAY + 2 * HOUR)
+    with pytest.raises(GridError, match=r"has several zones\. Name one of GB, FR\.$"):
+        found.forecast(None, DAY, DAY + 2 * HOUR)
 
 
 def test_a_trace_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
