@@ -57,26 +57,17 @@ def names_of(columns: Any) -> list[str] | None:
     return list(columns)
 
 
-def is_filtered(source: Any) -> bool:
-    """Whether it is a Dataset that was made by `Dataset.filter`."""
-    return getattr(source, "_scan_options", {}).get("filter") is not None
+def unfiltered(dataset: Any) -> tuple[Any, Any]:
+    """A Dataset without the filter that `Dataset.filter` gave it, and the filter: pyarrow tells no file of such a one.
 
-
-def unfiltered(dataset: Any, condition: Any) -> tuple[Any, Any]:
-    """A Dataset without the filter that it was made with, and the condition with it: pyarrow tells no file of such."""
-    from pyarrow.dataset import dataset as open_dataset
-
-    if not is_filtered(dataset):
-        return dataset, condition
-    own = dataset._scan_options["filter"]  # noqa: SLF001 - nothing else tells it
-    whole = open_dataset(
-        dataset.files,
-        filesystem=dataset.filesystem,
-        format=dataset.format,
-        partitioning=dataset.partitioning,
-        schema=dataset.schema,
-    )
-    return whole, own if condition is None else own & condition
+    It shares its files, and what is known of them, with the given one: nothing is fetched again.
+    """
+    own = getattr(dataset, "_scan_options", {}).get("filter")  # nothing else tells it
+    if own is None:
+        return dataset, None
+    whole = dataset.replace_schema(dataset.schema)
+    whole._scan_options = {}  # noqa: SLF001
+    return whole, own
 
 
 def parts_left(dataset: Any, condition: Any) -> Iterable[Part]:

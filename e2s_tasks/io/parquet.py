@@ -8,7 +8,7 @@ from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import SteppedSpan, recorder
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.bookkeeping import bookkeeping, in_one_step, note_write
-from e2s_tasks.io.chunks import Filters, condition_of, names_of, parts_left, unfiltered
+from e2s_tasks.io.chunks import Filters, names_of, parts_left
 from e2s_tasks.io.datasets import ExistingData, data_files, rows_of
 from e2s_tasks.io.dtypes import DtypeBackend, Engine, as_frame, check_engine, check_frame
 from e2s_tasks.io.encoding import Written, write_file, write_partitions
@@ -128,8 +128,8 @@ def _read(
         with bookkeeping():
             if columns is not None:  # pandas' metadata adds the index columns
                 columns = columns + list(set(table.column_names) - {column.rpartition(".")[2] for column in columns})
-            whole, condition = unfiltered(source.dataset, condition_of(filters))
-            source.parts = list(parts_left(whole, condition))
+            condition = source.condition(filters)
+            source.parts = list(parts_left(source.dataset, condition))
             source.note(span, columns, condition, table.num_rows, table.nbytes)
     return result
 
@@ -145,7 +145,7 @@ def _joined(tables: list[Any]) -> Any:
 
 def _table(source: Source, columns: list[str] | None, filters: Filters, *, with_index: bool, use_threads: bool) -> Any:
     if source.parquet is None:
-        return source.dataset.to_table(columns=columns, filter=condition_of(filters), use_threads=use_threads)
+        return source.dataset.to_table(columns=columns, filter=source.condition(filters), use_threads=use_threads)
     try:
         return source.parquet.read(columns=columns, use_threads=use_threads, use_pandas_metadata=with_index)
     except FileNotFoundError as error:  # a file that was there when the data set was opened

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from e2s_tasks.core.spans import MOST_FILES, Span
 from e2s_tasks.errors import NotFoundError, SettingError
 from e2s_tasks.io.bookkeeping import note_read
-from e2s_tasks.io.chunks import Filters, Joined, Moved, Part, bytes_moved, footer_bytes
+from e2s_tasks.io.chunks import Filters, Joined, Moved, Part, bytes_moved, condition_of, footer_bytes, unfiltered
 from e2s_tasks.io.counting import Counter, counting
 from e2s_tasks.io.inventory import FoundFile, below, entries, told
 from e2s_tasks.io.places import PathLike, Place, place_of, place_on
@@ -20,6 +21,7 @@ from e2s_tasks.io.schemas import schema_digest
 if TYPE_CHECKING:
     import pyarrow.dataset
 
+_footers_known: "WeakKeyDictionary[Any, set[str]]" = WeakKeyDictionary()  # of users' Datasets, which keep them
 FEW = 16  # files: up to so many are asked for one by one, more with a listing of their directory
 
 
@@ -33,6 +35,7 @@ class Source:
 
     base: the path of the place as the data set's own paths begin. parquet: pyarrow's ParquetDataset, where the data set
     was opened here. inspected: a footer was read for the schema. joined: over what small holes are fetched too.
+    filter: the one that the user's Dataset has. known: the files whose footers that Dataset kept from earlier reads.
     """
 
     dataset: "pyarrow.dataset.FileSystemDataset"
@@ -43,6 +46,13 @@ class Source:
     inspected: bool = False
     joined: Joined = "file"
     parts: list[Part] = field(default_factory=list)
+    filter: Any = None
+    known: set[str] = field(default_factory=set)
+
+    def condition(self, filters: Filters) -> Any:
+        """What rows have to fulfil, by the filters of the call and the Dataset's own; None for nothing."""
+        condition = condition_of(filters)
+        return self.filter if condition is None else condition if self.filter is None else self.filter & condition
 
     def note(
         self, span: Span, columns: Collection[str] | None, filters: Filters, rows: int, bytes_in_memory: int
@@ -76,8 +86,10 @@ class Source:
             )
             for fragment, _ in self.parts
         }
-        total = sum(each.values())
-        if self.inspected and self.dataset.files:
+        total = sum(size for path, size in each.items() if path not in self.known)
+        first_read = not self.known
+        self.known.update(each)
+        if self.inspected and first_read and self.dataset.files:
             first = self.dataset.files[0]
             total += each[first] if first in each else footer_bytes(0, self._asked([first])[0].size or 0)
         return total
@@ -139,7 +151,8 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
     if not isinstance(source, str | os.PathLike):
         if options:
             raise SettingError(f"{', '.join(options)}: such options are for a path, the Dataset is open already.")
-        return Source(source, place, common_path(source.files))
+        whole, condition = unfiltered(source)
+        return Source(whole, place, common_path(source.files), filter=condition, known=footers_known(source))
     from pyarrow import parquet
 
     filesystem, counter = counting(place.filesystem)
@@ -157,6 +170,11 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
         inspected=not single and options.get("schema") is None,
         joined="file" if options.get("pre_buffer", True) else "nothing",
     )
+
+
+def footers_known(dataset: Any) -> set[str]:
+    """The files whose footers a user's Dataset has kept from reads that were measured; to be added to."""
+    return _footers_known.setdefault(dataset, set())
 
 
 def missing(place: Place) -> MissingFileError:

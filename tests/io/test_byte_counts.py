@@ -86,6 +86,39 @@ def test_a_data_set_that_the_user_has_opened_is_counted_from_where_it_was(record
     assert recorded.last.reads[0].endswith("/many")
 
 
+@pytest.mark.parametrize("columns", [None, ["a"]])
+@pytest.mark.parametrize("filters", [None, [("b", ">", 30_000)]])
+@pytest.mark.parametrize("own", [dataset.field("p") == 1, dataset.field("b") < 1000])
+def test_of_a_filtered_data_set_nothing_is_fetched_twice(columns, filters, own, recorded, stored):
+    filesystem, counter = counted()
+    opened = dataset.dataset(str(stored / "many"), filesystem=filesystem, partitioning="hive").filter(own)
+    counter.count = 0
+    read_parquet(opened, columns, filters, to="arrow")
+    assert recorded.last.bytes_read == counter.count > 0
+
+
+def test_a_data_set_that_is_read_again_has_its_footers_already(recorded, stored):
+    filesystem, counter = counted()
+    opened = dataset.dataset(str(stored / "many"), filesystem=filesystem, partitioning="hive")
+    for filters in ([("p", "=", 1)], [("p", "=", 1)], None, None):
+        counter.count = 0
+        read_parquet(opened, ["a"], filters, to="arrow")
+        assert recorded.last.bytes_read == counter.count
+    counter.count = 0
+    before = len(recorded.spans)
+    read_parquet([opened, str(stored / "one.parquet")], ["a"], filesystem=None, to="arrow")
+    assert recorded.spans[before].bytes_read == counter.count
+
+
+@pytest.mark.parametrize("columns", [None, ["a"]])
+@pytest.mark.parametrize("filters", [None, [("b", ">", 30_000)]])
+def test_the_paths_of_a_list_moved_what_an_independent_counter_saw(columns, filters, recorded, stored):
+    filesystem, counter = counted()
+    paths = [str(stored / "one.parquet"), *map(str, (stored / "many").rglob("*.parquet"))]
+    read_parquet(paths, columns, filters, filesystem=filesystem, to="arrow")
+    assert sum(span.bytes_read for span in recorded.spans) == counter.count > 0
+
+
 def test_what_is_written_is_what_lies_there_afterwards(recorded, tmp_path):
     write_parquet(table(1000), tmp_path / "t", partition_cols=["p"])
     assert recorded.last.bytes_written == sum(path.stat().st_size for path in (tmp_path / "t").rglob("*.parquet"))

@@ -2,9 +2,12 @@ import logging
 from hashlib import sha256
 
 import pytest
+from pyarrow.fs import FileSelector, LocalFileSystem
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.io import reading, uri_of, writing
+from e2s_tasks.io.inventory import inventory
+from e2s_tasks.io.places import place_of
 
 
 def test_reading_by_other_means_counts_the_file(recorded, tmp_path):
@@ -111,3 +114,27 @@ def test_of_very_many_files_the_list_is_not_kept(recorded, tmp_path, monkeypatch
     with reading(tmp_path / "model"):
         pass
     assert (recorded.last.files_read, recorded.last.bytes_read) == ([None], 4)
+
+
+def test_links_are_followed_but_for_those_back_to_a_folder_around_them(recorded, tmp_path):
+    folder, other = tmp_path / "data", tmp_path / "other"
+    for made in (folder / "a", other):
+        made.mkdir(parents=True)
+        (made / "part").write_bytes(b"x" * 10)
+    (folder / "linked").symlink_to(other)
+    (folder / "a" / "back").symlink_to(folder)
+    (folder / "a" / "itself").symlink_to(folder / "a")
+    (folder / "nowhere").symlink_to(tmp_path / "none")
+    with reading(folder):
+        pass
+    assert recorded.last.bytes_read == 20
+    assert [path for path, _, _ in recorded.last.files_read[0]] == ["a/part", "linked/part"]
+
+
+def test_the_files_of_a_directory_are_stamped_as_arrow_stamps_them(tmp_path):
+    for name in ("b/two", "one"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    listed = LocalFileSystem().get_file_info(FileSelector(str(tmp_path), recursive=True))
+    expected = {(info.path, info.size, info.mtime_ns) for info in listed if info.is_file}
+    assert {(f"{tmp_path}/{file.path}", file.size, file.stamp) for file in inventory(place_of(tmp_path))} == expected

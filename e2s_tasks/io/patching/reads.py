@@ -17,7 +17,7 @@ from e2s_tasks.io.chunks import Joined, bytes_moved, footer_bytes, parts_left
 from e2s_tasks.io.inventory import entries, inventory
 from e2s_tasks.io.patching.calls import Call, Target, arguments, begins, in_steps, inside, measured, target_of
 from e2s_tasks.io.places import place_on, uri_of
-from e2s_tasks.io.sources import Source, common_path
+from e2s_tasks.io.sources import Source, common_path, footers_known
 
 Function = Callable[..., Any]
 IN_A_BUFFER = "<Buffer>"  # pyarrow's path of a fragment that is an open file; asking such a data set for more crashes
@@ -56,7 +56,8 @@ class Scan:
         place = replace(place_on(filesystem, base), path=base, filesystem=filesystem)
         if target is not None and target.filesystem is None:
             place = replace(place, uri=uri_of(target.path))
-        source = Source(self.dataset, place, base, inspected=self.inspected, joined=joined, parts=parts)
+        known = footers_known(self.dataset)
+        source = Source(self.dataset, place, base, inspected=self.inspected, joined=joined, parts=parts, known=known)
         source.note(span, self.columns, self.condition, self.rows, self.bytes_in_memory)
 
 
