@@ -64,7 +64,7 @@ def _check(joules: Any, source: Any, bounds: Any, provenance: Any) -> None:
         raise SettingError(f"record_energy(joules=None, range={bounds!r}): a range needs a figure; give joules too")
     if not isinstance(bounds, tuple | list) or len(bounds) != 2 or not all(map(_is_energy, bounds)):
         raise SettingError(f"record_energy(range={bounds!r}): give (low, high), two numbers from 0 on")
-    low, high = bounds
+    low, high, joules = float(bounds[0]), float(bounds[1]), float(joules)  # numpy would compare in single precision
     if not low * (1 - ROUNDING) <= joules <= high * (1 + ROUNDING):
         raise SettingError(f"record_energy(joules={joules!r}, range={bounds!r}): give low <= joules <= high")
 

@@ -1,5 +1,6 @@
 """The scheduler's round: which of Prefect's future runs it moves, to when, and which it leaves alone."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,8 @@ from prefect.states import Pending, Scheduled
 
 from e2s_tasks import CarbonPolicy, e2s_flow
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.prefect.awaiting import AWAITING, LEAST, NOW, start_of
+from e2s_tasks.integrations.prefect.awaiting import AWAITING, LEAST, NOW, arrival_of, start_of
+from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again
 from e2s_tasks.integrations.prefect.policy_tags import policy_of, tags_of
 from e2s_tasks.integrations.prefect.rescheduling import Rescheduler, release
 from e2s_tasks.ledger import Ledger
@@ -107,6 +109,31 @@ def test_two_rounds_at_once_move_a_run_once(world):
     assert one._move(wish, datetime.now(UTC)).refused == "it has changed meanwhile"
     states = world.client.read_flow_run_states(run_id)
     assert [state.name for state in states].count(AWAITING) == 1
+
+
+def test_a_run_that_waited_and_was_moved_by_somebody_stays_where_they_put_it(world):
+    world.grid(200, 200, 150, 200, 100, 200, 90, 200, 50)
+    run_id = world.run(10)
+    world.round()
+    theirs = world.started + 30 * MINUTE
+    time.sleep(1.1)  # a run's first state is as old as the run
+    world.client.set_flow_run_state(run_id, Scheduled(scheduled_time=theirs))
+    for _ in range(2):
+        assert world.round() == {}
+    assert start_of(world.state(run_id)) == theirs
+    arrival = arrival_of(world.client.read_flow_run_states(run_id), world.started)
+    assert arrival == Arrival(world.started + 10 * MINUTE, moved=True, told=True)
+    options = replace(settings(), trace=world.trace)
+    found = decide_again(POLICY, theirs, arrival, options)
+    assert (found.start, found.reason) == (theirs, "start now: it has waited, and somebody has said when it starts")
+
+
+def test_a_run_that_somebody_moved_before_it_waited_is_planned_from_where_they_put_it(world):
+    world.grid(200, 200, 150, 200, 100, 200, 90, 200, 50)
+    run_id = world.run(10)
+    time.sleep(1.1)
+    world.client.set_flow_run_state(run_id, Scheduled(scheduled_time=world.started + 20 * MINUTE))
+    assert minutes_between(world.round()[run_id].to, world.started) == 80
 
 
 def test_a_released_run_starts_now_and_is_never_moved_again(world):

@@ -13,6 +13,7 @@ from prefect.tasks import MaterializingTask
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 from e2s_tasks.grid.country import country
+from e2s_tasks.grid.services import names_zones_itself
 from e2s_tasks.integrations.prefect.declared import Assets
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
 from e2s_tasks.integrations.prefect.gate import Gate
@@ -244,7 +245,7 @@ def _check_policy(carbon: CarbonPolicy | None) -> None:
         raise SettingError(
             f"e2s_flow(carbon={carbon!r}): pass a CarbonPolicy(zone=..., max_delay=..., expected_duration=...)"
         )
-    if switched_on() and settings().trace is None:  # a trace may name zones of its own
+    if switched_on() and settings().trace is None and not names_zones_itself(settings()):  # as a trace does
         country(carbon.zone)
 
 

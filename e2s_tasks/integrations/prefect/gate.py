@@ -143,7 +143,7 @@ class _InProcess:
         assert decision.start is not None  # noqa: S101
         self.span, self.run, self.policy, self.decision = span, run, policy, decision
         self.arrival = Arrival(datetime.now(UTC))
-        self.start = decision.start
+        self.start, self.told = decision.start, False
 
     def pauses(self) -> Iterator[float]:
         """Pauses, under a span of its own, until the hour has come, also if that is moved meanwhile."""
@@ -157,7 +157,7 @@ class _InProcess:
                 if time.monotonic() - asked > ASK_S:
                     self._ask()
                     asked = time.monotonic()
-                if time.monotonic() - planned > REPLAN_S:
+                if not self.told and time.monotonic() - planned > REPLAN_S:
                     self._plan_again()
                     planned = time.monotonic()
         self._set(Running())
@@ -182,7 +182,9 @@ class _InProcess:
             state = client.read_flow_run(self.run.id).state
         if state is not None and (state.is_final() or state.is_cancelling()):
             raise Abort("The flow run was cancelled while it waited for a cleaner grid.")
-        self.start = start_of(state) or self.start
+        moved = start_of(state)
+        if moved is not None:
+            self.start, self.told = moved, not waits(state)
 
     def _plan_again(self) -> None:
         """Move to another hour, if the latest forecast knows one that is cleaner by enough."""
