@@ -45,7 +45,7 @@ def provenance_of(span: SpanRecord) -> Provenance:
 def measured_j(span: SpanRecord) -> float:
     """The joules among the span's remote ones of which whoever declared them says that they were measured."""
     told = (one["joules"] for one in entries_of(span) if one["provenance"] == Provenance.MEASURED)
-    return sum(joules for joules in told if joules is not None)
+    return float(sum(joules for joules in told if joules is not None))
 
 
 def bound_of(span: SpanRecord, end: str) -> float | None:

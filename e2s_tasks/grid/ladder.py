@@ -86,7 +86,7 @@ def _from_service(
             _look_back(service, zone, start, shelf)
             raise
 
-    failures = []
+    failures: list[str] = []
     for rung, find in (
         (Rung.SERVICE, asked),
         (Rung.CACHED, lambda: shelf.last(start)),

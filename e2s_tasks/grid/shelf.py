@@ -146,7 +146,7 @@ class Shelf:
         return found
 
     def _check(self, found: Forecast, page: _Page, until: datetime) -> None:
-        """Nothing, for a forecast that knows from now on what the last one knew, but its end, while that can be used."""
+        """Nothing, for a forecast that knows from now on what the last one knew, but its end, while that is good."""
         now = time.time()
         if not page.slots or not 0 <= now - page.asked_at <= self._age_s:
             return

@@ -81,14 +81,15 @@ def bytes_moved(
     parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, names: Sequence[str], joined: Joined
 ) -> Moved:
     """What a read of the row groups moves. columns: those that are read, None for all; those that filters look at are
-    added. names: all columns of the data set. joined: over which chunks small holes are fetched too.
+    added. names: all columns of the data set, of which Arrow fetches each as a whole; empty for a file that is read by
+    its leaves. joined: over which chunks small holes are fetched too.
     """
-    touched = None if columns is None else {*columns, *_filtered(filters, names)}
+    touched = None if columns is None else {_whole(column, names) for column in (*columns, *_filtered(filters, names))}
     moved = Moved()
     for fragment, groups in parts:
         footer = fragment.metadata
         leaves = [footer.schema.column(i).path for i in range(footer.num_columns)]
-        wanted = [i for i, leaf in enumerate(leaves) if touched is None or _belongs(leaf, touched)]
+        wanted = [i for i, leaf in enumerate(leaves) if touched is None or _belongs(leaf, touched, names)]
         moved.row_groups += len(groups)
         ranges: list[tuple[int, int]] = []
         for group in groups:
@@ -128,8 +129,17 @@ def _holes(ranges: list[tuple[int, int]]) -> int:
     return holes
 
 
-def _belongs(leaf: str, columns: Collection[str]) -> bool:
+def _whole(column: str, names: Sequence[str]) -> str:
+    """The column of the data set that a nested one ("point.x") is a part of."""
+    parts = column.split(".")
+    around = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+    return next((name for name in around if name in names), column)
+
+
+def _belongs(leaf: str, columns: Collection[str], names: Sequence[str]) -> bool:
     """Whether a physical column ("point.x") is, or is a part of, one of the columns ("point")."""
+    if names:
+        return _whole(leaf, names) in columns
     parts = leaf.split(".")
     return any(".".join(parts[:depth]) in columns for depth in range(1, len(parts) + 1))
 

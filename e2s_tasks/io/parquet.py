@@ -15,7 +15,7 @@ from e2s_tasks.io.encoding import Written, write_file, write_partitions
 from e2s_tasks.io.inventory import inventory
 from e2s_tasks.io.places import PathLike, Place, place_of
 from e2s_tasks.io.schemas import schema_digest
-from e2s_tasks.io.sources import MissingFileError, Source, missing, opened, place_read
+from e2s_tasks.io.sources import MissingFileError, Source, missing, opened, place_read, source_written
 from e2s_tasks.io.tables import Content, content_of, partitions_of
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def write_parquet(
 
     A table is a DataFrame, a pyarrow Table, or record batches (a RecordBatchReader, a Dataset, a `scan_parquet`, any
     iterable of them), which are written as they come: memory holds one row group and what their source reads ahead. The
-    work of making batches in an iterable is not charged to the write.
+    work of making batches in an iterable is not charged to the write; what a Parquet Dataset reads is a read of it.
     One file replaces what was at `path`, a partitioned data set too. With `partition_cols` the rows join the data set
     that is there, as with pandas and pyarrow, by `existing_data_behavior`: "overwrite_or_ignore" (the default) adds new
     files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there.
@@ -189,6 +189,9 @@ def write_parquet(
     place = place_of(path, filesystem, storage_options)
     span = recorder().span(f"write {place.name}", Kind.WRITE)
     with in_one_step(span):
+        source = None
+        with bookkeeping():
+            source = source_written(table)
         content = content_of(table, index, span, schema)
         partitions = partitions_of(content.schema, partition_cols)
         if existing_data_behavior is not None and not partitions:
@@ -200,6 +203,11 @@ def write_parquet(
             written = write_partitions(content, place, partitions, existing_data_behavior, options)
         else:
             written = write_file(content, place, options)
+        with bookkeeping():
+            if source is not None:
+                condition = source.condition(None)
+                source.parts = list(parts_left(source.dataset, condition))
+                source.note(span, None, condition, None, content.bytes_in_memory)
         with bookkeeping():
             _record_write(span, place, written, content)
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from e2s_tasks.errors import SettingError
+from e2s_tasks.io.counting import spec_of
 from e2s_tasks.io.factors import Medium
 
 PathLike = str | os.PathLike[str]
@@ -103,7 +104,11 @@ def _scheme(text: str) -> str:
 
 def _local_path(text: str) -> Path:
     bare = unquote(urlsplit(text.rpartition("::")[2]).path) if "://" in text else text
-    return Path(bare).expanduser().resolve()
+    path = Path(bare).expanduser()
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):  # a link that leads to itself: nothing is there
+        return path.absolute()
 
 
 def _without_secrets(part: str) -> str:
@@ -164,7 +169,7 @@ def place_on(filesystem: Any, path: str) -> Place:
 
 
 def _scheme_of(filesystem: Any) -> str:
-    spec = getattr(getattr(filesystem, "handler", None), "fs", None)
+    spec = spec_of(filesystem)
     return protocols(spec)[0] if spec else str(filesystem.type_name).rpartition(":")[2]
 
 

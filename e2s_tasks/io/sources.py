@@ -36,6 +36,7 @@ class Source:
     base: the path of the place as the data set's own paths begin. parquet: pyarrow's ParquetDataset, where the data set
     was opened here. inspected: a footer was read for the schema. joined: over what small holes are fetched too.
     filter: the one that the user's Dataset has. known: the files whose footers that Dataset kept from earlier reads.
+    found: the files as they were before they were read, where a write may replace them.
     """
 
     dataset: "pyarrow.dataset.FileSystemDataset"
@@ -48,6 +49,7 @@ class Source:
     parts: list[Part] = field(default_factory=list)
     filter: Any = None
     known: set[str] = field(default_factory=set)
+    found: dict[str, FoundFile] | None = None
 
     def condition(self, filters: Filters) -> Any:
         """What rows have to fulfil, by the filters of the call and the Dataset's own; None for nothing."""
@@ -55,7 +57,7 @@ class Source:
         return self.filter if condition is None else condition if self.filter is None else self.filter & condition
 
     def note(
-        self, span: Span, columns: Collection[str] | None, filters: Filters, rows: int, bytes_in_memory: int
+        self, span: Span, columns: Collection[str] | None, filters: Filters, rows: int | None, bytes_in_memory: int
     ) -> None:
         """Tell the span what `parts` moved, and which files they are."""
         names = self.dataset.schema.names
@@ -99,10 +101,19 @@ class Source:
         paths = [fragment.path for fragment, _ in self.parts]
         if self.counter is not None and all(path.lstrip("/") in self.counter.told for path in paths):
             return [told(self.base, path, self.counter.told[path.lstrip("/")]) for path in paths]
+        if self.found is not None:
+            return [self.found[path] for path in paths if path in self.found]
         if len(paths) > MOST_FILES:
             return []
         found = self._asked(paths)
         return [FoundFile(below(self.base, info.path), info.size, info.mtime_ns) for info in found if info.is_file]
+
+    def look(self) -> None:
+        """Look at the files now, before a write that may replace them."""
+        files = self.dataset.files
+        if len(files) <= MOST_FILES:
+            infos = [info for info in self._asked(files) if info.is_file]
+            self.found = {info.path: FoundFile(below(self.base, info.path), info.size, info.mtime_ns) for info in infos}
 
     def _asked(self, paths: list[str]) -> list[Any]:
         from pyarrow.fs import FileSelector
@@ -112,6 +123,17 @@ class Source:
         wanted = set(paths)
         found = self.place.filesystem.get_file_info(FileSelector(self.place.path, recursive=True))
         return [info for info in found if info.path in wanted]
+
+
+def source_written(content: Any) -> Source | None:
+    """The files that a Dataset which is to be written reads from; None for anything else, and for other formats."""
+    from pyarrow.dataset import FileSystemDataset, ParquetFileFormat
+
+    if not isinstance(content, FileSystemDataset) or not isinstance(content.format, ParquetFileFormat):
+        return None
+    source = opened(content, place_read(content, None, None), None, {})
+    source.look()
+    return source
 
 
 def place_read(source: Any, filesystem: Any, storage_options: dict[str, Any] | None) -> Place:

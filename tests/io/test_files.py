@@ -138,3 +138,13 @@ def test_the_files_of_a_directory_are_stamped_as_arrow_stamps_them(tmp_path):
     listed = LocalFileSystem().get_file_info(FileSelector(str(tmp_path), recursive=True))
     expected = {(info.path, info.size, info.mtime_ns) for info in listed if info.is_file}
     assert {(f"{tmp_path}/{file.path}", file.size, file.stamp) for file in inventory(place_of(tmp_path))} == expected
+
+
+def test_a_link_that_leads_to_itself_is_a_file_that_is_not_there(recorded, tmp_path):
+    link = tmp_path / "itself"
+    link.symlink_to(link)
+    assert uri_of(link) == link.as_uri()
+    with pytest.raises(FileNotFoundError):
+        inventory(place_of(link))
+    with pytest.raises(OSError, match="itself"), reading(link) as path:
+        path.read_text()
