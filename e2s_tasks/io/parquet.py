@@ -173,7 +173,8 @@ def write_parquet(
     work of making batches in an iterable is not charged to the write; what a Parquet Dataset reads is a read of it.
     One file replaces what was at `path`, a partitioned data set too. With `partition_cols` the rows join the data set
     that is there, as with pandas and pyarrow, by `existing_data_behavior`: "overwrite_or_ignore" (the default) adds new
-    files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there.
+    files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there; a
+    single file that was there is replaced, unlike with pandas.
     All of it happens only after everything is written: a failed write leaves what was there, and makes no version.
     Measured: the sizes and rows of the files written; the version has those of the whole data set as it then is (the
     rows of one with more than 1000 files are not counted).
