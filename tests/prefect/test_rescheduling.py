@@ -1,8 +1,12 @@
 """The scheduler's round: which of Prefect's future runs it moves, to when, and which it leaves alone."""
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -196,3 +200,22 @@ def test_the_length_of_a_run_is_learned_from_earlier_ones(world, monkeypatch):
     (_, decision) = world.planned[0]
     assert decision.plan["learned"]["runs"] == 6
     assert decision.plan["expected_g"] == pytest.approx(100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("scheduler", "--once", "--dry-run"), ("release", "nobody")])
+def test_a_command_ends_the_temporary_server_that_it_started(words, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "E2S_"))}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "E2S_DATA_DIR": str(tmp_path / "e2s")}
+    command = [Path(sys.executable).with_name("e2s"), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert "temporary server" in done.stderr
+    left = [one for one in Path("/proc").glob("[0-9]*/environ") if str(tmp_path).encode() in _content(one)]
+    assert left == []
+
+
+def _content(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # another user's, or gone
+        return b""
