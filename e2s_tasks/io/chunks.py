@@ -1,6 +1,5 @@
 """How many bytes a Parquet read really moves, from the footers that the read has already fetched."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,13 +77,14 @@ def parts_left(dataset: Any, condition: Any) -> Iterable[Part]:
 
 
 def bytes_moved(
-    parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, names: Sequence[str], joined: Joined
+    parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, schema: Any, joined: Joined
 ) -> Moved:
     """What a read of the row groups moves. columns: those that are read, None for all; those that filters look at are
-    added. names: all columns of the data set, of which Arrow fetches each as a whole; empty for a file that is read by
-    its leaves. joined: over which chunks small holes are fetched too.
+    added. schema: of the data set, of whose columns Arrow fetches each as a whole; None for a file that is read by its
+    leaves. joined: over which chunks small holes are fetched too.
     """
-    touched = None if columns is None else {_whole(column, names) for column in (*columns, *_filtered(filters, names))}
+    names = [] if schema is None else schema.names
+    touched = None if columns is None else {_whole(one, names) for one in (*columns, *_filtered(filters, schema))}
     moved = Moved()
     for fragment, groups in parts:
         footer = fragment.metadata
@@ -144,13 +144,36 @@ def _belongs(leaf: str, columns: Collection[str], names: Sequence[str]) -> bool:
     return any(".".join(parts[:depth]) in columns for depth in range(1, len(parts) + 1))
 
 
-def _filtered(filters: Filters, names: Sequence[str]) -> set[str]:
-    """The columns that the filters look at: an expression names them only in its text."""
+def _filtered(filters: Filters, schema: Any) -> set[str]:
+    """The columns that the filters look at."""
     from pyarrow.compute import Expression
 
     if filters is None:
         return set()
-    if not isinstance(filters, Expression):
-        clauses = [filters] if isinstance(filters[0][0], str) else filters
-        return {term[0] for clause in clauses for term in clause}
-    return {name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(filters))}
+    if isinstance(filters, Expression):
+        return set(columns_in(filters, schema))
+    clauses = [filters] if isinstance(filters[0][0], str) else filters
+    return {term[0] for clause in clauses for term in clause}
+
+
+def columns_in(expression: Any, schema: Any) -> list[str]:
+    """The columns of a schema that a pyarrow Expression looks at: those without which it finds no meaning.
+
+    It tells them only in its text, in which other words may look the same.
+    """
+    text = str(expression)
+    return [name for name in schema.names if name in text and not _has_meaning(expression, schema, name)]
+
+
+def _has_meaning(expression: Any, schema: Any, without: str) -> bool:
+    """Whether an Expression can be computed without one of the columns."""
+    from pyarrow import ArrowInvalid
+    from pyarrow import schema as schema_of
+    from pyarrow.dataset import dataset
+
+    left = schema_of([one for one in schema if one.name != without])
+    try:
+        dataset([], schema=left).scanner(columns={"found": expression})
+    except ArrowInvalid:
+        return False
+    return True

@@ -60,8 +60,7 @@ class Source:
         self, span: Span, columns: Collection[str] | None, filters: Filters, rows: int | None, bytes_in_memory: int
     ) -> None:
         """Tell the span what `parts` moved, and which files they are."""
-        names = self.dataset.schema.names
-        moved = bytes_moved(self.parts, columns, filters, names, self.joined)
+        moved = bytes_moved(self.parts, columns, filters, self.dataset.schema, self.joined)
         files = self._files()
         moved.footers = self._footers({file.path: file.size for file in files})
         size = moved.total if self.counter is None else self.counter.fetched

@@ -103,6 +103,25 @@ def test_of_nested_columns_an_independent_counter_saw_as_much(columns, scanned, 
     assert recorded.last.bytes_read == counter.count > 0
 
 
+FILTERS = [
+    [("s", "=", "s5 y")],
+    [("temp-max", "<", 0.5)],
+    dataset.field("s").isin(["s5 y", "temp k"]),
+    (dataset.field("temp-max") < 0.5) | (dataset.field("s") == "y"),
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_a_filter_touches_the_columns_that_it_looks_at_whatever_else_its_text_says(filters, recorded, tmp_path):
+    path = str(tmp_path / "t.parquet")
+    draw = np.random.default_rng(1)
+    columns = {name: draw.random(20_000) for name in ("temp", "temp-max", "k", "y", "x")}
+    parquet.write_table(pa.table(columns | {"s": [f"s{i % 9} y" for i in range(20_000)]}), path)
+    filesystem, counter = counted()
+    read_parquet(path, ["x"], filters, filesystem=filesystem, to="arrow")
+    assert recorded.last.bytes_read == counter.count > 0
+
+
 @pytest.mark.parametrize("columns", [None, ["a"]])
 @pytest.mark.parametrize("filters", [None, [("b", ">", 30_000)]])
 @pytest.mark.parametrize("own", [dataset.field("p") == 1, dataset.field("b") < 1000])

@@ -76,7 +76,7 @@ def test_a_block_that_wrote_nothing_makes_no_version_but_a_warning(recorded, tmp
         ("s3://key:secret@bucket/a/?endpoint_override=x", "s3://bucket/a"),
         ("s3a://bucket/a", "s3://bucket/a"),
         ("gcs://bucket/a", "gs://bucket/a"),
-        ("simplecache::s3://k:s@bucket/a", "simplecache::s3://bucket/a"),
+        ("simplecache::s3://k:s@bucket/a", "s3://bucket/a"),
         ("memory:///a/b", "memory://a/b"),
     ],
 )
