@@ -174,7 +174,7 @@ class CarbonPolicy:
             return delayed
         if self.deadline <= now:
             raise PolicyError(
-                f"The deadline {_minute(self.deadline)} has passed (it is {_minute(now)}): "
+                f"The deadline {_minute(self.deadline)} has passed by {_minute(now)}, when the run could start: "
                 "give a later one, or leave it out and keep max_delay."
             )
         return min(delayed, self.deadline)

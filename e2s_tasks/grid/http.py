@@ -1,6 +1,7 @@
 """JSON from a web service within a time limit that also holds for name resolution and for answers that drip in."""
 
 import json
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -126,6 +127,18 @@ def _within(seconds: float, fetch: Callable[[float], Any]) -> Any:
     return answer
 
 
+_clients: dict[str, Any] = {}  # by address, so that requests that follow each other share a connection
+os.register_at_fork(after_in_child=_clients.clear)
+
+
+def _client(base_url: str) -> Any:
+    import httpx
+
+    if base_url not in _clients:
+        _clients.setdefault(base_url, httpx.Client())
+    return _clients[base_url]
+
+
 def _fetch(service: Service, path: str, seconds: float) -> Any:
     """One request."""
     import httpx
@@ -133,10 +146,8 @@ def _fetch(service: Service, path: str, seconds: float) -> Any:
     give_up, base_url = monotonic() + seconds, service.base_url
     headers = {"Accept": "application/json", **service.headers}
     try:
-        with (
-            httpx.Client(timeout=seconds, headers=headers) as client,
-            client.stream("GET", base_url.rstrip("/") + path) as response,
-        ):
+        address = base_url.rstrip("/") + path
+        with _client(base_url).stream("GET", address, headers=headers, timeout=seconds) as response:
             body = b""
             for chunk in response.iter_bytes():
                 body += chunk

@@ -21,6 +21,7 @@ from e2s_tasks.grid.trace import read_trace
 if TYPE_CHECKING:
     from e2s_tasks.settings import Settings
 
+HELD_S = 1.0
 REACH = timedelta(hours=48)  # at least so much is asked for, so that the next one need not ask again
 
 
@@ -75,7 +76,8 @@ def forecast_for(
 def _from_service(
     service: Named, zone: str, start: datetime, end: datetime, settings: "Settings", *, needed: timedelta
 ) -> Outlook:
-    shelf = Shelf(settings.data_dir / "grid", service.name, zone, 2 * settings.grid_timeout_s, settings.forecast_age_s)
+    patience_s = 2 * settings.grid_timeout_s + HELD_S  # longer than the process that asks can take
+    shelf = Shelf(settings.data_dir / "grid", service.name, zone, patience_s, settings.forecast_age_s)
     begin = min(start, datetime.now(UTC))
     until = max(end, begin + REACH)
 

@@ -2,9 +2,11 @@
 
 import json
 import multiprocessing
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -12,6 +14,7 @@ from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError
 from e2s_tasks.grid import shelf as shelf_module
 from e2s_tasks.grid.gb import CarbonIntensityApi
+from e2s_tasks.grid.http import get_json
 from e2s_tasks.grid.ladder import Rung, forecast_for
 from e2s_tasks.grid.shelf import Shelf
 from e2s_tasks.settings import Settings
@@ -301,3 +304,49 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_told(server, tmp_path, key):
     assert "E2S_ELECTRICITY_MAPS_KEY holds" in found.failures[0]
     assert not any(part in found.failures[0] for part in ("cd", key))
     assert server.paths == []
+
+
+def look_in_a_process(folder, url, results):
+    begin = time.monotonic()
+    found = forecast_for("GB", now(), now() + HOUR, Settings(gb_api_url=url, data_dir=folder, grid_timeout_s=0.4))
+    results.put((str(found.rung), time.monotonic() - begin))
+
+
+def test_a_service_that_hangs_is_asked_by_one_process_and_holds_none_up_for_longer(server, tmp_path):
+    server.say(Answer("", stall_s=30.0))
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    arguments = (tmp_path, server.url, results)
+    processes = [context.Process(target=look_in_a_process, args=arguments) for _ in range(4)]
+    for one in processes:
+        one.start()
+    looked = [results.get(timeout=20) for _ in processes]
+    for one in processes:
+        one.join()
+    assert {rung for rung, _ in looked} == {"average"}
+    assert len(server.paths) <= 2
+
+
+def test_requests_that_follow_each_other_share_a_connection():
+    ports = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            ports.append(self.client_address[1])
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as kept:
+        threading.Thread(target=kept.serve_forever, daemon=True).start()
+        for _ in range(3):
+            assert get_json(f"http://127.0.0.1:{kept.server_port}", "/", 1.0) == {}
+        kept.shutdown()
+    assert len(ports) == 3
+    assert len(set(ports)) == 1

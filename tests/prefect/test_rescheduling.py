@@ -183,7 +183,12 @@ def test_tags_say_a_policys_strategy_too():
 
 @pytest.mark.parametrize(
     ("tag", "complaint"),
-    [("e2s:deadline=soon", "e2s:deadline=soon is no time"), ("e2s:percentile=few", "e2s:percentile=few is no number")],
+    [
+        ("e2s:deadline=soon", "e2s:deadline=soon is no time"),
+        ("e2s:percentile=few", "e2s:percentile=few is no number"),
+        ("e2s:deadline=2027-01-31T06:00", r"06:00 has no time zone: write for example e2s:deadline=2027-01-31T06:00Z"),
+        ("e2s:expected_duration=2h", r"e2s:expected_duration=\.\.\. is none of a policy's, which are deadline, exp"),
+    ],
 )
 def test_a_tag_that_cannot_be_read_is_told(tag, complaint):
     with pytest.raises(SettingError, match=complaint):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.policy import duration
 from e2s_tasks.errors import SettingError
-from e2s_tasks.settings import settings
+from e2s_tasks.integrations.cli.keys import options_with_keys
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ def forecast(zone: str | None, hours: float, trace: Path | None) -> dict[str, An
 
     if not 0 < hours <= MOST_HOURS:
         raise SettingError(f"--hours={hours:g}: give more than 0, and at most {MOST_HOURS}.")
-    options = settings()
+    options = options_with_keys()
     if trace is not None:
         options = replace(options, trace=_existing(trace))
     zone = zone or options.zone

@@ -77,9 +77,11 @@ def message(decision: "Decision") -> str:
     until = f"{decision.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if decision.expected is None or decision.run_now is None:
         return f"{WAITS}until {until}: {decision.reason}"
+    limit = decision.plan.get("limit")
+    if limit and decision.expected >= decision.run_now:
+        return f"{WAITS}until {until}, for {limit['name']} lets {limit['most']} run at once ({decision.source})"
     then, now = told_apart(decision.expected, decision.run_now)
     percent = 100 * (decision.expected / decision.run_now - 1)
-    limit = decision.plan.get("limit")
     room = f", among others of which {limit['name']} lets {limit['most']} run at once" if limit else ""
     return (
         f"{WAITS}for a cleaner grid in {decision.zone} until {until}{room}: {then} instead of {now} {UNIT} "

@@ -102,15 +102,16 @@ class Look:
 
     def _decide(self, now: datetime) -> "scheduler.Decision":
         from e2s_tasks import scheduler
+        from e2s_tasks.integrations.prefect.blocks import with_keys
 
+        options = with_keys(self.recorder.settings)
         if self.policy is None:
-            return scheduler.intensity_now(self.zone, now, self.recorder.settings)
+            return scheduler.intensity_now(self.zone, now, options)
         try:
             arrival = self.arrival() if self.arrival else Arrival(now)
-            options = self.recorder.settings
             return decide_again(self.policy, now, arrival, options, lesson_of(self.flow, options))
         except PolicyError as error:
-            return replace(scheduler.intensity_now(self.zone, now, self.recorder.settings), reason=str(error))
+            return replace(scheduler.intensity_now(self.zone, now, options), reason=str(error))
 
 
 def decide_again(

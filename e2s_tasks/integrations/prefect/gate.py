@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,8 @@ from prefect.exceptions import Abort, Pause
 from prefect.states import Running
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.records import MOVED, Kind
+from e2s_tasks.core.records import MOVED, Kind, Status
+from e2s_tasks.core.spans import status_of
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.awaiting import (
     LEAST,
@@ -136,6 +137,18 @@ def _moved(run: FlowRun, decision: Decision) -> State[Any] | None:
             return client.read_flow_run(run.id).state
 
 
+@contextmanager
+def _cancelled_or_over(waiting: OpenSpan | Unmeasured) -> Iterator[None]:
+    """A block that is the span's work, which may be cancelled."""
+    waiting.run()
+    try:
+        yield
+    except BaseException as error:
+        waiting.stop(Status.CANCELLED if isinstance(error, Abort) else status_of(error))
+        raise
+    waiting.stop(Status.COMPLETED)
+
+
 class _InProcess:
     """Waits in the process of a flow that no worker would start again."""
 
@@ -149,7 +162,7 @@ class _InProcess:
         """Pauses, under a span of its own, until the hour has come, also if that is moved meanwhile."""
         self._schedule()
         waiting = self.span.recorder.span("waiting for a cleaner grid", Kind.WAIT)
-        with waiting, Progress(self.decision, str(self.run.id)) as progress:
+        with _cancelled_or_over(waiting), Progress(self.decision, str(self.run.id)) as progress:
             asked = planned = time.monotonic()
             while (left := (self.start - datetime.now(UTC)).total_seconds()) > 0:
                 yield min(1.0, left)
