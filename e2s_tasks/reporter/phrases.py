@@ -98,11 +98,16 @@ def grid(summary: Summary) -> str | None:
 
 def kpi_lines(summary: Summary) -> list[str]:
     """The main KPIs with numerator and denominator, the most telling first; `e2s kpi` shows them all."""
+    return [_kpi(kpi) for kpi in main_kpis(summary)]
+
+
+def main_kpis(summary: Summary) -> list[dict[str, Any]]:
+    """The KPIs that a headline tells, the most telling first."""
     known = list(summary["kpis"].values())
     joules = [kpi for kpi in known if kpi["unit"] == "J" and _to_be_told(kpi, summary)]
     ranking = sorted(joules, key=lambda kpi: -len(kpi["per"].split()))
     beside = [_first(known, word) for word in ("SCI", "energy cost")]
-    return [_kpi(kpi) for kpi in (*ranking, *beside) if kpi is not None]
+    return [kpi for kpi in (*ranking, *beside) if kpi is not None]
 
 
 def _to_be_told(kpi: dict[str, Any], summary: Summary) -> bool:
