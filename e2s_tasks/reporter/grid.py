@@ -109,7 +109,7 @@ def waited(run: RunRecords, joules: float | None, waiting_j: float, pue: float |
     """
     moving = [one for one in run.decisions if one.start is not None and one.start > one.at + LEAST_S]
     arrived = [one.plan["arrived"] for one in run.decisions if one.plan.get("arrived") is not None]
-    if not moving or not arrived:
+    if not arrived or not _moved(run, moving):
         return None
     began, ended = _worked(run)
     if began is None:
@@ -138,6 +138,14 @@ def waited(run: RunRecords, joules: float | None, waiting_j: float, pue: float |
         "observed_part": (grid.observed_part(at, at + end - began) + grid.observed_part(began, end)) / 2,
         "signal": first.signal,
     }
+
+
+def _moved(run: RunRecords, moving: Sequence[DecisionRecord]) -> bool:
+    """Whether a decision that names a later start was followed, and the run is not just late for other reasons."""
+    lives = [one for one in run.spans if one.kind == Kind.FLOW and one.flow_run_id == run.run_id]
+    waits = any(one.kind == Kind.WAIT or one.status == Status.SUSPENDED for one in run.spans)
+    begun = min((life.started_at for life in lives), default=0.0)
+    return bool(moving) and (waits or any(one.at < begun for one in moving))
 
 
 def _worked(run: RunRecords) -> tuple[float | None, float | None]:

@@ -1,8 +1,9 @@
 """A run in a few figures, and how they compare with those of earlier runs: what histories and events are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from json import dumps, loads
 from statistics import median
 from typing import Any
 
@@ -10,6 +11,11 @@ from e2s_tasks.reporter import phrases
 
 Headline = dict[str, Any]
 PERIOD = timedelta(days=30)
+FIELDS = (
+    "run_id", "name", "flow", "solution", "status", "started_at", "ended_at", "energy_j", "lower_bound",
+    "unsuccessful_j", "emissions_g", "avoided_g", "kpi", "kpi_value", "kpi_per",
+)  # fmt: skip
+MARK, LONGEST = "e2s_", 80  # characters: Prefect cuts what is longer than 500 bytes as JSON
 FEWEST = 3  # earlier runs, below which their median says little
 
 
@@ -38,6 +44,20 @@ def headline(summary: dict[str, Any]) -> Headline:
         "kpi_value": None if kpi is None else kpi["value"],
         "kpi_per": None if kpi is None else kpi["per"],
     }
+
+
+def to_texts(found: Headline) -> dict[str, str]:
+    """The headline as texts by name, none of which is long: JSON values, their text cut."""
+    cut = {name: value[:LONGEST] if isinstance(value, str) else value for name, value in found.items()}
+    return {f"{MARK}{name}": dumps(value) for name, value in cut.items()}
+
+
+def from_texts(texts: Mapping[str, str]) -> Headline | None:
+    """The headline again; None where it is none, or lacks a part."""
+    try:
+        return {name: loads(texts[f"{MARK}{name}"]) for name in FIELDS}
+    except (KeyError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

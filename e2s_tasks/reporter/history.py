@@ -24,11 +24,11 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
         _chart(shown, figures, marks),
         table(
             "Runs",
-            ["run", "began", "status", "energy", f"per {text(per)}" if per else "KPI", "CO2eq", "against the median"],
-            4,
+            ["run", "began", "energy", f"per {text(per)}" if per else "KPI", "vs median", "CO2eq", "status"],
+            5,
             [_row(one, mark, page) for one, mark in zip(shown, marks, strict=True)],
         ),
-        f"Against the median of the completed runs of the 30 days before it; marked above {units.percent(threshold)}.",
+        f"The median is that of the completed runs of the 30 days before; marked above {units.percent(threshold)}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -69,10 +69,10 @@ def _row(one: Headline, mark: tuple[str, bool], page: str | None) -> list[str]:
     value: Any = one["kpi_value"]
     return [
         f"[{name}]({page}{one['run_id']})" if page else name,
-        units.clock(one["started_at"])[:16],
-        f"**{text(status)}**" if broken else text(status),
+        units.clock(one["started_at"])[5:16],
         ("\\>= " if one["lower_bound"] else "") + units.joules(one["energy_j"]),
         units.quantity(value, "J"),
-        units.grams(one["emissions_g"]),
         f"**{change}**" if regressed else change,
+        units.grams(one["emissions_g"]),
+        f"**{text(status)}**" if broken else text(status),
     ]

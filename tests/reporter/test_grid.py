@@ -152,6 +152,16 @@ def test_a_run_that_did_not_wait_says_nothing_of_it():
     assert plain["waited"] is None
 
 
+def test_a_run_that_was_late_and_told_not_to_wait_did_not_wait():
+    spans = [root(cpu_j=KWH, started_at=60.0, ended_at=HOUR)]
+    decisions = [decision(61.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    summary = summarise(run(*spans, decisions=decisions))
+    assert summary["waited"] is None
+    assert "would have saved 50 %" in waiting.carbon(summary)
+    moved = [decision(-60.0, hours(200, 200, 100), start=60.0, expected=100.0, run_now=200.0, arrived=-HOUR)]
+    assert summarise(run(*spans, decisions=moved))["waited"] is not None
+
+
 def test_waiting_in_the_process_is_paid_for_by_what_it_avoids():
     spans = [
         root(cpu_j=KWH, started_at=0.0, ended_at=3 * HOUR),

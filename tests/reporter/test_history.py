@@ -6,7 +6,7 @@ import pytest
 
 from e2s_tasks.core.records import OutcomeRecord
 from e2s_tasks.reporter import history, phrases, summarise
-from e2s_tasks.reporter.headline import compared, headline
+from e2s_tasks.reporter.headline import compared, from_texts, headline, to_texts
 from tests.reporter.runs import RUN, root, run, span
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -34,6 +34,15 @@ def test_a_headline_has_the_figures_of_the_summary():
     assert found["kpi_value"] == summary["kpis"]["joules_per_accurate_row"]["value"]
     assert found["status"] == summary["flow_run"]["status"]
     assert phrases.kpi_lines(summary)[0].endswith(f"/ 4 {found['kpi_per']}s")
+
+
+def test_a_headline_survives_as_short_texts():
+    found = past(0, 1.5, name='"ü"' * 100, kpi="joules_per_row", kpi_value=0.1)
+    texts = to_texts(found)
+    assert max(len(text) for text in texts.values()) <= 500
+    assert from_texts(texts) == found | {"name": ('"ü"' * 100)[:80]}
+    assert from_texts({**texts, "e2s_energy_j": "12.3, "}) is None
+    assert from_texts({}) is None
 
 
 def test_a_run_is_compared_with_the_median_of_the_completed_runs_of_30_days():
@@ -65,7 +74,7 @@ def test_the_page_lists_the_newest_first_with_links_and_marks_regressions():
     table = [line for line in page.splitlines() if line.startswith("| [")]
     assert len(table) == 30
     assert table[0] == (
-        "| [ran 0](http://host/runs/flow-run/run-0) | 2026-11-29 12:00 | ok | 20.0 J | - | 200 mg | **+100 %** |"
+        "| [ran 0](http://host/runs/flow-run/run-0) | 11-29 12:00 | 20.0 J | - | **+100 %** | 200 mg | ok |"
     )
     assert "**failed**" in table[2]
     assert "\\>= 10.0 J" in table[3]

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from json import loads
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,11 +10,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 
 from e2s_tasks.recorder.guard import guarded
-from e2s_tasks.reporter.headline import Comparison, Headline, compared
+from e2s_tasks.reporter.headline import Comparison, Headline, compared, from_texts
 from e2s_tasks.settings import settings
 
 EVENT = "e2s.flow-run.energy"
-SUMMARY, FIGURES = "energy-summary", "e2s"
+SUMMARY = "energy-summary"
 MOST = 60  # earlier runs that are looked at
 
 
@@ -47,7 +46,7 @@ def _earlier(client: Any, run: FlowRun) -> list[Headline]:
     )
     wanted = {"artifacts": {"key": {"any_": [SUMMARY]}}, "sort": "CREATED_DESC", "limit": MOST, **whose}
     found = client.request("POST", "/artifacts/filter", json=wanted).json()
-    rows = [loads(one["metadata_"][FIGURES]) for one in found if FIGURES in (one.get("metadata_") or {})]
+    rows = [row for one in found if (row := from_texts(one.get("metadata_") or {})) is not None]
     return sorted(rows, key=lambda one: one["started_at"] or "", reverse=True)
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import suppress
-from json import dumps
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,6 @@ from e2s_tasks.recorder.open_span import current_span
 from e2s_tasks.settings import settings, switched_on
 
 ARTIFACT_KEY = "energy-summary"
-FIGURES = "e2s"  # in the metadata of the artifact: the run's headline, as JSON
 
 # How Prefect says that a run ended whose process could not tell. What it calls crashed is so already.
 ENDINGS = {
@@ -100,10 +98,10 @@ def put_summary(client: Any, summary: dict[str, Any], run_id: str) -> None:
     """Put a summary on the page of its flow run, in place of the one that is there; and tell who follows the flow."""
     from e2s_tasks.integrations.prefect.history import follow
     from e2s_tasks.reporter import markdown, phrases
-    from e2s_tasks.reporter.headline import headline
+    from e2s_tasks.reporter.headline import headline, to_texts
 
     now = headline(summary)
-    line, page, told = phrases.one_line(summary), markdown.render(summary), {FIGURES: dumps(now)}
+    line, page, told = phrases.one_line(summary), markdown.render(summary), to_texts(now)
     for earlier in summaries(client, run_id):
         client.update_artifact(UUID(earlier["id"]), ArtifactUpdate(description=line, data=page, metadata_=told))
         break
