@@ -65,6 +65,16 @@ def summary(text: str | None) -> dict[str, Any]:
     return summarise_run(ledger, ledger.find_run(text))
 
 
+def compare(one: str, other: str) -> dict[str, Any]:
+    """Two runs side by side."""
+    from e2s_tasks.reporter import summarise_run
+    from e2s_tasks.reporter.compare import compare as side_by_side
+
+    ledger = _ledger()
+    first, second = (summarise_run(ledger, ledger.find_run(text)) for text in (one, other))
+    return side_by_side(first, second)
+
+
 def artifact(text: str, number: int | None) -> dict[str, Any]:
     """A version of an artifact, the last one by default, and where its energy comes from."""
     history = _artifact(text)

@@ -75,6 +75,28 @@ def show(run: str | None = None, /, *, json: Json = False) -> None:
 
 
 @app.command
+def compare(a: str, b: str, /, *, json: Json = False) -> None:
+    """Show two runs side by side: what each figure is in A and in B, and by how much B differs from A.
+
+    Parameters
+    ----------
+    a: str
+        A run's id, the start of one, or its name.
+    b: str
+        Another one's; of the same flow or of another.
+    json: bool
+        Print JSON, in the shape that docs/report.md describes.
+    """
+    found = answers.compare(a, b)
+    if json:
+        print_json(found)
+    else:
+        from e2s_tasks.integrations.cli import compare_tables
+
+        compare_tables.print_comparison(found)
+
+
+@app.command
 def artifact(
     uri: str, /, *, version: int | None = None, history: bool = False, limit: int = 20, json: Json = False
 ) -> None:

@@ -19,7 +19,7 @@ def print_kpis(found: Row) -> None:
     out = console()
     kpis = list(found["kpis"].values())
     out.print(Text(_title(found), style="bold"))
-    defined = [kpi for kpi in kpis if kpi["value"] is not None and not _twice(kpi)]
+    defined = [kpi for kpi in kpis if kpi["value"] is not None and not twice(kpi)]
     if defined:
         out.print(_table(defined, found.get("interval_level")))
     for kpi in kpis:
@@ -32,7 +32,7 @@ def print_kpis(found: Row) -> None:
     _print_stages(out, found["stages"])
 
 
-def _twice(kpi: Row) -> bool:
+def twice(kpi: Row) -> bool:
     """Whether it is the Wh per unit once more: a person reads both in the unit that fits."""
     return bool(kpi["label"] == f"kWh per {kpi['per']}" and not kpi["per"].startswith("valid "))
 
