@@ -50,7 +50,7 @@ def one_line(summary: Summary) -> str:
     found = summary["emissions_g"]["total"]
     grams = "" if found is None else f", {units.grams(found)} CO2eq"
     kpis = kpi_lines(summary)[:1]
-    return "; ".join([_whole(summary) + grams, *kpis])
+    return "; ".join([whole(summary) + grams, *kpis])
 
 
 def energy(summary: Summary) -> str:
@@ -58,16 +58,17 @@ def energy(summary: Summary) -> str:
     joules = summary["energy_j"]["total"]
     if joules is None:
         return "energy unknown: no source gave a figure (`e2s doctor` says why)"
-    return f"{_whole(summary)} ({units.watt_hours(joules)}){_worth(summary)}"
+    return f"{whole(summary)} ({units.watt_hours(joules)}){worth(summary)}"
 
 
-def _whole(summary: Summary) -> str:
+def whole(summary: Summary) -> str:
     """The run's energy, marked where it is a lower bound."""
     joules = summary["energy_j"]["total"]
     return (">= " if summary["gaps"] and joules is not None else "") + units.joules(joules)
 
 
-def _worth(summary: Summary) -> str:
+def worth(summary: Summary) -> str:
+    """What the run's energy rests on, to be added to it, with its range."""
     kinds = {kind for kind in summary["provenance"].values() if kind != "missing"}
     if kinds == {"measured"}:
         return ", measured"
@@ -97,11 +98,16 @@ def grid(summary: Summary) -> str | None:
 
 def kpi_lines(summary: Summary) -> list[str]:
     """The main KPIs with numerator and denominator, the most telling first; `e2s kpi` shows them all."""
+    return [_kpi(kpi) for kpi in main_kpis(summary)]
+
+
+def main_kpis(summary: Summary) -> list[dict[str, Any]]:
+    """The KPIs that a headline tells, the most telling first."""
     known = list(summary["kpis"].values())
     joules = [kpi for kpi in known if kpi["unit"] == "J" and _to_be_told(kpi, summary)]
     ranking = sorted(joules, key=lambda kpi: -len(kpi["per"].split()))
     beside = [_first(known, word) for word in ("SCI", "energy cost")]
-    return [_kpi(kpi) for kpi in (*ranking, *beside) if kpi is not None]
+    return [kpi for kpi in (*ranking, *beside) if kpi is not None]
 
 
 def _to_be_told(kpi: dict[str, Any], summary: Summary) -> bool:
@@ -193,7 +199,7 @@ def provenance(summary: Summary) -> list[tuple[str, str]]:
     unknown: dict[str, list[str]] = {}
     for name in COMPONENTS:
         if _is(summary, name, "missing"):
-            word, why = _missing(summary, name)
+            word, why = missing(summary, name)
             unknown.setdefault(word, []).append(why)
     lines += [(word, "; ".join(whys)) for word, whys in unknown.items()]
     return [(word, text) for word, text in lines if text]
@@ -210,7 +216,7 @@ def _component(summary: Summary, component: str, kind: str) -> str:
     return f"{component} {figure}{between}"
 
 
-def _missing(summary: Summary, component: str) -> tuple[str, str]:
+def missing(summary: Summary, component: str) -> tuple[str, str]:
     """How a component without a figure is told: a device that is not there is no gap."""
     name = DEVICES.get(component, component)
     of_component = [source for source in summary["sources"] if source["component"] == component]

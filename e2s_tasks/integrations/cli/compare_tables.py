@@ -7,8 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.integrations.cli.kpi_tables import twice
-from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter import kpi_phrases, phrases, units
 from e2s_tasks.reporter.compare import change, headline
 from e2s_tasks.reporter.terminal import console
 
@@ -128,7 +127,7 @@ def _kpi(row: Row) -> list[str | Text]:
 
 
 def _repeated(row: Row) -> bool:
-    return twice({"label": row["name"], "per": row["per"]})
+    return kpi_phrases.twice({"label": row["name"], "per": row["per"]})
 
 
 def _undefined(rows: list[Row]) -> Iterable[str]:
