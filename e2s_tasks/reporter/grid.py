@@ -35,6 +35,10 @@ def weighted(spans: Sequence[SpanRecord], grid: Intensities) -> float | None:
 
     A span's joules are spread evenly over its time; a flow run's over what it did not wait.
     """
+    begin = min((one.started_at for one in spans), default=0.0)
+    everywhere = grid.constant(begin, max((one.ended_at or one.started_at for one in spans), default=begin))
+    if everywhere is not None:
+        return everywhere if any(own(one).joules for one in spans) else None
     waits = {one.parent_id: one for one in spans if one.kind == Kind.WAIT}
     joules = met_g = 0.0
     for span in spans:

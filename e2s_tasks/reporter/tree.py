@@ -32,7 +32,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 def own(span: SpanRecord) -> Used:
     """What a span used itself. Where a part is missing and the rest is 0, nothing is known of it."""
-    joules = span.energy.total
+    joules = span.joules
     if not joules and span.attributes.get("gaps"):
         joules = None
     return Used(joules, span.cpu_ns, span.bytes_read, span.bytes_written)

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from e2s_tasks.errors import E2SError, NotFoundError, SettingError
 from e2s_tasks.integrations.cli import answers, when
@@ -158,6 +159,41 @@ def kpi(
         from e2s_tasks.integrations.cli import kpi_tables
 
         kpi_tables.print_kpis(found)
+
+
+@app.command
+def report(
+    run: str | None = None,
+    /,
+    *,
+    since: Length | None = None,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)] = None,
+    json: Json = False,
+) -> None:
+    """Write a report as one HTML file: of a run, or of all runs of a period.
+
+    Parameters
+    ----------
+    run: str
+        A run's id, the start of one, or its name; without one the report is of a period.
+    since: str
+        When the period began: 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
+    output: str
+        The file; - for stdout. By default e2s-report-RUN.html, or e2s-report-DAY.html, in the working directory.
+    json: bool
+        Print where the file is, and its size, as JSON.
+    """
+    from e2s_tasks.integrations.cli import report_answers
+
+    if json and output == report_answers.STDOUT:
+        raise SettingError("--json and -o - both want stdout: give a file with -o, or leave --json out.")
+    found = report_answers.report(run, since, output)
+    if json:
+        print_json(found)
+    elif found["file"] is not None:
+        from e2s_tasks.reporter.units import printable, size
+
+        sys.stdout.write(f"{printable(found['file'])} ({size(found['bytes'])})\n")
 
 
 app.command(when.plan)
