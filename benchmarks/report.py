@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/report.py
 
-Commands are whole processes, from start to exit. The runs are of 10 flows of 5 solutions, with 6 attempts and 5 reads and
-writes each; one in 50 has a failed attempt, one in 20 waited, and all knew the grid by the half hour. It takes a minute.
+Commands are whole processes, from start to exit. The runs are of 10 flows of 5 solutions, with 6 attempts and 5 reads
+and writes each; one in 50 has a failed attempt, one in 20 waited, and all knew the grid by the half hour.
 """
 
 import os
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 from common import FOLDER, ROOT, Row, main
 
@@ -77,7 +76,8 @@ def _run(number: int, at: float, process: str, draw: random.Random) -> Iterator:
     begun = at + 3600 if waits else at
     root = SpanRecord(
         id=f"{run_id}-f", kind="flow", name=f"flow-{flow}", status="completed", started_at=at, ended_at=begun + 300,
-        solution=f"solution-{flow % 5}", cpu_j=5.0, static_j=1.0, attributes={"flow_run_name": f"run-{number}"}, **given,
+        solution=f"solution-{flow % 5}", cpu_j=5.0, static_j=1.0, attributes={"flow_run_name": f"run-{number}"},
+        **given,
     )  # fmt: skip
     yield root
     if waits:
@@ -86,18 +86,21 @@ def _run(number: int, at: float, process: str, draw: random.Random) -> Iterator:
     for place, task in enumerate(TASKS):
         start = begun + 45 * place
         span = SpanRecord(
-            id=f"{run_id}-{place}", kind="attempt", name=task, parent_id=root.id, attempt=1, task_run_id=f"{run_id}-t{place}",
-            status="failed" if fails and place == 3 else "completed", started_at=start, ended_at=start + 44,
-            cpu_j=100 * draw.random() * (flow + 1), static_j=10.0, stage="training" if task == "train" else None,
+            id=f"{run_id}-{place}", kind="attempt", name=task, parent_id=root.id, attempt=1,
+            task_run_id=f"{run_id}-t{place}", status="failed" if fails and place == 3 else "completed",
+            started_at=start, ended_at=start + 44, cpu_j=100 * draw.random() * (flow + 1), static_j=10.0, stage="training" if task == "train" else None,
             attributes={"task_run_name": f"{task}-{number}"}, **given,
         )  # fmt: skip
         yield span
         if place < 5:
             yield SpanRecord(
                 id=f"{run_id}-{place}-io", kind="read" if place % 2 else "write", name="io", status="completed",
-                parent_id=span.id, started_at=start, ended_at=start + 2, cpu_j=1.0, static_j=0.1, storage_j=0.01, **given,
+                parent_id=span.id, started_at=start, ended_at=start + 2, cpu_j=1.0, static_j=0.1, storage_j=0.01,
+                **given,
             )  # fmt: skip
-    yield OutcomeRecord(f"{run_id}-o", run_id, f"{run_id}-4", begun + 280, "row", 1000.0 + draw.random() * 100, accurate=900.0)
+    yield OutcomeRecord(
+        f"{run_id}-o", run_id, f"{run_id}-4", begun + 280, "row", 1000.0 + draw.random() * 100, accurate=900.0
+    )
     yield _decision(run_id, at, begun, draw, arrived=waits)
 
 
@@ -108,7 +111,19 @@ def _decision(run_id: str, at: float, begun: float, draw: random.Random, *, arri
     slots = [[first + SLOT_S * n, first + SLOT_S * (n + 1), 100 + 100 * draw.random()] for n in range(24)]
     plan = {"rung": "service", "slots": slots} | ({"arrived": at} if arrived else {})
     return DecisionRecord(
-        f"{run_id}-d", run_id, at, "average, direct", "service", "why", "GB", 150.0, begun, begun + 300, 120.0, 180.0, plan
+        f"{run_id}-d",
+        run_id,
+        at,
+        "average, direct",
+        "service",
+        "why",
+        "GB",
+        150.0,
+        begun,
+        begun + 300,
+        120.0,
+        180.0,
+        plan,
     )
 
 
@@ -126,7 +141,9 @@ def _large(steps: int, draw: random.Random) -> Iterator:
             started_at=start, ended_at=start + 20, cpu_j=100 * draw.random(), **given,
         )  # fmt: skip
         if number % 100 == 99:
-            yield VersionRecord(f"v{number}", f"file:///d/part-{number}.parquet", f"s{number}", run_id, start + 20, 10**6)
+            yield VersionRecord(
+                f"v{number}", f"file:///d/part-{number}.parquet", f"s{number}", run_id, start + 20, 10**6
+            )
 
 
 if __name__ == "__main__":

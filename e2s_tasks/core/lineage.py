@@ -251,7 +251,7 @@ class RunGraph:
 def _attribute(
     graph: RunGraph, finals: Sequence[VersionRecord], weight: Weight
 ) -> tuple[dict[str, Joules], dict[str, dict[int, float]], Joules, str]:
-    """What each final product answers for, and of which steps, what is unclaimed, and what the steps were divided by."""
+    """What each final product answers for, of which steps; what is unclaimed, and what the steps were divided by."""
     costs, reach = graph.costs, graph.reach
     closures_of = [(one, reach.steps(reach.of_version(one.id)), _weight(one, weight)) for one in finals]
     shares = _Shares(len(costs.total))

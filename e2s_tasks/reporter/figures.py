@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from e2s_tasks.core import remote
@@ -16,13 +17,16 @@ COUNTED = COMPONENTS[:-1]  # of what sources of processes tell; remote is what t
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
 
+_JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
+
 Avoided = Callable[[SpanRecord], float | None]
 
 
 def run_energy(spans: Iterable[SpanRecord]) -> Energy:
     """The joules of the run by component. The zeros of cached task runs stand for nothing that a source counted."""
     known = list(spans)
-    return total(span.energy for span in [s for s in known if s.status != Status.CACHED] or known)
+    counted = [s for s in known if s.status != Status.CACHED] or known
+    return Energy(*(add(column) for column in zip(*map(_JOULES, counted), strict=True)))
 
 
 def energy_figures(energy: Energy) -> dict[str, float | None]:

@@ -19,7 +19,7 @@ from e2s_tasks.reporter.reuse import made_here
 from e2s_tasks.reporter.run import Producers
 from e2s_tasks.reporter.stages import joules_by_stage, rows
 from e2s_tasks.reporter.steps import rows_of, share
-from e2s_tasks.reporter.tree import SpanTree, last_root, own, tree
+from e2s_tasks.reporter.tree import SpanTree, last_root, tree
 from e2s_tasks.reporter.units import iso
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_RUNS = 25
 MOST_STEPS = 15
 MOST_SOLUTIONS = 8
-KPI_RUNS = 600  # over all solutions: of more, the KPIs are those of the latest runs, which says so
+KPI_RUNS = 400  # over all solutions: of more, the KPIs are those of the latest runs, which says so
 MOST_RESULTS = 200  # reused results of which the ledger is asked what making them had cost
 DAY = timedelta(days=1)
 
@@ -141,7 +141,7 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
     return _Run(
         id=run.run_id,
         flow=root.name,
-        name=root.attributes.get("flow_run_name"),
+        name=root.attributes.get("flow_run_name") or root.attributes.get("task_run_name"),
         solution=root.solution,
         status=str(root.status),
         started_at=min(life.started_at for life in lives),
@@ -177,7 +177,7 @@ def _add_steps(steps: dict[tuple[str, str, str], list[list[float]]], flow: str, 
     of_row = rows_of(spans)
     outermost: set[str] = set()
     for span in spans.spans:
-        joules = own(span).joules
+        joules = spans.own_j[span.id]
         if joules:
             steps[flow, *of_row[span.id]][0].append(joules)
         above = spans.parents[span.id] or ""
@@ -188,7 +188,7 @@ def _add_steps(steps: dict[tuple[str, str, str], list[list[float]]], flow: str, 
 
 def _steps(steps: dict[tuple[str, str, str], list[list[float]]], total_j: float | None) -> list[dict[str, Any]]:
     """The costliest steps over all runs."""
-    found = [
+    found: list[dict[str, Any]] = [
         {"flow": flow, "kind": kind, "name": name, "energy_j": sum(joules), "share": share(sum(joules), total_j),
          "unsuccessful_j": sum(lost)}
         for (flow, kind, name), (joules, lost) in steps.items()

@@ -83,9 +83,7 @@ def _name(span: SpanRecord, spans: SpanTree) -> str:
 
 def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> list[dict[str, Any]]:
     """The spans that a flow's own body opened outside tasks, the named ones below; tasks in those are steps."""
-    top = _row(
-        group, BODY, _body_name(flow), depth=0, used=[own(span) for span in group], total_j=total_j
-    )
+    top = _row(group, BODY, _body_name(flow), depth=0, used=[own(span) for span in group], total_j=total_j)
     named = (
         _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], total_j=total_j)
         for alike in _alike(group)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from e2s_tasks.core.emissions import intensities
@@ -70,5 +71,5 @@ def _met(run: RunRecords, edges: "np.ndarray") -> "np.ndarray | None":
     import numpy as np
 
     known = intensities(run.decisions)
-    means = [known.mean((begin, end)) for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+    means = [known.mean((begin, end)) for begin, end in pairwise(edges)]
     return None if None in means else np.array(means, dtype=float)

@@ -40,13 +40,14 @@ def own(span: SpanRecord) -> Used:
 
 @dataclass(slots=True)
 class SpanTree:
-    """Spans in the order in which to tell them, parents first; `used` is inclusive."""
+    """Spans in the order in which to tell them, parents first; `used` is inclusive, `own_j` exclusive joules."""
 
     spans: list[SpanRecord] = field(default_factory=list)
     parents: dict[str, str | None] = field(default_factory=dict)
     children: dict[str | None, list[SpanRecord]] = field(default_factory=lambda: defaultdict(list))
     by_id: dict[str, SpanRecord] = field(default_factory=dict)
     used: dict[str, Used] = field(default_factory=dict)
+    own_j: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def roots(self) -> list[SpanRecord]:
@@ -101,7 +102,8 @@ def _place(start: SpanRecord, inside: dict[str | None, list[SpanRecord]], result
         result.parents[span.id] = parent
         result.children[parent].append(span)
         result.spans.append(span)
-        result.used[span.id] = own(span)
+        used = result.used[span.id] = own(span)
+        result.own_j[span.id] = used.joules
         pending += [(child, span.id) for child in reversed(inside[span.id])]
 
 

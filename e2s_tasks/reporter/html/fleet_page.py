@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import e2s_tasks.reporter.html.run_tables as tables
 from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.fleet import fleet
-from e2s_tasks.reporter.html import charts
+from e2s_tasks.reporter.html import charts, time_charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, check, factor_table, lines, render
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
     check()
     until = now or datetime.now(UTC)
     found = fleet(ledger, since, until.timestamp())
-    days = [(one["day"], one["energy_j"] or 0.0, one["unsuccessful_j"] or 0.0, one["emissions_g"]) for one in found["days"]]
+    days = [
+        (one["day"], one["energy_j"] or 0.0, one["unsuccessful_j"] or 0.0, one["emissions_g"]) for one in found["days"]
+    ]
     return render(
         "fleet.html.jinja",
         title=f"All runs since {_day(found['since'])}",
@@ -35,7 +37,7 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
         cards=_cards(found),
         sentences=_sentences(found),
         empty=not found["runs"],
-        days=charts.days("days", days, "Energy and emissions by day") if found["energy_j"] else None,
+        days=time_charts.days("days", days, "Energy and emissions by day") if found["energy_j"] else None,
         days_table=_days(found),
         where=charts.bars("flows", _bars(found["flows"], "flow"), "Energy by flow"),
         flows=_groups(found["flows"], "flow", "Flows"),
@@ -124,23 +126,16 @@ def _sentences(found: Found) -> list[str]:
 
 
 def _bars(rows: list[Found], by: str) -> list[charts.Bar]:
-    return [
-        charts.Bar(
-            row[by] or NO_SOLUTION, row["energy_j"] or 0.0, f"{units.joules(row['energy_j'])}, {units.percent(row['share'])}",
-            row["unsuccessful_j"] or 0.0,
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [_bar(row[by] or NO_SOLUTION, row) for row in rows]
+
+
+def _bar(name: str, row: Found) -> charts.Bar:
+    said = f"{units.joules(row['energy_j'])}, {units.percent(row['share'])}"
+    return charts.Bar(name, row["energy_j"] or 0.0, said, row["unsuccessful_j"] or 0.0)
 
 
 def _step_bars(rows: list[Found]) -> list[charts.Bar]:
-    return [
-        charts.Bar(
-            f"{row['flow']}: {row['name']}", row["energy_j"], f"{units.joules(row['energy_j'])}, {units.percent(row['share'])}",
-            row["unsuccessful_j"],
-        )
-        for row in rows[: charts.MOST]
-    ]  # fmt: skip
+    return [_bar(f"{row['flow']}: {row['name']}", row) for row in rows[: charts.MOST]]
 
 
 def _groups(rows: list[Found], by: str, caption: str) -> Table:
@@ -163,7 +158,10 @@ def _groups(rows: list[Found], by: str, caption: str) -> Table:
 
 
 def _stages(rows: list[Found]) -> Table:
-    cells = [Row([row["stage"].replace("_", " "), units.joules(row["energy_j"]), units.percent(row["share"])]) for row in rows]
+    cells = [
+        Row([row["stage"].replace("_", " "), units.joules(row["energy_j"]), units.percent(row["share"])])
+        for row in rows
+    ]
     return Table("Energy by life-cycle stage", ["stage", "energy", "share"], cells)
 
 
@@ -196,10 +194,11 @@ def _kpi(one: Found) -> Found:
     counted = sum(one["runs"].values())
     part = None
     if counted < one["all_runs"]:
-        part = f"Of the latest {units.count(counted)} of {units.count(one['all_runs'])} runs, since {units.clock(one['since'])}."
+        of = f"{units.count(counted)} of {units.count(one['all_runs'])} runs"
+        part = f"Of the latest {of}, since {units.clock(one['since'])}."
     return {
         "solution": units.printable(one["solution"]),
-        "table": tables.kpis(one["kpis"], one["interval_level"]),
+        "table": tables.kpis(one["kpis"], one["interval_level"], units.printable(one["solution"])),
         "notes": tables.kpi_notes(one["kpis"]),
         "part": part,
     }
@@ -245,5 +244,7 @@ def _method(found: Found) -> list[tuple[str, str]]:
         ("one run", "`e2s report RUN` has each step and artifact of one run"),
     ]
     if found["lower_bounds"]:
-        facts.append(("gaps", f"parts of the energy are missing in {_runs_of(found['lower_bounds'])}: sums are lower bounds"))
+        facts.append(
+            ("gaps", f"parts of the energy are missing in {_runs_of(found['lower_bounds'])}: sums are lower bounds")
+        )
     return facts

@@ -10,7 +10,7 @@ from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.reporter import phrases, units, waiting
 from e2s_tasks.reporter.energy_flow import energy_flow
-from e2s_tasks.reporter.html import charts
+from e2s_tasks.reporter.html import charts, time_charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, check, factor_table, lines, printable, render
 from e2s_tasks.reporter.html.svg import Chart
 from e2s_tasks.reporter.phrases import Summary
@@ -96,7 +96,7 @@ def _cards(summary: Summary) -> list[Card]:
     """What a newcomer has to see: energy, emissions, the KPI, and what was avoided."""
     joules, emissions = summary["energy_j"]["total"], summary["emissions_g"]
     worth = phrases.worth(summary).removeprefix(", ") if joules is not None else phrases.energy(summary)
-    cards = [Card("Energy", phrases.whole(summary), lines(joules is not None and units.watt_hours(joules) or "", worth))]
+    cards = [Card("Energy", phrases.whole(summary), lines(None if joules is None else units.watt_hours(joules), worth))]
     if emissions["total"] is None:
         cards.append(Card("Emissions", "unknown", (phrases.emissions(summary),)))
     else:
@@ -131,7 +131,12 @@ def _avoided_card(summary: Summary) -> Card:
 
 def _sentences(summary: Summary) -> list[str]:
     biggest = phrases.biggest(summary)
-    found = [biggest and f"where it went: {biggest}", phrases.lost(summary), waiting.waited(summary), phrases.facility(summary)]
+    found = [
+        biggest and f"where it went: {biggest}",
+        phrases.lost(summary),
+        waiting.waited(summary),
+        phrases.facility(summary),
+    ]
     return [_sentence(one) for one in found if one]
 
 
@@ -190,7 +195,7 @@ def _power(found: _Found) -> tuple[Chart, Table] | None:
         for (_, name), watts in line.watts.items()
     ]  # fmt: skip
     head = ["step", "energy", "mean power over the run", "highest power"]
-    return charts.power("power", line, "Power of each step over time"), Table("Power of the steps", head, rows)
+    return time_charts.power("power", line, "Power of each step over time"), Table("Power of the steps", head, rows)
 
 
 def _outlook(found: _Found) -> Chart | None:
@@ -210,7 +215,7 @@ def _outlook(found: _Found) -> Chart | None:
         shown["when it would have begun at once"] = at_once
     if begin and end:
         shown = {"the run": _epochs(begin, end)} | shown
-    return charts.outlook("outlook", slots, shown, "Carbon intensity of the grid around the run")
+    return time_charts.outlook("outlook", slots, shown, "Carbon intensity of the grid around the run")
 
 
 def _epochs(*moments: str) -> tuple[float, float]:

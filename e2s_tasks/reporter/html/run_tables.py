@@ -76,7 +76,7 @@ def _artifact(one: dict[str, Any]) -> Row:
     ])  # fmt: skip
 
 
-def kpis(found: dict[str, Any], level: float | None = None) -> Table | None:
+def kpis(found: dict[str, Any], level: float | None = None, of: str = "") -> Table | None:
     """The KPIs that are defined; with a level also their intervals over runs. None where none is."""
     shown = [kpi for kpi in found.values() if kpi["value"] is not None and not kpi_phrases.twice(kpi)]
     if not shown:
@@ -86,7 +86,7 @@ def kpis(found: dict[str, Any], level: float | None = None) -> Table | None:
     for kpi in shown:
         of_runs = [] if level is None else [kpi_phrases.interval(kpi), units.count(kpi["runs"])]
         rows.append(Row([units.printable(kpi["label"]), kpi_phrases.value(kpi), *of_runs, kpi_phrases.sides(kpi)]))
-    return Table("KPIs", ["KPI", "value", *more, "made of"], rows)
+    return Table(f"KPIs of {of}" if of else "KPIs", ["KPI", "value", *more, "made of"], rows)
 
 
 def kpi_notes(found: dict[str, Any]) -> list[tuple[str, str]]:

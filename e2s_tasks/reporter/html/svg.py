@@ -78,8 +78,8 @@ def canvas(fig: "Figure") -> "Axes":
 
 def write(axes: "Axes", x: float, y: float, text: str, **options: Any) -> None:
     """Text as it is, of whatever characters; y is its middle."""
-    given = {"color": TEXT, "fontsize": 13, "va": "center_baseline", "parse_math": False} | options
-    axes.text(x, y, text, **given)
+    given: dict[str, Any] = {"color": TEXT, "fontsize": 13, "va": "center_baseline", "parse_math": False} | options
+    axes.text(x, y, text, None, **given)
 
 
 def _inline(fig: "Figure", name: str, title: str, description: str) -> str:
@@ -119,7 +119,7 @@ def _strip(root: ET.Element) -> None:
     """Take away metadata and styles that would hold for the whole page."""
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag == f"{{{SVG}}}metadata" or child.tag == f"{{{SVG}}}style":
+            if child.tag in {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}:
                 parent.remove(child)
             elif child.tag == f"{{{SVG}}}defs":
                 _strip(child)
@@ -131,7 +131,9 @@ def _strip(root: ET.Element) -> None:
 def _own(element: ET.Element, name: str) -> None:
     """Give an element's ids and references the chart's name, and its colours the page's variables."""
     if "id" in element.attrib:
-        referred = element.tag.rpartition("}")[2] in {"clipPath", "path", "g"} and not element.attrib["id"].endswith("_")
+        referred = element.tag.rpartition("}")[2] in {"clipPath", "path", "g"} and not element.attrib["id"].endswith(
+            "_"
+        )
         element.attrib["id"] = f"{name}-{element.attrib['id']}" if referred else ""
     if HREF in element.attrib:
         element.attrib[HREF] = f"#{name}-{element.attrib[HREF].removeprefix('#')}"
@@ -142,4 +144,6 @@ def _own(element: ET.Element, name: str) -> None:
             element.attrib[key] = _REFERENCE.sub(rf"url(#{name}-\1)", text)
     for key in ("d", "x", "y", "transform"):
         if key in element.attrib:
-            element.attrib[key] = _LONG.sub(lambda found: f"{float(found[0]):.2f}", element.attrib[key]).replace("\n", "")
+            element.attrib[key] = _LONG.sub(lambda found: f"{float(found[0]):.2f}", element.attrib[key]).replace(
+                "\n", ""
+            )
