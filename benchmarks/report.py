@@ -88,8 +88,8 @@ def _run(number: int, at: float, process: str, draw: random.Random) -> Iterator:
         span = SpanRecord(
             id=f"{run_id}-{place}", kind="attempt", name=task, parent_id=root.id, attempt=1,
             task_run_id=f"{run_id}-t{place}", status="failed" if fails and place == 3 else "completed",
-            started_at=start, ended_at=start + 44, cpu_j=100 * draw.random() * (flow + 1), static_j=10.0, stage="training" if task == "train" else None,
-            attributes={"task_run_name": f"{task}-{number}"}, **given,
+            started_at=start, ended_at=start + 44, cpu_j=100 * draw.random() * (flow + 1), static_j=10.0,
+            stage="training" if task == "train" else None, attributes={"task_run_name": f"{task}-{number}"}, **given,
         )  # fmt: skip
         yield span
         if place < 5:

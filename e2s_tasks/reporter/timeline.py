@@ -30,6 +30,11 @@ class Timeline:
     watts: dict[tuple[str, str], "np.ndarray"]
     intensity: "np.ndarray | None"
 
+    @property
+    def seconds(self) -> float:
+        """How long a stretch is."""
+        return float(self.edges[-1] - self.edges[0]) / (len(self.edges) - 1)
+
 
 def timeline(run: RunRecords, spans: SpanTree, bins: int = BINS) -> Timeline | None:
     """The powers of a run while it worked, waiting aside; None for a run without time or energy."""

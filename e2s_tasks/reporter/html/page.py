@@ -64,6 +64,7 @@ def render(template: str, **given: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )  # fmt: skip
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     text = environment.get_template(template).render(style=style, version=version("e2s-tasks"), **given)

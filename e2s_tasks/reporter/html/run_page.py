@@ -188,12 +188,10 @@ def _power(found: _Found) -> tuple[Chart, Table] | None:
     line = timeline(found.run, found.spans)
     if line is None:
         return None
-    width = float(line.edges[1] - line.edges[0])
-    rows = [
-        Row([units.printable(name), units.joules(float(watts.sum()) * width), f"{units.number(float(watts.mean()))} W",
-             f"{units.number(float(watts.max()))} W"])
-        for (_, name), watts in line.watts.items()
-    ]  # fmt: skip
+    rows = []
+    for (_, name), watts in line.watts.items():
+        powers = [f"{units.number(float(found))} W" for found in (watts.mean(), watts.max())]
+        rows.append(Row([units.printable(name), units.joules(float(watts.sum()) * line.seconds), *powers]))
     head = ["step", "energy", "mean power over the run", "highest power"]
     return time_charts.power("power", line, "Power of each step over time"), Table("Power of the steps", head, rows)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from e2s_tasks.core.energy import COMPONENTS, add
+from e2s_tasks.core.energy import HOST, MOVEMENT, add
 from e2s_tasks.reporter import kpi_phrases, phrases, units
 from e2s_tasks.reporter.html.page import Row, Table, printable
 from e2s_tasks.reporter.phrases import Summary
@@ -97,11 +97,15 @@ def kpi_notes(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def components(summary: Summary) -> Table:
     """Each component of the energy, with its range and what it rests on."""
-    rows = [_component(summary, name) for name in COMPONENTS]
-    whole, bounds = summary["energy_j"]["total"], summary["energy_j_range"]["total"]
-    rows.append(Row(["total", units.joules(whole), _between(bounds), "", ""], "total"))
+    rows = [_component(summary, name) for name in HOST] + [_sum(summary, "host", "the host: the above")]
+    rows += [*(_component(summary, name) for name in MOVEMENT), _sum(summary, "total", "total")]
     head = ["component", "energy", "range", "it is", "rests on"]
     return Table("What is measured, what is modelled, what is missing", head, rows, texts=(0, 3, 4))
+
+
+def _sum(summary: Summary, name: str, said: str) -> Row:
+    figures = units.joules(summary["energy_j"][name]), _between(summary["energy_j_range"][name])
+    return Row([said, *figures, "", ""], "total")
 
 
 def _component(summary: Summary, name: str) -> Row:
