@@ -52,9 +52,13 @@ def bars(name: str, found: Sequence[Bar], title: str) -> Chart | None:
     shown = folded([one for one in found if one.joules > 0])
     if not shown:
         return None
-    said = "; ".join(f"{units.printable(one.name)}: {one.said}" for one in shown)
+    said = "; ".join(f"{units.printable(one.name)}: {one.said}{_lost(one)}" for one in shown)
     legend = ((svg.variable(LOST), "attempts that did not succeed"),) if any(one.lost for one in shown) else ()
     return svg.chart(name, lambda width: _bars(shown, width), title, f"A bar for each. {said}.", legend)
+
+
+def _lost(one: Bar) -> str:
+    return f", {units.joules(one.lost)} of it in attempts that did not succeed" if one.lost else ""
 
 
 def _bars(shown: Sequence[Bar], width: int) -> "Figure":

@@ -58,8 +58,9 @@ def _day(moment: str) -> str:
     return units.clock(moment)[:10]
 
 
-def _bound(found: Found, text: str) -> str:
-    return f">= {text}" if found["lower_bounds"] and text != units.UNKNOWN else text
+def _bound(found: Found, text: str, missing: int = 0) -> str:
+    """The figure, marked where parts of it are missing."""
+    return f">= {text}" if (found["lower_bounds"] or missing) and text != units.UNKNOWN else text
 
 
 def _runs_of(count: int) -> str:
@@ -84,7 +85,7 @@ def _cards(found: Found) -> list[Card]:
             units.watt_hours(joules), f"of {_runs_of(found['runs'])}",
             f"a lower bound: parts are missing in {_runs_of(found['lower_bounds'])}" if found["lower_bounds"] else None,
         )),
-        Card("Emissions", units.grams(grams), lines(
+        Card("Emissions", _bound(found, units.grams(grams), unknown), lines(
             "CO2eq, each run at its own carbon intensity", f"not known of {_runs_of(unknown)}" if unknown else None,
         )),
         Card("Failed attempts", units.joules(found["unsuccessful_j"]), lines(f"{units.percent(lost)} of the energy")),

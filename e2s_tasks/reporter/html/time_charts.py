@@ -165,9 +165,9 @@ def _days(found: Sequence[tuple[str, float, float, float | None]], width: int) -
     from matplotlib.ticker import FuncFormatter
 
     fig = svg.figure(width, 340)
-    left, places = 64 / width, range(len(found))
-    top = fig.add_axes((left, 0.46, 1 - left - 0.01, 0.46))
-    under = fig.add_axes((left, 0.1, 1 - left - 0.01, 0.24), sharex=top)
+    left, right, places = 64 / width, 24 / width, range(len(found))
+    top = fig.add_axes((left, 0.46, 1 - left - right, 0.46))
+    under = fig.add_axes((left, 0.1, 1 - left - right, 0.24), sharex=top)
     top.bar(places, [one[1] for one in found], width=0.75, color=SERIES[0])
     top.bar(places, [one[2] for one in found], width=0.75, color=LOST)
     known = [(place, one[3]) for place, one in zip(places, found, strict=True) if one[3] is not None]
@@ -176,6 +176,7 @@ def _days(found: Sequence[tuple[str, float, float, float | None]], width: int) -
         _style(axes, unit)
         axes.yaxis.set_major_formatter(FuncFormatter(partial(_shown, shown)))
     top.tick_params(labelbottom=False)
+    top.set_xlim(-0.6, len(found) - 0.4)
     every = max(1, round(len(found) / (3 if width == NARROW else 10)))
     under.set_xticks(
         list(places)[::every], [datetime.fromisoformat(one[0]).strftime("%d %b") for one in found][::every]
