@@ -117,7 +117,7 @@ def _kpi_card(summary: Summary) -> Card:
 
 def _avoided_card(summary: Summary) -> Card:
     found, cached = summary["waited"], phrases.cached(summary)
-    if found is not None and found["avoided_g"] is not None:
+    if _told_on_card(summary):
         said = waiting.waited(summary) or ""
         return Card("Avoided by waiting", units.grams(found["avoided_g"]), lines(f"CO2eq; {said}", cached))
     if cached and summary["avoided_j"]:
@@ -129,14 +129,15 @@ def _avoided_card(summary: Summary) -> Card:
     return Card("Avoided", "nothing" if not found else "not known", lines(why, could, cached and _sentence(cached)))
 
 
+def _told_on_card(summary: Summary) -> bool:
+    """Whether a card says what waiting avoided."""
+    return summary["waited"] is not None and summary["waited"]["avoided_g"] is not None
+
+
 def _sentences(summary: Summary) -> list[str]:
-    biggest = phrases.biggest(summary)
-    found = [
-        biggest and f"where it went: {biggest}",
-        phrases.lost(summary),
-        waiting.waited(summary),
-        phrases.facility(summary),
-    ]
+    biggest, waited = phrases.biggest(summary), None if _told_on_card(summary) else waiting.waited(summary)
+    where = f"where it went: {biggest}" if biggest else None
+    found = [where, phrases.lost(summary), waited, phrases.facility(summary)]
     return [_sentence(one) for one in found if one]
 
 
