@@ -18,6 +18,7 @@ UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OU
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
 
 _JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
+_HOST_JOULES = attrgetter(*(f"{name}_j" for name in HOST))
 
 Avoided = Callable[[SpanRecord], float | None]
 
@@ -170,9 +171,11 @@ def gaps(run: RunRecords) -> dict[str, int]:
     expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
     missing: dict[str, int] = {}
     for span in run.spans:
-        named = span.attributes.get("gaps", ())
-        for name in HOST:
-            unknown = getattr(span, f"{name}_j") is None and (span.process_id, name) in expected
+        named, joules = span.attributes.get("gaps", ()), _HOST_JOULES(span)
+        if not named and None not in joules:
+            continue
+        for name, known in zip(HOST, joules, strict=True):
+            unknown = known is None and (span.process_id, name) in expected
             if (unknown or name in named) and span.status != Status.CACHED:
                 missing[name] = missing.get(name, 0) + 1
     elsewhere = len({span.id for span, _ in remote.without_figure(run.spans)})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_RUNS = 25
 MOST_STEPS = 15
 MOST_SOLUTIONS = 8
-KPI_RUNS = 400  # over all solutions: of more, the KPIs are those of the latest runs, which says so
+KPI_RUNS = 300  # over all solutions: of more, the KPIs are those of the latest runs, which says so
 MOST_RESULTS = 200  # reused results of which the ledger is asked what making them had cost
 DAY = timedelta(days=1)
 

@@ -226,7 +226,9 @@ def _method(found: _Found) -> list[tuple[str, str]]:
     """How the figures came about, and what they leave out."""
     summary, run = found.summary, found.run
     hosts = sorted({process.host for process in run.processes})
-    recorded = f"{units.count(len(run.spans))} spans of {units.count(len(run.processes))} processes"
+    spans, processes = len(run.spans), len(run.processes)
+    recorded = f"{units.count(spans)} {phrases.plural('span', spans)} of {units.count(processes)} process"
+    recorded += "" if processes == 1 else "es"
     facts = [
         ("recorded", f"{recorded} on {', '.join(hosts)}" if hosts else recorded),
         ("idle power", phrases.idle_policy(summary).removeprefix("idle power: ")),
