@@ -6,7 +6,7 @@ runs makes a sum a lower bound, and how many such runs there are is told.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ MOST_STEPS = 15
 MOST_SOLUTIONS = 8
 KPI_RUNS = 300  # over all solutions: of more, the KPIs are those of the latest runs, which says so
 MOST_RESULTS = 200  # reused results of which the ledger is asked what making them had cost
-DAY = timedelta(days=1)
+DAY_S = 86_400.0
+MOST_DAYS = 100  # that are told one by one; as many weeks
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class _Sums:
 def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
     """All root runs that started from `since` on, up to `until` (epoch seconds), as plain JSON values.
 
-    A run counts on the day (UTC) on which it started. docs/report.md describes the fields.
+    A run counts at the time (UTC) at which it started. docs/report.md describes the fields.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -123,7 +124,8 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
         "stages": rows(run.stages for run in runs),
         "steps": _steps(steps, energy.total),
         "other_steps": max(0, len(steps) - MOST_STEPS),
-        "days": _days(runs, since, until),
+        "by": _by(since, until),
+        "times": _times(runs, since, until),
         "top_runs": [_top(run) for run in sorted(runs, key=lambda one: -(one.energy.total or 0.0))[:MOST_RUNS]],
         "other_runs": max(0, len(runs) - MOST_RUNS),
         "kpis": _kpis(ledger, runs, since),
@@ -205,23 +207,34 @@ def _groups(runs: list[_Run], by: str, total_j: float | None) -> list[dict[str, 
     return sorted(found, key=lambda row: -(row["energy_j"] or 0.0))
 
 
-def _days(runs: list[_Run], since: float, until: float) -> list[dict[str, Any]]:
-    """Every day from the first to the last, also those without a run."""
-    sums: dict[str, _Sums] = defaultdict(_Sums)
+def _by(since: float, until: float) -> str:
+    """How finely a period is told: by day, week or month, so that a person can still read it."""
+    days = (until - since) / DAY_S
+    return "day" if days <= MOST_DAYS else "week" if days <= MOST_DAYS * 7 else "month"
+
+
+def _begin(at: float, by: str) -> date:
+    """The first day of the day, week or month (UTC) that a time lies in."""
+    day = datetime.fromtimestamp(at, UTC).date()
+    if by == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if by == "month" else day
+
+
+def _times(runs: list[_Run], since: float, until: float) -> list[dict[str, Any]]:
+    """Every day, week or month from the first to the last, also those without a run; months from the first run on."""
+    by = _by(since, until)
+    sums: dict[date, _Sums] = defaultdict(_Sums)
     for run in runs:
-        sums[_day(run.started_at)].include(run)
-    first = datetime.fromtimestamp(since, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    day = max(first, datetime.fromtimestamp(until, UTC) - 400 * DAY)
-    found = []
-    while day.timestamp() <= until:
-        name = _day(day.timestamp())
-        found.append({"day": name} | sums[name].row(None))
-        day += DAY
+        sums[_begin(run.started_at, by)].include(run)
+    earliest = min((run.started_at for run in runs), default=until)
+    first, last = _begin(max(since, earliest) if by == "month" else since, by), _begin(until, by)
+    found, days = [], {"day": 1, "week": 7, "month": 31}[by]
+    while first <= last:
+        found.append({"from": first.isoformat()} | sums[first].row(None))
+        after = first + timedelta(days=days)
+        first = after.replace(day=1) if by == "month" else after
     return found
-
-
-def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
 def _component(name: str, energy: Energy, runs: list[_Run]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_each_run_has_the_figures_of_its_summary(found, summaries):
     assert [one["energy_j"] for one in found["top_runs"]] == sorted(one["energy_j"] for one in by_id.values())[::-1]
 
 
-def test_steps_stages_components_and_days_add_up_as_in_the_summaries(found, summaries):
+def test_steps_stages_components_and_times_add_up_as_in_the_summaries(found, summaries):
     steps = {(one["flow"], one["kind"], one["name"]): one["energy_j"] for one in found["steps"]}
     expected = {}
     for summary in summaries:
@@ -144,7 +144,7 @@ def test_steps_stages_components_and_days_add_up_as_in_the_summaries(found, summ
     for row in found["components"]:
         assert row["energy_j"] == pytest.approx(add(one["energy_j"][row["component"]] for one in summaries))
     assert {row["component"] for row in found["components"]} == set(COMPONENTS)
-    for key in ("stages", "days", "flows", "solutions"):
+    for key in ("stages", "times", "flows", "solutions"):
         assert sum(row["energy_j"] or 0.0 for row in found[key]) == pytest.approx(found["energy_j"]), key
     of_runs = [{row["stage"]: row["energy_j"] for row in one["stages"]} for one in summaries if one["stages"]]
     assert next(row for row in found["stages"] if row["stage"] == "inference") == next(
@@ -159,12 +159,14 @@ def test_what_sensors_told_is_told_apart(found):
     assert dram["measured_j"] == pytest.approx(dram["energy_j"])
 
 
-def test_every_day_of_the_period_is_there_and_a_missing_figure_is_none(found):
-    days = [one["day"] for one in found["days"]]
-    assert days == sorted(days)
-    assert len(days) == 5
-    assert found["days"][-1]["energy_j"] is None
-    assert found["days"][-1]["runs"] == 0
+@pytest.mark.parametrize(("days", "by", "rows"), [(4, "day", 5), (200, "week", 30), (3000, "month", 100)])
+def test_every_day_week_or_month_of_the_period_is_there_and_a_missing_figure_is_none(ledger, days, by, rows):
+    found = fleet(ledger, NOON - 1, NOON + days * DAY)
+    begins = [one["from"] for one in found["times"]]
+    assert (found["by"], begins) == (by, sorted(set(begins)))
+    assert len(begins) == pytest.approx(rows, abs=1)
+    assert sum(one["runs"] for one in found["times"]) == found["runs"]
+    assert (found["times"][-1]["energy_j"], found["times"][-1]["runs"]) == (None, 0)
 
 
 def test_the_kpis_are_those_of_the_solution_over_the_period(ledger, found):

@@ -1,4 +1,4 @@
-"""The report of all runs of a period: where the energy of a fleet went, day by day, and what waiting avoided."""
+"""The report of all runs of a period: where the energy of a fleet went, and when, and what waiting avoided."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,11 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
     check()
     until = now or datetime.now(UTC)
     found = fleet(ledger, since, until.timestamp())
-    days = [
-        (one["day"], one["energy_j"] or 0.0, one["unsuccessful_j"] or 0.0, one["emissions_g"]) for one in found["days"]
+    times = [
+        (one["from"], one["energy_j"] or 0.0, one["unsuccessful_j"] or 0.0, one["emissions_g"])
+        for one in found["times"]
     ]
+    by = f"Energy and emissions by {found['by']}"
     return render(
         "fleet.html.jinja",
         title=f"All runs since {_day(found['since'])}",
@@ -37,8 +39,9 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
         cards=_cards(found),
         sentences=_sentences(found),
         empty=not found["runs"],
-        days=time_charts.days("days", days, "Energy and emissions by day") if found["energy_j"] else None,
-        days_table=_days(found),
+        by=by,
+        times=time_charts.times("times", times, by) if found["energy_j"] else None,
+        times_table=_times(found, by),
         where=charts.bars("flows", _bars(found["flows"], "flow"), "Energy by flow"),
         flows=_groups(found["flows"], "flow", "Flows"),
         solutions=_groups(found["solutions"], "solution", "Solutions"),
@@ -179,15 +182,22 @@ def _steps(found: Found) -> Table:
     return Table("The costliest steps", ["step", "flow", "energy", "share", "in failed attempts"], rows, texts=(0, 1))
 
 
-def _days(found: Found) -> Table:
+def _times(found: Found, caption: str) -> Table:
     rows = [
         Row([
-            one["day"], units.count(one["runs"]), units.joules(one["energy_j"]), units.joules(one["unsuccessful_j"]),
+            one["from"], units.count(one["runs"]), units.joules(one["energy_j"]), units.joules(one["unsuccessful_j"]),
             units.grams(one["emissions_g"]),
         ])
-        for one in found["days"]
+        for one in found["times"]
     ]  # fmt: skip
-    return Table("Energy and emissions by day (UTC)", ["day", "runs", "energy", "in failed attempts", "CO2eq"], rows)
+    head = [
+        found["by"] if found["by"] == "day" else f"{found['by']} from",
+        "runs",
+        "energy",
+        "in failed attempts",
+        "CO2eq",
+    ]
+    return Table(caption, head, rows)
 
 
 def _kpi(one: Found) -> Found:
@@ -238,7 +248,7 @@ def _component(one: Found) -> Row:
 
 def _method(found: Found) -> list[tuple[str, str]]:
     facts = [
-        ("counted", "each root run with all its attempts and subflows, on the day (UTC) on which it started"),
+        ("counted", "each root run with all its attempts and subflows, at the time (UTC) at which it started"),
         ("emissions", "each run's energy, with its PUE where one is declared, at the carbon intensity that it met"),
         ("waiting", f"{units.joules(found['waiting_j'])} went into waiting; it is in the totals, and in no KPI"),
         ("KPIs", "the ratio of the sums over runs, with Fieller's interval; failed runs count with what they used"),

@@ -113,6 +113,7 @@ def _component(summary: Summary, name: str) -> Row:
     word, why = kind, "; ".join(_sources(summary, name))
     if kind == "missing":
         word, why = phrases.missing(summary, name)
+        why = "" if why == name else why
     between = _between(bounds) if kind == "modelled" else ""
     return Row([NAMES[name], units.joules(summary["energy_j"][name]), between, word, *printable([why])])
 

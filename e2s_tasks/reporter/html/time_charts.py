@@ -1,4 +1,4 @@
-"""The charts of a report that show time: the power of steps, the carbon intensity of the grid, days."""
+"""The charts of a report that show time: the power of steps, the carbon intensity of the grid, days or longer."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -143,25 +143,28 @@ def _outlook(slots: Sequence[Any], shown: dict[str, tuple[float, float]], width:
     return fig
 
 
-def days(name: str, found: Sequence[tuple[str, float, float, float | None]], title: str) -> Chart:
-    """Energy by day, the part that failed apart, above grams by day. found: day, joules, failed joules, grams."""
+def times(name: str, found: Sequence[tuple[str, float, float, float | None]], title: str) -> Chart:
+    """Energy by day or longer, the part that failed apart, above grams.
+
+    found: the first day, joules, those that failed, grams.
+    """
     top = max(found, key=lambda one: one[1])
     known = [one for one in found if one[3] is not None]
-    said = f"{len(found)} days; the most on {top[0]}: {units.joules(top[1])}"
+    said = f"{len(found)} bars; the most from {top[0]}: {units.joules(top[1])}"
     if known:
         worst = max(known, key=lambda one: one[3] or 0.0)
-        said += f"; the most emissions on {worst[0]}: {units.grams(worst[3])} CO2eq"
+        said += f"; the most emissions from {worst[0]}: {units.grams(worst[3])} CO2eq"
     legend = [(svg.variable(SERIES[0]), "energy")]
     legend += [(svg.variable(LOST), "attempts that did not succeed")] if any(one[2] for one in found) else []
     legend += [(svg.variable(GRID), "emissions")] if known else []
-    return svg.chart(name, lambda width: _days(found, width), title, f"{said}.", tuple(legend))
+    return svg.chart(name, lambda width: _times(found, width), title, f"{said}.", tuple(legend))
 
 
 def _shown(shown: Callable[[float], str], value: float, _place: int | None) -> str:
     return shown(value) if value else "0"
 
 
-def _days(found: Sequence[tuple[str, float, float, float | None]], width: int) -> "Figure":
+def _times(found: Sequence[tuple[str, float, float, float | None]], width: int) -> "Figure":
     from matplotlib.ticker import FuncFormatter
 
     fig = svg.figure(width, 340)
