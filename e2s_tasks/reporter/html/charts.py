@@ -67,13 +67,13 @@ def _bars(shown: Sequence[Bar], width: int) -> "Figure":
     fig = svg.figure(width, row * len(shown) + 2)
     axes, room = svg.canvas(fig), width - left - right
     top = max(one.joules for one in shown)
+    places = [row * number + (28.0 if narrow else row / 2) for number in range(len(shown))]
+    svg.boxes(axes, [(left, y - 7, room, 14) for y in places], LINE, alpha=0.45)
     for number, one in enumerate(shown):
-        y = row * number + (28 if narrow else row / 2)
-        length = max(room * one.joules / top, 1.5)
-        axes.barh(y, room, height=14, left=left, color=LINE, alpha=0.45)
-        axes.barh(y, length, height=14, left=left, color=REST if one.rest else SERIES[0])
+        y = places[number]
+        svg.boxes(axes, [(left, y - 7, max(room * one.joules / top, 1.5), 14)], REST if one.rest else SERIES[0])
         if one.lost:
-            axes.barh(y, room * one.lost / top, height=14, left=left, color=LOST)
+            svg.boxes(axes, [(left, y - 7, room * one.lost / top, 14)], LOST)
         if narrow:
             svg.write(axes, 0, y - 16, short(one.name, 24))
             svg.write(axes, width, y - 16, one.said, ha="right", color=MUTED)
@@ -114,9 +114,8 @@ def _flow(rows: Sequence[dict[str, Any]], width: int) -> "Figure":
     for side, x, place, align in ((0, begin, -1, "right"), (1, end, 1, "left")):
         for key, (y, high, slot) in slots[side][0].items():
             node = x - 14 if side == 0 else x
-            axes.barh(
-                y + high / 2, 14, height=max(high, 1), left=node, color=colours.get(key, REST) if side == 0 else REST
-            )
+            colour = colours[key] if side == 0 else REST
+            svg.boxes(axes, [(node, y, 14, max(high, 1))], colour)
             said, at = units.joules(sides[side][key]), (x + place * 22, y + min(high, slot) / 2)
             _label(axes, key, said, at, align, narrow=width == NARROW)
     return fig

@@ -5,7 +5,7 @@ Whatever is drawn takes its colours from here: hexadecimal codes that stand for 
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -80,6 +80,21 @@ def write(axes: "Axes", x: float, y: float, text: str, **options: Any) -> None:
     """Text as it is, of whatever characters; y is its middle."""
     given: dict[str, Any] = {"color": TEXT, "fontsize": 13, "va": "center_baseline", "parse_math": False} | options
     axes.text(x, y, text, None, **given)
+
+
+def boxes(axes: "Axes", found: Sequence[tuple[float, float, float, float]], colour: str, alpha: float = 1.0) -> None:
+    """Filled boxes of one colour, each as x, y, width and height: one path, however many there are."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    points = [
+        point
+        for x, y, width, height in found
+        for point in ((x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y))
+    ]
+    codes = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY] * len(found)
+    if points:
+        axes.add_artist(PathPatch(Path(points, codes), facecolor=colour, edgecolor="none", alpha=alpha))
 
 
 def _inline(fig: "Figure", name: str, title: str, description: str) -> str:

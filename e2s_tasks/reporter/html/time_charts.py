@@ -168,20 +168,21 @@ def _times(found: Sequence[tuple[str, float, float, float | None]], width: int) 
     from matplotlib.ticker import FuncFormatter
 
     fig = svg.figure(width, 340)
-    left, right, places = 64 / width, 24 / width, range(len(found))
+    left, right = 64 / width, 24 / width
     top = fig.add_axes((left, 0.46, 1 - left - right, 0.46))
     under = fig.add_axes((left, 0.1, 1 - left - right, 0.24), sharex=top)
-    top.bar(places, [one[1] for one in found], width=0.75, color=SERIES[0])
-    top.bar(places, [one[2] for one in found], width=0.75, color=LOST)
-    known = [(place, one[3]) for place, one in zip(places, found, strict=True) if one[3] is not None]
-    under.bar([place for place, _ in known], [grams for _, grams in known], width=0.75, color=GRID)
-    for axes, shown, unit in ((top, units.joules, "energy"), (under, units.grams, "CO2eq")):
+    joules, lost, grams = [one[1] for one in found], [one[2] for one in found], [one[3] or 0.0 for one in found]
+    for axes, values, colour in ((top, joules, SERIES[0]), (top, lost, LOST), (under, grams, GRID)):
+        drawn = [(place, value) for place, value in enumerate(values) if value]  # what nobody knows is no bar
+        svg.boxes(axes, [(place - 0.375, 0.0, 0.75, value) for place, value in drawn], colour)
+    for axes, values, shown, unit in ((top, joules, units.joules, "energy"), (under, grams, units.grams, "CO2eq")):
+        axes.set_ylim(0, max(values) * 1.08 or 1.0)
         _style(axes, unit)
         axes.yaxis.set_major_formatter(FuncFormatter(partial(_shown, shown)))
     top.tick_params(labelbottom=False)
     top.set_xlim(-0.6, len(found) - 0.4)
     every = max(1, round(len(found) / (3 if width == NARROW else 10)))
-    under.set_xticks(
-        list(places)[::every], [datetime.fromisoformat(one[0]).strftime("%d %b") for one in found][::every]
-    )
+    style = "%d %b" if found[0][0][:4] == found[-1][0][:4] else "%b %Y"
+    labels = [datetime.fromisoformat(one[0]).strftime(style) for one in found]
+    under.set_xticks(list(range(0, len(found), every)), labels[::every])
     return fig
