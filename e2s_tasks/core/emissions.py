@@ -78,6 +78,8 @@ def _within(slots: Sequence[Slot], start: float, end: float) -> Iterable[tuple[f
 
 def _filled(slots: Sequence[Slot], others: Iterable[Sequence[float]]) -> list[Slot]:
     """The slots, and those parts of the others that they leave open."""
+    if not slots:
+        return sorted((begin, end, intensity) for begin, end, intensity in others if begin < end)
     found = list(slots)
     for begin, end, intensity in others:
         at = begin

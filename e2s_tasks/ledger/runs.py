@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ from e2s_tasks.ledger.query import chunks, flow_run_name, select, select_in, sta
 from e2s_tasks.ledger.tables import call, decision, edge, outcome, process, read, span, version
 
 SHORT = 8  # characters of an id that lists show
+IN_TIME = attrgetter("started_at", "id")
 NEAR = 200  # how many of the latest runs are searched for near matches
 
 
@@ -239,7 +241,7 @@ _PARTS: tuple[tuple[Any, sa.Table, str], ...] = (
 
 def put_in_order(run: RunRecords) -> None:
     """Each of the run's records in the order of its time."""
-    run.spans.sort(key=lambda one: (one.started_at, one.id))
+    run.spans.sort(key=IN_TIME)
     run.versions.sort(key=artifacts.age)
     run.edges.sort(key=lambda one: one.id)
     for of_run in (run.reads, run.outcomes, run.decisions):

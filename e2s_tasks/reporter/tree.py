@@ -3,10 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
 from e2s_tasks.core.results import with_their_task_runs
+
+IN_TIME = attrgetter("started_at", "id")
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ def tree(spans: Sequence[SpanRecord], run_id: str) -> SpanTree:
     What moved a task run's persisted result lies in its last attempt.
     """
     result = SpanTree(by_id={span.id: span for span in with_their_task_runs(spans)})
-    in_time = sorted(result.by_id.values(), key=lambda span: (span.started_at, span.id))
+    in_time = sorted(result.by_id.values(), key=IN_TIME)
     wanted = _wanted_parents(in_time, run_id, result.by_id)
     inside: dict[str | None, list[SpanRecord]] = defaultdict(list)
     for span in in_time:
