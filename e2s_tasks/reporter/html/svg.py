@@ -5,6 +5,7 @@ Whatever is drawn takes its colours from here: hexadecimal codes that stand for 
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ VARIABLES = {
     TEXT: "--text", MUTED: "--muted", LINE: "--line", PAPER: "--paper", REST: "--rest", LOST: "--lost", GRID: "--grid",
     **{code: f"--s{number}" for number, code in enumerate(SERIES, start=1)},
 }  # fmt: skip
-SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
 _COLOUR = re.compile("|".join(VARIABLES))
 _FONT = re.compile(r"font: (?:[\w ]+ )?([\d.]+)px [^;]*")
@@ -51,7 +51,7 @@ Draw = Callable[[int], "Figure"]
 
 def chart(name: str, draw: Draw, title: str, description: str, legend: tuple[tuple[str, str], ...] = ()) -> Chart:
     """A chart drawn in both widths. name: no other one of the page has it. description: what a reader would see."""
-    drawn = {width: _inline(draw(width), f"{name}-{width}", title, description) for width in (WIDE, NARROW)}
+    drawn = {width: _inline(draw, width, f"{name}-{width}", title, description) for width in (WIDE, NARROW)}
     return Chart(drawn[WIDE], drawn[NARROW], title, description, legend)
 
 
@@ -97,68 +97,59 @@ def boxes(axes: "Axes", found: Sequence[tuple[float, float, float, float]], colo
         axes.add_artist(PathPatch(Path(points, codes), facecolor=colour, edgecolor="none", alpha=alpha))
 
 
-def _inline(fig: "Figure", name: str, title: str, description: str) -> str:
+def _inline(draw: Draw, width: int, name: str, title: str, description: str) -> str:
     """The figure as an SVG element for a page: with a name in words, its own ids, and nothing that is not drawn."""
-    import warnings
-
     import matplotlib as mpl
 
-    ET.register_namespace("", SVG)
-    ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     buffer = io.StringIO()
-    with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with warnings.catch_warnings(), mpl.rc_context():
         warnings.simplefilter("ignore")  # of characters that its own fonts lack: the page's have them
+        mpl.rcdefaults()  # whatever the user's own drawings look like
+        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name})
+        fig = draw(width)
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ET.fromstring(buffer.getvalue())  # noqa: S314 - what matplotlib has just written
     _strip(root)
     for element in root.iter():
         _own(element, name)
-    labels = [_element("title", f"{name}-title", title), _element("desc", f"{name}-desc", description)]
-    for number, label in enumerate(labels):
-        root.insert(number, label)
-    width, height = fig.get_size_inches() * 72
+    across, height = fig.get_size_inches() * 72
     root.attrib = {
-        "viewBox": f"0 0 {width:g} {height:g}", "role": "img", "style": f"max-width: {width:g}px",
+        "viewBox": f"0 0 {across:g} {height:g}", "role": "img", "style": f"max-width: {across:g}px",
         "aria-labelledby": f"{name}-title", "aria-describedby": f"{name}-desc",
     }  # fmt: skip
+    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
+        said = ET.Element(tag, {"id": f"{name}-{tag}"})
+        said.text = text
+        root.insert(place, said)
     return ET.tostring(root, encoding="unicode")
 
 
-def _element(tag: str, name: str, text: str) -> ET.Element:
-    found = ET.Element(f"{{{SVG}}}{tag}", {"id": name})
-    found.text = text
-    return found
-
-
 def _strip(root: ET.Element) -> None:
-    """Take away metadata and styles that would hold for the whole page."""
+    """Take away metadata, styles that would hold for the whole page, and blanks between elements."""
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}:
+            if _tag(child) in {"metadata", "style"}:
                 parent.remove(child)
-            elif child.tag == f"{{{SVG}}}defs":
-                _strip(child)
-        if parent.tag != f"{{{SVG}}}text":
+        if _tag(parent) != "text":
             parent.text = None
         parent.tail = None
 
 
+def _tag(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
 def _own(element: ET.Element, name: str) -> None:
-    """Give an element's ids and references the chart's name, and its colours the page's variables."""
-    if "id" in element.attrib:
-        referred = element.tag.rpartition("}")[2] in {"clipPath", "path", "g"} and not element.attrib["id"].endswith(
-            "_"
-        )
-        element.attrib["id"] = f"{name}-{element.attrib['id']}" if referred else ""
-    if HREF in element.attrib:
-        element.attrib[HREF] = f"#{name}-{element.attrib[HREF].removeprefix('#')}"
+    """Make an element one of a page: without namespaces, with the chart's own ids, with the page's variables."""
+    element.tag, found = _tag(element), element.attrib
+    if "id" in found:
+        found["id"] = f"{name}-{found['id']}"
+    if HREF in found:
+        found["href"] = f"#{name}-{found.pop(HREF).removeprefix('#')}"
     for key in ("style", "clip-path", "fill", "stroke"):
-        if key in element.attrib:
-            text = _COLOUR.sub(lambda found: f"var({VARIABLES[found[0]]})", element.attrib[key])
-            text = _FONT.sub(r"font-size: \1px", text)
-            element.attrib[key] = _REFERENCE.sub(rf"url(#{name}-\1)", text)
+        if key in found:
+            text = _COLOUR.sub(lambda code: f"var({VARIABLES[code[0]]})", found[key])
+            found[key] = _REFERENCE.sub(rf"url(#{name}-\1)", _FONT.sub(r"font-size: \1px", text))
     for key in ("d", "x", "y", "transform"):
-        if key in element.attrib:
-            element.attrib[key] = _LONG.sub(lambda found: f"{float(found[0]):.2f}", element.attrib[key]).replace(
-                "\n", ""
-            )
+        if key in found:
+            found[key] = _LONG.sub(lambda number: f"{float(number[0]):.2f}", found[key]).replace("\n", "")
