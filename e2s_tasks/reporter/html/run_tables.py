@@ -50,11 +50,12 @@ def artifacts(summary: Summary) -> Table | None:
     """Each artifact version that the run wrote, with its Energy-to-Solution; None where it wrote none."""
     if not summary["artifacts"]:
         return None
-    head = ["artifact", "produced by", "size", "rows", "in-run", "fully loaded", "attributed", "CO2eq"]
+    head = ["artifact", "in-run", "fully loaded", "attributed", "CO2eq", "size", "rows", "produced by"]
     rows = [_artifact(one) for one in summary["artifacts"]]
     if summary["unclaimed_j"]:
-        rows.append(Row(["no final product", "", "", "", "", "", units.joules(summary["unclaimed_j"]), ""], "more"))
-    return Table("Energy-to-Solution of the artifacts that the run wrote", head, rows, texts=(0, 1))
+        unclaimed = units.joules(summary["unclaimed_j"])
+        rows.append(Row(["no final product", "", "", unclaimed, "", "", "", ""], "more"))
+    return Table("Energy-to-Solution of the artifacts that the run wrote", head, rows, texts=(0, 7))
 
 
 def _artifact(one: dict[str, Any]) -> Row:
@@ -66,13 +67,13 @@ def _artifact(one: dict[str, Any]) -> Row:
     version = "" if one["version"] is None else f" v{one['version']}"
     return Row([
         phrases.artifact_name(one["uri"]) + version,
-        units.printable(one["produced_by"] or units.UNKNOWN),
-        units.size(one["bytes"]),
-        units.count(one["rows"]),
         bound(units.joules(one["in_run_j"])),
         phrases.fully_loaded(one),
         bound(units.joules(one["attributed_j"])),
         bound(units.grams(one["emissions_g"])),
+        units.size(one["bytes"]),
+        units.count(one["rows"]),
+        units.printable(one["produced_by"] or units.UNKNOWN),
     ])  # fmt: skip
 
 
