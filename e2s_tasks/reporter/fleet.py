@@ -246,8 +246,8 @@ def _component(name: str, energy: Energy, runs: list[_Run]) -> dict[str, Any]:
 
 
 def _avoided(runs: list[_Run]) -> dict[str, Any]:
-    """What waiting avoided, in gCO2eq, and of how many of the runs that waited nobody knows."""
-    waited = [run.waited for run in runs if run.waited is not None]
+    """What waiting avoided, in gCO2eq, and of how many of the runs that waited and began nobody knows."""
+    waited = [run.waited for run in runs if run.waited is not None and run.waited["began_at"] is not None]
     known = [one["avoided_g"] for one in waited]
     return {
         "waited_runs": len(waited),

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -222,6 +223,18 @@ def test_a_run_without_any_energy_has_a_report_that_says_so(tmp_path):
     assert "No source gave a figure for any step." in text
     assert "status running" in text
     assert Page(render_fleet(ledger, NOON - 1, NOW)).text.count("Energy -") >= 1
+
+
+def test_a_run_that_was_to_wait_and_has_not_begun_avoided_nothing(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    records = waiting_run()
+    records.spans[1:] = [replace(records.spans[1], status=Status.CANCELLED)]
+    records.spans[0].status = Status.CANCELLED
+    ledger.ingest([process(), *records.spans, *records.decisions])
+    text = Page(render_run(ledger, RUN)).text
+    assert "Avoided nothing It was to wait for a cleaner grid, and has not begun." in text
+    assert "has not begun: nothing was avoided" in text
+    assert fleet(ledger, NOON - 1, NOON + DAY)["waited_runs"] == 0
 
 
 def test_a_run_of_many_steps_and_strange_lengths_stays_small(tmp_path):

@@ -62,6 +62,7 @@ def render_run(ledger: "Ledger", run_id: str, now: datetime | None = None) -> st
         steps=tables.steps(summary),
         artifacts=tables.artifacts(summary),
         bounds=phrases.reasons(summary),
+        not_made=phrases.not_made(summary),
         kpis=tables.kpis(summary["kpis"]),
         kpi_notes=tables.kpi_notes(summary["kpis"]),
         carbon=_sentence(waiting.carbon(summary)),
@@ -122,11 +123,12 @@ def _avoided_card(summary: Summary) -> Card:
         return Card("Avoided by waiting", units.grams(found["avoided_g"]), lines(f"CO2eq; {said}", cached))
     if cached and summary["avoided_j"]:
         return Card("Avoided by caching", units.joules(summary["avoided_j"]), (_sentence(cached),))
-    why = "It waited, but nobody knows what that avoided." if found else "It did not wait for a cleaner grid."
-    plan = summary["carbon"]
-    saving = (plan or {}).get("potential_saving_percent")
+    if found is not None and found["began_at"] is not None:
+        return Card("Avoided", "not known", lines("It waited, but nobody knows what that avoided.", cached))
+    saving = (summary["carbon"] or {}).get("potential_saving_percent")
     could = f"Waiting would have saved {saving:.0f} %." if saving is not None and saving >= 0.5 and not found else None
-    return Card("Avoided", "nothing" if not found else "not known", lines(why, could, cached and _sentence(cached)))
+    why = "It was to wait for a cleaner grid, and has not begun." if found else "It did not wait for a cleaner grid."
+    return Card("Avoided", "nothing", lines(why, could, cached and _sentence(cached)))
 
 
 def _told_on_card(summary: Summary) -> bool:
@@ -206,12 +208,11 @@ def _outlook(found: _Found) -> Chart | None:
     slots[-1][1] = slots[-1][0] + (slots[-2][1] - slots[-2][0])
     summary, shown = found.summary, {}
     run, plan, waited = summary["flow_run"], summary["carbon"], summary["waited"]
-    begin, end = (waited or {}).get("began_at") or run["started_at"], run["ended_at"]
     if waited is None and plan is not None and plan["start"] and plan["end"]:
         shown["the cleanest window within the policy"] = _epochs(plan["start"], plan["end"])
     if waited is not None:
-        at_once = _epochs(waited["arrived_at"], waited["arrived_at"])
-        shown["when it would have begun at once"] = at_once
+        shown["when it would have begun at once"] = _epochs(waited["arrived_at"], waited["arrived_at"])
+    begin, end = waited["began_at"] if waited else run["started_at"], run["ended_at"]
     if begin and end:
         shown = {"the run": _epochs(begin, end)} | shown
     return time_charts.outlook("outlook", slots, shown, "Carbon intensity of the grid around the run")

@@ -50,15 +50,17 @@ def artifacts(summary: Summary) -> Table | None:
     """Each artifact version that the run wrote, with its Energy-to-Solution; None where it wrote none."""
     if not summary["artifacts"]:
         return None
-    head = ["artifact", "in-run", "fully loaded", "attributed", "CO2eq", "size", "rows", "produced by"]
-    rows = [_artifact(one) for one in summary["artifacts"]]
+    amortised = any(one["amortised_j"] is not None for one in summary["artifacts"])
+    more = ["amortised"] if amortised else []
+    head = ["artifact", "in-run", "fully loaded", *more, "attributed", "CO2eq", "size", "rows", "produced by"]
+    rows = [_artifact(one, amortised=amortised) for one in summary["artifacts"]]
     if summary["unclaimed_j"]:
         unclaimed = units.joules(summary["unclaimed_j"])
-        rows.append(Row(["no final product", "", "", unclaimed, "", "", "", ""], "more"))
-    return Table("Energy-to-Solution of the artifacts that the run wrote", head, rows, texts=(0, 7))
+        rows.append(Row(["no final product", "", "", *([""] if amortised else []), unclaimed, "", "", "", ""], "more"))
+    return Table("Energy-to-Solution of the artifacts that the run wrote", head, rows, texts=(0, len(head) - 1))
 
 
-def _artifact(one: dict[str, Any]) -> Row:
+def _artifact(one: dict[str, Any], *, amortised: bool) -> Row:
     mark = phrases.bounds(one)
 
     def bound(figure: str) -> str:
@@ -69,6 +71,7 @@ def _artifact(one: dict[str, Any]) -> Row:
         phrases.artifact_name(one["uri"]) + version,
         bound(units.joules(one["in_run_j"])),
         phrases.fully_loaded(one),
+        *([units.joules(one["amortised_j"])] if amortised else []),
         bound(units.joules(one["attributed_j"])),
         bound(units.grams(one["emissions_g"])),
         units.size(one["bytes"]),
