@@ -158,6 +158,9 @@ class Settings:
     print_summary: str = _setting(
         "auto", _one_of("auto", "always", "never"), "summary on stderr when a flow ends; auto: if started by hand"
     )
+    regression: float = _setting(
+        0.2, _above_zero, "a run is told as a regression if it is above the median of 30 days by more than this part"
+    )
     mlflow: str = _setting(
         "auto", _one_of("auto", "never"), "what MLflow is told; auto: if a tracking URI is set, see docs/mlflow.md"
     )

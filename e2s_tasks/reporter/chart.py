@@ -1,6 +1,7 @@
 """A bar chart of where the energy went, as an SVG image that reads well on a light and on a dark page."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -9,6 +10,8 @@ from e2s_tasks.reporter import units
 WIDTH, LABEL, FIGURE, ROW, BAR = 640, 210, 120, 24, 14
 # A mid grey and a mid blue: a contrast of 4:1 or more with white and with near-black alike.
 TEXT, FILL, TRACK = "#737a84", "#3b82c4", "#737a8433"
+MARKED = "#d9662b"  # an orange of the same contrast
+HIGH, WIDEST = 120, 48
 MOST = 8
 LONGEST = 28
 
@@ -44,6 +47,66 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
         f'<rect x="{LABEL}" y="{bar_y}" width="{max(room * one["share"] / top, 1):.1f}" height="{BAR}" rx="3" '
         f'fill="{FILL}"/>'
         f'<text x="{LABEL + room + 8}" y="{middle}" fill="{TEXT}">{figure}</text>'
+    )
+
+
+def columns(figures: Sequence[tuple[float | None, bool]]) -> str:
+    """The SVG of figures as columns, those that are marked in another colour; empty where there are fewer than two."""
+    known = [value for value, _ in figures if value]
+    if len(figures) < 2 or not known:
+        return ""
+    top, each = max(known), min(WIDTH / len(figures), WIDEST)
+    left, height = WIDTH - each * len(figures), HIGH + ROW
+    marks = "".join(
+        f'<rect x="{left + (number + 0.15) * each:.1f}" y="{HIGH - HIGH * value / top:.1f}" width="{each * 0.7:.1f}" '
+        f'height="{HIGH * value / top:.1f}" rx="2" fill="{MARKED if marked else FILL}"/>'
+        for number, (value, marked) in enumerate(figures)
+        if value
+    )
+    scale = (
+        f'<line x1="{left:.0f}" y1="{HIGH}" x2="{WIDTH}" y2="{HIGH}" stroke="{TEXT}"/>'
+        f'<text x="0" y="{height - 6}" fill="{TEXT}">the highest is {escape(units.joules(top))}</text>'
+        f'<text x="{WIDTH}" y="{height - 6}" text-anchor="end" fill="{TEXT}">the last run</text>'
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
+        f'role="img" font-family="system-ui, sans-serif" font-size="13">{marks}{scale}</svg>'
+    )
+
+
+def curve(
+    slots: Sequence[tuple[float, float, float]], marked: tuple[float, float] | None, labels: tuple[str, str]
+) -> str:
+    """The SVG of carbon intensities over time: (from, to, gCO2eq/kWh) in order; empty for fewer than two.
+
+    marked: from and to of the run, in another colour. labels: what stands below the beginning and the end.
+    """
+    if len(slots) < 2:
+        return ""
+    begin, end, top = slots[0][0], slots[-1][1], max(value for *_, value in slots)
+    scale, height = WIDTH / (end - begin), HIGH + ROW
+
+    def area(start: float, until: float, value: float, fill: str) -> str:
+        x, high = (start - begin) * scale, HIGH * value / top
+        return (
+            f'<rect x="{x:.1f}" y="{HIGH - high:.1f}" width="{max((until - start) * scale, 0.5):.1f}" '
+            f'height="{high:.1f}" fill="{fill}"/>'
+        )
+
+    shapes = "".join(area(*slot, FILL) for slot in slots)
+    if marked is not None:
+        first, last = marked[0], max(marked[1], marked[0] + (end - begin) / WIDTH * 3)  # to be seen at all
+        inside = ((max(start, first), min(until, last), value) for start, until, value in slots)
+        shapes += "".join(area(*slot, MARKED) for slot in inside if slot[1] > slot[0])
+    low = min(value for *_, value in slots)
+    between = f"{units.number(low)} to {units.number(top)} gCO2eq/kWh"
+    below = "".join(
+        f'<text x="{x}" y="{height - 6}" text-anchor="{anchor}" fill="{TEXT}">{escape(label)}</text>'
+        for x, anchor, label in ((0, "start", labels[0]), (WIDTH / 2, "middle", between), (WIDTH, "end", labels[1]))
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
+        f'role="img" font-family="system-ui, sans-serif" font-size="13">{shapes}{below}</svg>'
     )
 
 

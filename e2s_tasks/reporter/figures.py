@@ -226,8 +226,11 @@ def emissions(joules: float | None, decision: DecisionRecord | None) -> dict[str
     }
 
 
-def carbon(joules: float | None, decision: DecisionRecord | None) -> dict[str, Any] | None:
-    """The decision, and what waiting as planned would have saved: null where the hours to come were not known."""
+def carbon(joules: float | None, decision: DecisionRecord | None, curve: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The decision, and what waiting as planned would have saved: null where the hours to come were not known.
+
+    curve: the intensities that it looked at.
+    """
     if decision is None:
         return None
     saving = _saving_per_kwh(decision)
@@ -245,6 +248,7 @@ def carbon(joules: float | None, decision: DecisionRecord | None) -> dict[str, A
         if saving is not None and decision.run_now
         else None,
         "potential_saving_g": grams(joules, saving),
+        "curve": curve,
     }
 
 

@@ -35,6 +35,21 @@ def planned(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
     return max(expected, key=lambda one: one.at, default=None)
 
 
+def curve(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
+    """The intensities that the decisions about starts looked at: observed ones first, else as last expected."""
+    planned = [one for one in decisions if one.start is not None and one.plan.get("slots")]
+    if not planned:
+        return []
+    begin = min(one.at for one in planned)
+    end = max(slot[1] for one in planned for slot in one.plan["slots"])
+    end = min(end, max(one.plan.get("latest_end", end) for one in planned))
+    return [
+        {"start": iso(max(start, begin)), "end": iso(min(until, end)), "gco2eq_per_kwh": value}
+        for start, until, value in intensities(decisions).slots
+        if until > begin and start < end
+    ]
+
+
 def weighted(spans: Sequence[SpanRecord], grid: Intensities) -> float | None:
     """The mean intensity by the exclusive joules of spans; None where the grid or every joule is unknown.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from e2s_tasks.core.energy import add
@@ -16,7 +17,9 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$#])")
 
 def render(summary: Summary) -> str:
     """The summary as markdown."""
-    parts = [_headline(summary), _chart(summary), _steps(summary), _artifacts(summary), _facts(summary)]
+    parts = [
+        _headline(summary), _chart(summary), _steps(summary), _artifacts(summary), _grid(summary), _facts(summary),
+    ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -46,7 +49,35 @@ def _chart(summary: Summary) -> str:
     return f"![Energy by step]({chart.data_url(svg)})" if svg else ""
 
 
-def _table(title: str, head: list[str], figures: int, rows: Iterable[list[str]]) -> str:
+def _grid(summary: Summary) -> str:
+    """The grid that the decision looked at, with the run in it, or the plan where it has not begun."""
+    plan = summary["carbon"]
+    slots = (
+        []
+        if plan is None
+        else [(*map(_epoch, (one["start"], one["end"])), one["gco2eq_per_kwh"]) for one in plan["curve"]]
+    )
+    if plan is None or not slots:
+        return ""
+    run, waited = summary["flow_run"], summary["waited"]
+    if waited is not None and waited["began_at"] is None:
+        what, marked = "the planned run", (plan["start"], plan["end"])
+    else:
+        what, marked = (
+            "the run",
+            (waited["began_at"] if waited else run["started_at"], run["ended_at"] or run["started_at"]),
+        )
+    today = plan["curve"][0]["start"]
+    labels = units.clock(today), units.clock(plan["curve"][-1]["end"], today=today)
+    svg = chart.curve(slots, (_epoch(marked[0]), _epoch(marked[1])), labels)
+    return f"#### The grid, with {what} in orange\n\n![Carbon intensity]({chart.data_url(svg)})" if svg else ""
+
+
+def _epoch(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def table(title: str, head: list[str], figures: int, rows: Iterable[list[str]]) -> str:
     """A table whose last columns hold figures."""
     alignment = [":--"] * (len(head) - figures) + ["--:"] * figures
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, alignment, *rows)).join((f"#### {title}\n\n", ""))
@@ -65,7 +96,7 @@ def _steps(summary: Summary) -> str:
     whole = units.percent(1.0 if total else None)
     total_row = ["**total**", f"**{units.joules(total)}**", f"**{whole}**", *[""] * 6]
     head = ["step", "energy", "share", "status", "try", "time", "CPU", "read", "written"]
-    return _table("Steps", head, 8, [*rows, total_row])
+    return table("Steps", head, 8, [*rows, total_row])
 
 
 def _step(row: dict[str, Any]) -> list[str]:
@@ -91,11 +122,11 @@ def _artifacts(summary: Summary) -> str:
     if summary["unclaimed_j"]:
         rows.append(["*no final product*", "", "", "", "", "", units.joules(summary["unclaimed_j"]), ""])
     head = ["artifact", "version", "produced by", "size", "in-run", "fully loaded", "attributed", "CO2eq"]
-    table = _table("Energy-to-Solution of artifacts", head, 4, rows)
+    whole = table("Energy-to-Solution of artifacts", head, 4, rows)
     by = phrases.attributed(summary)
     reasons = [f"- {text(by)}"] if by else []
     reasons += [f"- \\>= a lower bound: {text(reason)}" for reason in phrases.reasons(summary)]
-    return "\n\n".join([table, "\n".join(reasons)] if reasons else [table])
+    return "\n\n".join([whole, "\n".join(reasons)] if reasons else [whole])
 
 
 def _artifact(one: dict[str, Any]) -> list[str]:

@@ -80,7 +80,7 @@ def summarise(
         "not_made": list(lineage.not_made),
         "kpis": by_name(found.kpis()),
         "stages": by_stage(spans),
-        "carbon": figures.carbon(facility_j, grid.planned(run.decisions)),
+        "carbon": figures.carbon(facility_j, grid.planned(run.decisions), grid.curve(run.decisions)),
         "waited": grid.waited(run, energy.total, figures.waiting(spans), found.spent.declared.pue),
     }
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from e2s_tasks.core.emissions import Intensities, intensities
 from e2s_tasks.core.records import MOVED, DecisionRecord, Kind, VersionRecord
-from e2s_tasks.reporter import waiting
+from e2s_tasks.reporter import chart, markdown, waiting
 from e2s_tasks.reporter.summary import summarise
 from tests.reporter.runs import RUN, root, run, span
 
@@ -161,3 +161,23 @@ def test_waiting_in_the_process_is_paid_for_by_what_it_avoids():
     waited = summarise(run(*spans, decisions=decisions))["waited"]
     assert waited["waiting_g"] == pytest.approx(200)
     assert waited["avoided_g"] == pytest.approx(1 * (200 - 100) - 200)
+
+
+def test_the_page_shows_the_grid_that_was_looked_at_with_the_run_in_it():
+    summary = moved_run()
+    curve = summary["carbon"]["curve"]
+    assert [one["gco2eq_per_kwh"] for one in curve] == [200, 200, 100]  # as observed
+    assert curve[0]["start"] == "1970-01-01T00:00:01+00:00"
+    page = markdown.render(summary)
+    assert "#### The grid, with the run in orange" in page
+    assert page.count("![Carbon intensity](data:image/svg+xml;base64,") == 1
+    svg = chart.curve([(0.0, 1.0, 50.0), (1.0, 2.0, 200.0)], (0.5, 1.5), ("00:00", "<b>"))
+    assert svg.count("<rect") == 4
+    assert "50.0 to 200 gCO2eq/kWh" in svg
+    assert "&lt;b&gt;" in svg
+
+
+def test_without_the_hours_to_come_there_is_no_curve():
+    plain = summarise(run(root(cpu_j=KWH), decisions=[decision(0.0, [])]))
+    assert plain["carbon"]["curve"] == []
+    assert "The grid" not in markdown.render(plain)

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from json import dumps
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from e2s_tasks.recorder.open_span import current_span
 from e2s_tasks.settings import settings, switched_on
 
 ARTIFACT_KEY = "energy-summary"
-
+FIGURES = "e2s"  # in the metadata of the artifact: the run's headline, as JSON
 
 # How Prefect says that a run ended whose process could not tell. What it calls crashed is so already.
 ENDINGS = {
@@ -96,16 +97,23 @@ def believe(ledger: Any, run_id: str, state: State[Any] | None) -> None:
 
 
 def put_summary(client: Any, summary: dict[str, Any], run_id: str) -> None:
-    """Put a summary on the page of its flow run, in place of the one that is there."""
+    """Put a summary on the page of its flow run, in place of the one that is there; and tell who follows the flow."""
+    from e2s_tasks.integrations.prefect.history import follow
     from e2s_tasks.reporter import markdown, phrases
+    from e2s_tasks.reporter.headline import headline
 
-    line, page = phrases.one_line(summary), markdown.render(summary)
+    now = headline(summary)
+    line, page, told = phrases.one_line(summary), markdown.render(summary), {FIGURES: dumps(now)}
     for earlier in summaries(client, run_id):
-        client.update_artifact(UUID(earlier["id"]), ArtifactUpdate(description=line, data=page))
-        return
-    client.create_artifact(
-        ArtifactCreate(key=ARTIFACT_KEY, type="markdown", description=line, data=page, flow_run_id=UUID(run_id))
-    )
+        client.update_artifact(UUID(earlier["id"]), ArtifactUpdate(description=line, data=page, metadata_=told))
+        break
+    else:
+        client.create_artifact(
+            ArtifactCreate(
+                key=ARTIFACT_KEY, type="markdown", description=line, data=page, metadata_=told, flow_run_id=UUID(run_id)
+            )
+        )
+    follow(client, now)
 
 
 def summaries(client: Any, run_id: str) -> list[dict[str, Any]]:

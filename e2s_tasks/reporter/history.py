@@ -1,0 +1,78 @@
+"""The last runs of a deployment as markdown for the Prefect page: energy, KPI and emissions, regressions marked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from e2s_tasks.reporter import chart, phrases, units
+from e2s_tasks.reporter.headline import Headline, compared
+from e2s_tasks.reporter.markdown import table, text
+
+MOST = 30  # runs that are shown
+
+
+def render(name: str, rows: Sequence[Headline], threshold: float, page: str | None) -> str:
+    """The history of what is called `name`. rows: of its runs, the newest first. page: the address of a run, whose id
+    follows; None where there is no lasting server.
+    """
+    shown = rows[:MOST]
+    per = next((one["kpi_per"] for one in shown if one["kpi_per"]), None)
+    marks = [_mark(one, rows, threshold) for one in shown]
+    figures = [_figure(one) for one in shown]
+    parts = [
+        f"### {text(name)}: its last {len(shown)} runs" if len(shown) > 1 else f"### {text(name)}: its first run",
+        _said(shown, marks),
+        _chart(shown, figures, marks),
+        table(
+            "Runs",
+            ["run", "began", "status", "energy", f"per {text(per)}" if per else "KPI", "CO2eq", "against the median"],
+            4,
+            [_row(one, mark, page) for one, mark in zip(shown, marks, strict=True)],
+        ),
+        f"Against the median of the completed runs of the 30 days before it; marked above {units.percent(threshold)}.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _said(rows: Sequence[Headline], marks: Sequence[tuple[str, bool]]) -> str:
+    """The last run in a sentence."""
+    change, regressed = marks[0]
+    if not change:
+        return f"The last run used {units.joules(rows[0]['energy_j'])}; too few runs before it tell what is usual."
+    word = "**a regression**: " if regressed else ""
+    return f"The last run used {units.joules(rows[0]['energy_j'])}, {word}{change} against the median."
+
+
+def _mark(one: Headline, rows: Sequence[Headline], threshold: float) -> tuple[str, bool]:
+    """How a run differs from the runs before it, and whether that is a regression."""
+    found = compared(one, rows)
+    return ("", False) if found is None else (f"{100 * found.change:+.0f} %", found.regressed(threshold))
+
+
+def _figure(one: Headline) -> float | None:
+    return one["kpi_value"] if one["kpi_value"] is not None else one["energy_j"]  # type: ignore[no-any-return]
+
+
+def _chart(rows: Sequence[Headline], figures: Sequence[float | None], marks: Sequence[tuple[str, bool]]) -> str:
+    """The energy per unit, or of the run, from the oldest to the newest."""
+    kpis = {one["kpi"] for one in rows}
+    if len(kpis) > 1:  # not to be compared with each other
+        figures = [one["energy_j"] for one in rows]
+    svg = chart.columns([*zip(reversed(figures), (regressed for _, regressed in reversed(marks)), strict=True)])
+    return f"![Energy by run]({chart.data_url(svg)})" if svg else ""
+
+
+def _row(one: Headline, mark: tuple[str, bool], page: str | None) -> list[str]:
+    change, regressed = mark
+    name = text(one["name"] or one["run_id"])
+    broken = one["status"] in phrases.BROKEN
+    status = phrases.STATUS.get(one["status"], phrases.status(one["status"]))
+    value: Any = one["kpi_value"]
+    return [
+        f"[{name}]({page}{one['run_id']})" if page else name,
+        units.clock(one["started_at"])[:16],
+        f"**{text(status)}**" if broken else text(status),
+        ("\\>= " if one["lower_bound"] else "") + units.joules(one["energy_j"]),
+        units.quantity(value, "J"),
+        units.grams(one["emissions_g"]),
+        f"**{change}**" if regressed else change,
+    ]

@@ -1,0 +1,80 @@
+"""Runs in a few figures, compared with those before them, and the page of a deployment's history."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from e2s_tasks.core.records import OutcomeRecord
+from e2s_tasks.reporter import history, phrases, summarise
+from e2s_tasks.reporter.headline import compared, headline
+from tests.reporter.runs import RUN, root, run, span
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+def past(days, joules, **more):
+    """A completed run so many days ago that used so much."""
+    at = NOW - timedelta(days=days)
+    given = {
+        "run_id": f"run-{days}", "name": f"ran {days}", "flow": "f", "solution": None, "status": "completed",
+        "started_at": at.isoformat(), "ended_at": at.isoformat(), "energy_j": joules, "lower_bound": False,
+        "unsuccessful_j": 0.0, "emissions_g": (joules or 0.0) / 100, "avoided_g": None, "kpi": None, "kpi_value": None,
+        "kpi_per": None,
+    }  # fmt: skip
+    return given | more
+
+
+def test_a_headline_has_the_figures_of_the_summary():
+    records = run(root(), span("work", cpu_j=8.0))
+    records.outcomes.append(OutcomeRecord("o", RUN, "work", 1.0, name="row", units=10, accurate=4))
+    summary = summarise(records)
+    found = headline(summary)
+    assert found["energy_j"] == summary["energy_j"]["total"]
+    assert found["kpi"] == "joules_per_accurate_row"
+    assert found["kpi_value"] == summary["kpis"]["joules_per_accurate_row"]["value"]
+    assert found["status"] == summary["flow_run"]["status"]
+    assert phrases.kpi_lines(summary)[0].endswith(f"/ 4 {found['kpi_per']}s")
+
+
+def test_a_run_is_compared_with_the_median_of_the_completed_runs_of_30_days():
+    earlier = [past(1, 10.0), past(2, 12.0), past(3, 11.0), past(4, 99.0, status="failed"), past(31, 99.0)]
+    earlier += [past(5, 99.0, flow="another"), past(6, None)]
+    found = compared(past(0, 13.2), [past(0, 13.2), *earlier])
+    assert (found.figure, found.median, found.runs) == ("energy_j", 11.0, 3)
+    assert found.change == pytest.approx(0.2)
+    assert found.regressed(0.1)
+    assert not found.regressed(0.3)
+
+
+def test_too_few_runs_and_those_that_count_other_things_say_nothing():
+    assert compared(past(0, 1.0), [past(1, 1.0), past(2, 1.0)]) is None
+    assert compared(past(0, None), [past(day, 1.0) for day in range(1, 5)]) is None
+    by_row = {"kpi": "joules_per_row", "kpi_value": 2.0, "kpi_per": "row"}
+    others = [past(day, 1.0, kpi="joules_per_unit", kpi_value=1.0) for day in range(1, 5)]
+    assert compared(past(0, 1.0, **by_row), others) is None
+    same = [past(day, 1.0, **(by_row | {"kpi_value": 1.0})) for day in range(1, 5)]
+    assert compared(past(0, 1.0, **by_row), same).change == pytest.approx(1.0)
+
+
+def test_the_page_lists_the_newest_first_with_links_and_marks_regressions():
+    rows = [past(0, 20.0), past(1, 10.0), past(2, 11.0, status="failed"), past(3, 10.0, lower_bound=True)]
+    rows += [past(day, 10.0) for day in range(4, 40)]
+    page = history.render("f/nightly [x]", rows, 0.2, "http://host/runs/flow-run/")
+    assert page.startswith("### f/nightly \\[x\\]: its last 30 runs")
+    assert "**a regression**: +100 % against the median" in page
+    table = [line for line in page.splitlines() if line.startswith("| [")]
+    assert len(table) == 30
+    assert table[0] == (
+        "| [ran 0](http://host/runs/flow-run/run-0) | 2026-11-29 12:00 | ok | 20.0 J | - | 200 mg | **+100 %** |"
+    )
+    assert "**failed**" in table[2]
+    assert "\\>= 10.0 J" in table[3]
+    assert page.count("data:image/svg+xml;base64,") == 1
+
+
+def test_a_first_run_has_a_page_without_a_chart_or_a_link():
+    page = history.render("f/d", [past(0, 20.0)], 0.2, None)
+    assert "its first run" in page
+    assert "too few runs before it" in page
+    assert "svg" not in page
+    assert "| ran 0 |" in page
