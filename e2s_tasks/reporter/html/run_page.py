@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import e2s_tasks.reporter.html.run_tables as tables
-from e2s_tasks.core.emissions import intensities
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.reporter import phrases, units, waiting
@@ -67,7 +66,7 @@ def render_run(ledger: "Ledger", run_id: str, now: datetime | None = None) -> st
         kpi_notes=tables.kpi_notes(summary["kpis"]),
         carbon=_sentence(waiting.carbon(summary)),
         grid=phrases.grid(summary),
-        outlook=_outlook(found),
+        outlook=_outlook(summary),
         components=tables.components(summary),
         gaps=phrases.gaps(summary),
         method=_method(found),
@@ -199,16 +198,15 @@ def _power(found: _Found) -> tuple[Chart, Table] | None:
     return time_charts.power("power", line, "Power of each step over time"), Table("Power of the steps", head, rows)
 
 
-def _outlook(found: _Found) -> Chart | None:
-    """The carbon intensity that the run's decisions knew, with the run and the planned window in it."""
-    slots = [list(slot) for slot in intensities(found.run.decisions).slots]
-    if len(slots) < 2:
-        return None
-    slots[0][0] = slots[0][1] - (slots[1][1] - slots[1][0] if len(slots) > 2 else 1800.0)
-    slots[-1][1] = slots[-1][0] + (slots[-2][1] - slots[-2][0])
-    summary, shown = found.summary, {}
+def _outlook(summary: Summary) -> Chart | None:
+    """The carbon intensity that the run's decisions looked at, with the run and the planned window in it."""
     run, plan, waited = summary["flow_run"], summary["carbon"], summary["waited"]
-    if waited is None and plan is not None and plan["start"] and plan["end"]:
+    curve = plan["curve"] if plan else []
+    if not curve:
+        return None
+    slots = [(*_epochs(one["start"], one["end"]), one["gco2eq_per_kwh"]) for one in curve]
+    shown: dict[str, tuple[float, float]] = {}
+    if (waited is None or waited["began_at"] is None) and plan["start"] and plan["end"]:
         shown["the cleanest window within the policy"] = _epochs(plan["start"], plan["end"])
     if waited is not None:
         shown["when it would have begun at once"] = _epochs(waited["arrived_at"], waited["arrived_at"])
