@@ -33,6 +33,13 @@ class Intensities:
         parts = [part for start, end in times for part in _within(self.slots, start, max(end, start + MOMENT_S))]
         return sum(seconds * intensity for seconds, intensity in parts) / sum(seconds for seconds, _ in parts)
 
+    def constant(self, start: float, end: float) -> float | None:
+        """The intensity if it is the same all the time; None if it changes, or is not known."""
+        if not self.slots:
+            return self.otherwise
+        slot = self.slots[min(bisect_left(self.slots, start, key=lambda slot: slot[1]), len(self.slots) - 1)]
+        return slot[2] if slot[0] <= start and end <= slot[1] else None
+
     def observed_part(self, start: float, end: float) -> float:
         """For how much of start..end, from 0 to 1, the intensity is an observed one."""
         if end <= start:
@@ -71,6 +78,8 @@ def _within(slots: Sequence[Slot], start: float, end: float) -> Iterable[tuple[f
 
 def _filled(slots: Sequence[Slot], others: Iterable[Sequence[float]]) -> list[Slot]:
     """The slots, and those parts of the others that they leave open."""
+    if not slots:
+        return sorted((begin, end, intensity) for begin, end, intensity in others if begin < end)
     found = list(slots)
     for begin, end, intensity in others:
         at = begin

@@ -71,9 +71,10 @@ class Lineage:
     """The energy-to-solution of a root run's artifacts.
 
     graph: what leads to what, from which fully loaded figures go on. energy: E(R), what the run used, waiting aside.
-    weights: by what shared steps were divided over final products. not_made: declared products that it did not write.
-    step_of: the index in `steps` of each span's step; orchestration and waiting are absent. unlinked: steps that
-    returned a result that no step is known to have used, and wrote nothing.
+    weights: by what shared steps were divided over final products; parts: by final product, which part (0 to 1) of each
+    step's energy it answers for. not_made: declared products that it did not write. step_of: the index in `steps` of
+    each span's step; orchestration and waiting are absent. unlinked: steps that returned a result that no step is known
+    to have used, and wrote nothing.
     """
 
     graph: "RunGraph"
@@ -84,6 +85,7 @@ class Lineage:
     waiting: Energy
     versions: dict[str, VersionE2S]
     final_products: tuple[str, ...]
+    parts: dict[str, dict[int, float]]
     unclaimed: Joules
     unlinked: tuple[Step, ...]
     weights: str
@@ -122,7 +124,8 @@ def lineage_of(
     found, costs, reach = graph.found, graph.costs, graph.reach
     products = graph.declared.uris if products is None else products
     finals = graph.final_products(products)
-    attributed, unclaimed, weights = _attribute(graph, finals, graph.declared.weight if weight is None else weight)
+    weighed = graph.declared.weight if weight is None else weight
+    attributed, parts, unclaimed, weights = _attribute(graph, finals, weighed)
     steps = tuple(found.steps)
     versions = {}
     for version in run.versions:
@@ -144,6 +147,7 @@ def lineage_of(
         waiting=total(span.energy for span in found.waiting),
         versions=versions,
         final_products=tuple(version.id for version in finals),
+        parts=parts,
         unclaimed=unclaimed,
         unlinked=tuple(graph.unlinked),
         weights=weights,
@@ -262,22 +266,20 @@ class RunGraph:
 
 def _attribute(
     graph: RunGraph, finals: Sequence[VersionRecord], weight: Weight | Mapping[str, float]
-) -> tuple[dict[str, Joules], Joules, str]:
-    """What each final product answers for, what is left unclaimed, and what the steps were divided by."""
+) -> tuple[dict[str, Joules], dict[str, dict[int, float]], Joules, str]:
+    """What each final product answers for, of which steps; what is unclaimed, and what the steps were divided by."""
     costs, reach = graph.costs, graph.reach
     closures_of = [(one, reach.steps(reach.of_version(one.id)), _weight(one, weight)) for one in finals]
     shares = _Shares(len(costs.total))
     for _, closure, weighed in closures_of:
         shares.add(closure, weighed)
-    attributed = {}
+    attributed, parts = {}, {}
     for final, closure, weighed in closures_of:
-        host = movement = 0.0
-        for step in members(closure):
-            part = shares.of(step, weighed)
-            host += part * costs.host[step]
-            movement += part * costs.movement[step]
+        parts[final.id] = {step: shares.of(step, weighed) for step in members(closure)}
+        host = sum(part * costs.host[step] for step, part in parts[final.id].items())
+        movement = sum(part * costs.movement[step] for step, part in parts[final.id].items())
         attributed[final.id] = costs.joules(closure, host, movement)
-    return attributed, costs.unclaimed(shares.claimed), shares.said(weight)
+    return attributed, parts, costs.unclaimed(shares.claimed), shares.said(weight)
 
 
 def _weight(version: VersionRecord, weight: Weight | Mapping[str, float]) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from e2s_tasks.core.energy import Energy
+from e2s_tasks.core.energy import Energy, add
 
 # Attribute of the root spans of each process: what the process had moved at their beginning, and at their end or so
 # far, each as bytes (read, written, read from storage, written to storage) since some moment of the process's life.
@@ -128,6 +128,12 @@ class SpanRecord:
     def energy(self) -> Energy:
         """The exclusive energy by component, in joules."""
         return Energy(self.cpu_j, self.dram_j, self.gpu_j, self.static_j, self.storage_j, self.network_j, self.remote_j)
+
+    @property
+    def joules(self) -> float | None:
+        """The exclusive energy of all components; None where everything is missing."""
+        parts = (self.cpu_j, self.dram_j, self.gpu_j, self.static_j, self.storage_j, self.network_j, self.remote_j)
+        return add(parts)
 
 
 @dataclass(slots=True)

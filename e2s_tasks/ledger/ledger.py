@@ -15,6 +15,7 @@ from e2s_tasks.ledger import journal, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
 from e2s_tasks.ledger.learned import Learned, latest_policy, learned
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
+from e2s_tasks.ledger.period import in_period
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
 from e2s_tasks.ledger.runs import RunRow
@@ -136,6 +137,14 @@ class Ledger:
         with self._reading() as connection:
             for chunk in chunks(runs.of_solution(connection, solution, since), AT_ONCE):
                 yield from runs.records_of(connection, chunk, origins)
+
+    def period(self, since: float) -> Iterator[RunRecords]:
+        """The root runs that started at or after `since` (epoch seconds), the oldest first, as sums need them.
+
+        They have their processes, decisions and spans, and of these no bytes, rows and CPU times.
+        """
+        with self._reading() as connection:
+            yield from in_period(connection, since)
 
     def run(self, run_id: str) -> RunRecords:
         """Everything known of one root run, with the flow runs that belong to it.

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ from e2s_tasks.ledger.query import chunks, flow_run_name, select, select_in, sta
 from e2s_tasks.ledger.tables import call, decision, edge, outcome, process, read, span, version
 
 SHORT = 8  # characters of an id that lists show
+IN_TIME = attrgetter("started_at", "id")
 NEAR = 200  # how many of the latest runs are searched for near matches
 
 
@@ -176,14 +178,14 @@ def spans_with_parents(connection: sa.Connection, run_ids: Iterable[str]) -> tup
     spans: dict[str, list[SpanRecord]] = defaultdict(list)
     for one in select_in(connection, SpanRecord, span.c.run_id, root_of):
         spans[root_of[one.run_id]].append(one)
-    calls = _calls(connection, root_of)
+    calls = calls_among(connection, root_of)
     for run_id, of_run in spans.items():
         of_run.sort(key=lambda one: (one.started_at, one.id))
-        _adopt(of_run, run_id, calls)
+        adopt(of_run, run_id, calls)
     return list(root_of), list(spans.values())
 
 
-def _calls(connection: sa.Connection, ids: Iterable[str]) -> dict[str, CallRecord]:
+def calls_among(connection: sa.Connection, ids: Iterable[str]) -> dict[str, CallRecord]:
     """By their ids the flow runs among these that others started in processes of their own."""
     return {one.id: one for one in select_in(connection, CallRecord, call.c.id, ids)}
 
@@ -217,10 +219,10 @@ def records_of(connection: sa.Connection, run_ids: Iterable[str], origins: Origi
             getattr(runs[root_of[record.run_id]], name).append(record)
     found = [run for run in runs.values() if run.spans]
     processes = {one.id: one for one in _processes(connection, [span for run in found for span in run.spans])}
-    calls = _calls(connection, root_of)
+    calls = calls_among(connection, root_of)
     for run in found:
-        _put_in_order(run)
-        _adopt(run.spans, run.run_id, calls)
+        put_in_order(run)
+        adopt(run.spans, run.run_id, calls)
         ids = dict.fromkeys(one.process_id for one in run.spans)
         run.processes = [processes[process_id] for process_id in ids if process_id in processes]
     origins.explain(connection, found)
@@ -237,8 +239,9 @@ _PARTS: tuple[tuple[Any, sa.Table, str], ...] = (
 )
 
 
-def _put_in_order(run: RunRecords) -> None:
-    run.spans.sort(key=lambda one: (one.started_at, one.id))
+def put_in_order(run: RunRecords) -> None:
+    """Each of the run's records in the order of its time."""
+    run.spans.sort(key=IN_TIME)
     run.versions.sort(key=artifacts.age)
     run.edges.sort(key=lambda one: one.id)
     for of_run in (run.reads, run.outcomes, run.decisions):
@@ -248,7 +251,7 @@ def _put_in_order(run: RunRecords) -> None:
     ] or run.decisions  # not of what it started
 
 
-def _adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord]) -> None:
+def adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord]) -> None:
     """Give what was recorded in another process than its flow's the flow span as its parent.
 
     Work goes to the last life of its flow run that had begun; a subflow to the attempt or flow run that started it, as

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from e2s_tasks.core import remote
@@ -16,13 +17,17 @@ COUNTED = COMPONENTS[:-1]  # of what sources of processes tell; remote is what t
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
 
+_JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
+_HOST_JOULES = attrgetter(*(f"{name}_j" for name in HOST))
+
 Avoided = Callable[[SpanRecord], float | None]
 
 
 def run_energy(spans: Iterable[SpanRecord]) -> Energy:
     """The joules of the run by component. The zeros of cached task runs stand for nothing that a source counted."""
     known = list(spans)
-    return total(span.energy for span in [s for s in known if s.status != Status.CACHED] or known)
+    counted = [s for s in known if s.status != Status.CACHED] or known
+    return Energy(*(add(column) for column in zip(*map(_JOULES, counted), strict=True)))
 
 
 def energy_figures(energy: Energy) -> dict[str, float | None]:
@@ -166,9 +171,11 @@ def gaps(run: RunRecords) -> dict[str, int]:
     expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
     missing: dict[str, int] = {}
     for span in run.spans:
-        named = span.attributes.get("gaps", ())
-        for name in HOST:
-            unknown = getattr(span, f"{name}_j") is None and (span.process_id, name) in expected
+        named, joules = span.attributes.get("gaps", ()), _HOST_JOULES(span)
+        if not named and None not in joules:
+            continue
+        for name, known in zip(HOST, joules, strict=True):
+            unknown = known is None and (span.process_id, name) in expected
             if (unknown or name in named) and span.status != Status.CACHED:
                 missing[name] = missing.get(name, 0) + 1
     elsewhere = len({span.id for span, _ in remote.without_figure(run.spans)})

@@ -55,10 +55,14 @@ def weighted(spans: Sequence[SpanRecord], grid: Intensities) -> float | None:
 
     A span's joules are spread evenly over its time; a flow run's over what it did not wait.
     """
+    begin = min((one.started_at for one in spans), default=0.0)
+    everywhere = grid.constant(begin, max((one.ended_at or one.started_at for one in spans), default=begin))
+    if everywhere is not None:
+        return everywhere if any(own(one).joules for one in spans) else None
     waits = {one.parent_id: one for one in spans if one.kind == Kind.WAIT}
     joules = met_g = 0.0
     for span in spans:
-        used, mean = own(span).joules, grid.mean(*_times(span, waits.get(span.id)))
+        used, mean = own(span).joules, grid.mean(*times(span, waits.get(span.id)))
         if used and mean is not None:
             joules += used
             met_g += used * mean
@@ -93,7 +97,8 @@ class Emissions:
         return None if None in own else sum(one for one in own if one is not None)
 
 
-def _times(span: SpanRecord, wait: SpanRecord | None) -> list[tuple[float, float]]:
+def times(span: SpanRecord, wait: SpanRecord | None) -> list[tuple[float, float]]:
+    """When a span used its joules, as from and to: its own time, less the waiting inside it."""
     end = span.ended_at or span.started_at
     if wait is None or wait.ended_at is None:
         return [(span.started_at, end)]

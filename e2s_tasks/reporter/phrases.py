@@ -51,7 +51,7 @@ def one_line(summary: Summary) -> str:
     found = summary["emissions_g"]["total"]
     grams = "" if found is None else f", {units.grams(found)} CO2eq"
     kpis = kpi_lines(summary)[:1]
-    return "; ".join([_whole(summary) + grams, *kpis])
+    return "; ".join([whole(summary) + grams, *kpis])
 
 
 def energy(summary: Summary) -> str:
@@ -59,16 +59,17 @@ def energy(summary: Summary) -> str:
     joules = summary["energy_j"]["total"]
     if joules is None:
         return "energy unknown: no source gave a figure (`e2s doctor` says why)"
-    return f"{_whole(summary)} ({units.watt_hours(joules)}){_worth(summary)}"
+    return f"{whole(summary)} ({units.watt_hours(joules)}){worth(summary)}"
 
 
-def _whole(summary: Summary) -> str:
+def whole(summary: Summary) -> str:
     """The run's energy, marked where it is a lower bound."""
     joules = summary["energy_j"]["total"]
     return (">= " if summary["gaps"] and joules is not None else "") + units.joules(joules)
 
 
-def _worth(summary: Summary) -> str:
+def worth(summary: Summary) -> str:
+    """What the run's energy rests on, to be added to it, with its range."""
     kinds = {kind for kind in summary["provenance"].values() if kind != "missing"}
     if kinds == {"measured"}:
         return ", measured"
@@ -199,7 +200,7 @@ def provenance(summary: Summary) -> list[tuple[str, str]]:
     unknown: dict[str, list[str]] = {}
     for name in COMPONENTS:
         if _is(summary, name, "missing"):
-            word, why = _missing(summary, name)
+            word, why = missing(summary, name)
             unknown.setdefault(word, []).append(why)
     lines += [(word, "; ".join(whys)) for word, whys in unknown.items()]
     return [(word, text) for word, text in lines if text]
@@ -216,7 +217,7 @@ def _component(summary: Summary, component: str, kind: str) -> str:
     return f"{component} {figure}{between}"
 
 
-def _missing(summary: Summary, component: str) -> tuple[str, str]:
+def missing(summary: Summary, component: str) -> tuple[str, str]:
     """How a component without a figure is told: a device that is not there is no gap."""
     name = DEVICES.get(component, component)
     of_component = [source for source in summary["sources"] if source["component"] == component]

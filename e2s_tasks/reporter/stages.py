@@ -8,7 +8,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import Kind, SpanRecord
 from e2s_tasks.core.stages import STAGES
 from e2s_tasks.reporter.steps import ORCHESTRATION, share
-from e2s_tasks.reporter.tree import SpanTree, own
+from e2s_tasks.reporter.tree import SpanTree
 
 NO_STAGE = "no stage"
 WAITING = "waiting"
@@ -33,7 +33,7 @@ def joules_by_stage(spans: SpanTree) -> dict[str, float | None]:
         outer = of_span.get(spans.parents[span.id] or "")
         row = WAITING if span.is_waiting or outer == WAITING else span.stage or outer or ""
         of_span[span.id] = row
-        joules[_name(row, span)].append(own(span).joules)
+        joules[_name(row, span)].append(spans.own_j[span.id])
     return {row: add(parts) for row, parts in joules.items()}
 
 

@@ -50,6 +50,31 @@ def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
     return rows
 
 
+def rows_of(spans: SpanTree) -> dict[str, tuple[str, str]]:
+    """By span, the kind and name of the row of depth 0 that its own joules are in: those of `consumers`."""
+    found: dict[str, tuple[str, str]] = {}
+    flows: dict[str, SpanRecord | None] = {}  # the flow run around each span
+    inside: set[str] = set()  # spans of rows that hold all that is below them, but for flow runs' own joules
+    for span in spans.spans:  # parents first
+        parent = spans.parents[span.id] or ""
+        flow = flows[span.id] = span if span.kind == Kind.FLOW else flows.get(parent)
+        if parent in inside:
+            found[span.id] = found[parent]
+            inside.add(span.id)
+        elif span.kind == Kind.FLOW:
+            found[span.id] = (Kind.WAIT, MOVING) if span.is_waiting else (ORCHESTRATION, ORCHESTRATION_NAME)
+        elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or flow is None:
+            found[span.id] = str(span.kind), _name(span, spans)
+            inside.add(span.id)
+        else:
+            found[span.id] = BODY, _body_name(flow)
+    return found
+
+
+def _body_name(flow: SpanRecord) -> str:
+    return f"{flow.name} (spans of its body)"
+
+
 def _name(span: SpanRecord, spans: SpanTree) -> str:
     """The step's name, after the subflow that it is part of."""
     flows = [around.name for around in spans.ancestors(span) if around.kind == Kind.FLOW]
@@ -58,9 +83,7 @@ def _name(span: SpanRecord, spans: SpanTree) -> str:
 
 def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> list[dict[str, Any]]:
     """The spans that a flow's own body opened outside tasks, the named ones below; tasks in those are steps."""
-    top = _row(
-        group, BODY, f"{flow.name} (spans of its body)", depth=0, used=[own(span) for span in group], total_j=total_j
-    )
+    top = _row(group, BODY, _body_name(flow), depth=0, used=[own(span) for span in group], total_j=total_j)
     named = (
         _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], total_j=total_j)
         for alike in _alike(group)

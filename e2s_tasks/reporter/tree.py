@@ -3,10 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
 from e2s_tasks.core.results import with_their_task_runs
+
+IN_TIME = attrgetter("started_at", "id")
 
 
 @dataclass(slots=True)
@@ -32,7 +35,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 def own(span: SpanRecord) -> Used:
     """What a span used itself. Where a part is missing and the rest is 0, nothing is known of it."""
-    joules = span.energy.total
+    joules = span.joules
     if not joules and span.attributes.get("gaps"):
         joules = None
     return Used(joules, span.cpu_ns, span.bytes_read, span.bytes_written)
@@ -40,13 +43,14 @@ def own(span: SpanRecord) -> Used:
 
 @dataclass(slots=True)
 class SpanTree:
-    """Spans in the order in which to tell them, parents first; `used` is inclusive."""
+    """Spans in the order in which to tell them, parents first; `used` is inclusive, `own_j` exclusive joules."""
 
     spans: list[SpanRecord] = field(default_factory=list)
     parents: dict[str, str | None] = field(default_factory=dict)
     children: dict[str | None, list[SpanRecord]] = field(default_factory=lambda: defaultdict(list))
     by_id: dict[str, SpanRecord] = field(default_factory=dict)
     used: dict[str, Used] = field(default_factory=dict)
+    own_j: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def roots(self) -> list[SpanRecord]:
@@ -75,7 +79,7 @@ def tree(spans: Sequence[SpanRecord], run_id: str) -> SpanTree:
     What moved a task run's persisted result lies in its last attempt.
     """
     result = SpanTree(by_id={span.id: span for span in with_their_task_runs(spans)})
-    in_time = sorted(result.by_id.values(), key=lambda span: (span.started_at, span.id))
+    in_time = sorted(result.by_id.values(), key=IN_TIME)
     wanted = _wanted_parents(in_time, run_id, result.by_id)
     inside: dict[str | None, list[SpanRecord]] = defaultdict(list)
     for span in in_time:
@@ -101,7 +105,8 @@ def _place(start: SpanRecord, inside: dict[str | None, list[SpanRecord]], result
         result.parents[span.id] = parent
         result.children[parent].append(span)
         result.spans.append(span)
-        result.used[span.id] = own(span)
+        used = result.used[span.id] = own(span)
+        result.own_j[span.id] = used.joules
         pending += [(child, span.id) for child in reversed(inside[span.id])]
 
 

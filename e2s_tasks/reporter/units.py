@@ -103,6 +103,15 @@ def percent(share: float | None) -> str:
     return f"{share * 100:.0f} %"
 
 
+def change(in_percent: float | None) -> str:
+    """A change in percent: "+18 %", "-3.2 %", "0 %"; "-" where it is not known."""
+    if in_percent is None:
+        return UNKNOWN
+    if abs(in_percent) < 0.05:
+        return "0 %"
+    return f"{in_percent:+,.{0 if abs(in_percent) >= 9.95 else 1}f} %"
+
+
 def count(value: float | None) -> str:
     """A count: "49,217"; "-" where it is missing."""
     if value is None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from e2s_tasks.core.energy import Energy
 from e2s_tasks.core.records import (
+    CallRecord,
     DecisionRecord,
     EdgeRecord,
     Kind,
@@ -229,3 +230,26 @@ def test_values_that_no_database_takes_are_kept_as_near_as_can_be(ledger, span):
     assert kept.name == "bad ? and ?"
     assert kept.rows == 2**63 - 1
     assert kept.attributes == {"n?": ["?", 2**63 - 1, True]}
+
+
+def test_the_runs_of_a_period_come_with_their_subflows_and_what_others_started_for_them(ledger, flow, span):
+    ledger.ingest([
+        flow("early", at=1.0),
+        flow("late", at=10.0, seq=2),
+        span("work", run="late", at=11.0, parent_id="flow-late", cpu_j=2.0, attributes={"gaps": ["dram"]}),
+        span("plain", run="late", at=12.0, parent_id="flow-late", cpu_j=3.0, attributes={"task_run_name": "plain-1"}),
+        span("started", "flow", run="called", at=13.0),
+        CallRecord("called", "late", None),
+        ProcessRecord("p", "host", "boot", 1, 1, 0.0, "dedicated", [SourceRecord("cpu", "RAPL", "measured")]),
+        DecisionRecord("d", "late", 9.0, "average", "trace", "now", "GB", plan={"slots": [[0.0, 20.0, 100.0]]}),
+    ])  # fmt: skip
+    (found,) = ledger.period(5.0)
+    whole = ledger.run("late")
+    assert (found.run_id, found.decisions, found.processes) == ("late", whole.decisions, whole.processes)
+    assert [(one.id, one.parent_id, one.energy, one.status) for one in found.spans] == [
+        (one.id, one.parent_id, one.energy, one.status) for one in whole.spans
+    ]
+    assert {one.id: one.attributes for one in found.spans} == {
+        "flow-late": {"flow_run_name": "name-of-late"}, "work": {"gaps": ["dram"]}, "plain": {}, "started": {},
+    }  # fmt: skip
+    assert list(ledger.period(50.0)) == []

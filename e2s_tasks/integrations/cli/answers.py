@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_PERIOD = "30d"
 
 
-def _ledger() -> "Ledger":
+def open_ledger() -> "Ledger":
     """The configured ledger, with what measured processes still keep in their journals."""
     from e2s_tasks.ledger import Ledger
 
@@ -53,7 +53,7 @@ def runs(limit: int) -> list[dict[str, Any]]:
             "spans": row.spans,
             "energy_j": row.energy.total,
         }
-        for row in _ledger().runs(limit)
+        for row in open_ledger().runs(limit)
     ]
 
 
@@ -61,8 +61,18 @@ def summary(text: str | None) -> dict[str, Any]:
     """The summary of the run that the text names; of the latest one for None."""
     from e2s_tasks.reporter import summarise_run
 
-    ledger = _ledger()
+    ledger = open_ledger()
     return summarise_run(ledger, ledger.find_run(text))
+
+
+def compare(one: str, other: str) -> dict[str, Any]:
+    """Two runs side by side."""
+    from e2s_tasks.reporter import summarise_run
+    from e2s_tasks.reporter.compare import compare as side_by_side
+
+    ledger = open_ledger()
+    first, second = (summarise_run(ledger, ledger.find_run(text)) for text in (one, other))
+    return side_by_side(first, second)
 
 
 def artifact(text: str, number: int | None) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def artifact_history(text: str, limit: int) -> dict[str, Any]:
 def _artifact(text: str) -> "ArtifactHistory":
     from e2s_tasks.reporter import ArtifactHistory
 
-    ledger = _ledger()
+    ledger = open_ledger()
     return ArtifactHistory(ledger, ledger.find_artifact(text))
 
 
@@ -91,16 +101,16 @@ def kpi(run: str | None, solution: str | None, since: str | None, level: float) 
     if solution is None:
         if since is not None:
             raise SettingError(f"--since={since} needs a solution: add --solution NAME.")
-        ledger = _ledger()
+        ledger = open_ledger()
         return run_kpis(ledger, ledger.find_run(run))
     if run is not None:
         raise SettingError(f"Both the run {run!r} and --solution={solution} are given: give one of them.")
     if not 0 < level < 1:
         raise SettingError(f"--level={level}: give a number between 0 and 1, for example 0.95.")
-    return solution_kpis(_ledger(), solution, _moment(since or DEFAULT_PERIOD), interval_level=level)
+    return solution_kpis(open_ledger(), solution, moment_of(since or DEFAULT_PERIOD), interval_level=level)
 
 
-def _moment(since: str) -> float:
+def moment_of(since: str) -> float:
     """The time (seconds since the epoch) that lies so far back, or is so called."""
     import time
 
@@ -117,7 +127,7 @@ def _moment(since: str) -> float:
 
 def export(folder: Path, since: str | None, until: str | None) -> dict[str, Any]:
     """What was written of each record type."""
-    done = _ledger().export(folder, since, until)
+    done = open_ledger().export(folder, since, until)
     return {"folder": str(folder), "records": [asdict(one) for one in done]}
 
 
@@ -125,7 +135,7 @@ def prune(keep: str, *, dry_run: bool, told: "Callable[[int, int], None]") -> di
     """What was folded, or would be, and the ledger's bytes. told: as for `Ledger.prune`."""
     from e2s_tasks.ledger.times import length_s
 
-    done = _ledger().prune(length_s(keep, "--keep"), dry_run=dry_run, told=told)
+    done = open_ledger().prune(length_s(keep, "--keep"), dry_run=dry_run, told=told)
     return asdict(done) | {"dry_run": dry_run}
 
 
@@ -155,7 +165,7 @@ def mlflow(text: str | None) -> dict[str, Any]:
     """Where MLflow was told of the run that the text names; of the latest one for None."""
     from e2s_tasks.integrations.mlflow.sender import send_by_hand
 
-    ledger = _ledger()
+    ledger = open_ledger()
     run_id = ledger.find_run(text)
     uri, mlflow_run = send_by_hand(ledger, settings(), run_id)
     return {"run_id": run_id, "tracking_uri": uri, "mlflow_run_id": mlflow_run}

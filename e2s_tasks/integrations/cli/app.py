@@ -14,7 +14,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError
 
 from e2s_tasks.errors import E2SError, NotFoundError, SettingError
-from e2s_tasks.integrations.cli import answers, when
+from e2s_tasks.integrations.cli import answers, reports, when
 from e2s_tasks.integrations.cli.arguments import Json, Length, print_json
 
 MOST = 1_000_000
@@ -138,6 +138,8 @@ def kpi(
         kpi_tables.print_kpis(found)
 
 
+app.command(reports.compare)
+app.command(reports.report)
 app.command(when.plan)
 app.command(when.forecast)
 app.command(when.backtest)

@@ -1,13 +1,12 @@
 """What `e2s kpi` answers, as tables for people."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter import kpi_phrases, phrases, units
 from e2s_tasks.reporter.terminal import console
 
 Row = dict[str, Any]
@@ -19,22 +18,15 @@ def print_kpis(found: Row) -> None:
     out = console()
     kpis = list(found["kpis"].values())
     out.print(Text(_title(found), style="bold"))
-    defined = [kpi for kpi in kpis if kpi["value"] is not None and not _twice(kpi)]
+    defined = [kpi for kpi in kpis if kpi["value"] is not None and not kpi_phrases.twice(kpi)]
     if defined:
         out.print(_table(defined, found.get("interval_level")))
     for kpi in kpis:
         if kpi["value"] is None:
-            out.print(
-                Text(f"{units.printable(kpi['label'])}: undefined, {units.printable(kpi['reason'])}", style="dim")
-            )
+            out.print(Text(kpi_phrases.undefined(kpi), style="dim"))
     _print_products(out, found.get("products", []))
     _print_notes(out, kpis)
     _print_stages(out, found["stages"])
-
-
-def _twice(kpi: Row) -> bool:
-    """Whether it is the Wh per unit once more: a person reads both in the unit that fits."""
-    return bool(kpi["label"] == f"kWh per {kpi['per']}" and not kpi["per"].startswith("valid "))
 
 
 def _title(found: Row) -> str:
@@ -55,33 +47,9 @@ def _table(kpis: list[Row], level: float | None) -> Table:
         table.add_column("runs", justify="right", no_wrap=True)
     table.add_column("=", overflow="fold")
     for kpi in kpis:
-        more = [] if level is None else [_interval(kpi), str(kpi["runs"])]
-        value = phrases.kpi_bound(kpi) + units.quantity(kpi["value"], kpi["unit"])
-        table.add_row(units.printable(kpi["label"]), value, *more, _sides(kpi))
+        more = [] if level is None else [kpi_phrases.interval(kpi), str(kpi["runs"])]
+        table.add_row(units.printable(kpi["label"]), kpi_phrases.value(kpi), *more, kpi_phrases.sides(kpi))
     return table
-
-
-def _interval(kpi: Row) -> str:
-    found = kpi["interval"]
-    if found is None or found["low"] is None:
-        return units.UNKNOWN
-    return f"{units.quantity(found['low'], kpi['unit'])} to {units.quantity(found['high'], kpi['unit'])}"
-
-
-def _sides(kpi: Row) -> str:
-    """The KPI's numerator over its denominator."""
-    above, below = (_side(kpi, side) for side in ("numerator", "denominator"))
-    return f"{above} / {below}"
-
-
-def _side(kpi: Row, side: str) -> str:
-    value, unit = kpi[side], units.printable(kpi[f"{side}_unit"])
-    if unit in {"J", "Wh", "kWh", "gCO2eq"}:
-        return units.quantity(value, unit)
-    if unit.endswith(kpi["per"]):
-        unit = phrases.plural(unit, value)
-    shown = units.count(value) if value is None or value == int(value) else units.number(value)
-    return f"{shown} {unit}"
 
 
 def _print_products(out: Console, products: list[Row]) -> None:
@@ -100,20 +68,8 @@ def _of_product(kpi: Row) -> str:
 
 
 def _print_notes(out: Console, kpis: list[Row]) -> None:
-    """What the KPIs rest on, and what must be known to compare them; each once."""
-    for word, said in (
-        ("rests on", _once(kpi["rests_on"] for kpi in kpis)),
-        ("bounds", _once(kpi["bounds"] for kpi in kpis if kpi["value"] is not None)),
-        ("no interval", _once([kpi["interval"]["reason"]] for kpi in kpis if (kpi["interval"] or {}).get("reason"))),
-        ("left out", _once(kpi["left_out"] for kpi in kpis if kpi["value"] is not None)),
-        ("caveat", [f"{kpi['label']}: {kpi['caveat']}" for kpi in kpis if kpi["caveat"] and kpi["value"] is not None]),
-    ):
-        for line in said:
-            out.print(Text(f"{word}: {units.printable(line)}", style="dim"))
-
-
-def _once(groups: Iterable[Iterable[str]]) -> list[str]:
-    return list(dict.fromkeys(one for group in groups for one in group))
+    for word, line in kpi_phrases.notes(kpis):
+        out.print(Text(f"{word}: {line}", style="dim"))
 
 
 def _print_stages(out: Console, stages: list[Row]) -> None:

@@ -1,0 +1,74 @@
+"""The runs of a period with no more of each than sums over many runs need: read quickly, and a part at a time."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import sqlalchemy as sa
+
+from e2s_tasks.core.records import DecisionRecord, ProcessRecord, RunRecords, SourceRecord, SpanRecord
+from e2s_tasks.ledger import runs
+from e2s_tasks.ledger.query import chunks, select_in
+from e2s_tasks.ledger.tables import decision, process, span
+
+# Attributes that figures look at in any span, or the start of their names.
+TOLD = re.compile('"(declared|moved_its_run|gaps|estimated|remote|result)')
+_NEEDED = (
+    "id", "process_id", "run_id", "kind", "name", "status", "started_at", "parent_id", "ended_at", "flow_run_id",
+    "task_run_id", "solution", "stage", "cpu_j", "dram_j", "gpu_j", "static_j", "storage_j", "network_j", "remote_j",
+    "result_key",
+)  # fmt: skip
+
+
+def in_period(connection: sa.Connection, since: float) -> Iterator[RunRecords]:
+    """The root runs that started at or after `since` (epoch seconds), the oldest first."""
+    query = runs.roots().where(span.c.started_at >= since).order_by(span.c.started_at, span.c.run_id)
+    for chunk in chunks(list(connection.execute(query).scalars())):
+        yield from _records_of(connection, chunk)
+
+
+def _records_of(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecords]:
+    root_of = runs.members(connection, run_ids)
+    found = {run_id: RunRecords(run_id) for run_id in run_ids}
+    for one in _spans(connection, root_of):
+        found[root_of[one.run_id]].spans.append(one)
+    for known in select_in(connection, DecisionRecord, decision.c.run_id, root_of):
+        found[root_of[known.run_id]].decisions.append(known)
+    ids = {one.process_id for run in found.values() for one in run.spans}
+    processes = {one.id: one for one in _processes(connection, ids)}
+    calls = runs.calls_among(connection, root_of)
+    for run in found.values():
+        runs.put_in_order(run)
+        runs.adopt(run.spans, run.run_id, calls)
+        of_run = dict.fromkeys(one.process_id for one in run.spans)
+        run.processes = [processes[one] for one in of_run if one in processes]
+        yield run
+
+
+def _spans(connection: sa.Connection, run_ids: Iterable[str]) -> Iterator[SpanRecord]:
+    """The spans with the columns that are needed, and attributes where they say something of a figure."""
+    query = sa.select(*(span.c[name] for name in _NEEDED), sa.cast(span.c.attributes, sa.Text))
+    for chunk in chunks(run_ids):
+        for row in connection.execute(query.where(span.c.run_id.in_(chunk))).all():
+            id_, process_id, run_id, kind, name, status, begun, parent, ended, flow, task, solution, stage, *rest = row
+            cpu, dram, gpu, static, storage, network, remote, key, text = rest
+            told = json.loads(text) if parent is None or TOLD.search(text) else {}
+            yield SpanRecord(  # by position, in the order of its fields: half a second for a hundred thousand
+                id_, 0, process_id, run_id, kind, name, status, begun, parent, ended, flow, task, None, None, solution,
+                stage, 0, 0, cpu, dram, gpu, static, storage, network, remote, None, None, None, None, None, key, told,
+            )  # fmt: skip
+
+
+def _processes(connection: sa.Connection, ids: Iterable[str]) -> Iterator[ProcessRecord]:
+    """The processes; those with the same sources share them."""
+    names = [one.name for one in process.columns if one.name != "sources"]
+    columns = [*(process.c[name] for name in names), sa.cast(process.c.sources, sa.Text)]
+    for chunk in chunks(ids):
+        for *values, told in connection.execute(sa.select(*columns).where(process.c.id.in_(chunk))):
+            yield ProcessRecord(**dict(zip(names, values, strict=True)), sources=_sources(told))
+
+
+@lru_cache(maxsize=1000)
+def _sources(told: str) -> list[SourceRecord]:
+    return [SourceRecord(**one) for one in json.loads(told)]

@@ -1,0 +1,209 @@
+"""Two runs side by side: each figure of their summaries in A and in B, and by how much it changed.
+
+Nothing is computed here but differences: every figure is one of `summarise`'s. docs/report.md describes the shape.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from e2s_tasks.core.energy import COMPONENTS
+from e2s_tasks.reporter import phrases, units
+
+Summary = dict[str, Any]
+Row = dict[str, Any]
+OF_ARTIFACTS = ("in_run_j", "fully_loaded_j", "attributed_j", "emissions_g")
+
+
+def compare(a: Summary, b: Summary) -> dict[str, Any]:
+    """The comparison of two summaries as plain JSON values. A change is of B against A, in percent."""
+    return {
+        "a": a["flow_run"],
+        "b": b["flow_run"],
+        "same_flow": a["flow_run"]["flow"] == b["flow_run"]["flow"],
+        "totals": list(_totals(a, b)),
+        "components": [_component(name, a, b) for name in COMPONENTS],
+        "steps": _steps(a, b),
+        "artifacts": _artifacts(a, b),
+        "kpis": list(_kpis(a, b)),
+        "without_figure": {side: dict(_without_figure(run)) for side, run in (("a", a), ("b", b))},
+        "notes": list(_notes(a, b)),
+    }
+
+
+def change(before: float | None, after: float | None) -> float | None:
+    """By how many percent the second differs from the first; None where one is missing or the first is 0."""
+    return 100 * (after - before) / before if before and after is not None else None
+
+
+def _pair(name: str, unit: str, a: float | None, b: float | None) -> Row:
+    return {"name": name, "unit": unit, "a": a, "b": b, "change_percent": change(a, b)}
+
+
+def _totals(a: Summary, b: Summary) -> Iterable[Row]:
+    """What the runs cost as a whole; figures that neither has are left out."""
+    currencies = {one["cost"]["currency"] for one in (a, b) if one["cost"]["value"] is not None}
+    found = {
+        ("energy", "J"): [one["energy_j"]["total"] for one in (a, b)],
+        ("emissions", "gCO2eq"): [one["emissions_g"]["total"] for one in (a, b)],
+        ("carbon intensity", "gCO2eq/kWh"): [one["emissions_g"]["intensity_gco2eq_per_kwh"] for one in (a, b)],
+        ("time", "s"): [phrases.duration(one) for one in (a, b)],
+        ("failed attempts", "J"): [one["unsuccessful_j"] for one in (a, b)],
+        ("orchestration", "J"): [one["orchestration_j"] for one in (a, b)],
+        ("waiting", "J"): [one["waiting_j"] for one in (a, b)],
+        ("no final product", "J"): [one["unclaimed_j"] for one in (a, b)],
+        ("avoided by caching", "J"): [one["avoided_j"] for one in (a, b)],
+        ("avoided by waiting", "gCO2eq"): [(one["waited"] or {}).get("avoided_g") for one in (a, b)],
+        ("with the facility", "J"): [one["facility_j"] for one in (a, b)],
+        ("embodied", "gCO2eq"): [one["embodied_g"] for one in (a, b)],
+    }
+    if len(currencies) == 1:
+        found["energy cost", next(iter(currencies))] = [one["cost"]["value"] for one in (a, b)]
+    always = {"energy", "emissions", "time", "failed attempts"}
+    for (name, unit), (one, other) in found.items():
+        if name in always or one or other:
+            lower = [name in {"energy", "emissions"} and bool(run["gaps"]) for run in (a, b)]
+            yield _pair(name, unit, one, other) | {"a_lower_bound": lower[0], "b_lower_bound": lower[1]}
+
+
+def _component(name: str, a: Summary, b: Summary) -> Row:
+    worth = {f"{side}_provenance": one["provenance"][name] for side, one in (("a", a), ("b", b))}
+    return _pair(name, "J", a["energy_j"][name], b["energy_j"][name]) | worth
+
+
+def _without_figure(run: Summary) -> Iterable[tuple[str, str]]:
+    """What has no figure in a run, by the word for it: missing, not present, none recorded."""
+    return [(word, said) for word, said in phrases.provenance(run) if word not in {"measured", "modelled"}]
+
+
+def headline(found: dict[str, Any]) -> str:
+    """How the energy of B differs from that of A, and the step that made the most of it."""
+    energy = next(row for row in found["totals"] if row["name"] == "energy")
+    if energy["a"] is None or energy["b"] is None:
+        return "nothing can be said about the energy: it is unknown in " + ("A" if energy["a"] is None else "B")
+    said = (
+        f"{units.joules(energy['a'])} in A, {units.joules(energy['b'])} in B: {units.change(energy['change_percent'])}"
+    )
+    differences = [(abs((row["b"] or 0.0) - (row["a"] or 0.0)), row) for row in found["steps"]]
+    most, row = max(differences, key=lambda one: one[0], default=(0.0, None))
+    if row is None or not most:
+        return said
+    sign = "+" if (row["b"] or 0.0) > (row["a"] or 0.0) else "-"
+    return f"{said}, most in {units.printable(row['name'])} ({sign}{units.joules(most)})"
+
+
+def _steps(a: Summary, b: Summary) -> list[Row]:
+    """The steps by name, the one with the most energy in either run first, and in which of the runs each is."""
+    known = [_by_name(run) for run in (a, b)]
+    rows = []
+    for kind, name in dict.fromkeys([*known[0], *known[1]]):
+        of_a, of_b = (side.get((kind, name)) for side in known)
+        joules = [None if one is None else one["inclusive_j"] for one in (of_a, of_b)]
+        counts = {"a_count": (of_a or {}).get("count", 0), "b_count": (of_b or {}).get("count", 0)}
+        rows.append(_pair(name, "J", *joules) | {"kind": kind, **counts, "only_in": _only_in(of_a, of_b)})
+    return sorted(rows, key=lambda row: -max(row["a"] or 0.0, row["b"] or 0.0))
+
+
+def _by_name(run: Summary) -> dict[tuple[str, str], Row]:
+    """The run's consumers, and its steps without a figure."""
+    found = {(one["kind"], one["name"]): one for one in run["consumers"]}
+    for row in run["steps"]:
+        if row["depth"] == 0 and row["inclusive_j"] is None:
+            found.setdefault((row["kind"], row["name"]), {"count": 1, "inclusive_j": None})
+    return found
+
+
+def _only_in(of_a: object, of_b: object) -> str | None:
+    return "b" if of_a is None else "a" if of_b is None else None
+
+
+def _artifacts(a: Summary, b: Summary) -> list[Row]:
+    """The last version of each artifact in either run: the same URI, else the same name where it is the only one."""
+    lasts = [{one["uri"]: one for one in run["artifacts"]} for run in (a, b)]
+    pairs = [(uri, uri if uri in lasts[1] else _alike(uri, *lasts)) for uri in lasts[0]]
+    matched = {other for _, other in pairs}
+    everyone: list[tuple[str | None, str | None]] = [*pairs, *((None, uri) for uri in lasts[1] if uri not in matched)]
+    return [_artifact(lasts[0].get(one or ""), lasts[1].get(other or "")) for one, other in everyone]
+
+
+def _alike(uri: str, of_a: dict[str, Any], of_b: dict[str, Any]) -> str | None:
+    """The URI in B that has the name of this one of A, where both are alone with it and in one run only."""
+    name = phrases.artifact_name(uri)
+    named = [
+        [one for one in mine if one not in others and phrases.artifact_name(one) == name]
+        for mine, others in ((of_a, of_b), (of_b, of_a))
+    ]
+    return named[1][0] if [len(one) for one in named] == [1, 1] else None
+
+
+def _artifact(of_a: Row | None, of_b: Row | None) -> Row:
+    either = of_a or of_b or {}
+    sides = [dict.fromkeys(OF_ARTIFACTS) if one is None else one for one in (of_a, of_b)]
+    return {
+        "name": phrases.artifact_name(either["uri"]),
+        "a_uri": of_a and of_a["uri"],
+        "b_uri": of_b and of_b["uri"],
+        "only_in": _only_in(of_a, of_b),
+        "a_lower_bound": bool(of_a and of_a["lower_bound"]),
+        "b_lower_bound": bool(of_b and of_b["lower_bound"]),
+        "a_bytes": of_a and of_a["bytes"],
+        "b_bytes": of_b and of_b["bytes"],
+        **{
+            name: {"a": sides[0][name], "b": sides[1][name], "change_percent": change(sides[0][name], sides[1][name])}
+            for name in OF_ARTIFACTS
+        },
+    }
+
+
+def _kpis(a: Summary, b: Summary) -> Iterable[Row]:
+    for name in dict.fromkeys([*a["kpis"], *b["kpis"]]):
+        sides = [run["kpis"].get(name) for run in (a, b)]
+        either = sides[0] or sides[1]
+        alike = len({one["unit"] for one in sides if one is not None}) == 1
+        values = [None if one is None else one["value"] for one in sides]
+        row = _pair(either["label"], either["unit"], *values) | {
+            "kpi": name,
+            "per": either["per"],
+            "a_lower_bound": bool(sides[0] and sides[0]["lower_bound"]),
+            "b_lower_bound": bool(sides[1] and sides[1]["lower_bound"]),
+            "a_upper_bound": bool(sides[0] and sides[0]["upper_bound"]),
+            "b_upper_bound": bool(sides[1] and sides[1]["upper_bound"]),
+            "a_reason": sides[0]["reason"] if sides[0] else "not in this run",
+            "b_reason": sides[1]["reason"] if sides[1] else "not in this run",
+        }
+        yield row if alike else row | {"b": None, "change_percent": None, "b_reason": "it is in another unit"}
+
+
+def _notes(a: Summary, b: Summary) -> Iterable[str]:
+    """What must be known before the two are compared."""
+    one, other = a["flow_run"], b["flow_run"]
+    if one["id"] == other["id"]:
+        yield "A and B are the same run"
+    if one["flow"] != other["flow"]:
+        yield f"the flows differ: {_name(one)} and {_name(other)}; steps and artifacts are matched by their names"
+    for word, run in (("A", one), ("B", other)):
+        if run["status"] != "completed":
+            yield f"{word} has not completed: it is {phrases.status(run['status'])}"
+    for name in COMPONENTS:
+        worth = [run["provenance"][name] for run in (a, b)]
+        if worth[0] != worth[1]:
+            yield f"{name} is {worth[0]} in A and {worth[1]} in B"
+    for word, run in (("A", a), ("B", b)):
+        if run["gaps"]:
+            yield f"{word}: {phrases.gaps(run)}"
+    if a["static_policy"] != b["static_policy"]:
+        yield f"idle power is shared by different policies: {_policy(a)} in A and {_policy(b)} in B"
+    if a["emissions_g"]["signal"] != b["emissions_g"]["signal"] or a["emissions_g"]["zone"] != b["emissions_g"]["zone"]:
+        yield f"emissions rest on different grids: {_grid(a)} in A and {_grid(b)} in B"
+
+
+def _name(run: Row) -> str:
+    return units.printable(run["flow"] or run["id"])
+
+
+def _policy(run: Summary) -> str:
+    return " and ".join(run["static_policy"]) or units.UNKNOWN
+
+
+def _grid(run: Summary) -> str:
+    found = run["emissions_g"]
+    return ", ".join(one for one in (found["zone"], found["signal"]) if one) or "an unknown one"

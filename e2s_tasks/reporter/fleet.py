@@ -1,0 +1,313 @@
+"""All runs of a period together: what flows, solutions, stages, steps and days used, and what waiting avoided.
+
+Each run's figures come from the functions that make its summary; here they are only added up. What is missing in some
+runs makes a sum a lower bound, and how many such runs there are is told.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from e2s_tasks.core.energy import COMPONENTS, Energy, add, total
+from e2s_tasks.core.records import Kind, RunRecords, Status
+from e2s_tasks.reporter import figures, grid
+from e2s_tasks.reporter.kpis import declared
+from e2s_tasks.reporter.period import solution_kpis
+from e2s_tasks.reporter.reuse import made_here
+from e2s_tasks.reporter.run import Producers
+from e2s_tasks.reporter.stages import joules_by_stage, rows
+from e2s_tasks.reporter.steps import rows_of, share
+from e2s_tasks.reporter.tree import SpanTree, last_root, tree
+from e2s_tasks.reporter.units import iso
+
+if TYPE_CHECKING:
+    from e2s_tasks.ledger import Ledger
+
+MOST_RUNS = 25
+MOST_STEPS = 15
+MOST_SOLUTIONS = 8
+KPI_RUNS = 300  # over all solutions: of more, the KPIs are those of the latest runs, which says so
+MOST_RESULTS = 200  # reused results of which the ledger is asked what making them had cost
+DAY_S = 86_400.0
+MOST_DAYS = 100  # that are told one by one; as many weeks
+
+
+@dataclass(slots=True)
+class _Run:
+    """What of a run is added up; joules and grams, None where not known."""
+
+    id: str
+    flow: str
+    name: str | None
+    solution: str | None
+    status: str
+    started_at: float
+    ended_at: float | None
+    energy: Energy
+    measured_j: dict[str, float]
+    lost_j: float | None
+    waiting_j: float
+    grams: float | None
+    lower_bound: bool
+    waited: dict[str, Any] | None
+    stages: dict[str, float | None]
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums over some runs."""
+
+    runs: int = 0
+    failed: int = 0
+    joules: list[float | None] = field(default_factory=list)
+    lost: list[float | None] = field(default_factory=list)
+    grams: list[float | None] = field(default_factory=list)
+
+    def include(self, run: _Run) -> None:
+        """Add a run."""
+        self.runs += 1
+        self.failed += run.status in figures.UNSUCCESSFUL
+        self.joules.append(run.energy.total)
+        self.lost.append(run.lost_j)
+        self.grams.append(run.grams)
+
+    def row(self, total_j: float | None) -> dict[str, Any]:
+        """The sums as plain JSON values; without_emissions: runs whose grams nobody knows."""
+        joules = add(self.joules)
+        return {
+            "runs": self.runs,
+            "failed_runs": self.failed,
+            "energy_j": joules,
+            "share": share(joules, total_j),
+            "unsuccessful_j": add(self.lost),
+            "emissions_g": add(self.grams),
+            "without_emissions": self.grams.count(None),
+        }
+
+
+def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
+    """All root runs that started from `since` on, up to `until` (epoch seconds), as plain JSON values.
+
+    A run counts at the time (UTC) at which it started. docs/report.md describes the fields.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    runs: list[_Run] = []
+    steps: dict[tuple[str, str, str], list[list[float]]] = defaultdict(lambda: [[], []])
+    reused = _Reused(ledger)
+    for records in ledger.period(since):
+        spans = tree(records.spans, records.run_id)
+        one = _assessed(records, spans)
+        if one is not None and one.started_at <= until:
+            runs.append(one)
+            _add_steps(steps, one.flow, spans)
+            reused.include(spans)
+    energy = total(run.energy for run in runs)
+    everything = _Sums()
+    for run in runs:
+        everything.include(run)
+    return {
+        "since": iso(since),
+        "until": iso(until),
+        **everything.row(energy.total),
+        "statuses": dict(Counter(run.status for run in runs).most_common()),
+        "lower_bounds": sum(run.lower_bound for run in runs),
+        "waiting_j": sum(run.waiting_j for run in runs),
+        **_avoided(runs),
+        **reused.figures(),
+        "components": [_component(name, energy, runs) for name in COMPONENTS],
+        "flows": _groups(runs, "flow", energy.total),
+        "solutions": _groups(runs, "solution", energy.total),
+        "stages": rows(run.stages for run in runs),
+        "steps": _steps(steps, energy.total),
+        "other_steps": max(0, len(steps) - MOST_STEPS),
+        "by": _by(since, until),
+        "times": _times(runs, since, until),
+        "top_runs": [_top(run) for run in sorted(runs, key=lambda one: -(one.energy.total or 0.0))[:MOST_RUNS]],
+        "other_runs": max(0, len(runs) - MOST_RUNS),
+        "kpis": _kpis(ledger, runs, since),
+    }
+
+
+def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
+    root = last_root(spans, run.run_id)
+    if root is None:
+        return None
+    energy, waiting_j, decision = figures.run_energy(run.spans), figures.waiting(spans), grid.met(run)
+    pue = declared(run).pue
+    moved = any(one.plan.get("arrived") is not None for one in run.decisions)
+    lives = [one for one in spans.roots if one.kind == root.kind and one.flow_run_id == root.flow_run_id]
+    return _Run(
+        id=run.run_id,
+        flow=root.name,
+        name=root.attributes.get("flow_run_name") or root.attributes.get("task_run_name"),
+        solution=root.solution,
+        status=str(root.status),
+        started_at=min(life.started_at for life in lives),
+        ended_at=root.ended_at,
+        energy=energy,
+        measured_j=_measured(run, energy),
+        lost_j=figures.unsuccessful(spans),
+        waiting_j=waiting_j,
+        grams=figures.grams(energy.total, decision.intensity if decision else None, pue),
+        lower_bound=bool(figures.gaps(run)),
+        waited=grid.waited(run, energy.total, waiting_j, pue) if moved else None,
+        stages=joules_by_stage(spans),
+    )
+
+
+def _measured(run: RunRecords, energy: Energy) -> dict[str, float]:
+    """Of each component the joules that sensors told."""
+    sensed = figures.measured(run)
+    processes = {span.process_id for span in run.spans} if sensed else set()
+    found: dict[str, float] = {}
+    for process in processes:
+        names = [name for process_id, name in sensed if process_id == process]
+        of_process = energy if len(processes) == 1 else figures.run_energy(
+            span for span in run.spans if span.process_id == process
+        )  # fmt: skip
+        for name in names:
+            found[name] = found.get(name, 0.0) + (getattr(of_process, name) or 0.0)
+    return found
+
+
+def _add_steps(steps: dict[tuple[str, str, str], list[list[float]]], flow: str, spans: SpanTree) -> None:
+    """Add each step's joules, and those of its attempts that did not succeed."""
+    of_row = rows_of(spans)
+    outermost: set[str] = set()
+    for span in spans.spans:
+        joules = spans.own_j[span.id]
+        if joules:
+            steps[flow, *of_row[span.id]][0].append(joules)
+        above = spans.parents[span.id] or ""
+        if above in outermost or (span.kind == Kind.ATTEMPT and span.status in figures.UNSUCCESSFUL):
+            outermost.add(span.id)
+            steps[flow, *of_row[span.id]][1].append(joules or 0.0)
+
+
+def _steps(steps: dict[tuple[str, str, str], list[list[float]]], total_j: float | None) -> list[dict[str, Any]]:
+    """The costliest steps over all runs."""
+    found: list[dict[str, Any]] = [
+        {"flow": flow, "kind": kind, "name": name, "energy_j": sum(joules), "share": share(sum(joules), total_j),
+         "unsuccessful_j": sum(lost)}
+        for (flow, kind, name), (joules, lost) in steps.items()
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: -row["energy_j"])[:MOST_STEPS]
+
+
+def _groups(runs: list[_Run], by: str, total_j: float | None) -> list[dict[str, Any]]:
+    """The runs of each flow, or of each solution, the most energy first."""
+    sums: dict[str | None, _Sums] = defaultdict(_Sums)
+    for run in runs:
+        sums[getattr(run, by)].include(run)
+    found = [{by: name} | of_group.row(total_j) for name, of_group in sums.items()]
+    return sorted(found, key=lambda row: -(row["energy_j"] or 0.0))
+
+
+def _by(since: float, until: float) -> str:
+    """How finely a period is told: by day, week or month, so that a person can still read it."""
+    days = (until - since) / DAY_S
+    return "day" if days <= MOST_DAYS else "week" if days <= MOST_DAYS * 7 else "month"
+
+
+def _begin(at: float, by: str) -> date:
+    """The first day of the day, week or month (UTC) that a time lies in."""
+    day = datetime.fromtimestamp(at, UTC).date()
+    if by == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if by == "month" else day
+
+
+def _times(runs: list[_Run], since: float, until: float) -> list[dict[str, Any]]:
+    """Every day, week or month from the first to the last, also those without a run; months from the first run on."""
+    by = _by(since, until)
+    sums: dict[date, _Sums] = defaultdict(_Sums)
+    for run in runs:
+        sums[_begin(run.started_at, by)].include(run)
+    earliest = min((run.started_at for run in runs), default=until)
+    first, last = _begin(max(since, earliest) if by == "month" else since, by), _begin(until, by)
+    found, days = [], {"day": 1, "week": 7, "month": 31}[by]
+    while first <= last:
+        found.append({"from": first.isoformat()} | sums[first].row(None))
+        after = first + timedelta(days=days)
+        first = after.replace(day=1) if by == "month" else after
+    return found
+
+
+def _component(name: str, energy: Energy, runs: list[_Run]) -> dict[str, Any]:
+    measured = sum(run.measured_j.get(name, 0.0) for run in runs)
+    unknown = sum(getattr(run.energy, name) is None for run in runs)
+    return {
+        "component": name, "energy_j": getattr(energy, name), "measured_j": measured, "runs_without": unknown,
+    }  # fmt: skip
+
+
+def _avoided(runs: list[_Run]) -> dict[str, Any]:
+    """What waiting avoided, in gCO2eq, and of how many of the runs that waited and began nobody knows."""
+    waited = [run.waited for run in runs if run.waited is not None and run.waited["began_at"] is not None]
+    known = [one["avoided_g"] for one in waited]
+    return {
+        "waited_runs": len(waited),
+        "avoided_g": add(known) if waited else 0.0,
+        "predicted_avoided_g": add(one["predicted_avoided_g"] for one in waited) if waited else 0.0,
+        "avoided_unknown": known.count(None),
+    }
+
+
+class _Reused:
+    """What results that cached task runs reused had cost in other runs."""
+
+    def __init__(self, ledger: "Ledger") -> None:
+        self._producers = Producers(ledger)
+        self._joules: dict[str | None, float | None] = {}
+        self._cached = self._unknown = 0
+        self._avoided: list[float] = []
+
+    def include(self, spans: SpanTree) -> None:
+        """Add a run's cached task runs."""
+        cached = [span for span in spans.spans if span.status == Status.CACHED]
+        here = made_here(spans.spans) if cached else {}
+        self._cached += len(cached)
+        for span in cached:
+            if span.id in here:
+                continue
+            if span.result_key not in self._joules and len(self._joules) < MOST_RESULTS:
+                self._joules[span.result_key] = self._producers.joules(span)
+            joules = self._joules.get(span.result_key)
+            if joules is None:
+                self._unknown += 1
+            else:
+                self._avoided.append(joules)
+
+    def figures(self) -> dict[str, Any]:
+        """Joules, with how many task runs were cached, and of how many nobody knows what that avoided."""
+        known = sum(self._avoided) if self._avoided or not self._unknown else None
+        return {"cached_task_runs": self._cached, "avoided_j": known, "cached_unknown": self._unknown}
+
+
+def _top(run: _Run) -> dict[str, Any]:
+    return {
+        "id": run.id, "flow": run.flow, "name": run.name, "solution": run.solution, "status": run.status,
+        "started_at": iso(run.started_at), "ended_at": iso(run.ended_at), "energy_j": run.energy.total,
+        "unsuccessful_j": run.lost_j, "emissions_g": run.grams, "lower_bound": run.lower_bound,
+    }  # fmt: skip
+
+
+def _kpis(ledger: "Ledger", runs: list[_Run], since: float) -> list[dict[str, Any]]:
+    """The KPIs of the solutions with the most energy; of many runs those of the latest."""
+    of_solution: dict[str, list[_Run]] = defaultdict(list)
+    for run in runs:
+        if run.solution is not None:
+            of_solution[run.solution].append(run)
+    ranking = sorted(of_solution.items(), key=lambda one: -(add(run.energy.total for run in one[1]) or 0.0))
+    shown = ranking[:MOST_SOLUTIONS]
+    most = KPI_RUNS if len([*chain(*(of for _, of in shown))]) <= KPI_RUNS else KPI_RUNS // len(shown)
+    found = []
+    for solution, its_runs in shown:
+        starts = sorted(run.started_at for run in its_runs)
+        begin = since if len(starts) <= most else starts[-most]
+        found.append(solution_kpis(ledger, solution, begin) | {"all_runs": len(starts)})
+    return found

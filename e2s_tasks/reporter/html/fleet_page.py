@@ -1,0 +1,261 @@
+"""The report of all runs of a period: where the energy of a fleet went, and when, and what waiting avoided."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import e2s_tasks.reporter.html.run_tables as tables
+from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.fleet import fleet
+from e2s_tasks.reporter.html import charts, time_charts
+from e2s_tasks.reporter.html.page import Card, Row, Table, check, factor_table, lines, render
+
+if TYPE_CHECKING:
+    from e2s_tasks.ledger import Ledger
+
+Found = dict[str, Any]
+MOST_GROUPS = 30
+NO_SOLUTION = "no solution declared"
+
+
+def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) -> str:
+    """The report of all root runs that started from `since` (epoch seconds) on, as HTML.
+
+    Raises:
+        SettingError: a package that reports need is not installed, or the factor table cannot be used.
+        LedgerError: the ledger cannot be read.
+    """
+    check()
+    until = now or datetime.now(UTC)
+    found = fleet(ledger, since, until.timestamp())
+    times = [
+        (one["from"], one["energy_j"] or 0.0, one["unsuccessful_j"] or 0.0, one["emissions_g"])
+        for one in found["times"]
+    ]
+    by = f"Energy and emissions by {found['by']}"
+    return render(
+        "fleet.html.jinja",
+        title=f"All runs since {_day(found['since'])}",
+        facts=_facts(found),
+        cards=_cards(found),
+        sentences=_sentences(found),
+        empty=not found["runs"],
+        by=by,
+        times=time_charts.times("times", times, by) if found["energy_j"] else None,
+        times_table=_times(found, by),
+        where=charts.bars("flows", _bars(found["flows"], "flow"), "Energy by flow"),
+        flows=_groups(found["flows"], "flow", "Flows"),
+        solutions=_groups(found["solutions"], "solution", "Solutions"),
+        stages=_stages(found["stages"]),
+        steps_chart=charts.bars("steps", _step_bars(found["steps"]), "The costliest steps"),
+        steps=_steps(found),
+        kpis=[_kpi(one) for one in found["kpis"]],
+        runs=_runs(found),
+        components=_components(found),
+        method=_method(found),
+        factors=factor_table(),
+        made=f"{until:%Y-%m-%d %H:%M} UTC",
+    )
+
+
+def _day(moment: str) -> str:
+    return units.clock(moment)[:10]
+
+
+def _bound(found: Found, text: str, missing: int = 0) -> str:
+    """The figure, marked where parts of it are missing."""
+    return f">= {text}" if (found["lower_bounds"] or missing) and text != units.UNKNOWN else text
+
+
+def _runs_of(count: int) -> str:
+    return f"{units.count(count)} run{'' if count == 1 else 's'}"
+
+
+def _facts(found: Found) -> list[tuple[str, str]]:
+    told = ", ".join(f"{units.count(count)} {phrases.status(word)}" for word, count in found["statuses"].items())
+    return [
+        ("from", units.clock(found["since"])),
+        ("to", units.clock(found["until"])),
+        ("runs", f"{units.count(found['runs'])} ({told})" if told else "none"),
+    ]
+
+
+def _cards(found: Found) -> list[Card]:
+    joules, grams = found["energy_j"], found["emissions_g"]
+    unknown = found["without_emissions"]
+    lost = share_of(found["unsuccessful_j"], joules)
+    return [
+        Card("Energy", _bound(found, units.joules(joules)), lines(
+            units.watt_hours(joules), f"of {_runs_of(found['runs'])}",
+            f"a lower bound: parts are missing in {_runs_of(found['lower_bounds'])}" if found["lower_bounds"] else None,
+        )),
+        Card("Emissions", _bound(found, units.grams(grams), unknown), lines(
+            "CO2eq, each run at its own carbon intensity", f"not known of {_runs_of(unknown)}" if unknown else None,
+        )),
+        Card("Failed attempts", units.joules(found["unsuccessful_j"]), lines(f"{units.percent(lost)} of the energy")),
+        _avoided(found),
+    ]  # fmt: skip
+
+
+def share_of(part: float | None, whole: float | None) -> float | None:
+    """The part of the whole, from 0 to 1; None where one is not known."""
+    return part / whole if part is not None and whole else None
+
+
+def _avoided(found: Found) -> Card:
+    """What waiting avoided, and what reusing results did."""
+    waited, reused = found["waited_runs"], found["cached_task_runs"]
+    unknown, cached_unknown = found["avoided_unknown"], found["cached_unknown"]
+    cached = f"{units.joules(found['avoided_j'])} avoided by {units.count(reused)} reused results" if reused else None
+    if cached and cached_unknown:
+        cached += f" (not known of {units.count(cached_unknown)})"
+    if not waited:
+        return Card("Avoided by waiting", "nothing", lines("No run waited for a cleaner grid.", cached))
+    said = f"CO2eq, in {_runs_of(waited)} that waited"
+    predicted = f"expected: {units.grams(found['predicted_avoided_g'])}"
+    return Card("Avoided by waiting", units.grams(found["avoided_g"]), lines(
+        said, predicted, f"not known of {_runs_of(unknown)}" if unknown else None, cached,
+    ))  # fmt: skip
+
+
+def _sentences(found: Found) -> list[str]:
+    said = []
+    if found["flows"] and found["flows"][0]["share"]:
+        top = found["flows"][0]
+        said.append(f"{units.percent(top['share'])} of the energy went into {units.printable(top['flow'])}.")
+    if found["steps"] and found["steps"][0]["share"]:
+        step = found["steps"][0]
+        name, flow = units.printable(step["name"]), units.printable(step["flow"])
+        said.append(f"The costliest step: {name} in {flow}, {units.joules(step['energy_j'])}.")
+    return said
+
+
+def _bars(rows: list[Found], by: str) -> list[charts.Bar]:
+    return [_bar(row[by] or NO_SOLUTION, row) for row in rows]
+
+
+def _bar(name: str, row: Found) -> charts.Bar:
+    said = f"{units.joules(row['energy_j'])}, {units.percent(row['share'])}"
+    return charts.Bar(name, row["energy_j"] or 0.0, said, row["unsuccessful_j"] or 0.0)
+
+
+def _step_bars(rows: list[Found]) -> list[charts.Bar]:
+    return [_bar(f"{row['flow']}: {row['name']}", row) for row in rows[: charts.MOST]]
+
+
+def _groups(rows: list[Found], by: str, caption: str) -> Table:
+    """A row for each group, the smaller ones folded into their number."""
+    head = [by, "runs", "failed runs", "energy", "share", "in failed attempts", "CO2eq"]
+    shown = [
+        Row([
+            units.printable(row[by] or NO_SOLUTION), units.count(row["runs"]), units.count(row["failed_runs"]),
+            units.joules(row["energy_j"]), units.percent(row["share"]), units.joules(row["unsuccessful_j"]),
+            units.grams(row["emissions_g"]),
+        ])
+        for row in rows[:MOST_GROUPS]
+    ]  # fmt: skip
+    rest = rows[MOST_GROUPS:]
+    if rest:
+        joules, part = sum(row["energy_j"] or 0.0 for row in rest), sum(row["share"] or 0.0 for row in rest)
+        counts = [units.count(sum(row[name] for row in rest)) for name in ("runs", "failed_runs")]
+        shown.append(Row([f"{len(rest)} others", *counts, units.joules(joules), units.percent(part), "", ""], "more"))
+    return Table(caption, head, shown)
+
+
+def _stages(rows: list[Found]) -> Table:
+    cells = [
+        Row([row["stage"].replace("_", " "), units.joules(row["energy_j"]), units.percent(row["share"])])
+        for row in rows
+    ]
+    return Table("Energy by life-cycle stage", ["stage", "energy", "share"], cells)
+
+
+def _steps(found: Found) -> Table:
+    rows = [
+        Row([
+            units.printable(row["name"]), units.printable(row["flow"]), units.joules(row["energy_j"]),
+            units.percent(row["share"]), units.joules(row["unsuccessful_j"]),
+        ])
+        for row in found["steps"]
+    ]  # fmt: skip
+    if found["other_steps"]:
+        rows.append(Row([f"{units.count(found['other_steps'])} smaller steps", "", "", "", ""], "more"))
+    return Table("The costliest steps", ["step", "flow", "energy", "share", "in failed attempts"], rows, texts=(0, 1))
+
+
+def _times(found: Found, caption: str) -> Table:
+    rows = [
+        Row([
+            one["from"], units.count(one["runs"]), units.joules(one["energy_j"]), units.joules(one["unsuccessful_j"]),
+            units.grams(one["emissions_g"]),
+        ])
+        for one in found["times"]
+    ]  # fmt: skip
+    head = [
+        found["by"] if found["by"] == "day" else f"{found['by']} from",
+        "runs",
+        "energy",
+        "in failed attempts",
+        "CO2eq",
+    ]
+    return Table(caption, head, rows)
+
+
+def _kpi(one: Found) -> Found:
+    """A solution's KPIs with their intervals; of which runs, where these are not all."""
+    counted = sum(one["runs"].values())
+    part = None
+    if counted < one["all_runs"]:
+        of = f"{units.count(counted)} of {units.count(one['all_runs'])} runs"
+        part = f"Of the latest {of}, since {units.clock(one['since'])}."
+    return {
+        "solution": units.printable(one["solution"]),
+        "table": tables.kpis(one["kpis"], one["interval_level"], units.printable(one["solution"])),
+        "notes": tables.kpi_notes(one["kpis"]),
+        "part": part,
+    }
+
+
+def _runs(found: Found) -> Table:
+    rows = [
+        Row(
+            [
+                one["id"][:8], units.printable(one["flow"]), units.printable(one["name"] or ""),
+                phrases.STATUS.get(one["status"], one["status"]), units.clock(one["started_at"])[:16],
+                (">= " if one["lower_bound"] else "") + units.joules(one["energy_j"]), units.grams(one["emissions_g"]),
+            ],
+            "lost" if one["status"] in phrases.BROKEN else "",
+        )
+        for one in found["top_runs"]
+    ]  # fmt: skip
+    if found["other_runs"]:
+        rows.append(Row([f"{units.count(found['other_runs'])} more runs", *[""] * 6], "more"))
+    head = ["run", "flow", "name", "status", "started (UTC)", "energy", "CO2eq"]
+    return Table("The runs with the most energy", head, rows, texts=(0, 1, 2, 3))
+
+
+def _components(found: Found) -> Table:
+    rows = [_component(one) for one in found["components"]]
+    head = ["component", "energy", "of it measured", "runs without a figure"]
+    return Table("What is measured, what is modelled, what is missing", head, rows)
+
+
+def _component(one: Found) -> Row:
+    part = share_of(one["measured_j"], one["energy_j"])
+    told = "as declared" if one["component"] == "remote" and one["energy_j"] is not None else units.percent(part)
+    name = tables.NAMES[one["component"]]
+    return Row([name, units.joules(one["energy_j"]), told, units.count(one["runs_without"])])
+
+
+def _method(found: Found) -> list[tuple[str, str]]:
+    facts = [
+        ("counted", "each root run with all its attempts and subflows, at the time (UTC) at which it started"),
+        ("emissions", "each run's energy, with its PUE where one is declared, at the carbon intensity that it met"),
+        ("waiting", f"{units.joules(found['waiting_j'])} went into waiting; it is in the totals, and in no KPI"),
+        ("KPIs", "the ratio of the sums over runs, with Fieller's interval; failed runs count with what they used"),
+        ("one run", "`e2s report RUN` has each step and artifact of one run"),
+    ]
+    if found["lower_bounds"]:
+        facts.append(
+            ("gaps", f"parts of the energy are missing in {_runs_of(found['lower_bounds'])}: sums are lower bounds")
+        )
+    return facts

@@ -1,0 +1,116 @@
+"""Two runs side by side: every figure is one of their summaries'."""
+
+import pytest
+
+from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
+from e2s_tasks.reporter import summarise
+from e2s_tasks.reporter.compare import change, compare, headline
+from tests.reporter.runs import NOON, RUN, decision, full_run, outcome, process, root, run, span
+
+
+def row(rows, name):
+    """The row of that name."""
+    return next(one for one in rows if one["name"] == name)
+
+
+def other_run(**fields):
+    """A run that only trains, and takes twice what the full run's two trainings took."""
+    return run(
+        root(cpu_j=5.0),
+        span("t1", name="train", cpu_j=344.0, attempt=1, started_at=NOON + 1),
+        span("p1", name="publish", cpu_j=1.0, attempt=1, started_at=NOON + 4),
+        **fields,
+    )
+
+
+def test_each_figure_is_the_summarys_own():
+    a, b = summarise(full_run()), summarise(other_run(outcomes=[outcome("t1", units=10.0)]))
+    found = compare(a, b)
+    energy = row(found["totals"], "energy")
+    assert (energy["a"], energy["b"]) == (a["energy_j"]["total"], b["energy_j"]["total"])
+    assert row(found["totals"], "failed attempts")["a"] == a["unsuccessful_j"]
+    assert row(found["totals"], "emissions")["a"] == a["emissions_g"]["total"]
+    for one in found["components"]:
+        assert (one["a"], one["b_provenance"]) == (a["energy_j"][one["name"]], b["provenance"][one["name"]])
+    for one in found["kpis"]:
+        assert one["a"] == a["kpis"].get(one["kpi"], {"value": None})["value"]
+        assert one["b"] == b["kpis"].get(one["kpi"], {"value": None})["value"]
+    for side, summary in (("a", a), ("b", b)):
+        assert sum(one[side] or 0.0 for one in found["steps"]) == pytest.approx(summary["energy_j"]["total"])
+
+
+def test_a_step_that_only_one_run_has_is_said_to_be():
+    found = compare(summarise(full_run()), summarise(other_run()))
+    assert row(found["steps"], "publish")["only_in"] == "b"
+    assert row(found["steps"], "build_features")["only_in"] == "a"
+    train = row(found["steps"], "train")
+    assert (train["only_in"], train["a_count"], train["b_count"]) == (None, 2, 1)
+    assert train["change_percent"] == pytest.approx(100.0)
+
+
+def test_a_step_of_unknown_energy_is_there_all_the_same():
+    found = compare(summarise(full_run()), summarise(run(root(), span("t", name="train", attempt=1))))
+    assert row(found["steps"], "train")["only_in"] is None
+    assert row(found["steps"], "train")["b"] is None
+
+
+def test_the_change_is_unknown_where_a_figure_is_missing_or_the_first_is_nothing():
+    assert change(10.0, 15.0) == 50.0
+    assert change(10.0, 0.0) == -100.0
+    assert change(0.0, 1.0) is None
+    assert change(None, 1.0) is None
+    assert change(1.0, None) is None
+
+
+def test_runs_of_different_flows_are_allowed_and_said():
+    other = other_run()
+    other.spans[0].name = "scoring"
+    found = compare(summarise(full_run()), summarise(other))
+    assert not found["same_flow"]
+    assert any("the flows differ: flight-delays and scoring" in note for note in found["notes"])
+
+
+def test_what_was_measured_in_one_run_and_modelled_in_the_other_is_said():
+    measured = other_run(processes=[process([SourceRecord("cpu", "RAPL", "measured")])])
+    assert "cpu is modelled in A and measured in B" in compare(summarise(full_run()), summarise(measured))["notes"]
+
+
+def test_a_run_that_failed_or_is_a_lower_bound_or_the_same_is_said():
+    failed = run(root(cpu_j=1.0, status=Status.FAILED, attributes={"gaps": ["cpu"]}))
+    found = compare(summarise(failed), summarise(failed))
+    assert found["notes"][0] == "A and B are the same run"
+    assert "A has not completed: it is failed" in found["notes"]
+    assert any(note.startswith("A: no figure for cpu") for note in found["notes"])
+    assert row(found["totals"], "energy")["a_lower_bound"]
+
+
+def test_emissions_of_different_grids_are_said():
+    german = other_run(decisions=[decision(zone="DE")])
+    notes = compare(summarise(full_run()), summarise(german))["notes"]
+    assert "emissions rest on different grids: GB, average, direct in A and DE, average, direct in B" in notes
+
+
+def versions(*uris):
+    """A run whose training writes these."""
+    written = [VersionRecord(f"v{n}", uri, "t1", RUN, NOON + 2 + n) for n, uri in enumerate(uris)]
+    return summarise(run(root(cpu_j=1.0), span("t1", name="train", cpu_j=9.0), versions=written))
+
+
+def test_artifacts_are_matched_by_uri_else_by_a_name_that_only_one_has():
+    a = versions("file:///d/model", "file:///day-1/scored.parquet", "file:///d/gone")
+    b = versions("file:///d/model", "file:///day-2/scored.parquet", "file:///d/new")
+    found = {one["name"]: one for one in compare(a, b)["artifacts"]}
+    assert found["model"]["only_in"] is None
+    assert (found["scored.parquet"]["a_uri"], found["scored.parquet"]["b_uri"]) == (
+        "file:///day-1/scored.parquet", "file:///day-2/scored.parquet",
+    )  # fmt: skip
+    assert (found["gone"]["only_in"], found["new"]["only_in"]) == ("a", "b")
+    assert found["model"]["in_run_j"]["a"] == a["artifacts"][0]["in_run_j"]
+
+
+def test_the_headline_names_the_step_that_made_most_of_the_difference():
+    assert headline(compare(summarise(full_run()), summarise(other_run()))) == (
+        "283 J in A, 350 J in B: +24 %, most in train (+172 J)"
+    )
+    unknown = summarise(run(root(), span("w", Kind.ATTEMPT)))
+    assert headline(compare(unknown, unknown)).endswith("it is unknown in A")

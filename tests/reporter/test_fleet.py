@@ -1,0 +1,213 @@
+"""All runs of a period together: the sums of their summaries, read in another way."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from e2s_tasks.core.energy import COMPONENTS, add
+from e2s_tasks.core.records import Kind, ProcessRecord, SourceRecord, SpanRecord, Status
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.reporter import solution_kpis, summarise_run
+from e2s_tasks.reporter.fleet import fleet
+from e2s_tasks.reporter.stages import rows
+from tests.reporter.runs import NOON, RUN, decision, full_run, outcome, process, root, run, span
+
+DAY = 86_400.0
+UNTOLD = {"seq", "task_key", "attempt", "cpu_ns", "shared_cpu_ns", "bytes_read", "bytes_written", "rows", "other_j",
+          "idle_j", "attributes"}  # fmt: skip
+HOURS = [[NOON + 3600 * n, NOON + 3600 * (n + 1), 300.0 - 40 * n] for n in range(5)]
+
+
+def moved(records, name, later):
+    """The same records as another run, some seconds later."""
+    ids = {one.id: f"{name}-{one.id}" for one in records.spans}
+
+    def at(moment):
+        return None if moment is None else moment + later
+
+    spans = [
+        replace(
+            one, id=ids[one.id], run_id=name, flow_run_id=name, parent_id=ids.get(one.parent_id),
+            started_at=one.started_at + later, ended_at=at(one.ended_at),
+        )
+        for one in records.spans
+    ]  # fmt: skip
+    outcomes = [replace(one, id=f"{name}-{one.id}", run_id=name, span_id=ids[one.span_id]) for one in records.outcomes]
+    plans = [shifted(one.plan, later) for one in records.decisions]
+    decisions = [
+        replace(
+            one, id=f"{name}-{one.id}", run_id=name, at=one.at + later, start=at(one.start), end=at(one.end), plan=plan
+        )
+        for one, plan in zip(records.decisions, plans, strict=True)
+    ]
+    return [*spans, *outcomes, *decisions]
+
+
+def shifted(plan, later):
+    """A plan some seconds later."""
+    found = dict(plan)
+    if "arrived" in plan:
+        found["arrived"] = plan["arrived"] + later
+    if "slots" in plan:
+        found["slots"] = [[begin + later, end + later, intensity] for begin, end, intensity in plan["slots"]]
+    return found
+
+
+def waiting_run():
+    """A run that waited three hours for cleaner ones, and worked over the change of one into the next."""
+    begun = NOON + 3 * 3600 - 60
+    return run(
+        root(
+            started_at=NOON, ended_at=begun + 200, cpu_j=8.0, attributes={"declared": {"pue": 1.5}}, solution="scoring"
+        ),
+        span("w", Kind.WAIT, "wait", started_at=NOON, ended_at=begun, cpu_j=1.0),
+        span("a", name="score", started_at=begun, ended_at=begun + 190, cpu_j=400.0, stage="inference", attempt=1),
+        outcomes=[outcome("a")],
+        decisions=[decision(start=begun, end=begun + 200, plan={"rung": "service", "slots": HOURS, "arrived": NOON})],
+    )
+
+
+def failed_run():
+    """A run in a process with a sensor that fails within a nested flow, and lacks a part."""
+    return run(
+        root(status=Status.FAILED, cpu_j=2.0, process_id="p2"),
+        span("sub", Kind.FLOW, "inner", parent_id="root", cpu_j=1.0, process_id="p2"),
+        span("x", name="load", parent_id="sub", cpu_j=30.0, status=Status.FAILED, process_id="p2", attempt=1),
+        span("y", Kind.SPAN, "inside", parent_id="x", cpu_j=7.0, process_id="p2"),
+        span("z", Kind.SPAN, "of the body", parent_id="sub", process_id="p2", attributes={"gaps": ["cpu"]}),
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    opened = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    records, sensed = full_run(), [SourceRecord("cpu", "RAPL", "measured")]
+    opened.ingest([process(), ProcessRecord("p2", "host", "boot", 43, 1, NOON, "dedicated", sensed)])
+    opened.ingest([*records.spans, *records.versions, *records.outcomes, *records.decisions])
+    opened.ingest(moved(waiting_run(), "waiting", DAY))
+    opened.ingest(moved(waiting_run(), "waiting again", 2 * DAY))
+    opened.ingest(moved(failed_run(), "failed", 2 * DAY + 60))
+    opened.ingest(moved(full_run(), "too early", -DAY))
+    return opened
+
+
+NAMES = (RUN, "waiting", "waiting again", "failed")
+
+
+@pytest.fixture
+def found(ledger):
+    return fleet(ledger, NOON - 1, NOON + 4 * DAY)
+
+
+@pytest.fixture
+def summaries(ledger):
+    return [summarise_run(ledger, name) for name in NAMES]
+
+
+def test_the_totals_are_the_sums_of_the_runs_own(found, summaries):
+    assert found["runs"] == len(NAMES)
+    assert found["statuses"] == {"completed": 3, "failed": 1}
+    for name, figure in (
+        ("energy_j", [one["energy_j"]["total"] for one in summaries]),
+        ("emissions_g", [one["emissions_g"]["total"] for one in summaries]),
+        ("unsuccessful_j", [one["unsuccessful_j"] for one in summaries]),
+        ("waiting_j", [one["waiting_j"] for one in summaries]),
+        ("avoided_g", [(one["waited"] or {}).get("avoided_g") for one in summaries]),
+        ("predicted_avoided_g", [(one["waited"] or {}).get("predicted_avoided_g") for one in summaries]),
+        ("lower_bounds", [bool(one["gaps"]) for one in summaries]),
+    ):
+        assert found[name] == pytest.approx(add(figure)), name
+    assert found["without_emissions"] == 1
+    assert found["waited_runs"] == 2
+    assert found["avoided_g"] > 0
+
+
+def test_each_run_has_the_figures_of_its_summary(found, summaries):
+    by_id = {one["id"]: one for one in found["top_runs"]}
+    for summary in summaries:
+        row, told = by_id[summary["flow_run"]["id"]], summary["flow_run"]
+        assert {key: row[key] for key in told} == told
+        assert row["energy_j"] == pytest.approx(summary["energy_j"]["total"])
+        assert row["emissions_g"] == pytest.approx(summary["emissions_g"]["total"])
+    assert [one["energy_j"] for one in found["top_runs"]] == sorted(one["energy_j"] for one in by_id.values())[::-1]
+
+
+def test_steps_stages_components_and_times_add_up_as_in_the_summaries(found, summaries):
+    steps = {(one["flow"], one["kind"], one["name"]): one["energy_j"] for one in found["steps"]}
+    expected = {}
+    for summary in summaries:
+        for row in summary["consumers"]:
+            key = summary["flow_run"]["flow"], row["kind"], row["name"]
+            expected[key] = expected.get(key, 0.0) + row["inclusive_j"]
+    assert steps == pytest.approx({key: joules for key, joules in expected.items() if joules})
+    assert sum(row["unsuccessful_j"] for row in found["steps"]) == pytest.approx(found["unsuccessful_j"])
+    for row in found["components"]:
+        assert row["energy_j"] == pytest.approx(add(one["energy_j"][row["component"]] for one in summaries))
+    assert {row["component"] for row in found["components"]} == set(COMPONENTS)
+    for key in ("stages", "times", "flows", "solutions"):
+        assert sum(row["energy_j"] or 0.0 for row in found[key]) == pytest.approx(found["energy_j"]), key
+    of_runs = [{row["stage"]: row["energy_j"] for row in one["stages"]} for one in summaries if one["stages"]]
+    assert next(row for row in found["stages"] if row["stage"] == "inference") == next(
+        {**row, "share": row["energy_j"] / found["energy_j"]} for row in rows(of_runs) if row["stage"] == "inference"
+    )
+
+
+def test_what_sensors_told_is_told_apart(found):
+    cpu = next(row for row in found["components"] if row["component"] == "cpu")
+    dram = next(row for row in found["components"] if row["component"] == "dram")
+    assert cpu["measured_j"] == pytest.approx(40.0)  # of the failed run alone
+    assert dram["measured_j"] == pytest.approx(dram["energy_j"])
+
+
+@pytest.mark.parametrize(("days", "by", "rows"), [(4, "day", 5), (200, "week", 30), (3000, "month", 100)])
+def test_every_day_week_or_month_of_the_period_is_there_and_a_missing_figure_is_none(ledger, days, by, rows):
+    found = fleet(ledger, NOON - 1, NOON + days * DAY)
+    begins = [one["from"] for one in found["times"]]
+    assert (found["by"], begins) == (by, sorted(set(begins)))
+    assert len(begins) == pytest.approx(rows, abs=1)
+    assert sum(one["runs"] for one in found["times"]) == found["runs"]
+    assert (found["times"][-1]["energy_j"], found["times"][-1]["runs"]) == (None, 0)
+
+
+def test_the_kpis_are_those_of_the_solution_over_the_period(ledger, found):
+    by_name = {one["solution"]: one for one in found["kpis"]}
+    assert set(by_name) == {"delay-forecast", "scoring"}
+    for name, one in by_name.items():
+        assert one == solution_kpis(ledger, name, NOON - 1) | {"all_runs": one["all_runs"]}
+
+
+def test_of_many_runs_the_kpis_are_those_of_the_latest_and_this_is_told(ledger, monkeypatch):
+    monkeypatch.setattr("e2s_tasks.reporter.fleet.KPI_RUNS", 2)
+    scoring = next(one for one in fleet(ledger, NOON - 1, NOON + 4 * DAY)["kpis"] if one["solution"] == "scoring")
+    assert (sum(scoring["runs"].values()), scoring["all_runs"]) == (1, 2)
+
+
+def test_a_reused_result_avoided_what_its_producer_had_used(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    made = run(root(cpu_j=1.0), span("m", name="make", result_key="key", cpu_j=5.0, attempt=1))
+    again = run(root(cpu_j=1.0), span("c", name="make", status=Status.CACHED, result_key="key", cpu_j=0.0))
+    lost = run(root(cpu_j=1.0), span("c", name="make", status=Status.CACHED, result_key="other", cpu_j=0.0))
+    ledger.ingest([process(), *moved(made, "made", 0), *moved(again, "again", DAY), *moved(lost, "lost", DAY)])
+    found = fleet(ledger, NOON - 1, NOON + 2 * DAY)
+    expected = summarise_run(ledger, "again")["avoided_j"]
+    assert (found["cached_task_runs"], found["avoided_j"], found["cached_unknown"]) == (2, expected, 1)
+
+
+def test_a_period_without_runs_is_empty(ledger):
+    found = fleet(ledger, NOON + 30 * DAY, NOON + 31 * DAY)
+    assert (found["runs"], found["energy_j"], found["flows"], found["kpis"]) == (0, None, [], [])
+
+
+def test_the_runs_of_a_period_are_read_as_one_by_one_but_for_what_no_sum_needs(ledger):
+    told = [field.name for field in fields(SpanRecord) if field.name not in UNTOLD]
+    quickly = list(ledger.period(NOON - 1))
+    assert [one.run_id for one in quickly] == list(NAMES)
+    for one in quickly:
+        whole = ledger.run(one.run_id)
+        assert (one.decisions, one.processes) == (whole.decisions, whole.processes)
+        assert [[getattr(span, name) for name in told] for span in one.spans] == [
+            [getattr(span, name) for name in told] for span in whole.spans
+        ]
+        for quick, full in zip(one.spans, whole.spans, strict=True):
+            assert quick.attributes in ({}, full.attributes)
+            assert quick.is_waiting == full.is_waiting

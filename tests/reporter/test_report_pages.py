@@ -1,0 +1,261 @@
+"""Reports as pages: what `e2s show` says, nothing from elsewhere, and readable without seeing the charts."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import matplotlib as mpl
+import pytest
+
+from e2s_tasks.core.records import Kind, Status, VersionRecord
+from e2s_tasks.errors import SettingError
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.reporter import phrases, summarise_run, units, waiting
+from e2s_tasks.reporter.fleet import fleet
+from e2s_tasks.reporter.html import page, render_fleet, render_run
+from tests.reporter.runs import NOON, RUN, full_run, process, root, run, span
+from tests.reporter.test_fleet import DAY, failed_run, moved, waiting_run
+
+EVIL = '<script>alert(1)</script> & "$x_1$" \x1b[31m \u202e'
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+NOW = datetime.fromtimestamp(NOON + 4 * DAY, UTC)
+
+
+class Page(HTMLParser):
+    """What is in a page: its elements with their attributes, and its text outside styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self._open, self.words, self.unclosed = [], [], [], []
+        self.feed(html)
+        self.close()
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), tuple(self._open)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), tuple(self._open)))
+
+    def handle_endtag(self, tag):
+        if not self._open or self._open.pop() != tag:
+            self.unclosed.append(tag)
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs, _ in self.elements if name == tag]
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    opened = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    records = full_run()
+    opened.ingest([process(), *records.spans, *records.versions, *records.outcomes, *records.decisions])
+    opened.ingest([*moved(waiting_run(), "waiting", DAY), *moved(failed_run(), "failed", 2 * DAY)])
+    nasty = run(
+        root(cpu_j=1.0, ended_at=NOON + 9),
+        span("a", name=EVIL, cpu_j=9.0, attempt=1),
+        versions=[VersionRecord("v-evil", f"file:///d/{EVIL}", "a", RUN, NOON + 2, 10)],
+    )
+    nasty.spans[0].name = EVIL
+    nasty.spans[0].attributes = {"flow_run_name": EVIL}
+    nasty.spans[0].solution = EVIL
+    opened.ingest(moved(nasty, "nasty", 60))
+    written = nasty.versions[0]
+    written.run_id, written.span_id = "nasty", "nasty-a"
+    opened.ingest([written])
+    return opened
+
+
+def pages(ledger):
+    """All kinds of pages, by a name."""
+    found = {name: render_run(ledger, name) for name in (RUN, "waiting", "failed", "nasty")}
+    return found | {"period": render_fleet(ledger, NOON - 1, NOW), "empty": render_fleet(ledger, NOON + 3 * DAY, NOW)}
+
+
+def test_the_report_of_a_run_says_what_show_says(ledger):
+    for name in (RUN, "waiting", "failed"):
+        summary, text = summarise_run(ledger, name), Page(render_run(ledger, name)).text
+        said = [
+            phrases.whole(summary), units.watt_hours(summary["energy_j"]["total"]), phrases.worth(summary)[2:],
+            phrases.biggest(summary), phrases.lost(summary) or "", waiting.waited(summary) or "",
+            waiting.carbon(summary)[1:], phrases.not_attributed(summary), phrases.gaps(summary) or "",
+            *(line.partition(" per ")[0] for line in phrases.kpi_lines(summary)[:1] if "undefined" not in line),
+            *(units.joules(row["inclusive_j"]) for row in summary["steps"]),
+            *(phrases.step_name(row) for row in summary["steps"]),
+            *(phrases.bounds(one) + units.joules(one["in_run_j"]) for one in summary["artifacts"]),
+            *(units.quantity(one["value"], one["unit"]) for one in summary["kpis"].values() if one["value"]),
+            *(units.joules(joules) for joules in summary["energy_j"].values()),
+            *phrases.reasons(summary),
+        ]  # fmt: skip
+        for one in said:
+            assert " ".join(one.split()) in text, (name, one)
+
+
+def test_a_failed_attempt_is_marked_in_the_table_and_in_the_bars(ledger):
+    html = render_run(ledger, RUN)
+    assert re.search(r'<tr class="lost">\s*<th[^>]*>build_features</th>\s*<td[^>]*>failed</td>', html)
+    assert "attempts that did not succeed" in Page(html).text
+
+
+def test_the_report_of_a_period_says_what_the_sums_are(ledger):
+    found, text = fleet(ledger, NOON - 1, NOW.timestamp()), Page(render_fleet(ledger, NOON - 1, NOW)).text
+    for joules in (found["energy_j"], found["unsuccessful_j"], *(row["energy_j"] for row in found["steps"])):
+        assert units.joules(joules) in text
+    for grams in (found["emissions_g"], found["avoided_g"], found["predicted_avoided_g"]):
+        assert units.grams(grams) in text
+    for row in (*found["flows"], *found["top_runs"]):
+        assert units.joules(row["energy_j"]) in text
+        assert " ".join(units.printable(row["flow"]).split()) in text
+    for one in found["kpis"]:
+        for kpi in one["kpis"].values():
+            assert kpi["value"] is None or units.quantity(kpi["value"], kpi["unit"]) in text
+
+
+def test_a_page_asks_nothing_of_anybody_and_runs_nothing(ledger):
+    for name, html in pages(ledger).items():
+        found = Page(html)
+        tags = {tag for tag, *_ in found.elements}
+        assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}, name
+        for _, attributes, _ in found.elements:
+            assert not any(key.startswith("on") or key in ("src", "action") for key in attributes), name
+            assert attributes.get("href", "#").startswith("#")
+        assert "default-src 'none'" in html
+        style = html[html.index("<style>") : html.index("</style>")]
+        assert "url(" not in style
+        assert "@import" not in style
+        assert len(html.encode()) < 300_000
+
+
+def test_names_are_text_whatever_is_in_them(ledger):
+    for html in (render_run(ledger, "nasty"), render_fleet(ledger, NOON - 1, NOW)):
+        assert "<script>" not in html
+        assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in html
+        assert "$x_1$" in html
+        assert "\x1b" not in html
+        assert "\u202e" not in html
+
+
+def test_every_chart_has_a_name_and_a_description_and_ids_are_once(ledger):
+    for name, html in pages(ledger).items():
+        found = Page(html)
+        ids = Counter(attributes["id"] for _, attributes, _ in found.elements if attributes.get("id"))
+        assert [one for one, count in ids.items() if count > 1] == [], name
+        charts = found.all("svg")
+        assert bool(charts) == (name != "empty"), name
+        for attributes in charts:
+            assert attributes["role"] == "img"
+            assert {attributes["aria-labelledby"], attributes["aria-describedby"]} <= set(ids)
+        for reference in re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", html):
+            assert "".join(reference) in ids, name
+        assert not re.search(r"#01(02|01|03)0[0-9a-f]", html), "a colour that stands for a variable is left"
+
+
+def test_charts_are_the_same_whatever_the_users_own_drawings_look_like(ledger):
+    plain = render_run(ledger, RUN, NOW)
+    with mpl.rc_context({"text.usetex": True, "font.size": 40, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        assert render_run(ledger, RUN, NOW) == plain
+        assert mpl.rcParams["font.size"] == 40
+
+
+def test_headings_are_in_order_and_tables_have_heads(ledger):
+    for name, html in pages(ledger).items():
+        found = Page(html)
+        assert found.unclosed == [], name
+        assert found.all("html") == [{"lang": "en"}]
+        levels = [int(tag[1]) for tag, *_ in found.elements if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels)), name
+        assert all("scope" in attributes for attributes in found.all("th")), name
+        assert len(found.all("caption")) == len(found.all("table"))
+        regions = [one["aria-label"] for one in found.all("div") if one.get("role") == "region"]
+        assert len(regions) == len(set(regions)), name
+
+
+def test_light_and_dark_have_the_same_variables_and_every_one_used_is_there(ledger):
+    style = (page.TEMPLATES / "style.css").read_text()
+    light, dark = (set(re.findall(r"(--[\w-]+):", part)) for part in re.findall(r":root \{(.*?)\}", style, re.DOTALL))
+    assert light == dark
+    used = {name for html in pages(ledger).values() for name in re.findall(r"var\((--[\w-]+)\)", html)}
+    assert used <= light
+
+
+def luminance(colour):
+    """The relative luminance of WCAG 2."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    """The contrast ratio of WCAG 2."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_and_drawings_stand_out_in_light_and_dark():
+    style = (page.TEMPLATES / "style.css").read_text()
+    for part in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colours = dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6})", part))
+        for name in ("--text", "--muted", "--accent", "--lost"):
+            for ground in ("--paper", "--page"):
+                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+        for name in ("--rest", "--grid", *(f"--s{number}" for number in range(1, 9))):
+            assert contrast(colours[name], colours["--paper"]) >= 3, name
+
+
+def test_a_run_without_any_energy_has_a_report_that_says_so(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.ingest(
+        [root(status=Status.RUNNING, ended_at=None), span("x", Kind.ATTEMPT, status=Status.RUNNING, ended_at=None)]
+    )
+    text = Page(render_run(ledger, RUN)).text
+    assert "energy unknown: no source gave a figure" in text
+    assert "No source gave a figure for any step." in text
+    assert "status running" in text
+    assert Page(render_fleet(ledger, NOON - 1, NOW)).text.count("Energy -") >= 1
+
+
+def test_a_run_that_was_to_wait_and_has_not_begun_avoided_nothing(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    records = waiting_run()
+    records.spans[1:] = [replace(records.spans[1], status=Status.CANCELLED)]
+    records.spans[0].status = Status.CANCELLED
+    ledger.ingest([process(), *records.spans, *records.decisions])
+    text = Page(render_run(ledger, RUN)).text
+    assert "Avoided nothing It was to wait for a cleaner grid, and has not begun." in text
+    assert "has not begun: nothing was avoided" in text
+    assert fleet(ledger, NOON - 1, NOON + DAY)["waited_runs"] == 0
+
+
+def test_a_run_of_many_steps_and_strange_lengths_stays_small(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    spans = [
+        span(
+            f"s{n}",
+            name=f"step {n} " + "long " * 30,
+            started_at=NOON + n / 7,
+            ended_at=NOON + n / 7 + 5,
+            cpu_j=float(n),
+        )
+        for n in range(1000)
+    ]
+    ledger.ingest([process(), root(cpu_j=1.0, ended_at=NOON + 200), *spans])
+    html = render_run(ledger, RUN)
+    assert len(html.encode()) < 500_000
+    assert re.search(r"90\d smaller steps", html)
+
+
+def test_a_missing_package_is_named_with_what_to_install(monkeypatch, ledger):
+    monkeypatch.setitem(page.NEEDED, "no_such_module", "NoSuch")
+    with pytest.raises(SettingError, match=r"A report needs NoSuch: pip install 'e2s-tasks\[report\]'\."):
+        render_run(ledger, RUN)
