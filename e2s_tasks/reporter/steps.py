@@ -58,7 +58,7 @@ def energy_by_step(spans: SpanTree) -> dict[str, Energy]:
     """The joules by component of the rows of depth 0, by their name: together the run's. A cached task run has none."""
     found = outermost(spans)
     groups = [(step_name(one, spans), spans.within(one)) for one in found.steps]
-    groups += [(_body_name(spans.by_id[flow_id]), iter(group)) for flow_id, group in found.bodies.items()]
+    groups += [(body_name(spans.by_id[flow_id].name), iter(group)) for flow_id, group in found.bodies.items()]
     groups += [(MOVING, iter(found.moved)), (ORCHESTRATION_NAME, iter(found.flows))]
     by_name: dict[str, list[Energy]] = defaultdict(list)
     for name, group in groups:
@@ -89,13 +89,14 @@ def step_name(span: SpanRecord, spans: SpanTree) -> str:
     return " / ".join([*reversed(flows[:-1]), span.name])
 
 
-def _body_name(flow: SpanRecord) -> str:
-    return f"{flow.name} (spans of its body)"
+def body_name(flow: str) -> str:
+    """The row of what a flow's own body did in spans."""
+    return f"{flow} (spans of its body)"
 
 
 def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> list[dict[str, Any]]:
     """The spans that a flow's own body opened outside tasks, the named ones below; tasks in those are steps."""
-    top = _row(group, BODY, _body_name(flow), depth=0, used=[own(span) for span in group], total_j=total_j)
+    top = _row(group, BODY, body_name(flow.name), depth=0, used=[own(span) for span in group], total_j=total_j)
     named = (
         _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], total_j=total_j)
         for alike in _alike(group)

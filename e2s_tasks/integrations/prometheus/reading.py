@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from e2s_tasks.core.records import DecisionRecord, Status
+from e2s_tasks.integrations.labels import Names
 from e2s_tasks.integrations.prometheus import metrics
 from e2s_tasks.integrations.prometheus.metrics import Metric
-from e2s_tasks.integrations.prometheus.names import Names
 from e2s_tasks.integrations.prometheus.state import State
 from e2s_tasks.integrations.prometheus.totals import Totals
 from e2s_tasks.ledger import Ledger
