@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from e2s_tasks.core.records import Kind, Status
+from e2s_tasks.integrations.prometheus import metrics
+from e2s_tasks.integrations.prometheus.metrics import COUNTER, Metric
 from e2s_tasks.ledger import Ledger
 from tests.exporter.test_figures import renamed
 from tests.exporter.test_service import COMMAND
@@ -113,6 +115,32 @@ def prometheus(prometheus_is_here, tmp_path_factory):
 @pytest.mark.parametrize("expression", [*queries()])
 def test_every_query_of_the_dashboards_has_data(prometheus, expression):
     assert prometheus.query(executable(expression)), f"no data: {executable(expression)}"
+
+
+def documented():
+    """The queries that docs/prometheus.md shows, without their comments."""
+    block = (ROOT / "docs" / "prometheus.md").read_text().partition("## PromQL")[2].split("```")[1]
+    return [re.sub(r"\s+# .*", "", line) for line in block.strip().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("expression", documented())
+def test_every_query_of_the_documents_has_data(prometheus, expression):
+    asked = expression.replace('"daily"', '"flight-delays"')
+    assert prometheus.query(asked), f"no data: {asked}"
+
+
+def test_the_documents_have_every_metric_and_no_other():
+    text = (ROOT / "docs" / "prometheus.md").read_text()
+    known = {
+        one.name + ("_total" if one.kind == COUNTER else "")
+        for one in vars(metrics).values()
+        if isinstance(one, Metric)
+    }
+    for name in known:
+        group = next((one for one in ("e2s_last_run", "e2s_exporter") if name.startswith(one)), "")
+        assert f"`{name}`" in text or (group and f"`{name.removeprefix(group)}`" in text), name
+    assert {one for one in re.findall(r"e2s_\w+", text) if not one.startswith("e2s_tasks")} <= known
 
 
 @pytest.mark.slow

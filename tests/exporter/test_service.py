@@ -10,8 +10,10 @@ import time
 import urllib.request
 
 import pytest
+from prometheus_client import generate_latest
 
 from e2s_tasks.integrations.cli import main
+from e2s_tasks.integrations.prometheus.exporter import Exporter
 from e2s_tasks.settings import settings
 from tests.exporter.conftest import scraped
 from tests.exporter.test_figures import renamed
@@ -103,6 +105,53 @@ def test_while_the_ledger_cannot_be_read_the_last_figures_stay_and_the_errors_ar
     assert found["e2s_energy_joules_total"] == before["e2s_energy_joules_total"]
     assert found.one("e2s_ledger_up") == 0
     assert found.one("e2s_exporter_scrape_errors_total") == 1
+
+
+WORK = """
+import time
+from e2s_tasks import span
+with span("work"):
+    end = time.thread_time() + 60
+    while time.thread_time() < end:
+        pass
+"""
+
+
+def test_work_on_this_host_shows_while_it_goes_on_and_as_crashed_when_it_is_killed(serving):
+    url, _ = serving(E2S_CPU_TDP_W="100")
+    ready(url)
+    work = subprocess.Popen([sys.executable, "-c", WORK], env=os.environ | {"E2S_CPU_TDP_W": "100"})
+    try:
+        early = until(url, lambda found: found.one("e2s_energy_joules_total", flow="work"))
+        assert early.one("e2s_runs", flow="work", status="running") == 1
+        used = early.one("e2s_energy_joules_total", flow="work")
+        later = until(url, lambda found: found.one("e2s_energy_joules_total", flow="work") > used)
+    finally:
+        work.kill()
+        work.wait()
+    ended = until(url, lambda found: found.one("e2s_runs", flow="work", status="crashed"))
+    assert ended.one("e2s_runs", flow="work", status="running") == 0
+    energy = "e2s_energy_joules_total"
+    assert ended.one(energy, flow="work") >= later.one(energy, flow="work")
+
+
+def until(url, condition):
+    """The first scrape for which it holds."""
+    give_up = time.monotonic() + 20
+    while time.monotonic() < give_up:
+        time.sleep(1.1)  # the ledger is read once a second at most
+        found = scraped(get(url)[1])
+        if condition(found):
+            return found
+    raise AssertionError("it never came to that")
+
+
+def test_until_the_ledger_has_been_read_once_a_scrape_gets_what_the_exporter_tells_of_itself(filled):
+    exporter = Exporter(settings())
+    with exporter._turn:  # as while it reads for the first time
+        found = scraped(generate_latest(exporter.registry).decode())
+    assert (found.one("e2s_exporter_ready"), found.one("e2s_build_info")) == (0, 1)
+    assert not any(name.startswith("e2s_energy") for name in found)
 
 
 @pytest.mark.parametrize(

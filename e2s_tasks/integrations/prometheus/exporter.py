@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from e2s_tasks.errors import E2SError
 from e2s_tasks.integrations.prometheus import metrics
 from e2s_tasks.integrations.prometheus.metrics import COUNTER
 from e2s_tasks.integrations.prometheus.reading import Reading, Sample
@@ -52,7 +51,7 @@ class Exporter(Collector):
         begun = time.perf_counter()
         try:
             new = self._reading.refresh()
-        except E2SError:
+        except Exception:
             self._errors += 1
             self._up = False
             raise
@@ -77,14 +76,15 @@ class Exporter(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; until the ledger has been read once, only what the exporter tells of itself."""
+        samples: list[Sample] = []
         if self.complete:
             try:
                 self.read()
-            except E2SError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, a scrape gets the older figures
                 _log.warning("e2s: the ledger cannot be read, older figures are shown: %s", error)
-        with self._turn:
-            samples = [*self._own(), *(self._reading.samples() if self.complete else ())]
-        yield from _families(samples)
+            with self._turn:
+                samples += self._reading.samples()
+        yield from _families([*self._own(), *samples])
 
     def _own(self) -> Iterator[Sample]:
         yield metrics.BUILD, (version("e2s-tasks"),), 1

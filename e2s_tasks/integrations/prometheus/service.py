@@ -1,7 +1,7 @@
 """What `e2s exporter` does: it answers scrapes until somebody stops it, or prints the metrics once."""
 
 import errno
-import logging
+import gc
 import signal
 import socket
 import sys
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from prometheus_client import generate_latest, start_http_server
 
-from e2s_tasks.errors import E2SError, SettingError
+from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.prometheus.exporter import Exporter
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import Settings
@@ -18,7 +18,6 @@ from e2s_tasks.settings import Settings
 RETRY_S = 5.0
 MOST_PORT = 65535
 Tell = Callable[[str], None]
-_log = logging.getLogger(__name__)
 
 
 def print_once(options: Settings) -> None:
@@ -42,6 +41,7 @@ def serve(options: Settings, host: str, port: int, tell: Tell) -> None:
     if not 0 <= port <= MOST_PORT:
         raise SettingError(f"--port={port}: give a number from 1 to {MOST_PORT}, or 0 for any that is free.")
     Ledger.open().close()
+    gc.enable()  # a command, which is short, goes without
     exporter = Exporter(options)
     server, _ = _listening(exporter, host, port)
     stop = threading.Event()
@@ -85,8 +85,8 @@ def _first(exporter: Exporter, stop: threading.Event, tell: Tell) -> None:
     while not stop.is_set():
         try:
             exporter.read()
-        except E2SError as error:
-            tell(f"the ledger cannot be read: {error} Tried again every {RETRY_S:g} s.")
+        except Exception as error:  # noqa: BLE001 - what is away now may be back then
+            tell(f"the ledger cannot be read, tried again in {RETRY_S:g} s: {error}")
             stop.wait(RETRY_S)
         else:
             tell(f"the ledger has been read: {exporter.runs} runs")
