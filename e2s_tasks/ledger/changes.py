@@ -2,7 +2,7 @@
 
 Each write leaves a number with the runs that it was of. In SQLite, where writes come one after another, it is counted
 on; in PostgreSQL it is the transaction's, for a write may end after one that began later: numbers from the oldest
-transaction on that was still open are given again, and who asks knows them by their equal number.
+transaction on that was still open are given again, and who asks knows those that it has seen by their equal number.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,12 +41,10 @@ def note(
         return
     sqlite = connection.dialect.name == "sqlite"
     number = connection.execute(_SQLITE_NUMBER if sqlite else _POSTGRESQL_NUMBER).scalar()
-    statement = insert(changed)
-    statement = statement.on_conflict_do_update(
-        index_elements=["run_id"],
-        set_={"number": statement.excluded.number},
-        where=statement.excluded.number > changed.c.number,
-    )
+    statement = insert(
+        changed
+    )  # a lower number replaces a higher one, too: who has seen that one asks for this as well
+    statement = statement.on_conflict_do_update(index_elements=["run_id"], set_={"number": statement.excluded.number})
     connection.execute(statement, [{"run_id": run_id, "number": number} for run_id in sorted(runs)])
 
 

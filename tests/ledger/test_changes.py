@@ -2,9 +2,11 @@
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
-from e2s_tasks.core.records import CallRecord
+from e2s_tasks.core.records import CallRecord, SpanRecord
 from e2s_tasks.ledger import Ledger
+from e2s_tasks.ledger.changes import note
 
 
 def test_nothing_is_new_at_first_and_then_what_is_written(ledger, flow, span):
@@ -58,3 +60,20 @@ def test_in_postgresql_a_write_that_ends_after_a_later_one_is_not_missed(postgre
         slow.commit()
     assert set(ledger.changes(found.until).runs) == {"slow", "quick"}
     assert ledger.changes(ledger.changes(found.until).until).runs == {}
+
+
+@pytest.mark.slow
+def test_in_postgresql_a_slow_write_of_a_run_shows_though_a_later_one_of_that_run_has_been_seen(postgresql_url, flow):
+    ledger = Ledger.open(postgresql_url)
+    ledger.ingest([flow("a")])
+    engine = sa.create_engine(postgresql_url)
+    before = ledger.changes(None).until
+    with engine.connect() as slow:
+        slow.execute(sa.text("SELECT pg_current_xact_id()"))  # it has begun
+        ledger.ingest([flow("a", seq=2)])
+        seen = ledger.changes(before)
+        note(slow, insert, {SpanRecord: [{"run_id": "a"}]})
+        slow.commit()
+    found = ledger.changes(seen.until)
+    assert found.runs["a"] != seen.runs["a"]
+    assert ledger.changes(found.until).runs == {}
