@@ -5,7 +5,7 @@ Without one nothing of this is there; the recorder then has none, and asks no mo
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,11 +26,22 @@ class Listener(Protocol):
         """The span used so much more."""
 
 
-class Telling:
-    """Knows what the listener has been told of each span that is open."""
+class Nobody:
+    """Stands in for a listener that is not there."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def used(self, span: "OpenSpan", joules: Mapping[str, float]) -> None:
+        """Nothing."""
+
+
+class Telling:
+    """Knows what the listener has been told of each span that is open.
+
+    find: the listener; asked once, when there is something to tell, so that what it loads holds nobody up.
+    """
+
+    def __init__(self, find: Callable[[], Listener]) -> None:
+        self._find = find
+        self._listener: Listener | None = None
         self._ended: deque[OpenSpan] = deque()  # appended to by whatever thread writes down what has ended
         self._told: dict[OpenSpan, dict[str, float]] = {}
         self._turn = threading.Lock()
@@ -53,6 +64,8 @@ class Telling:
             self._turn.release()
 
     def _tell(self, span: "OpenSpan", told: dict[str, float]) -> None:
+        if self._listener is None:
+            self._listener = self._find()
         new = {}
         for component, joules in _used(span).items():
             more = joules - told.get(component, 0.0)
@@ -74,12 +87,15 @@ def _used(span: "OpenSpan") -> dict[str, float]:
 
 
 def telling(options: "Settings") -> Telling | None:
-    """What tells OpenTelemetry; None where that is not switched on, or not installed, of which a warning tells."""
-    if not (options.otel and options.enabled):
-        return None
+    """What tells OpenTelemetry; None where that is not switched on."""
+    return Telling(lambda: _opentelemetry(options)) if options.otel and options.enabled else None
+
+
+def _opentelemetry(options: "Settings") -> Listener:
+    """The integration; where OpenTelemetry is not installed nobody, of which a warning tells."""
     try:
-        listener: Listener = import_module(OPENTELEMETRY).Energy(options)
+        found: Listener = import_module(OPENTELEMETRY).Energy(options)
     except ImportError as error:
         warn_once("telling OpenTelemetry", error, "install it with: pip install 'e2s-tasks[otel]'")
-        return None
-    return Telling(listener)
+        return Nobody()
+    return found

@@ -1,5 +1,6 @@
 """Counters that never fall, are never counted twice, and cost little to read again."""
 
+import os
 import time
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
 from tests.exporter.test_figures import renamed
 from tests.reporter.runs import NOON, RUN, decision, full_run, root, run, span
+from tests.servers.postgresql import PostgreSQL, missing
 
 ENERGY = "e2s_energy_joules_total"
 
@@ -142,3 +144,26 @@ def test_the_forecast_of_the_present_hour_is_shown_as_long_as_a_decision_knows_i
     ledger.ingest([*records.processes, *records.spans, *records.decisions])
     shown = start()()
     assert shown.one("e2s_forecast_intensity_grams_per_kwh", zone="GB", signal="average, direct") == 123.0
+
+
+@pytest.mark.slow
+def test_in_postgresql_it_counts_the_same(ledger, start, monkeypatch):
+    why = missing()
+    if why is not None:
+        (pytest.fail if os.environ.get("TEST_SERVERS") == "required" else pytest.skip)(why)
+    server = PostgreSQL().start()
+    try:
+        other = Ledger.open(server.create("ledger"))
+        for one in (ledger, other):
+            one.ingest(renamed(full_run(), 1))
+        here = start()()
+        monkeypatch.setenv("E2S_LEDGER_URL", server.url("ledger"))
+        settings.cache_clear()
+        scrape = start(ledger_url=server.url("ledger"))
+        assert scrape()[ENERGY] == here[ENERGY]
+        other.ingest(renamed(full_run(), 2))
+        assert scrape().one(ENERGY) == pytest.approx(2 * here.one(ENERGY))
+        scrape()
+        assert scrape.runs_read == 2
+    finally:
+        server.remove()

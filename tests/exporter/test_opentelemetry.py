@@ -142,7 +142,7 @@ class Refusing:
 
 def test_the_measured_thread_tells_nobody(telling):
     heard = Heard()
-    telling.recorder._telling = Telling(heard)
+    telling.recorder._telling = Telling(lambda: heard)
     for _ in range(3):
         with telling.recorder.span("fit", Kind.ATTEMPT):
             burn(0.03)
@@ -163,7 +163,7 @@ def test_work_that_failed_or_was_cancelled_is_told_too(telling, reader):
 
 
 def test_a_listener_that_fails_harms_neither_the_work_nor_the_records(telling, recwarn):
-    telling.recorder._telling = Telling(Refusing())
+    telling.recorder._telling = Telling(Refusing)
     with telling.recorder.span("fit", Kind.ATTEMPT):
         burn(0.05)
     assert telling.spans()["fit"].energy.total > 0
