@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from e2s_tasks.integrations.cli import main
-from e2s_tasks.integrations.prometheus.exporter import Exporter
+from e2s_tasks.integrations.prometheus.exporter import LEAST_S, Exporter
 from e2s_tasks.settings import settings
 from tests.exporter.conftest import scraped
 from tests.exporter.test_figures import renamed
@@ -152,6 +152,16 @@ def test_until_the_ledger_has_been_read_once_a_scrape_gets_what_the_exporter_tel
         found = scraped(generate_latest(exporter.registry).decode())
     assert (found.one("e2s_exporter_ready"), found.one("e2s_build_info")) == (0, 1)
     assert not any(name.startswith("e2s_energy") for name in found)
+
+
+def test_the_first_reading_however_long_does_not_put_off_the_next(filled):
+    exporter = Exporter(settings())
+    exporter.read()
+    assert exporter._rest_s == LEAST_S
+    exporter._read_at -= LEAST_S
+    filled.ingest(renamed(full_run(), 3))
+    exporter.read()
+    assert exporter.runs == 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from e2s_tasks.integrations.prometheus.reading import Reading, Sample
 from e2s_tasks.integrations.prometheus.state import Memory
 from e2s_tasks.settings import Settings
 
-LEAST_S = 1.0  # the ledger is not read again before; nor before half the time since has gone into reading
+LEAST_S = 1.0  # the ledger is not read again before; nor before it has been left alone for as long as reading took
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +33,7 @@ class Exporter(Collector):
         self._turn = threading.Lock()
         self._errors = 0
         self._up = True
-        self._took_s = self._read_at = 0.0
+        self._took_s = self._read_at = self._rest_s = 0.0
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -44,11 +44,11 @@ class Exporter(Collector):
             E2SError: the ledger cannot be read.
         """
         with self._turn:
-            if time.time() - self._read_at >= max(LEAST_S, self._took_s):
+            if time.time() - self._read_at >= self._rest_s:
                 self._read()
 
     def _read(self) -> None:
-        begun = time.perf_counter()
+        begun, again = time.perf_counter(), self.complete
         try:
             new = self._reading.refresh()
         except Exception:
@@ -57,6 +57,7 @@ class Exporter(Collector):
             raise
         self._up = True
         self._took_s, self._read_at = time.perf_counter() - begun, time.time()
+        self._rest_s = max(LEAST_S, self._took_s) if again else LEAST_S
         if new and self._remembers:
             self._memory.write(self._reading.state())
 

@@ -41,7 +41,6 @@ def serve(options: Settings, host: str, port: int, tell: Tell) -> None:
     if not 0 <= port <= MOST_PORT:
         raise SettingError(f"--port={port}: give a number from 1 to {MOST_PORT}, or 0 for any that is free.")
     Ledger.open().close()
-    gc.enable()  # a command, which is short, goes without
     exporter = Exporter(options)
     server, _ = _listening(exporter, host, port)
     stop = threading.Event()
@@ -81,13 +80,16 @@ def _why(error: OSError, host: str, port: int) -> str:
 
 
 def _first(exporter: Exporter, stop: threading.Event, tell: Tell) -> None:
-    """Read the ledger for the first time, again while it does not answer."""
-    while not stop.is_set():
+    """Read the ledger for the first time, again while it does not answer.
+
+    Commands, which are short, collect no garbage: that would take a quarter of this. Afterwards it is collected.
+    """
+    while not exporter.complete and not stop.is_set():
         try:
             exporter.read()
+            tell(f"the ledger has been read: {exporter.runs} runs")
         except Exception as error:  # noqa: BLE001 - what is away now may be back then
             tell(f"the ledger cannot be read, tried again in {RETRY_S:g} s: {error}")
             stop.wait(RETRY_S)
-        else:
-            tell(f"the ledger has been read: {exporter.runs} runs")
-            return
+        finally:
+            gc.enable()
