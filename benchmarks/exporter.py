@@ -58,7 +58,7 @@ def measure(quick: bool) -> list[Row]:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 url = server.create("ledger") if server else f"sqlite:///{folder}/ledger.db"
-                rows += _rows(database, url, folder, size, 3 if quick else 15)
+                rows += _rows(database, url, folder, size, 1 if quick else 15)
         finally:
             if server is not None:
                 server.remove()

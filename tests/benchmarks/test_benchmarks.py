@@ -54,7 +54,19 @@ def test_a_task_is_given_the_joules_that_a_known_machine_drew_for_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["span_cost", "contention", "startup", "idle", "many_spans", "parquet", "prefect_task", "kpis", "lineage"]
+    "name",
+    [
+        "span_cost",
+        "contention",
+        "startup",
+        "idle",
+        "many_spans",
+        "parquet",
+        "prefect_task",
+        "kpis",
+        "lineage",
+        "exporter",
+    ],
 )
 def test_the_benchmark_runs_and_prints_its_rows(name):
     found = rows(name)

@@ -130,6 +130,18 @@ def test_a_run_that_another_had_started_is_its_starters_once_that_is_known(ledge
     assert shown.one("e2s_energy_joules_total", flow="flight-delays") == 5.0
 
 
+def test_a_run_whose_starter_is_written_down_after_it_counts_once(ledger, start):
+    child = replace(root(cpu_j=4.0), id="c", run_id="c", flow_run_id="c", name="child", started_at=NOON + 1)
+    ledger.ingest([*run().processes, child, CallRecord("c", RUN)])
+    scrape = start()
+    assert scrape().one("e2s_energy_joules_total", flow="child") == 4.0
+    ledger.ingest([root(cpu_j=1.0)])
+    shown = scrape()
+    assert shown.one("e2s_runs") == 1
+    assert shown.one("e2s_energy_joules_total", flow="flight-delays") == 5.0
+    assert scrape.exporter.runs == 1
+
+
 def test_the_kpis_of_a_flows_last_completed_run_are_shown_and_a_failed_one_does_not_replace_them(ledger, start):
     done = run(root(cpu_j=80.0), span("p", cpu_j=20.0), outcomes=[outcome("p")])
     ledger.ingest([*done.processes, *done.spans, *done.outcomes])

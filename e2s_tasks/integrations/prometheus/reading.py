@@ -79,7 +79,7 @@ class Reading:
         if new:
             root_of = ledger.root_runs(new)
             for run_id in new:
-                if root_of[run_id] != run_id:  # it was a run of its own, until it was known who had started it
+                if root_of[run_id] != run_id:  # the same, until it was known who had started it
                     self.totals.put(run_id, ())
             self._take(ledger, dict.fromkeys(root_of.values()))
         self._until = changes.until
@@ -91,6 +91,8 @@ class Reading:
         fresh: set[Flow] = set()
         for chunk in chunks(run_ids, AT_ONCE):
             for run in ledger.spent(chunk):
+                for part in {one.run_id for one in run.spans} - {run.run_id}:
+                    self.totals.put(part, ())  # what had been a run of its own, until that one was written down
                 found = tally(run, producers.joules)
                 self.totals.put(run.run_id, self._parts(found))
                 self.runs_read += 1
