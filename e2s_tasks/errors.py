@@ -38,7 +38,14 @@ class TraceError(E2SError, ValueError):
 
 
 class GridError(E2SError):
-    """A carbon-intensity service that gave no usable answer."""
+    """A carbon-intensity service that gave no usable answer.
+
+    after_s: for how long it asked to be left alone, in seconds; None where it did not say.
+    """
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        self.after_s = after_s
+        super().__init__(message)
 
 
 class TrackingError(E2SError):

@@ -5,6 +5,7 @@ A plain dataclass: importing pydantic-settings alone would cost two fifths of th
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -14,6 +15,8 @@ from typing import Any
 
 from e2s_tasks.core.declared import Declared, tariff
 from e2s_tasks.errors import SettingError
+
+LOGIN = re.compile(r"(://)[^/@\s]*@")
 
 
 def _above_zero(text: str | float) -> float:
@@ -184,6 +187,11 @@ class Settings:
                     self, one.name, _read(one.metadata["read"], value, one.name, secret=one.metadata["secret"])
                 )
 
+    def __repr__(self) -> str:
+        """All but secrets: keys, passwords, and what a URL holds of them."""
+        told = ((one.name, getattr(self, one.name)) for one in fields(self) if one.repr)
+        return f"Settings({', '.join(f'{name}={without_login(value)!r}' for name, value in told)})"
+
     @property
     def ledger(self) -> str:
         """The SQLAlchemy URL of the ledger."""
@@ -203,6 +211,11 @@ class Settings:
     def journals(self) -> Path:
         """Where measured processes append their records."""
         return self.data_dir / "journal"
+
+
+def without_login(value: Any) -> Any:
+    """A URL without the name and password that it may hold; anything else as it is."""
+    return LOGIN.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def variable(name: str) -> str:

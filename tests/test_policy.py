@@ -88,8 +88,14 @@ def test_a_deadline_without_a_time_zone_is_refused() -> None:
         CarbonPolicy("GB", "1h", "1h").latest_end(NOW.replace(tzinfo=None))
 
 
+@pytest.mark.parametrize("deadline", ["2026-12-01T06:00Z", NOW.date(), NOW.timestamp()])
+def test_a_deadline_is_a_moment(deadline: object) -> None:
+    with pytest.raises(SettingError, match=r"deadline=.* is no moment: give a datetime with a time zone"):
+        CarbonPolicy("GB", "1h", "1h", deadline)
+
+
 def test_a_deadline_that_has_passed_cannot_be_met() -> None:
     with pytest.raises(
-        PolicyError, match=r"2026-03-02 13:05 UTC has passed \(it is 2026-03-02 14:05 UTC\).*give a later"
+        PolicyError, match=r"2026-03-02 13:05 UTC has passed by 2026-03-02 14:05 UTC, when.*give a later"
     ):
         CarbonPolicy("GB", "1h", "1h", NOW - timedelta(hours=1)).latest_end(NOW)

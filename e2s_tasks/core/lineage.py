@@ -5,19 +5,17 @@ orchestration and e(s) a step's inclusive energy. Attributed figures divide ever
 leads to none is unclaimed, so that attributed + unclaimed = E(R) = sum of e + o.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
-from typing import Literal
 
 from e2s_tasks.core.energy import Energy, add, total
 from e2s_tasks.core.graph import bits, chosen, members
+from e2s_tasks.core.products import Products, Weight, declared
 from e2s_tasks.core.reach import Reach
 from e2s_tasks.core.records import RunRecords, VersionRecord
 from e2s_tasks.core.steps import Step, Steps, steps_of
-
-Weight = Literal["bytes", "rows", "equal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,9 @@ class Lineage:
     """The energy-to-solution of a root run's artifacts.
 
     graph: what leads to what, from which fully loaded figures go on. energy: E(R), what the run used, waiting aside.
-    weights: by what shared steps were divided over final products. step_of: the index in `steps` of each span's step;
-    orchestration and waiting are absent. unlinked: steps that returned a result that no step is known to have used, and
-    wrote nothing.
+    weights: by what shared steps were divided over final products. not_made: declared products that it did not write.
+    step_of: the index in `steps` of each span's step; orchestration and waiting are absent. unlinked: steps that
+    returned a result that no step is known to have used, and wrote nothing.
     """
 
     graph: "RunGraph"
@@ -89,6 +87,7 @@ class Lineage:
     unclaimed: Joules
     unlinked: tuple[Step, ...]
     weights: str
+    not_made: tuple[str, ...]
 
     @property
     def energy_j(self) -> float | None:
@@ -111,15 +110,19 @@ class Lineage:
         return self.unclaimed.total
 
 
-def lineage_of(run: RunRecords, products: Collection[str] | None = None, weight: Weight = "bytes") -> Lineage:
+def lineage_of(
+    run: RunRecords, products: Collection[str] | None = None, weight: Weight | Mapping[str, float] | None = None
+) -> Lineage:
     """The energy-to-solution of each version that a root run wrote.
 
-    products: URIs that replace the final products found; weight: what divides a step's energy among those it led to.
+    products: URIs that replace the final products found; weight: what divides a step's energy among those it led to, or
+    the weight of each by its URI. Both are by default what the run's flow declares.
     """
     graph = RunGraph(run)
     found, costs, reach = graph.found, graph.costs, graph.reach
+    products = graph.declared.uris if products is None else products
     finals = graph.final_products(products)
-    attributed, unclaimed, weights = _attribute(graph, finals, weight)
+    attributed, unclaimed, weights = _attribute(graph, finals, graph.declared.weight if weight is None else weight)
     steps = tuple(found.steps)
     versions = {}
     for version in run.versions:
@@ -144,6 +147,7 @@ def lineage_of(run: RunRecords, products: Collection[str] | None = None, weight:
         unclaimed=unclaimed,
         unlinked=tuple(graph.unlinked),
         weights=weights,
+        not_made=tuple(sorted(set(products or ()) - {one.uri for one in run.versions})),
     )
 
 
@@ -165,6 +169,12 @@ class Costs:
         ones = chosen(closure)
         host, movement = sum(compress(self.host, ones)), sum(compress(self.movement, ones))
         return self.joules(closure, host, movement)
+
+    def weighted(self, weights: Mapping[int, float]) -> Joules:
+        """The same, over steps of which only a part counts: weights has the part of each."""
+        known = {step: part for step, part in weights.items() if step < len(self.total)}
+        host, movement = (sum(part * of[step] for step, part in known.items()) for of in (self.host, self.movement))
+        return self.joules(sum(1 << step for step in known), host, movement)
 
     def unclaimed(self, claimed: int) -> Joules:
         """What no final product depends on; with no energy in any step, the orchestration too."""
@@ -193,6 +203,11 @@ class RunGraph:
         self.costs = Costs(self.found)
         self.reach = Reach(run, self.found)
         self.versions = {one.id: one for one in run.versions}
+
+    @cached_property
+    def declared(self) -> Products:
+        """What the run declares of its products."""
+        return declared(self.run)
 
     def to_version(self, version_id: str) -> int:
         """What leads to a version, see Reach; 0 for one of another run."""
@@ -246,7 +261,7 @@ class RunGraph:
 
 
 def _attribute(
-    graph: RunGraph, finals: Sequence[VersionRecord], weight: Weight
+    graph: RunGraph, finals: Sequence[VersionRecord], weight: Weight | Mapping[str, float]
 ) -> tuple[dict[str, Joules], Joules, str]:
     """What each final product answers for, what is left unclaimed, and what the steps were divided by."""
     costs, reach = graph.costs, graph.reach
@@ -265,7 +280,9 @@ def _attribute(
     return attributed, costs.unclaimed(shares.claimed), shares.said(weight)
 
 
-def _weight(version: VersionRecord, weight: Weight) -> float | None:
+def _weight(version: VersionRecord, weight: Weight | Mapping[str, float]) -> float | None:
+    if isinstance(weight, Mapping):
+        return weight.get(version.uri)
     return 1.0 if weight == "equal" else version.bytes if weight == "bytes" else version.rows
 
 
@@ -293,11 +310,12 @@ class _Shares:
     def _equal(self, step: int) -> bool:
         return self._unknown[step] or not self._sum[step]
 
-    def said(self, weight: Weight) -> str:
+    def said(self, weight: Weight | Mapping[str, float]) -> str:
         """By what the steps with several products were divided."""
+        by = weight if isinstance(weight, str) else "declared weight"
         shared = [step for step, count in enumerate(self._count) if count > 1]
         equal = [step for step in shared if self._equal(step)]
-        if weight == "equal" or not equal:
-            return weight
-        some = "equal" if len(equal) == len(shared) else f"{weight}, {len(equal)} of {len(shared)} shared steps equal"
-        return f"{some}: {weight} unknown or zero"
+        if by == "equal" or not equal:
+            return by
+        some = "equal" if len(equal) == len(shared) else f"{by}, {len(equal)} of {len(shared)} shared steps equal"
+        return f"{some}: {by} unknown or zero"

@@ -144,7 +144,7 @@ class CarbonPolicy:
             ("zone", zone.strip()),
             ("max_delay", duration(max_delay, "max_delay")),
             ("expected_duration", length),
-            ("deadline", None if deadline is None else aware(deadline, "deadline").astimezone(UTC)),
+            ("deadline", None if deadline is None else _moment(deadline)),
             ("strategy", strategy),
             ("threshold", threshold),
             ("percentile", percentile),
@@ -174,7 +174,7 @@ class CarbonPolicy:
             return delayed
         if self.deadline <= now:
             raise PolicyError(
-                f"The deadline {_minute(self.deadline)} has passed (it is {_minute(now)}): "
+                f"The deadline {_minute(self.deadline)} has passed by {_minute(now)}, when the run could start: "
                 "give a later one, or leave it out and keep max_delay."
             )
         return min(delayed, self.deadline)
@@ -199,6 +199,15 @@ class CarbonPolicy:
                 "Nobody knows how long the run takes: give expected_duration, for example '2h', until it is learned."
             )
         return self.expected_duration
+
+
+def _moment(deadline: object) -> datetime:
+    if not isinstance(deadline, datetime):
+        raise SettingError(
+            f"deadline={deadline!r} is no moment: give a datetime with a time zone, for example"
+            " datetime(2026, 12, 1, 6, tzinfo=timezone.utc)."
+        )
+    return aware(deadline, "deadline").astimezone(UTC)
 
 
 def _length(value: Duration | None, name: str) -> timedelta | None:

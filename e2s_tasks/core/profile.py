@@ -73,33 +73,36 @@ def _offset(table: "Values", ahead: int) -> "Values":
 def from_history(history: Forecast, now: datetime, until: datetime) -> Forecast:
     """What the past of a zone makes expect from `now` until `until`: a forecast in slots as long as its own.
 
-    history: what was measured, at best six weeks; its signal stays the same.
+    history: what was measured, at best six weeks; its signal stays the same. The slot that is going on is a part of the
+    forecast as it is.
 
     Raises:
         GridError: less than a day of it is known, or nothing of the last two days.
     """
     import numpy as np
 
-    past = [slot for slot in history.slots if slot.end <= now]
+    past = [slot for slot in history.slots if slot.start <= now]
     step = _step(past)
     if not past or past[-1].end - past[0].start < DAY or now - past[-1].end > 2 * DAY or DAY % step:
         raise GridError(
             f"{history.source}: {_span(past)} of {history.zone} up to {now:%Y-%m-%d %H:%M} UTC is not enough to expect"
             " anything from: it takes a day or more that ends within the last two days."
         )
-    begin = past[-1].end + (now - past[-1].end) // step * step
+    begin = past[-1].end + max(0, (now - past[-1].end) // step) * step
     values = np.full(int((begin - max(past[0].start, begin - DAYS * DAY)) / step), np.nan)
     for slot in past:
-        index = len(values) - int((begin - slot.start) / step)
+        index = len(values) - math.ceil((begin - slot.start) / step)
         if index >= 0:
             values[index] = slot.intensity
-    ahead = math.ceil((until - begin) / step)
+    ahead = max(1, math.ceil((until - begin) / step))
     found = expected(values, DAY // step, ahead)
     slots = [
         Slot(begin + index * step, begin + (index + 1) * step, float(value))
         for index, value in enumerate(found)
         if value > 0
     ]
+    if past[-1].end > now:
+        slots.insert(0, past[-1])
     return Forecast(history.zone, tuple(slots), history.signal, f"profile of {history.source}", issued_at=now)
 
 

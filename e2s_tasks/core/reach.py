@@ -79,6 +79,22 @@ class Reach:
         gaps = members(sources >> self._steps + len(self._origins))
         yield from dict.fromkeys(self._gaps[number][1] for number in gaps)
 
+    def node_of(self, version_id: str, *, made: bool = False) -> int | None:
+        """The node of a version of this run, or (`made`) of what its own write made; None for another run's."""
+        return (self._edges.made if made else self._node).get(version_id)
+
+    def version_at(self, node: int) -> str | None:
+        """The version that a node stands for, or what its own write made."""
+        return self._version_of.get(node) or self._files_of.get(node)
+
+    def behind(self, node: int) -> list[int]:
+        """The nodes that lead to a node directly: steps (by their index), versions and helpers without energy."""
+        return self._behind[node]
+
+    def origins_at(self, node: int) -> list[Origin]:
+        """What a node has from other runs."""
+        return self._edges.origins.get(node, [])
+
     def feeding_version(self, version_id: str) -> Feeding:
         """What leads to a version directly."""
         return self._feeding(self._node[version_id])

@@ -42,6 +42,12 @@ def provenance_of(span: SpanRecord) -> Provenance:
     return Provenance.MEASURED if told == {Provenance.MEASURED} else Provenance.MODELLED
 
 
+def measured_j(span: SpanRecord) -> float:
+    """The joules among the span's remote ones of which whoever declared them says that they were measured."""
+    told = (one["joules"] for one in entries_of(span) if one["provenance"] == Provenance.MEASURED)
+    return float(sum(joules for joules in told if joules is not None))
+
+
 def bound_of(span: SpanRecord, end: str) -> float | None:
     """The `low` or the `high` end of the span's remote joules; the figure itself where nobody told of a range."""
     bounds = [entry[end] for entry in entries_of(span) if entry["joules"] is not None]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from e2s_tasks.core.planning import (
+    SAME,
     UNIT,
     Forecast,
     Plan,
@@ -62,10 +63,11 @@ def _at_once(plan: Plan, now: datetime, why: str) -> Plan:
 def _below(policy: CarbonPolicy, forecast: Forecast, best: Plan, now: datetime, end: datetime) -> Plan:
     """The first window that is clean enough; the cleanest where none is."""
     limit, told = _limit(policy, forecast, now)
-    if best.run_now <= limit:
+    enough = limit * (1 + SAME)
+    if best.run_now <= enough:
         return _at_once(best, now, f"{figure(best.run_now)} {UNIT} is not above {told}")
     for start, mean in window_starts(forecast, now, policy.expected_duration, end):
-        if mean <= limit:
+        if mean <= enough:
             reason = f"start at {clock(start, now)} UTC, the first at {told} or below: {figure(mean)} {UNIT}"
             return replace(best, start=start, end=start + policy.expected_duration, expected=mean, reason=reason)
     return replace(best, reason=f"{best.reason}; no start is at {told} or below")

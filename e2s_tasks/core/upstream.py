@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from e2s_tasks.core.amortised import amortised
 from e2s_tasks.core.edges import Origin
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.lineage import Joules, RunGraph
@@ -23,12 +24,14 @@ Load = Callable[[Collection[str], int], Iterable[RunRecords]]
 class FullyLoaded:
     """The fully loaded energy of a version. by_run: the part of each root run; steps: those reached, as bits.
 
-    reasons: why it is a lower bound; empty where it is not.
+    reasons: why it is a lower bound; empty where it is not. amortised: the same with upstream versions divided by their
+    declared uses; None where nobody declared any.
     """
 
     by_run: dict[str, Joules]
     steps: dict[str, int]
     reasons: tuple[str, ...]
+    amortised: Joules | None = None
 
     @property
     def joules(self) -> Joules:
@@ -78,6 +81,7 @@ class Upstream:
             by_run={run_id: self.graphs[run_id].costs.in_run(found) for run_id, found in steps.items()},
             steps=steps,
             reasons=tuple(dict.fromkeys([*graph.reasons(version), *gaps, *walk.reasons])),
+            amortised=amortised({run_id: self.graphs[run_id] for run_id in reached}, own, version_id),
         )
 
     def _walk(self, start: frozenset[Origin]) -> _Walk:

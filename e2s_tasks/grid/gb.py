@@ -63,7 +63,7 @@ class CarbonIntensityApi:
         if path.startswith("/regional") and isinstance(entries, dict):
             entries = entries.get("data")
         if not isinstance(entries, list):
-            raise GridError(f"GET {path} answered without a list under 'data'. Check the base URL {self._base_url}.")
+            raise GridError(f"GET {path} answered without a list under 'data'. Check E2S_GB_API_URL.")
         slots = {slot.start: slot for entry in entries if (slot := _slot(entry, figure))}
         ordered = [slots[start] for start in sorted(slots)]
         cut = [replace(one, end=min(one.end, other.start)) for one, other in pairwise(ordered)]  # the later one counts

@@ -1,14 +1,18 @@
 """JSON from a web service within a time limit that also holds for name resolution and for answers that drip in."""
 
 import json
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from time import monotonic, sleep
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from time import monotonic, sleep, time
 from typing import Any
 
 from e2s_tasks.errors import GridError
+from e2s_tasks.settings import without_login
 
 TRIES = 3
 BACK_OFF_S = 0.2
@@ -22,9 +26,7 @@ class RefusedError(GridError):
 
 
 class _PassingError(GridError):
-    """A failure that may have passed when the request is tried again, after so many seconds if the service says so."""
-
-    after_s: float | None = None
+    """A failure that may have passed when the request is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Service:
         try:
             return self._tried(path)
         except GridError as error:
-            raise type(error)(self._without_secrets(str(error))) from None
+            raise type(error)(self._without_secrets(str(error)), error.after_s) from None
 
     def _tried(self, path: str) -> Any:
         import httpx  # noqa: F401  before the clock starts: a slow import is not a slow network
@@ -73,17 +75,19 @@ class Service:
         except RetryError as error:
             last, tried = error.last_attempt.exception(), error.last_attempt.attempt_number
             tries = f" (tried {tried} times)" if tried > 1 else ""
-            raise GridError(f"GET {path} {last}{tries}. {REMEDY}") from None
+            raise GridError(f"GET {path} {last}{tries}. {REMEDY}", getattr(last, "after_s", None)) from None
         except GridError as error:
-            raise type(error)(f"GET {path} {error}") from None
+            raise type(error)(f"GET {path} {error}", error.after_s) from None
 
     def _once(self, path: str, seconds: float) -> Any:
         return _within(seconds, lambda left: _fetch(self, path, left))
 
     def _without_secrets(self, text: str) -> str:
+        text = text.replace(self.base_url, without_login(self.base_url))
         for secret in (*self.headers.values(), *self.secrets):
             for part in (secret, secret.rpartition(" ")[2]):
-                text = text.replace(part, HIDDEN) if part else text
+                for written in (part, repr(part)[1:-1]):
+                    text = text.replace(written, HIDDEN) if written else text
         return text
 
     def excerpt(self, body: bytes) -> str:
@@ -123,6 +127,18 @@ def _within(seconds: float, fetch: Callable[[float], Any]) -> Any:
     return answer
 
 
+_clients: dict[str, Any] = {}  # by address, so that requests that follow each other share a connection
+os.register_at_fork(after_in_child=_clients.clear)
+
+
+def _client(base_url: str) -> Any:
+    import httpx
+
+    if base_url not in _clients:
+        _clients.setdefault(base_url, httpx.Client())
+    return _clients[base_url]
+
+
 def _fetch(service: Service, path: str, seconds: float) -> Any:
     """One request."""
     import httpx
@@ -130,10 +146,8 @@ def _fetch(service: Service, path: str, seconds: float) -> Any:
     give_up, base_url = monotonic() + seconds, service.base_url
     headers = {"Accept": "application/json", **service.headers}
     try:
-        with (
-            httpx.Client(timeout=seconds, headers=headers) as client,
-            client.stream("GET", base_url.rstrip("/") + path) as response,
-        ):
+        address = base_url.rstrip("/") + path
+        with _client(base_url).stream("GET", address, headers=headers, timeout=seconds) as response:
             body = b""
             for chunk in response.iter_bytes():
                 body += chunk
@@ -156,9 +170,7 @@ def _parse(status: int, headers: Mapping[str, str], body: bytes, service: Servic
     base_url = service.base_url
     after_s = _seconds(headers.get("retry-after", "")) if status in (429, 503) else None
     if status >= 500 or (status == 429 and after_s is not None):
-        error = _PassingError(f"answered {status}{' (too many requests)' if status == 429 else ''}")
-        error.after_s = after_s
-        raise error
+        raise _PassingError(f"answered {status}{' (too many requests)' if status == 429 else ''}", after_s)
     if status == 429:
         raise GridError(f"answered 429 (too many requests). {REMEDY}")
     if status in (401, 403):
@@ -177,8 +189,12 @@ def _parse(status: int, headers: Mapping[str, str], body: bytes, service: Servic
 
 
 def _seconds(retry_after: str) -> float | None:
-    """What a Retry-After header asks for; None for a date or nonsense, after which the usual pause will do."""
+    """What a Retry-After header asks for, in seconds or by a date; None for nonsense: the usual pause will do."""
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if isfinite(seconds) else None

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from e2s_tasks.core.planning import Forecast
+from e2s_tasks.core.planning import Forecast, mean_intensity
 from e2s_tasks.core.profile import DAYS, from_history
 from e2s_tasks.errors import GridError, ZoneError
 from e2s_tasks.grid import NoForecastError
@@ -21,6 +21,7 @@ from e2s_tasks.grid.trace import read_trace
 if TYPE_CHECKING:
     from e2s_tasks.settings import Settings
 
+HELD_S = 1.0
 REACH = timedelta(hours=48)  # at least so much is asked for, so that the next one need not ask again
 
 
@@ -49,10 +50,13 @@ class Outlook:
         return self.rung not in {Rung.AVERAGE, Rung.NOTHING}
 
 
-def forecast_for(zone: str | None, start: datetime, end: datetime, settings: "Settings") -> Outlook:
+def forecast_for(
+    zone: str | None, start: datetime, end: datetime, settings: "Settings", needed: timedelta = timedelta(0)
+) -> Outlook:
     """The best outlook for `zone` from `start` to `end`; for None, the trace's only zone or the world's average.
 
-    A trace that is set replaces every service. A dead service, or a trace of another time, leads down the rungs.
+    A trace that is set replaces every service. A dead service, or one that does not tell all of the first `needed` from
+    `start` on, leads down the rungs, as does a trace of another time.
 
     Raises:
         ZoneError: nobody knows the zone.
@@ -66,31 +70,48 @@ def forecast_for(zone: str | None, start: datetime, end: datetime, settings: "Se
         return average_for(zone, start, end, (str(error),))
     if service is None or zone is None:
         return average_for(zone, start, end)
-    return _from_service(service, zone, start, end, settings)
+    return _from_service(service, zone, start, end, settings, needed=needed)
 
 
-def _from_service(service: Named, zone: str, start: datetime, end: datetime, settings: "Settings") -> Outlook:
-    shelf = Shelf(settings.data_dir / "grid", service.name, zone, 2 * settings.grid_timeout_s)
+def _from_service(
+    service: Named, zone: str, start: datetime, end: datetime, settings: "Settings", *, needed: timedelta
+) -> Outlook:
+    patience_s = 2 * settings.grid_timeout_s + HELD_S  # longer than the process that asks can take
+    shelf = Shelf(settings.data_dir / "grid", service.name, zone, patience_s, settings.forecast_age_s)
     begin = min(start, datetime.now(UTC))
     until = max(end, begin + REACH)
-    failures = []
-    try:
-        found = shelf.fresh(begin, end, until, lambda: service.provider.forecast(zone, begin, until))
-        return Outlook(found, Rung.SERVICE)
-    except NoForecastError as error:
-        failures.append(str(error))
-        _look_back(service, zone, start, shelf)
-    except GridError as error:
-        failures.append(str(error))
-    try:
-        return Outlook(shelf.last(start, settings.forecast_age_s), Rung.CACHED, tuple(failures))
-    except GridError as error:
-        failures.append(str(error))
-    try:
-        return Outlook(from_history(shelf.history(), start, end), Rung.PROFILE, tuple(failures))
-    except GridError as error:
-        failures.append(str(error))
-    return average_for(zone, start, end, tuple(failures))
+
+    def asked() -> Forecast:
+        try:
+            return shelf.fresh(begin, end, until, lambda: service.provider.forecast(zone, begin, until))
+        except NoForecastError:
+            _look_back(service, zone, start, shelf)
+            raise
+
+    failures: list[str] = []
+    for rung, find in (
+        (Rung.SERVICE, asked),
+        (Rung.CACHED, lambda: shelf.last(start)),
+        (Rung.PROFILE, lambda: from_history(shelf.history(), start, end)),
+    ):
+        try:
+            return Outlook(_reaching(find(), start, needed), rung, tuple(failures))
+        except GridError as error:
+            failures.append(str(error))
+    return _average_in(zone, start, end, tuple(failures))
+
+
+def _reaching(found: Forecast, start: datetime, needed: timedelta) -> Forecast:
+    """The forecast, if it tells what is needed from `start` on.
+
+    Raises:
+        GridError: it does not.
+    """
+    if found.at(start) is None:
+        raise GridError(f"{found.source} has no figure for {start:%Y-%m-%d %H:%M} UTC")
+    if needed:
+        mean_intensity(found, start, needed)
+    return found
 
 
 def _look_back(service: Named, zone: str, start: datetime, shelf: Shelf) -> None:
@@ -130,6 +151,14 @@ def average_for(zone: str | None, start: datetime, end: datetime, failures: tupl
         if failures:
             raise ZoneError(f"{error} ({failures[-1]})") from None
         raise
+
+
+def _average_in(zone: str, start: datetime, end: datetime, failures: tuple[str, ...]) -> Outlook:
+    """The average of a zone that a service may know by a name of its own, so that it need not be a country's."""
+    try:
+        return average_for(zone, start, end, failures)
+    except ZoneError:
+        return nothing_for(zone, failures)
 
 
 def nothing_for(zone: str | None, failures: tuple[str, ...]) -> Outlook:

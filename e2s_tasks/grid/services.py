@@ -15,6 +15,8 @@ from e2s_tasks.grid.watttime import WattTime
 if TYPE_CHECKING:
     from e2s_tasks.settings import Settings
 
+OWN_ZONES = ("electricity-maps", "watttime")
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -30,7 +32,7 @@ def service_for(zone: str, settings: "Settings") -> Named | None:
     First GB's own, then one that there is a key for, then Energy-Charts.
 
     Raises:
-        GridError: the service that is named needs a key that is not set.
+        GridError: the service that is named needs a key that is not set, or one that can be sent.
     """
     choice = settings.grid if settings.grid != "auto" else _automatic(zone, settings)
     timeout_s = settings.grid_timeout_s
@@ -39,7 +41,8 @@ def service_for(zone: str, settings: "Settings") -> Named | None:
     if choice == "energy-charts":
         return Named(f"energy-charts {settings.energy_charts_url}", EnergyCharts(settings.energy_charts_url, timeout_s))
     if choice == "electricity-maps":
-        key = _needed(settings.electricity_maps_key, "Electricity Maps", "E2S_ELECTRICITY_MAPS_KEY")
+        variable = "E2S_ELECTRICITY_MAPS_KEY"
+        key = _header(_needed(settings.electricity_maps_key, "Electricity Maps", variable).strip(), variable)
         url = settings.electricity_maps_url
         return Named(f"electricity-maps {url}", ElectricityMaps(url, key, timeout_s))
     if choice == "watttime":
@@ -59,7 +62,20 @@ def _automatic(zone: str, settings: "Settings") -> str:
     return "energy-charts" if charts.serves(zone) else "none"
 
 
+def names_zones_itself(settings: "Settings") -> bool:
+    """Whether the service that is set has zones of its own, so that one that is no country can be right."""
+    keys = settings.electricity_maps_key or (settings.watttime_user and settings.watttime_password)
+    return settings.grid in OWN_ZONES or (settings.grid == "auto" and bool(keys))
+
+
 def _needed(value: str | None, service: str, variable: str) -> str:
     if value is None:
         raise GridError(f"{service} needs {variable}: set it, or another E2S_GRID.")
+    return value
+
+
+def _header(value: str, variable: str) -> str:
+    """A key that can be sent; the error does not hold it."""
+    if not (value.isascii() and value.isprintable()):
+        raise GridError(f"{variable} holds a line break or another character that no key has: set it anew.")
     return value

@@ -22,6 +22,7 @@ from e2s_tasks.errors import GridError
 
 KEEP_S = 300.0  # forecasts are made anew every half-hour
 KEEP_FAILURE_S = 60.0  # a dead service delays one run a minute, not every run
+LONGEST_REST_S = 3600.0  # a service that asks to be left alone is, for so long at most
 POLL_S = 0.02
 
 Ask = Callable[[], Forecast]
@@ -40,6 +41,7 @@ class _Page:
     slots: list[list[float]] = field(default_factory=list)
     failed_at: float = 0.0
     failure: str = ""
+    rest_s: float = KEEP_FAILURE_S  # from then on nobody asks
     history: list[list[float]] = field(default_factory=list)
 
     @property
@@ -60,12 +62,15 @@ class _Page:
 
 
 class Shelf:
-    """The files of one service for one zone. patience_s: how long another process that asks is waited for."""
+    """The files of one service for one zone.
 
-    def __init__(self, folder: Path, service: str, zone: str, patience_s: float) -> None:
+    patience_s: how long another process that asks is waited for. age_s: how old a forecast may be that is still used.
+    """
+
+    def __init__(self, folder: Path, service: str, zone: str, patience_s: float, age_s: float = 0.0) -> None:
         name = f"{service} {zone.strip().casefold()}"
         self._path = folder / f"{sha256(name.encode()).hexdigest()[:24]}.json"
-        self._patience_s = patience_s
+        self._patience_s, self._age_s = patience_s, age_s
 
     def fresh(self, start: datetime, end: datetime, until: datetime, ask: Ask) -> Forecast:
         """A forecast of the last five minutes for start..end: another process's, or what `ask` answers now.
@@ -73,7 +78,7 @@ class Shelf:
         until: how far `ask` asks, at least to the end.
 
         Raises:
-            GridError: `ask` gave none, or nobody had one less than a minute ago.
+            GridError: `ask` gave none, or one that knows less than the last one did; or so it was a minute ago.
         """
         found = self._kept(start, end)
         if found is not None:
@@ -82,8 +87,8 @@ class Shelf:
             found = self._kept(start, end)  # whoever was waited for may have asked
             return found if found is not None else self._asked(start, until, ask)
 
-    def last(self, start: datetime, most_s: float) -> Forecast:
-        """The last good forecast, which must be at most so old (s) and know the time of `start`.
+    def last(self, start: datetime) -> Forecast:
+        """The last good forecast, which must not be too old, and know the time of `start`.
 
         Raises:
             GridError: there is none.
@@ -92,8 +97,8 @@ class Shelf:
         if not page.slots:
             raise GridError("no earlier forecast is kept")
         at = datetime.fromtimestamp(page.asked_at, UTC)
-        if not 0 <= time.time() - page.asked_at <= most_s:
-            raise GridError(f"the last forecast is of {at:%Y-%m-%d %H:%M} UTC, more than {most_s / 3600:g} h old")
+        if not 0 <= time.time() - page.asked_at <= self._age_s:
+            raise GridError(f"the last forecast is of {at:%Y-%m-%d %H:%M} UTC, more than {self._age_s / 3600:g} h old")
         found = page.forecast
         if found.at(start) is None:
             raise GridError(f"the last forecast, of {at:%Y-%m-%d %H:%M} UTC, does not reach {start:%Y-%m-%d %H:%M} UTC")
@@ -120,7 +125,7 @@ class Shelf:
 
     def _kept(self, start: datetime, end: datetime) -> Forecast | None:
         page, now = self._read(), time.time()
-        if page.failure and 0 <= now - page.failed_at < KEEP_FAILURE_S:
+        if page.failure and 0 <= now - page.failed_at < page.rest_s:
             raise GridError(page.failure)
         covered = page.begin <= start.timestamp() and end.timestamp() <= page.end
         return page.forecast if covered and 0 <= now - page.asked_at < KEEP_S and page.slots else None
@@ -129,14 +134,30 @@ class Shelf:
         page = self._read()
         try:
             found = ask()
+            self._check(found, page, until)
         except GridError as error:
             page.failed_at, page.failure = time.time(), str(error)
+            page.rest_s = min(max(KEEP_FAILURE_S, error.after_s or 0.0), LONGEST_REST_S)
             self._write(page)
             raise
         page.begin, page.end = start.timestamp(), until.timestamp()
         page.take(found, time.time())
         self._write(page)
         return found
+
+    def _check(self, found: Forecast, page: _Page, until: datetime) -> None:
+        """Nothing, for a forecast that knows from now on what the last one knew, but its end, while that is good."""
+        now = time.time()
+        if not page.slots or not 0 <= now - page.asked_at <= self._age_s:
+            return
+        begin, end = page.slots[-1][:2]
+        span = now, min(until.timestamp(), end) - (end - begin)
+        knows, knew = _known_s(_lists(found.slots), *span), _known_s(page.slots, *span)
+        if knows < knew - 1:
+            raise GridError(
+                f"{found.source} told {knows / 3600:.3g} h of what is to come, and {knew / 3600:.3g} h the time before."
+                " What is missing may come with its next answer."
+            )
 
     def _read(self) -> _Page:
         try:
@@ -181,6 +202,11 @@ def _slots(rows: list[list[float]]) -> tuple[Slot, ...]:
 
 def _lists(slots: tuple[Slot, ...]) -> list[list[float]]:
     return [[one.start.timestamp(), one.end.timestamp(), one.intensity] for one in slots]
+
+
+def _known_s(rows: list[list[float]], begin: float, end: float) -> float:
+    """For how many seconds of a span there is a figure."""
+    return sum(max(0.0, min(one[1], end) - max(one[0], begin)) for one in rows)
 
 
 def _moment(seconds: Any) -> datetime:

@@ -148,7 +148,7 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str | None, Row]]:
             times = times.cast(pa.timestamp("us", times.type.tz), safe=False).cast(pa.int64())
         elif not (pa.types.is_string(times.type) or pa.types.is_large_string(times.type)):
             raise TraceError(f"{path}: its column {time} holds {times.type}: give timestamps, or text in ISO 8601.")
-        zones = table[zone].to_pylist() if zone else [None] * len(table)
+        zones = map(str, table[zone].to_pylist()) if zone else [None] * len(table)
     except (OSError, pa.ArrowException) as error:
         raise TraceError(
             f"{path} cannot be read as Parquet: {_without_stop(error)}. Give a CSV or Parquet file."

@@ -1,6 +1,5 @@
 """How many bytes a Parquet read really moves, from the footers that the read has already fetched."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,26 +56,17 @@ def names_of(columns: Any) -> list[str] | None:
     return list(columns)
 
 
-def is_filtered(source: Any) -> bool:
-    """Whether it is a Dataset that was made by `Dataset.filter`."""
-    return getattr(source, "_scan_options", {}).get("filter") is not None
+def unfiltered(dataset: Any) -> tuple[Any, Any]:
+    """A Dataset without the filter that `Dataset.filter` gave it, and the filter: pyarrow tells no file of such a one.
 
-
-def unfiltered(dataset: Any, condition: Any) -> tuple[Any, Any]:
-    """A Dataset without the filter that it was made with, and the condition with it: pyarrow tells no file of such."""
-    from pyarrow.dataset import dataset as open_dataset
-
-    if not is_filtered(dataset):
-        return dataset, condition
-    own = dataset._scan_options["filter"]  # noqa: SLF001 - nothing else tells it
-    whole = open_dataset(
-        dataset.files,
-        filesystem=dataset.filesystem,
-        format=dataset.format,
-        partitioning=dataset.partitioning,
-        schema=dataset.schema,
-    )
-    return whole, own if condition is None else own & condition
+    It shares its files, and what is known of them, with the given one: nothing is fetched again.
+    """
+    own = getattr(dataset, "_scan_options", {}).get("filter")  # nothing else tells it
+    if own is None:
+        return dataset, None
+    whole = dataset.replace_schema(dataset.schema)
+    whole._scan_options = {}  # noqa: SLF001
+    return whole, own
 
 
 def parts_left(dataset: Any, condition: Any) -> Iterable[Part]:
@@ -87,17 +77,19 @@ def parts_left(dataset: Any, condition: Any) -> Iterable[Part]:
 
 
 def bytes_moved(
-    parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, names: Sequence[str], joined: Joined
+    parts: Iterable[Part], columns: Collection[str] | None, filters: Filters, schema: Any, joined: Joined
 ) -> Moved:
     """What a read of the row groups moves. columns: those that are read, None for all; those that filters look at are
-    added. names: all columns of the data set. joined: over which chunks small holes are fetched too.
+    added. schema: of the data set, of whose columns Arrow fetches each as a whole; None for a file that is read by its
+    leaves. joined: over which chunks small holes are fetched too.
     """
-    touched = None if columns is None else {*columns, *_filtered(filters, names)}
+    names = [] if schema is None else schema.names
+    touched = None if columns is None else {_whole(one, names) for one in (*columns, *_filtered(filters, schema))}
     moved = Moved()
     for fragment, groups in parts:
         footer = fragment.metadata
         leaves = [footer.schema.column(i).path for i in range(footer.num_columns)]
-        wanted = [i for i, leaf in enumerate(leaves) if touched is None or _belongs(leaf, touched)]
+        wanted = [i for i, leaf in enumerate(leaves) if touched is None or _belongs(leaf, touched, names)]
         moved.row_groups += len(groups)
         ranges: list[tuple[int, int]] = []
         for group in groups:
@@ -137,19 +129,51 @@ def _holes(ranges: list[tuple[int, int]]) -> int:
     return holes
 
 
-def _belongs(leaf: str, columns: Collection[str]) -> bool:
+def _whole(column: str, names: Sequence[str]) -> str:
+    """The column of the data set that a nested one ("point.x") is a part of."""
+    parts = column.split(".")
+    around = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+    return next((name for name in around if name in names), column)
+
+
+def _belongs(leaf: str, columns: Collection[str], names: Sequence[str]) -> bool:
     """Whether a physical column ("point.x") is, or is a part of, one of the columns ("point")."""
+    if names:
+        return _whole(leaf, names) in columns
     parts = leaf.split(".")
     return any(".".join(parts[:depth]) in columns for depth in range(1, len(parts) + 1))
 
 
-def _filtered(filters: Filters, names: Sequence[str]) -> set[str]:
-    """The columns that the filters look at: an expression names them only in its text."""
+def _filtered(filters: Filters, schema: Any) -> set[str]:
+    """The columns that the filters look at."""
     from pyarrow.compute import Expression
 
     if filters is None:
         return set()
-    if not isinstance(filters, Expression):
-        clauses = [filters] if isinstance(filters[0][0], str) else filters
-        return {term[0] for clause in clauses for term in clause}
-    return {name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(filters))}
+    if isinstance(filters, Expression):
+        return set(columns_in(filters, schema))
+    clauses = [filters] if isinstance(filters[0][0], str) else filters
+    return {term[0] for clause in clauses for term in clause}
+
+
+def columns_in(expression: Any, schema: Any) -> list[str]:
+    """The columns of a schema that a pyarrow Expression looks at: those without which it finds no meaning.
+
+    It tells them only in its text, in which other words may look the same.
+    """
+    text = str(expression)
+    return [name for name in schema.names if name in text and not _has_meaning(expression, schema, name)]
+
+
+def _has_meaning(expression: Any, schema: Any, without: str) -> bool:
+    """Whether an Expression can be computed without one of the columns."""
+    from pyarrow import ArrowInvalid
+    from pyarrow import schema as schema_of
+    from pyarrow.dataset import dataset
+
+    left = schema_of([one for one in schema if one.name != without])
+    try:
+        dataset([], schema=left).scanner(columns={"found": expression})
+    except ArrowInvalid:
+        return False
+    return True

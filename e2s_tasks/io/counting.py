@@ -57,7 +57,10 @@ def counting(filesystem: Any) -> tuple[Any, Counter | None]:
 
 def spec_of(filesystem: Any) -> Any:
     """The fsspec file system that serves a pyarrow one; None if none does."""
-    return getattr(getattr(filesystem, "handler", None), "fs", None)
+    from pyarrow.fs import FSSpecHandler
+
+    handler = getattr(filesystem, "handler", None)
+    return handler.fs if isinstance(handler, FSSpecHandler) else None
 
 
 @cache

@@ -39,6 +39,7 @@ def writing(
 ) -> Iterator[P]:
     """The path, inside a WRITE span that records a new version once the block has succeeded; none if it failed.
 
+    What a block that fails has done to the file stays.
     For products that are written by other means than `write_parquet`, for example a model::
 
         with writing("model.skops") as path:

@@ -1,6 +1,8 @@
 """Which files there are at a place: what tells one version of an artifact, or a part of it, from another."""
 
-from collections.abc import Iterable
+import os
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -56,12 +58,35 @@ def _through_arrow(place: Place) -> list[FoundFile]:
         raise FileNotFoundError(place.uri)
     found = [there]
     if there.type == FileType.Directory:
+        if place.local:
+            return [
+                FoundFile(below(place.path, path), at.st_size, at.st_mtime_ns) for path, at in local_files(place.path)
+            ]
         found = place.filesystem.get_file_info(FileSelector(place.path, recursive=True))
     return [
         FoundFile(below(place.path, info.path), info.size, info.mtime_ns)
         for info in found
         if info.type == FileType.File
     ]
+
+
+def local_files(folder: str, around: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[str, os.stat_result]]:
+    """All files below a directory of this machine. Links are followed, but for those back to a folder around them."""
+    at = Path(folder).stat()
+    same = at.st_dev, at.st_ino
+    if same in around:
+        return
+    with os.scandir(folder) as found:
+        entries_there = sorted(found, key=lambda entry: entry.name)
+    for entry in entries_there:
+        try:
+            at = entry.stat()
+        except FileNotFoundError:  # a link to nothing, or gone since
+            continue
+        if stat.S_ISDIR(at.st_mode):
+            yield from local_files(entry.path, around | {same})
+        elif stat.S_ISREG(at.st_mode):
+            yield entry.path, at
 
 
 def _through_fsspec(place: Place, spec: Any) -> list[FoundFile]:

@@ -8,14 +8,14 @@ from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import SteppedSpan, recorder
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.bookkeeping import bookkeeping, in_one_step, note_write
-from e2s_tasks.io.chunks import Filters, condition_of, names_of, parts_left, unfiltered
+from e2s_tasks.io.chunks import Filters, names_of, parts_left
 from e2s_tasks.io.datasets import ExistingData, data_files, rows_of
 from e2s_tasks.io.dtypes import DtypeBackend, Engine, as_frame, check_engine, check_frame
 from e2s_tasks.io.encoding import Written, write_file, write_partitions
 from e2s_tasks.io.inventory import inventory
 from e2s_tasks.io.places import PathLike, Place, place_of
 from e2s_tasks.io.schemas import schema_digest
-from e2s_tasks.io.sources import MissingFileError, Source, missing, opened, place_read
+from e2s_tasks.io.sources import MissingFileError, Source, missing, opened, place_read, source_written
 from e2s_tasks.io.tables import Content, content_of, partitions_of
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _read(
         with bookkeeping():
             if columns is not None:  # pandas' metadata adds the index columns
                 columns = columns + list(set(table.column_names) - {column.rpartition(".")[2] for column in columns})
-            whole, condition = unfiltered(source.dataset, condition_of(filters))
-            source.parts = list(parts_left(whole, condition))
+            condition = source.condition(filters)
+            source.parts = list(parts_left(source.dataset, condition))
             source.note(span, columns, condition, table.num_rows, table.nbytes)
     return result
 
@@ -145,7 +145,7 @@ def _joined(tables: list[Any]) -> Any:
 
 def _table(source: Source, columns: list[str] | None, filters: Filters, *, with_index: bool, use_threads: bool) -> Any:
     if source.parquet is None:
-        return source.dataset.to_table(columns=columns, filter=condition_of(filters), use_threads=use_threads)
+        return source.dataset.to_table(columns=columns, filter=source.condition(filters), use_threads=use_threads)
     try:
         return source.parquet.read(columns=columns, use_threads=use_threads, use_pandas_metadata=with_index)
     except FileNotFoundError as error:  # a file that was there when the data set was opened
@@ -170,10 +170,11 @@ def write_parquet(
 
     A table is a DataFrame, a pyarrow Table, or record batches (a RecordBatchReader, a Dataset, a `scan_parquet`, any
     iterable of them), which are written as they come: memory holds one row group and what their source reads ahead. The
-    work of making batches in an iterable is not charged to the write.
+    work of making batches in an iterable is not charged to the write; what a Parquet Dataset reads is a read of it.
     One file replaces what was at `path`, a partitioned data set too. With `partition_cols` the rows join the data set
     that is there, as with pandas and pyarrow, by `existing_data_behavior`: "overwrite_or_ignore" (the default) adds new
-    files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there.
+    files to it, "delete_matching" replaces the partitions that are written, "error" refuses if anything is there; a
+    single file that was there is replaced, unlike with pandas.
     All of it happens only after everything is written: a failed write leaves what was there, and makes no version.
     Measured: the sizes and rows of the files written; the version has those of the whole data set as it then is (the
     rows of one with more than 1000 files are not counted).
@@ -189,6 +190,9 @@ def write_parquet(
     place = place_of(path, filesystem, storage_options)
     span = recorder().span(f"write {place.name}", Kind.WRITE)
     with in_one_step(span):
+        source = None
+        with bookkeeping():
+            source = source_written(table)
         content = content_of(table, index, span, schema)
         partitions = partitions_of(content.schema, partition_cols)
         if existing_data_behavior is not None and not partitions:
@@ -200,6 +204,11 @@ def write_parquet(
             written = write_partitions(content, place, partitions, existing_data_behavior, options)
         else:
             written = write_file(content, place, options)
+        with bookkeeping():
+            if source is not None:
+                condition = source.condition(None)
+                source.parts = list(parts_left(source.dataset, condition))
+                source.note(span, None, condition, None, content.bytes_in_memory)
         with bookkeeping():
             _record_write(span, place, written, content)
 

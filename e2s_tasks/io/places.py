@@ -8,11 +8,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from e2s_tasks.errors import SettingError
+from e2s_tasks.io.counting import spec_of
 from e2s_tasks.io.factors import Medium
 
 PathLike = str | os.PathLike[str]
 
 LOCAL = ("", "file", "local")
+ARCHIVES = ("zip", "tar", "libarchive")  # file systems of the files inside another one
 WEB = ("http", "https", "ftp", "ftps")
 IN_MEMORY = ("memory", "mock")
 NO_FILE = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
@@ -45,7 +47,7 @@ def uri_of(path: PathLike) -> str:
 
     What has a scheme but no "//" ("models:/delay/3") stays as it is.
     """
-    text = os.fspath(path)
+    text = _in_short(os.fspath(path))
     if NO_FILE.match(text):
         scheme, _, rest = text.partition(":/")
         if "@" not in rest.partition("/")[0]:
@@ -53,7 +55,8 @@ def uri_of(path: PathLike) -> str:
         text = f"{scheme}://{rest}"  # mistyped, and with credentials
     if _scheme(text) in LOCAL:
         return _local_path(text).as_uri()
-    return "::".join(_without_secrets(part) for part in text.split("::"))
+    first, *around = text.split("::")
+    return "::".join([_without_secrets(first), *map(uri_of, around)])
 
 
 def name_of(uri: str) -> str:
@@ -74,7 +77,9 @@ def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, 
         raise SettingError(
             f"a {type(path).__name__} names no place that others could read it from: pass a path or a URL."
         )
-    text = os.fspath(path)
+    text = _in_short(os.fspath(path))
+    if "\0" in text:
+        raise SettingError(f"{text!r} names no place: a path holds no null character.")
     if filesystem is not None:
         return place_on(_as_pyarrow(filesystem), text)
     if _scheme(text) in LOCAL:
@@ -82,8 +87,8 @@ def place_of(path: PathLike, filesystem: Any = None, storage_options: dict[str, 
 
         found = _local_path(text)
         return Place(found.as_uri(), found.as_posix(), LocalFileSystem(), "storage")
-    remote, remote_path = _from_url(text, storage_options)
-    return Place(uri_of(text), remote_path, remote, _medium(_scheme(text)))
+    remote, remote_path = _from_url(os.fspath(path), storage_options)
+    return Place(uri_of(text), remote_path, remote, _medium(_scheme(text.rpartition("::")[2])))
 
 
 def keeps_no_folders(place: Place) -> bool:
@@ -96,14 +101,26 @@ def format_of(place: Place) -> str:
     return place.name.rpartition(".")[2].lower() if "." in place.name else "file"
 
 
+def _in_short(text: str) -> str:
+    """A path or URL without layers that keep a copy of it ("simplecache::"), and without a lone "file:"."""
+    if "::" in text and "://" in text:
+        *layers, last = text.split("::")
+        text = "::".join([*(layer for layer in layers if "://" in layer), last])
+    return text[len("file:") :] if text.startswith("file:") and not text.startswith("file://") else text
+
+
 def _scheme(text: str) -> str:
-    scheme, separator, _ = text.rpartition("::")[2].partition("://")
+    scheme, separator, _ = text.partition("://")
     return scheme.lower() if separator else ""
 
 
 def _local_path(text: str) -> Path:
-    bare = unquote(urlsplit(text.rpartition("::")[2]).path) if "://" in text else text
-    return Path(bare).expanduser().resolve()
+    bare = unquote(urlsplit(text).path) if "://" in text else text
+    path = Path(bare).expanduser()
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):  # a link that leads to itself: nothing is there
+        return path.absolute()
 
 
 def _without_secrets(part: str) -> str:
@@ -144,6 +161,8 @@ def _as_pyarrow(filesystem: Any) -> Any:
 
     if isinstance(filesystem, FileSystem):
         return filesystem
+    if not hasattr(filesystem, "protocol"):
+        raise SettingError(f"filesystem={filesystem!r} is no file system: pass one of pyarrow's or of fsspec's.")
     if "file" in protocols(filesystem):
         return LocalFileSystem()
     return PyFileSystem(FSSpecHandler(filesystem))
@@ -158,13 +177,18 @@ def place_on(filesystem: Any, path: str) -> Place:
         return Place(found.as_uri(), found.as_posix(), filesystem, "storage")
     if isinstance(filesystem, SubTreeFileSystem):
         return place_on(filesystem.base_fs, filesystem.base_path.rstrip("/") + "/" + path.lstrip("/"))
+    spec = spec_of(filesystem)
+    if spec is not None and "dir" in protocols(spec):
+        return place_on(_as_pyarrow(spec.fs), spec.path.rstrip("/") + "/" + path.lstrip("/"))
     bare = path.partition("://")[2] or path
     scheme = _scheme(path) or _scheme_of(filesystem)
+    if spec is not None and scheme in ARCHIVES and isinstance(spec.storage_options.get("fo"), str):
+        return Place(f"{scheme}://{bare.strip('/')}::{uri_of(spec.storage_options['fo'])}", bare, filesystem, "storage")
     return Place(uri_of(f"{scheme}://{bare}"), bare, filesystem, _medium(scheme))
 
 
 def _scheme_of(filesystem: Any) -> str:
-    spec = getattr(getattr(filesystem, "handler", None), "fs", None)
+    spec = spec_of(filesystem)
     return protocols(spec)[0] if spec else str(filesystem.type_name).rpartition(":")[2]
 
 
@@ -175,4 +199,4 @@ def protocols(spec: Any) -> tuple[str, ...]:
 
 
 def _medium(scheme: str) -> Medium | None:
-    return None if scheme in IN_MEMORY else "network"
+    return None if scheme in IN_MEMORY else "storage" if scheme in LOCAL else "network"

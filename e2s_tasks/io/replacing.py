@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.counting import spec_of
+from e2s_tasks.io.inventory import local_files
 from e2s_tasks.io.places import Place, protocols
 
 PARQUET = (".parquet", ".parq", ".pq", ".crc")
@@ -172,6 +173,8 @@ def files_below(place: Place) -> list[str]:
 
     if place.filesystem.get_file_info(place.path).type != FileType.Directory:
         return []
+    if place.local:
+        return [path for path, _ in local_files(place.path)]
     below = place.filesystem.get_file_info(FileSelector(place.path, recursive=True))
     return [info.path for info in below if info.type == FileType.File]
 

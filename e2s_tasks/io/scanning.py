@@ -9,7 +9,7 @@ from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import SteppedSpan, recorder, status_of
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.bookkeeping import bookkeeping
-from e2s_tasks.io.chunks import Filters, condition_of, is_filtered, names_of
+from e2s_tasks.io.chunks import Filters, names_of
 from e2s_tasks.io.sources import Source, opened, place_read
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ def scan_parquet(
     if not isinstance(batch_size, int) or batch_size < 1:
         raise SettingError(f"batch_size={batch_size!r} cannot be used: give a whole number of rows, from 1 on.")
     place = place_read(path, filesystem, storage_options)
-    if is_filtered(path):
-        raise SettingError("a filtered Dataset cannot be scanned file by file: pass it unfiltered, with filters=....")
     span = recorder().span(f"read {place.name}", Kind.READ)
     span.start()
     span.resume()
@@ -87,12 +85,12 @@ class Batches(Iterator["pa.RecordBatch"]):
         self, span: SteppedSpan, source: Source, columns: Sequence[str] | None, filters: Filters, batch_size: int
     ) -> None:
         self._span: SteppedSpan | None = None
-        self._source, self._filters = source, filters
+        self._source, self._condition = source, source.condition(filters)
         self._columns = names_of(columns)
         self.schema = source.dataset.scanner(columns=self._columns).projected_schema
         self._rows = self._bytes = 0
         source.joined = "row group" if source.joined == "file" else source.joined
-        self._batches = _read(source, self._columns, condition_of(filters), batch_size)
+        self._batches = _read(source, self._columns, self._condition, batch_size)
         self._span = span
 
     def __next__(self) -> "pa.RecordBatch":
@@ -116,7 +114,7 @@ class Batches(Iterator["pa.RecordBatch"]):
         status = status_of(error)
         if not isinstance(error, Exception) or isinstance(error, StopIteration):
             with bookkeeping():
-                self._source.note(span, self._columns, self._filters, self._rows, self._bytes)
+                self._source.note(span, self._columns, self._condition, self._rows, self._bytes)
         span.suspend()
         span.end(status)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from e2s_tasks.core.spans import MOST_FILES, Span
 from e2s_tasks.errors import NotFoundError, SettingError
 from e2s_tasks.io.bookkeeping import note_read
-from e2s_tasks.io.chunks import Filters, Joined, Moved, Part, bytes_moved, footer_bytes
+from e2s_tasks.io.chunks import Filters, Joined, Moved, Part, bytes_moved, condition_of, footer_bytes, unfiltered
 from e2s_tasks.io.counting import Counter, counting
 from e2s_tasks.io.inventory import FoundFile, below, entries, told
 from e2s_tasks.io.places import PathLike, Place, place_of, place_on
@@ -20,6 +21,7 @@ from e2s_tasks.io.schemas import schema_digest
 if TYPE_CHECKING:
     import pyarrow.dataset
 
+_footers_known: "WeakKeyDictionary[Any, set[str]]" = WeakKeyDictionary()  # of users' Datasets, which keep them
 FEW = 16  # files: up to so many are asked for one by one, more with a listing of their directory
 
 
@@ -33,6 +35,8 @@ class Source:
 
     base: the path of the place as the data set's own paths begin. parquet: pyarrow's ParquetDataset, where the data set
     was opened here. inspected: a footer was read for the schema. joined: over what small holes are fetched too.
+    filter: the one that the user's Dataset has. known: the files whose footers that Dataset kept from earlier reads.
+    found: the files as they were before they were read, where a write may replace them.
     """
 
     dataset: "pyarrow.dataset.FileSystemDataset"
@@ -43,13 +47,20 @@ class Source:
     inspected: bool = False
     joined: Joined = "file"
     parts: list[Part] = field(default_factory=list)
+    filter: Any = None
+    known: set[str] = field(default_factory=set)
+    found: dict[str, FoundFile] | None = None
+
+    def condition(self, filters: Filters) -> Any:
+        """What rows have to fulfil, by the filters of the call and the Dataset's own; None for nothing."""
+        condition = condition_of(filters)
+        return self.filter if condition is None else condition if self.filter is None else self.filter & condition
 
     def note(
-        self, span: Span, columns: Collection[str] | None, filters: Filters, rows: int, bytes_in_memory: int
+        self, span: Span, columns: Collection[str] | None, filters: Filters, rows: int | None, bytes_in_memory: int
     ) -> None:
         """Tell the span what `parts` moved, and which files they are."""
-        names = self.dataset.schema.names
-        moved = bytes_moved(self.parts, columns, filters, names, self.joined)
+        moved = bytes_moved(self.parts, columns, filters, self.dataset.schema, self.joined)
         files = self._files()
         moved.footers = self._footers({file.path: file.size for file in files})
         size = moved.total if self.counter is None else self.counter.fetched
@@ -76,8 +87,10 @@ class Source:
             )
             for fragment, _ in self.parts
         }
-        total = sum(each.values())
-        if self.inspected and self.dataset.files:
+        total = sum(size for path, size in each.items() if path not in self.known)
+        first_read = not self.known
+        self.known.update(each)
+        if self.inspected and first_read and self.dataset.files:
             first = self.dataset.files[0]
             total += each[first] if first in each else footer_bytes(0, self._asked([first])[0].size or 0)
         return total
@@ -87,10 +100,19 @@ class Source:
         paths = [fragment.path for fragment, _ in self.parts]
         if self.counter is not None and all(path.lstrip("/") in self.counter.told for path in paths):
             return [told(self.base, path, self.counter.told[path.lstrip("/")]) for path in paths]
+        if self.found is not None:
+            return [self.found[path] for path in paths if path in self.found]
         if len(paths) > MOST_FILES:
             return []
         found = self._asked(paths)
         return [FoundFile(below(self.base, info.path), info.size, info.mtime_ns) for info in found if info.is_file]
+
+    def look(self) -> None:
+        """Look at the files now, before a write that may replace them."""
+        files = self.dataset.files
+        if len(files) <= MOST_FILES:
+            infos = [info for info in self._asked(files) if info.is_file]
+            self.found = {info.path: FoundFile(below(self.base, info.path), info.size, info.mtime_ns) for info in infos}
 
     def _asked(self, paths: list[str]) -> list[Any]:
         from pyarrow.fs import FileSelector
@@ -100,6 +122,17 @@ class Source:
         wanted = set(paths)
         found = self.place.filesystem.get_file_info(FileSelector(self.place.path, recursive=True))
         return [info for info in found if info.path in wanted]
+
+
+def source_written(content: Any) -> Source | None:
+    """The files that a Dataset which is to be written reads from; None for anything else, and for other formats."""
+    from pyarrow.dataset import FileSystemDataset, ParquetFileFormat
+
+    if not isinstance(content, FileSystemDataset) or not isinstance(content.format, ParquetFileFormat):
+        return None
+    source = opened(content, place_read(content, None, None), None, {})
+    source.look()
+    return source
 
 
 def place_read(source: Any, filesystem: Any, storage_options: dict[str, Any] | None) -> Place:
@@ -139,7 +172,8 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
     if not isinstance(source, str | os.PathLike):
         if options:
             raise SettingError(f"{', '.join(options)}: such options are for a path, the Dataset is open already.")
-        return Source(source, place, common_path(source.files))
+        whole, condition = unfiltered(source)
+        return Source(whole, place, common_path(source.files), filter=condition, known=footers_known(source))
     from pyarrow import parquet
 
     filesystem, counter = counting(place.filesystem)
@@ -157,6 +191,11 @@ def opened(source: PathLike | Any, place: Place, filters: Filters, options: dict
         inspected=not single and options.get("schema") is None,
         joined="file" if options.get("pre_buffer", True) else "nothing",
     )
+
+
+def footers_known(dataset: Any) -> set[str]:
+    """The files whose footers a user's Dataset has kept from reads that were measured; to be added to."""
+    return _footers_known.setdefault(dataset, set())
 
 
 def missing(place: Place) -> MissingFileError:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import Record
+from e2s_tasks.core.records import Record, SpanRecord
 from e2s_tasks.ledger.tables import TABLES
 
-PORTION = 2000  # rows that are held before they are records
+PORTION = 2000  # spans that are held as rows before they are records
 CHUNK = 500  # below every database's limit on the parameters of a statement
 R = TypeVar("R", bound=Record)
 
@@ -25,7 +25,9 @@ def chunks(values: Iterable[str], size: int = CHUNK) -> Iterator[list[str]]:
 def select(connection: sa.Connection, record_type: type[R], *conditions: sa.ColumnElement[bool]) -> list[R]:
     """The records of a type that meet the conditions, in no particular order. Equal texts in them are one object."""
     query = sa.select(*TABLES[record_type].columns).where(*conditions)
-    rows = connection.execute(query.execution_options(yield_per=PORTION))
+    if record_type is SpanRecord:  # of which there are many; a cursor of the server's costs four more round trips
+        query = query.execution_options(yield_per=PORTION)
+    rows = connection.execute(query)
     known: dict[Any, Any] = {}  # a run of many spans repeats the ids of its process, run and parents in each
     same = known.setdefault
     return [record_type(*[same(value, value) if type(value) is str else value for value in row]) for row in rows]

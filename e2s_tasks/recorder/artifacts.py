@@ -1,15 +1,20 @@
 """Artifacts that the current measured work made or used by means that nothing here sees."""
 
 import os
+from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
+from e2s_tasks.core.records import Kind
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.inventory import FoundFile, content_digest, entries, inventory
-from e2s_tasks.io.places import NO_FILE, PathLike, Place, format_of, place_of, uri_of
+from e2s_tasks.io.places import NO_FILE, PathLike, Place, format_of, name_of, place_of, uri_of
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, current_span
 from e2s_tasks.settings import switched_on
+
+COARSE_S = 0.02  # by so much a file system's clock may be behind
+STORE_NS = 1_000_000_000  # stores tell the second in which a file was written
 
 
 def record_artifact(
@@ -25,7 +30,8 @@ def record_artifact(
 
     uri: a path, a URL, or any other name that stays the same ("models:/delay/3", "postgresql://host/db/table").
     Size and files are looked up on this machine, and in a store where `filesystem` or `storage_options` are given;
-    size (bytes) and format may be said instead. The version has no energy of its own: the work that made it has.
+    size (bytes) and format may be said instead. Of a directory, files that are older than the work (the task's attempt,
+    else the flow run) were kept: the version stands on what had made them. It has no energy of its own: the work has.
 
     Raises:
         SettingError: an empty URI; rows or size that are no number from 0 on.
@@ -39,15 +45,22 @@ def record_artifact(
     files = _found("record_artifact", place)
     if place is not None and files is None:
         return
-    span.wrote(
-        name if place is None else place.uri,
-        size=size if size is not None or files is None else sum(file.size for file in files),
-        rows=rows,
-        format=format or (_scheme(name) if place is None else format_of(place)),
-        files=1 if files is None else len(files),
-        content_digest=None if place is None or files is None else content_digest(place, files),
-        written=None if files is None else entries(files),
-    )
+    kept = [] if place is None or files is None else _older(place, files, _since(span))
+    told: dict[str, Any] = {
+        "size": size if size is not None or files is None else sum(file.size for file in files),
+        "rows": rows,
+        "format": format or (_scheme(name) if place is None else format_of(place)),
+        "files": 1 if files is None else len(files),
+        "content_digest": None if place is None or files is None else content_digest(place, files),
+        "written": None if files is None else entries(file for file in files if file not in kept),
+    }
+    uri = name if place is None else place.uri
+    if not kept:
+        span.wrote(uri, **told)
+        return
+    with span.recorder.span(f"write {name_of(uri)}", Kind.WRITE) as written:
+        written.read(uri, files=entries(kept))
+        written.wrote(uri, **told)
 
 
 def record_input(uri: PathLike, *, filesystem: Any = None, storage_options: dict[str, Any] | None = None) -> None:
@@ -97,6 +110,26 @@ def _found(call: str, place: Place | None) -> list[FoundFile] | None:
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once(call, error, "it is left out" if call == "record_artifact" else "the work goes on")
         return None
+
+
+def _since(span: OpenSpan) -> float:
+    """When the work around a span began: the task's attempt, else the outermost span."""
+    while span.kind != Kind.ATTEMPT and span.outer is not None:
+        span = span.outer
+    return span.started_at
+
+
+def _older(place: Place, files: list[FoundFile], since: float) -> list[FoundFile]:
+    """Those of a directory's files that are older than a time (s); what is put there with an old stamp is not."""
+    return [file for file in files if file.path and _changed(place, file, since) < since - COARSE_S]
+
+
+def _changed(place: Place, file: FoundFile, now: float) -> float:
+    """When a file last changed; `now` where that is not known."""
+    if place.local:
+        with suppress(OSError):
+            return os.stat(f"{place.path}/{file.path}").st_ctime  # noqa: PTH116 - a Path would cost as much again
+    return (file.stamp + STORE_NS) * 1e-9 if isinstance(file.stamp, int) else now
 
 
 def _scheme(uri: str) -> str:

@@ -11,6 +11,7 @@ from e2s_tasks.recorder.open_span import current_span
 from e2s_tasks.settings import switched_on
 
 KINDS = (Provenance.MEASURED, Provenance.MODELLED)
+ROUNDING = 1e-6  # relative: what a single-precision number may be off
 
 
 def record_energy(
@@ -37,7 +38,7 @@ def record_energy(
         if switched_on():
             warn_once("record_energy", RuntimeError("called outside measured work, so it belongs to no run"))
         return
-    low, high = (joules, joules) if range is None else range
+    low, high = (joules, joules) if range is None or joules is None else (min(range[0], joules), max(range[1], joules))
     span.used_elsewhere(
         {
             "source": source.strip(), "where": str(where), "provenance": str(Provenance(provenance)), "calls": 1,
@@ -63,8 +64,8 @@ def _check(joules: Any, source: Any, bounds: Any, provenance: Any) -> None:
         raise SettingError(f"record_energy(joules=None, range={bounds!r}): a range needs a figure; give joules too")
     if not isinstance(bounds, tuple | list) or len(bounds) != 2 or not all(map(_is_energy, bounds)):
         raise SettingError(f"record_energy(range={bounds!r}): give (low, high), two numbers from 0 on")
-    low, high = bounds
-    if not low <= joules <= high:
+    low, high, joules = float(bounds[0]), float(bounds[1]), float(joules)  # numpy would compare in single precision
+    if not low * (1 - ROUNDING) <= joules <= high * (1 + ROUNDING):
         raise SettingError(f"record_energy(joules={joules!r}, range={bounds!r}): give low <= joules <= high")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from e2s_tasks.core import remote
 from e2s_tasks.core.edges import Origin
 from e2s_tasks.core.energy import COMPONENTS, Provenance
 from e2s_tasks.core.lineage import RunGraph
@@ -168,7 +169,7 @@ class _Walk:
                 step = graph.found.of_span.get(span.id)
                 if step is not None:
                     known = (getattr(span, f"{name}_j") for name in COMPONENTS if (span.process_id, name) in sensed)
-                    told[step].measured_j += sum(joules or 0.0 for joules in known)
+                    told[step].measured_j += sum(joules or 0.0 for joules in known) + remote.measured_j(span)
                     if span.kind == Kind.ATTEMPT and told[step].run_name is None:
                         told[step].run_name = span.attributes.get("task_run_name")
         return self._told_by_run[run.run_id]
@@ -176,7 +177,7 @@ class _Walk:
 
 @dataclass(slots=True)
 class _Told:
-    """Of a step: the joules that sensors told, and its task run's own name."""
+    """Of a step: the joules that sensors told, here or elsewhere, and its task run's own name."""
 
     measured_j: float = 0.0
     run_name: str | None = None

@@ -61,6 +61,7 @@ def artifact(  # noqa: PLR0917 - what is known of the run, and the version
         "produced_by": _producer(spans, version.span_id),
         "in_run_j": cost.in_run_j,
         "fully_loaded_j": loaded.joules.total,
+        "amortised_j": None if loaded.amortised is None else loaded.amortised.total,
         "attributed_j": cost.attributed_j,
         "emissions_g": emitted.in_run(lineage.graph, cost.closure),
         "fully_loaded_g": emitted.fully_loaded(upstream, loaded),
@@ -79,7 +80,9 @@ def artifact(  # noqa: PLR0917 - what is known of the run, and the version
 def unknown(version: VersionRecord) -> dict[str, Any]:
     """One version of whose run nothing is known."""
     reasons = ["the run that wrote it is not in the ledger: its process was killed, or the run was deleted"]
-    figures_of_it = ("produced_by", "in_run_j", "fully_loaded_j", "attributed_j", "emissions_g", "fully_loaded_g")
+    figures_of_it = (
+        "produced_by", "in_run_j", "fully_loaded_j", "amortised_j", "attributed_j", "emissions_g", "fully_loaded_g",
+    )  # fmt: skip
     return {
         "uri": version.uri,
         "version": None,

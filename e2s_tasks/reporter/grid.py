@@ -12,6 +12,11 @@ from e2s_tasks.reporter.figures import grams, without_waiting
 from e2s_tasks.reporter.tree import own
 from e2s_tasks.reporter.units import iso
 
+WAITED = (  # what `waited` tells
+    "arrived_at", "began_at", "waited_s", "predicted_gco2eq_per_kwh", "predicted_run_now_gco2eq_per_kwh",
+    "predicted_avoided_g", "realised_gco2eq_per_kwh", "would_have_been_gco2eq_per_kwh", "avoided_g", "waiting_g",
+    "observed_part", "signal",
+)  # fmt: skip
 LEAST_S = 1.0  # a start that is nearer to the arrival than that has not been waited for
 
 
@@ -83,13 +88,18 @@ def _times(span: SpanRecord, wait: SpanRecord | None) -> list[tuple[float, float
 def waited(run: RunRecords, joules: float | None, waiting_j: float, pue: float | None) -> dict[str, Any] | None:
     """What waiting avoided: predicted, and realised at the energy that the run really used; None if it did not wait.
 
+    Of a run that has not begun, because it waits still or ended before, there is only when it would have started.
     The run is compared with one of the same length and energy at the moment it would have started. What the waiting
     itself used is taken off. Both signals are average or marginal as the source's are: see `signal`.
     """
     moving = [one for one in run.decisions if one.start is not None and one.start > one.at + LEAST_S]
     arrived = [one.plan["arrived"] for one in run.decisions if one.plan.get("arrived") is not None]
+    if not moving or not arrived:
+        return None
     began, ended = _worked(run)
-    if not moving or not arrived or began is None or began < min(arrived) + LEAST_S:
+    if began is None:
+        return dict.fromkeys(WAITED) | {"arrived_at": iso(min(arrived)), "signal": moving[0].signal}
+    if began < min(arrived) + LEAST_S:
         return None
     first, last = min(moving, key=lambda one: one.at), max(moving, key=lambda one: one.at)
     grid, at = intensities(run.decisions), min(arrived)
@@ -119,10 +129,10 @@ def _worked(run: RunRecords) -> tuple[float | None, float | None]:
     """When the run's work began, after all waiting, and when it ended."""
     lives = [one for one in run.spans if one.kind == Kind.FLOW and one.flow_run_id == run.run_id]
     lives = [one for one in lives if one.status != Status.SUSPENDED]
-    if not lives:
+    waits = [one for one in run.spans if one.kind == Kind.WAIT]
+    if not lives or any(one.status != Status.COMPLETED for one in waits):
         return None, None
-    waits = [one.ended_at for one in run.spans if one.kind == Kind.WAIT and one.ended_at is not None]
-    began = max([min(life.started_at for life in lives), *waits])
+    began = max([min(life.started_at for life in lives), *(one.ended_at for one in waits if one.ended_at is not None)])
     return began, max(life.ended_at or life.started_at for life in lives)
 
 

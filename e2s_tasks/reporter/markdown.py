@@ -92,7 +92,9 @@ def _artifacts(summary: Summary) -> str:
         rows.append(["*no final product*", "", "", "", "", "", units.joules(summary["unclaimed_j"]), ""])
     head = ["artifact", "version", "produced by", "size", "in-run", "fully loaded", "attributed", "CO2eq"]
     table = _table("Energy-to-Solution of artifacts", head, 4, rows)
-    reasons = [f"- \\>= a lower bound: {text(reason)}" for reason in phrases.reasons(summary)]
+    by = phrases.attributed(summary)
+    reasons = [f"- {text(by)}"] if by else []
+    reasons += [f"- \\>= a lower bound: {text(reason)}" for reason in phrases.reasons(summary)]
     return "\n\n".join([table, "\n".join(reasons)] if reasons else [table])
 
 
@@ -114,10 +116,11 @@ def _artifact(one: dict[str, Any]) -> list[str]:
 
 def _facts(summary: Summary) -> str:
     gaps, stages, grid = phrases.gaps(summary), phrases.stages(summary), phrases.grid(summary)
-    unrecorded = phrases.unrecorded(summary)
+    unrecorded, not_made = phrases.unrecorded(summary), phrases.not_made(summary)
     facts = [
         *phrases.provenance(summary),
         *([("gaps", gaps)] if gaps else []),
+        *([("products", not_made)] if not_made else []),
         *([("stages", stages)] if stages else []),
         ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
         *([("unrecorded I/O", unrecorded)] if unrecorded else []),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
 from e2s_tasks.core.kpi import NO_OUTCOME
@@ -299,12 +300,25 @@ def artifact_name(uri: str) -> str:
     """The last part of a URI; of a model in MLflow all but the scheme, for the last part is only its version."""
     if uri.startswith("models:/"):
         return units.printable(uri.removeprefix("models:/"))
-    return units.printable(uri.rstrip("/").rsplit("/", 1)[-1] or uri)
+    last = uri.rstrip("/").rsplit("/", 1)[-1]
+    return units.printable((unquote(last) if uri.startswith("file:") else last) or uri)
 
 
 def reasons(summary: Summary) -> list[str]:
     """Why figures of artifacts are lower bounds."""
     return alike(why for one in summary["artifacts"] for why in one["reasons"])
+
+
+def attributed(summary: Summary) -> str | None:
+    """By what shared steps were divided over several final products, where that is not their bytes."""
+    by = summary["attributed_by"]
+    return None if by == "bytes" else f"attributed by {by}"
+
+
+def not_made(summary: Summary) -> str | None:
+    """The declared products that the run did not write."""
+    names = [artifact_name(uri) for uri in summary["not_made"]]
+    return f"declared, but not written in this run: {', '.join(names)}" if names else None
 
 
 def alike(reasons: Iterable[str]) -> list[str]:

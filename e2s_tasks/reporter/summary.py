@@ -77,6 +77,7 @@ def summarise(
         "consumers": consumers(rows, energy.total),
         "artifacts": artifacts(run, spans, lineage, upstream or Upstream(lambda *_: ())),
         "attributed_by": lineage.weights,
+        "not_made": list(lineage.not_made),
         "kpis": by_name(found.kpis()),
         "stages": by_stage(spans),
         "carbon": figures.carbon(facility_j, grid.planned(run.decisions)),

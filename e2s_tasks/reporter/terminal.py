@@ -32,8 +32,9 @@ def print_summary(summary: Summary, *, page: str | None = None, stream: TextIO |
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A console on a stream, which replaces what the stream's encoding cannot write."""
-    return _Console(file=_Encodable(stream or sys.stdout), highlight=False)  # type: ignore[arg-type]
+    """A console on a stream, which replaces what the stream's encoding cannot write. Names are no markup."""
+    file: Any = _Encodable(stream or sys.stdout)
+    return _Console(file=file, highlight=False, markup=False, emoji=False)
 
 
 class _Console(Console):
@@ -164,7 +165,8 @@ def _notes(summary: Summary) -> list[RenderableType]:
     shown = [f">= a lower bound: {reason}" for reason in reasons[:MOST_REASONS]]
     if len(reasons) > MOST_REASONS:
         shown.append(f"   and {len(reasons) - MOST_REASONS} more reasons: e2s show --json")
-    return [Text(line, style="dim") for line in shown]
+    by = phrases.attributed(summary)
+    return [Text(line, style="dim") for line in [*([by] if by else []), *shown]]
 
 
 def _facts(summary: Summary) -> Table:
@@ -173,7 +175,8 @@ def _facts(summary: Summary) -> Table:
     table.add_column(overflow="fold")
     for word, text in phrases.provenance(summary):
         table.add_row(word, Text(text))
-    for word, said in (("gaps", phrases.gaps(summary)), ("stages", phrases.stages(summary))):
+    more = (("gaps", phrases.gaps), ("products", phrases.not_made), ("stages", phrases.stages))
+    for word, said in ((word, say(summary)) for word, say in more):
         if said:
             table.add_row(word, Text(said))
     table.add_row("not attributed", Text(f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"))

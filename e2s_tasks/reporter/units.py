@@ -8,9 +8,9 @@ from e2s_tasks.core.energy import JOULES_PER_KWH, JOULES_PER_WH
 
 UNKNOWN = "-"
 PLAIN = (1e-4, 1e7)  # of figures whose unit has no scale: beyond, they have an exponent
-_JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
-_WATT_HOURS = ((1e6, "MWh"), (1e3, "kWh"), (1.0, "Wh"), (1e-3, "mWh"), (1e-6, "uWh"))
-_GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-3, "mg"), (1e-6, "ug"))
+_JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ"), (1e-12, "pJ"))
+_WATT_HOURS = ((1e6, "MWh"), (1e3, "kWh"), (1.0, "Wh"), (1e-3, "mWh"), (1e-6, "uWh"), (1e-9, "nWh"), (1e-12, "pWh"))
+_GRAMS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-3, "mg"), (1e-6, "ug"), (1e-9, "ng"), (1e-12, "pg"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 
@@ -25,9 +25,9 @@ def number(value: float, digits: int = 3) -> str:
 ROUNDING = 1e-10  # what is left of a difference of floats is nothing
 
 
-def _scaled(value: float, scale: tuple[tuple[float, str], ...]) -> str:
-    """The value in the unit that leaves 1 to 999 before the point, after rounding."""
-    if abs(value) < ROUNDING:
+def _scaled(value: float, scale: tuple[tuple[float, str], ...], nothing: float = ROUNDING) -> str:
+    """The value in the unit that leaves 1 to 999 before the point, after rounding; 0 where it is less than nothing."""
+    if value == 0 or abs(value) < nothing:
         return f"0 {next(unit for factor, unit in scale if factor == 1.0)}"
     sign = "-" if value < 0 else ""
     size = abs(value)
@@ -54,15 +54,18 @@ def grams(value: float | None) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A KPI's value in its unit, scaled where the unit has a scale: "5.02 mJ", "1.4 uWh", "0.25 EUR", "3.1 per J"."""
+    """A KPI's value in its unit, scaled where the unit has a scale: "5.02 mJ", "1.4 uWh", "0.25 EUR", "3.1 per J".
+
+    It is no difference of others, so that however small it is not 0.
+    """
     if value is None:
         return UNKNOWN
     if unit == "J":
-        return joules(value)
+        return _scaled(value, _JOULES, 0.0)
     if unit in {"Wh", "kWh"}:
-        return watt_hours(value * (JOULES_PER_WH if unit == "Wh" else JOULES_PER_KWH))
+        return _scaled(value * (1 if unit == "Wh" else JOULES_PER_KWH / JOULES_PER_WH), _WATT_HOURS, 0.0)
     if unit == "gCO2eq":
-        return f"{grams(value)} CO2eq"
+        return f"{_scaled(value, _GRAMS, 0.0)} CO2eq"
     plain = value == 0 or PLAIN[0] <= abs(value) < PLAIN[1]
     return f"{number(value) if plain else f'{value:.3g}'} {unit.replace('1/', 'per ')}".strip()
 

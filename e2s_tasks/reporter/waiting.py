@@ -14,6 +14,8 @@ def waited(summary: Summary) -> str | None:
     spent = f"{units.joules(used)} went into waiting" if used else None
     if found is None:
         return spent
+    if found["began_at"] is None:
+        return "; ".join(filter(None, ("has not begun: it was to wait for a cleaner grid", spent)))
     grams = found["avoided_g"]
     what = "nobody knows what that avoided" if grams is None else _avoided(grams, found["signal"])
     return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
@@ -52,7 +54,15 @@ def carbon(summary: Summary) -> str:
     plan = summary["carbon"]
     if plan is None:
         return "nothing can be said about waiting: no carbon intensity was looked up for this run"
-    return _realised(summary["waited"], plan) if summary.get("waited") else _not_waited(plan)
+    found = summary.get("waited")
+    if found is None:
+        return _not_waited(plan)
+    return _realised(found, plan) if found["began_at"] is not None else _not_begun(found, plan)
+
+
+def _not_begun(found: dict[str, Any], plan: dict[str, Any]) -> str:
+    start, arrived = (units.clock(at, today=found["arrived_at"]) for at in (plan["start"], found["arrived_at"]))
+    return f"was to begin at {start} instead of {arrived}, and has not begun: nothing was avoided ({plan['source']})"
 
 
 def _not_waited(plan: dict[str, Any]) -> str:

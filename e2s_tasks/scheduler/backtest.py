@@ -12,6 +12,7 @@ import numpy as np
 
 from e2s_tasks.core.capacity import Runs, plan_together
 from e2s_tasks.core.interruptible import plan_slots, resumptions, slots_cost
+from e2s_tasks.core.policy import MinimumGain
 from e2s_tasks.core.profile import FADE_OF_ISSUED_H, PART_OF_USUAL, expected
 
 if TYPE_CHECKING:
@@ -110,11 +111,31 @@ def best_starts(views: "Values", jobs: Jobs, *, replan: bool) -> "Slots":
     return _waiting(jobs, lambda now, left: means[now, 0] <= later[now, left - 1] * (1 + SAME))
 
 
-def below(trace: "Values", jobs: Jobs, percentile: float, over: int) -> "Slots":
-    """The first slot that is no dearer than the given percentile of the `over` slots before it."""
-    past = np.lib.stride_tricks.sliding_window_view(trace, over)
-    limits = np.concatenate([np.full(over, np.inf), np.percentile(past, percentile, axis=1)])
-    return _waiting(jobs, lambda now, _left: trace[now] <= limits[now])
+def below(views: "Values", jobs: Jobs, limits: "Values | float") -> "Slots":
+    """The first window whose mean is at most the job's limit (gCO2eq/kWh); the cheapest where none is."""
+    means = window_means(views[jobs.arrivals], jobs.length)[:, : jobs.slack + 1]
+    enough = means <= (limits if isinstance(limits, float) else limits[:, None]) * (1 + SAME)
+    waits: Slots = np.where(enough.any(axis=1), enough.argmax(axis=1), np.nanargmin(means, axis=1))
+    return jobs.arrivals + waits
+
+
+def percentiles(views: "Values", jobs: Jobs, percentile: float, per_day: int) -> "Values":
+    """The percentile of the 24 hours that follow each job's arrival, as far as they are known."""
+    day = views[jobs.arrivals, :per_day]
+    found: Values = np.nanpercentile(day, percentile, axis=1, method="inverted_cdf")
+    return found
+
+
+def worth_it(views: "Values", jobs: Jobs, starts: "Slots", gain: MinimumGain | None, g_per_intensity: float) -> "Slots":
+    """The starts, those at once that are predicted to save less. g_per_intensity: a run's grams per gCO2eq/kWh and
+    slot of delay, for a gain in grams an hour.
+    """
+    if gain is None:
+        return starts
+    means, waits = window_means(views[jobs.arrivals], jobs.length), starts - jobs.arrivals
+    now, then = means[:, 0], means[np.arange(len(waits)), waits]
+    saved = 100 * (1 - then / now) if gain.unit == "%" else (now - then) * g_per_intensity / np.maximum(waits, 1)
+    return np.where(saved >= gain.value, starts, jobs.arrivals)
 
 
 def _waiting(jobs: Jobs, go: Callable[["Slots", int], "NDArray[np.bool_]"]) -> "Slots":
@@ -167,9 +188,9 @@ def _peak(starts: "Slots", length: int) -> int:
 # -- pauses and caps -------------------------------------------------------------------------------------------------
 
 
-def known(trace: "Values", jobs: Jobs, per_day: int, *, truth_known: bool) -> "Values":
-    """The truth, or what the past made expect, for as long as the jobs may run."""
-    ahead = jobs.length + jobs.slack
+def known(trace: "Values", jobs: Jobs, per_day: int, *, truth_known: bool, least: int = 0) -> "Values":
+    """The truth, or what the past made expect, for as long as the jobs may run, and for so many slots at least."""
+    ahead = max(jobs.length + jobs.slack, least)
     return perfect(trace, ahead) if truth_known else from_past(trace, per_day, ahead)
 
 

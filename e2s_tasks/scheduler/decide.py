@@ -54,7 +54,7 @@ def decide(policy: CarbonPolicy, now: datetime, settings: "Settings", *, energy_
     """
     now = aware(now, "now").astimezone(UTC)
     duration, latest_end = policy.expected_duration, policy.latest_end(now)
-    outlook = forecast_for(policy.zone, now, max(latest_end, now + duration), settings)
+    outlook = forecast_for(policy.zone, now, max(latest_end, now + duration), settings, duration)
     best = None
     if outlook.knows_timing:
         try:

@@ -130,7 +130,7 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert found["start"] == (start + timedelta(hours=4)).isoformat()
-    assert (found["expected_gco2eq_per_kwh"], found["run_now_gco2eq_per_kwh"]) == (50.0, 200.0)
+    assert (found["expected_gco2eq_per_kwh"], found["run_now_gco2eq_per_kwh"]) == pytest.approx((50, 200))
     assert found["saving_percent"] == pytest.approx(75.0)
     assert found["end"] > found["start"]
     assert found["source"]

@@ -63,6 +63,20 @@ def test_what_is_given_wins_over_what_was_learned_and_the_energy_of_another_leng
     assert (found["expected_g"], found["learned"]) == (None, None)
 
 
+def test_a_flow_is_planned_within_its_deadline_and_what_its_runs_may_take(e2s, nights):
+    deadline = (datetime.now(UTC) + 3 * HOUR).timestamp()
+    remember(run_of("due", 1, 60.0, 1.0, POLICY | {"deadline": deadline}))
+    found = json.loads(e2s("plan", "due", "--json")[1])
+    assert found["start"] < (nights + 3 * HOUR).isoformat()
+    assert datetime.fromisoformat(found["latest_end"]).timestamp() == pytest.approx(deadline)
+    remember(run_of("long", 1, 60.0, 1.0, POLICY | {"deadline": deadline + 5 * 3600, "p95_duration_s": 4 * 3600.0}))
+    assert json.loads(e2s("plan", "long", "--json")[1])["start"] < (nights + 2 * HOUR).isoformat()
+    remember(run_of("late", 1, 60.0, 1.0, POLICY | {"deadline": 1000.0}))
+    code, _, err = e2s("plan", "late")
+    assert code == 1
+    assert "The deadline 1970-01-01 00:16 UTC has passed" in err
+
+
 def test_a_flow_that_has_run_too_seldom_needs_a_length_or_a_policy(e2s, nights):
     remember(run_of("rare", 1, 60.0, 1.0))
     assert "fewer than five runs of rare have completed" in e2s("plan", "rare", "--zone", "GB")[2]

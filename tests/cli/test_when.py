@@ -58,6 +58,12 @@ def test_the_forecast_has_a_bar_for_each_hour(e2s, trace):
     [
         (("--strategy", "best"), "--strategy=best: give one of window, replan"),
         (("--strategy", "percentile", "--percentile", "101"), "--percentile=101"),
+        (("--percentile", "10"), "--percentile=10.0 is for --strategy percentile"),
+        (("--checkpoint", "10m"), "--checkpoint=10m is for --strategy interruptible"),
+        (("--strategy", "threshold"), "--threshold=None: give gCO2eq/kWh above 0"),
+        (("--strategy", "now", "--perfect"), "--perfect says nothing with --strategy now"),
+        (("--strategy", "replan", "--minimum-gain", "5%"), "--minimum-gain=5% is for one of window"),
+        (("--minimum-gain", "much"), "minimum_gain='much'"),
         (("--power", "0"), "--power=0"),
         (("--cap", "0"), "cap=0"),
         (("--cap", "3", "--strategy", "now"), "--cap=3 plans windows together"),

@@ -46,6 +46,7 @@ class GridServer:
     def __init__(self) -> None:
         self.answers: list[Answer] = [Answer(status=404)]
         self.paths: list[str] = []
+        self.logins: list[str | None] = []
         self._stop = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -80,6 +81,7 @@ class GridServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                fake.logins.append(self.headers.get("Authorization"))
                 answer = fake._next(self.path)
                 body = answer.body.encode()
                 if answer.stall_s and fake._stop.wait(answer.stall_s):

@@ -1,5 +1,6 @@
 """All services that tell the carbon intensity: one contract, on a local server with recorded answers and faults."""
 
+import base64
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -172,8 +173,6 @@ def test_no_message_and_no_repr_holds_a_secret(server, service, filler):
 
 
 def watt_pair():
-    import base64
-
     return base64.b64encode(f"me:{KEY}".encode()).decode()
 
 
@@ -280,6 +279,20 @@ def test_a_service_that_needs_a_key_says_which(grid, variable):
 
 def test_settings_show_no_secret():
     assert KEY not in repr(Settings(electricity_maps_key=KEY, watttime_user="me", watttime_password=KEY))
+    shown = repr(Settings(gb_api_url=f"http://me:{KEY}@host/api", ledger_url=f"postgresql://me:{KEY}@db/e2s"))
+    assert KEY not in shown
+    assert "gb_api_url='http://host/api'" in shown
+
+
+@pytest.mark.parametrize("answer", [Answer("<html>", 403), Answer("", 500), {"data": 3}, Answer("x", 200)])
+def test_a_login_in_an_address_is_sent_and_not_told(server, answer):
+    server.say(answer)
+    for url in (server.url, "http://127.0.0.1:9"):
+        address = url.replace("://", f"://me:{KEY}@")
+        with pytest.raises(GridError) as caught:
+            CarbonIntensityApi(address, 0.5).forecast("GB", NOON, NOON + timedelta(hours=1))
+        assert KEY not in str(caught.value)
+    assert base64.b64encode(f"me:{KEY}".encode()).decode() in str(server.logins[0])
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.floats(-10, 6000) | st.none()), max_size=40))

@@ -56,6 +56,17 @@ def test_a_parquet_trace_is_read_whatever_its_time_unit(tmp_path: Path, unit: st
     assert forecast.source == "trace grid.parquet"
 
 
+def test_a_parquet_zone_may_be_a_number(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "grid.parquet"
+    pq.write_table(pa.table({"ts_utc": [DAY, DAY + HOUR], "ci_g_per_kwh": [100, 200], "zone": [3, 3]}), path)
+    assert read_trace(path).forecast("3", DAY, DAY + HOUR).slots[0].intensity == 100
+    with pytest.raises(GridError, match=r"has no zone GB\. Name one of 3"):
+        read_trace(path).forecast("GB", DAY, DAY + HOUR)
+
+
 def test_a_parquet_time_that_is_only_a_number_is_refused_not_guessed(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -7,6 +7,7 @@ from counted import counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import dataset, parquet
+from pyarrow.fs import LocalFileSystem
 
 from e2s_tasks.io import read_parquet, scan_parquet, write_parquet
 
@@ -86,6 +87,105 @@ def test_a_data_set_that_the_user_has_opened_is_counted_from_where_it_was(record
     assert recorded.last.reads[0].endswith("/many")
 
 
+@pytest.mark.parametrize("columns", [["p.a"], ["p.c.d"], ["p.c"], ["q"], ["q.x", "p.a"], ["l"]])
+@pytest.mark.parametrize("scanned", [False, True])
+def test_of_nested_columns_an_independent_counter_saw_as_much(columns, scanned, recorded, tmp_path):
+    path = str(tmp_path / "nested.parquet")
+    rows = [{"a": i, "b": i * 7, "c": {"d": f"{i * i}", "e": i}} for i in range(30_000)]
+    others = {"q": [f"{i}" for i in range(30_000)], "q.x": list(range(30_000))}
+    parquet.write_table(pa.table({"p": rows, **others, "l": [[{"e": i, "f": f"{i}"}] for i in range(30_000)]}), path)
+    filesystem, counter = counted()
+    if scanned:
+        for _ in scan_parquet(path, columns, filesystem=filesystem):
+            pass
+    else:
+        read_parquet(path, columns, filesystem=filesystem, to="arrow")
+    assert recorded.last.bytes_read == counter.count > 0
+
+
+FILTERS = [
+    [("s", "=", "s5 y")],
+    [("temp-max", "<", 0.5)],
+    dataset.field("s").isin(["s5 y", "temp k"]),
+    (dataset.field("temp-max") < 0.5) | (dataset.field("s") == "y"),
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_a_filter_touches_the_columns_that_it_looks_at_whatever_else_its_text_says(filters, recorded, tmp_path):
+    path = str(tmp_path / "t.parquet")
+    draw = np.random.default_rng(1)
+    columns = {name: draw.random(20_000) for name in ("temp", "temp-max", "k", "y", "x")}
+    parquet.write_table(pa.table(columns | {"s": [f"s{i % 9} y" for i in range(20_000)]}), path)
+    filesystem, counter = counted()
+    read_parquet(path, ["x"], filters, filesystem=filesystem, to="arrow")
+    assert recorded.last.bytes_read == counter.count > 0
+
+
+@pytest.mark.parametrize("columns", [None, ["a"]])
+@pytest.mark.parametrize("filters", [None, [("b", ">", 30_000)]])
+@pytest.mark.parametrize("own", [dataset.field("p") == 1, dataset.field("b") < 1000])
+def test_of_a_filtered_data_set_nothing_is_fetched_twice(columns, filters, own, recorded, stored):
+    filesystem, counter = counted()
+    opened = dataset.dataset(str(stored / "many"), filesystem=filesystem, partitioning="hive").filter(own)
+    counter.count = 0
+    read_parquet(opened, columns, filters, to="arrow")
+    assert recorded.last.bytes_read == counter.count > 0
+
+
+def test_a_data_set_that_is_read_again_has_its_footers_already(recorded, stored):
+    filesystem, counter = counted()
+    opened = dataset.dataset(str(stored / "many"), filesystem=filesystem, partitioning="hive")
+    for filters in ([("p", "=", 1)], [("p", "=", 1)], None, None):
+        counter.count = 0
+        read_parquet(opened, ["a"], filters, to="arrow")
+        assert recorded.last.bytes_read == counter.count
+    counter.count = 0
+    before = len(recorded.spans)
+    read_parquet([opened, str(stored / "one.parquet")], ["a"], filesystem=None, to="arrow")
+    assert recorded.spans[before].bytes_read == counter.count
+
+
+@pytest.mark.parametrize("columns", [None, ["a"]])
+@pytest.mark.parametrize("filters", [None, [("b", ">", 30_000)]])
+def test_the_paths_of_a_list_moved_what_an_independent_counter_saw(columns, filters, recorded, stored):
+    filesystem, counter = counted()
+    paths = [str(stored / "one.parquet"), *map(str, (stored / "many").rglob("*.parquet"))]
+    read_parquet(paths, columns, filters, filesystem=filesystem, to="arrow")
+    assert sum(span.bytes_read for span in recorded.spans) == counter.count > 0
+
+
+@pytest.mark.parametrize("condition", [None, dataset.field("p") == 1])
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_data_set_that_is_written_elsewhere_is_read(condition, partitioned, recorded, stored, tmp_path):
+    filesystem, counter = counted()
+    opened = dataset.dataset(str(stored / "many"), filesystem=filesystem, partitioning="hive")
+    opened = opened if condition is None else opened.filter(condition)
+    counter.count = 0
+    write_parquet(opened, tmp_path / "copy", partition_cols=["p"] if partitioned else None)
+    assert recorded.last.bytes_read == counter.count > 0
+    assert recorded.last.reads[0].endswith("/many")
+    assert len(recorded.last.files_read[0]) == (3 if condition is None else 1)
+    assert recorded.last.versions[0]["rows"] == recorded.last.rows == (60_000 if condition is None else 20_000)
+
+
+def test_a_data_set_that_replaces_itself_was_read_as_it_was(recorded, tmp_path):
+    path = tmp_path / "t.parquet"
+    parquet.write_table(table(1000), path)
+    before = [["", path.stat().st_size, path.stat().st_mtime_ns]]
+    write_parquet(dataset.dataset(str(path)), path, compression="zstd")
+    assert recorded.last.files_read == [before]
+    assert recorded.last.versions[0]["written"] != before
+
+
 def test_what_is_written_is_what_lies_there_afterwards(recorded, tmp_path):
     write_parquet(table(1000), tmp_path / "t", partition_cols=["p"])
     assert recorded.last.bytes_written == sum(path.stat().st_size for path in (tmp_path / "t").rglob("*.parquet"))
+
+
+def test_a_file_system_of_the_users_own_is_read_whatever_it_calls_its_parts(recorded, tmp_path):
+    filesystem, handler = counted()
+    handler.fs = LocalFileSystem()
+    write_parquet(pa.table({"a": [1, 2]}), tmp_path / "t.parquet")
+    assert read_parquet(str(tmp_path / "t.parquet"), filesystem=filesystem)["a"].tolist() == [1, 2]
+    assert recorded.last.bytes_read == handler.count > 0

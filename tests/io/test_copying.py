@@ -1,12 +1,15 @@
 """Copies of files and directories on this machine; test_object_stores.py has those up and down."""
 
 import gzip
+import zipfile
 
+import fsspec
+import pandas as pd
 import pytest
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.errors import SettingError
-from e2s_tasks.io import MissingFileError, copy
+from e2s_tasks.io import MissingFileError, copy, read_parquet, uri_of, write_parquet
 
 
 @pytest.fixture
@@ -104,3 +107,56 @@ def test_links_in_a_directory_are_followed_and_those_that_lead_nowhere_or_round_
     with pytest.raises(SettingError, match="dead is a link to nothing"):
         copy(source, tmp_path / "another")
     assert not (tmp_path / "another").exists()
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"x": range(100)}).to_parquet("a.parquet")
+    with zipfile.ZipFile("z.zip", "w") as made:
+        made.write("a.parquet")
+    return (tmp_path / "z.zip").as_uri()
+
+
+@pytest.mark.parametrize("there", ["z.zip", "{folder}/z.zip", "{url}"])
+def test_a_file_in_an_archive_is_that_file_and_no_write_harms_the_archive(there, archive, recorded, tmp_path):
+    there = there.format(folder=tmp_path, url=archive)
+    before = (tmp_path / "z.zip").read_bytes()
+    assert len(read_parquet(f"zip://a.parquet::{there}")) == 100
+    assert recorded.last.reads == [f"zip://a.parquet::{archive}"]
+    assert recorded.last.name == "read z.zip"
+    copy(f"zip://a.parquet::{there}", "out.parquet")
+    assert len(read_parquet("out.parquet")) == 100
+    with pytest.raises(OSError, match="ZipFS"):
+        write_parquet(pd.DataFrame({"x": [1]}), f"zip://b.parquet::{there}")
+    assert (tmp_path / "z.zip").read_bytes() == before
+
+
+def test_an_archive_that_is_open_already_is_the_same_place(archive, recorded):
+    opened = fsspec.filesystem("zip", fo="z.zip")
+    read_parquet("a.parquet", filesystem=opened)
+    assert recorded.last.reads == [f"zip://a.parquet::{archive}"]
+
+
+def test_a_folder_that_is_a_file_system_of_its_own_is_told_with_its_path(recorded, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        inside = fsspec.filesystem("dir", path=str(tmp_path / name), fs=fsspec.filesystem("file"))
+        write_parquet(pd.DataFrame({"x": [1]}), "same.parquet", filesystem=inside)
+        assert recorded.last.versions[0]["uri"] == (tmp_path / name / "same.parquet").as_uri()
+        assert len(read_parquet("same.parquet", filesystem=inside)) == 1
+
+
+def test_a_url_in_short_and_one_that_keeps_a_copy_are_the_place_itself(archive, recorded, tmp_path):
+    plain = (tmp_path / "a.parquet").as_uri()
+    assert uri_of(f"file:{tmp_path}/a.parquet") == uri_of(f"simplecache::{plain}") == plain
+    assert uri_of("simplecache::s3://lake/a") == "s3://lake/a"
+    assert len(read_parquet(f"file:{tmp_path}/a.parquet")) == 100
+
+
+@pytest.mark.parametrize("filesystem", ["file", 5])
+def test_what_is_no_file_system_is_named(filesystem, recorded):
+    with pytest.raises(SettingError, match=rf"filesystem={filesystem!r} is no file system"):
+        read_parquet("a.parquet", filesystem=filesystem)
+    with pytest.raises(SettingError, match="no null character"):
+        read_parquet("a\0b")

@@ -2,9 +2,12 @@ import logging
 from hashlib import sha256
 
 import pytest
+from pyarrow.fs import FileSelector, LocalFileSystem
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.io import reading, uri_of, writing
+from e2s_tasks.io.inventory import inventory
+from e2s_tasks.io.places import place_of
 
 
 def test_reading_by_other_means_counts_the_file(recorded, tmp_path):
@@ -73,7 +76,7 @@ def test_a_block_that_wrote_nothing_makes_no_version_but_a_warning(recorded, tmp
         ("s3://key:secret@bucket/a/?endpoint_override=x", "s3://bucket/a"),
         ("s3a://bucket/a", "s3://bucket/a"),
         ("gcs://bucket/a", "gs://bucket/a"),
-        ("simplecache::s3://k:s@bucket/a", "simplecache::s3://bucket/a"),
+        ("simplecache::s3://k:s@bucket/a", "s3://bucket/a"),
         ("memory:///a/b", "memory://a/b"),
     ],
 )
@@ -111,3 +114,37 @@ def test_of_very_many_files_the_list_is_not_kept(recorded, tmp_path, monkeypatch
     with reading(tmp_path / "model"):
         pass
     assert (recorded.last.files_read, recorded.last.bytes_read) == ([None], 4)
+
+
+def test_links_are_followed_but_for_those_back_to_a_folder_around_them(recorded, tmp_path):
+    folder, other = tmp_path / "data", tmp_path / "other"
+    for made in (folder / "a", other):
+        made.mkdir(parents=True)
+        (made / "part").write_bytes(b"x" * 10)
+    (folder / "linked").symlink_to(other)
+    (folder / "a" / "back").symlink_to(folder)
+    (folder / "a" / "itself").symlink_to(folder / "a")
+    (folder / "nowhere").symlink_to(tmp_path / "none")
+    with reading(folder):
+        pass
+    assert recorded.last.bytes_read == 20
+    assert [path for path, _, _ in recorded.last.files_read[0]] == ["a/part", "linked/part"]
+
+
+def test_the_files_of_a_directory_are_stamped_as_arrow_stamps_them(tmp_path):
+    for name in ("b/two", "one"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    listed = LocalFileSystem().get_file_info(FileSelector(str(tmp_path), recursive=True))
+    expected = {(info.path, info.size, info.mtime_ns) for info in listed if info.is_file}
+    assert {(f"{tmp_path}/{file.path}", file.size, file.stamp) for file in inventory(place_of(tmp_path))} == expected
+
+
+def test_a_link_that_leads_to_itself_is_a_file_that_is_not_there(recorded, tmp_path):
+    link = tmp_path / "itself"
+    link.symlink_to(link)
+    assert uri_of(link) == link.as_uri()
+    with pytest.raises(FileNotFoundError):
+        inventory(place_of(link))
+    with pytest.raises(OSError, match="itself"), reading(link) as path:
+        path.read_text()

@@ -89,8 +89,8 @@ def reached(nodes, leads):
     return reach
 
 
-def loaded(runs):
-    """Fully loaded joules of every version, over several root runs at once."""
+def gathered(runs):
+    """All nodes of several runs, the steps' joules and the orchestration of each, and what leads to what."""
     everything, steps_of, o_of, every_lead = set(), {}, {}, set()
     keeping = set().union(*map(keepers, runs))
     for run in runs:
@@ -104,6 +104,12 @@ def loaded(runs):
                 if elsewhere:
                     maker, other = max(elsewhere, key=lambda found: (found[0].ended_at, found[0].id))
                     every_lead.add((owners(other)[maker.id], owner[cached.id]))
+    return everything, steps_of, o_of, every_lead
+
+
+def loaded(runs):
+    """Fully loaded joules of every version, over several root runs at once."""
+    everything, steps_of, o_of, every_lead = gathered(runs)
     reach = reached(everything, every_lead)
     result = {}
     for v in [v for run in runs for v in run.versions]:
@@ -112,6 +118,28 @@ def loaded(runs):
             s = sum(joules for step, joules in e.items() if v.id in reach[step])
             sum_e = sum(e.values())
             result[v.id] += s + (o_of[run_id] * s / sum_e if sum_e else 0.0)
+    return result
+
+
+def amortised(runs, uses):
+    """The same, but what passes through a version is divided by its URI's uses, by whichever path divides least."""
+    everything, steps_of, o_of, every_lead = gathered(runs)
+    uri = {v.id: v.uri for run in runs for v in run.versions}
+    uri |= {("made", v): name for v, name in uri.items()}
+    result = {}
+    for version in [v for v in uri if isinstance(v, str)]:
+        weight = dict.fromkeys(everything, 0.0) | {version: 1.0}
+        changed = True
+        while changed:
+            changed = False
+            for a, b in every_lead:
+                through = weight[b] / (uses.get(uri[a], 1) if a in uri and b not in uri else 1)
+                if through > weight[a]:
+                    weight[a], changed = through, True
+        result[version] = 0.0
+        for run_id, e in steps_of.items():
+            s, sum_e = sum(weight[step] * joules for step, joules in e.items()), sum(e.values())
+            result[version] += s + (o_of[run_id] * s / sum_e if sum_e else 0.0)
     return result
 
 

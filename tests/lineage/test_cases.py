@@ -250,6 +250,19 @@ def test_declared_products_replace_the_final_ones():
     assert balanced(found)
 
 
+def test_a_flow_declares_its_products_and_by_what_their_energy_is_divided():
+    records = diamond()
+    records.spans[0].attributes |= {"products": ["left", "right", "never"], "product_weight": {"left": 3, "right": 1}}
+    found = lineage_of(records)
+    assert found.final_products == ("left@1", "right@2")
+    assert found.versions["left@1"].attributed_j == pytest.approx((5.0 + 20.0 * 3 / 4) * (1 + 10 / 90))
+    assert found.not_made == ("never",)
+    assert found.weights == "declared weight"
+    assert balanced(found)
+    records.spans[0].attributes |= {"product_weight": {"left": 3}}
+    assert lineage_of(records).weights == "equal: declared weight unknown or zero"
+
+
 def test_an_external_input_makes_what_depends_on_it_a_lower_bound():
     run = Run()
     load = run.task("load", 10.0)

@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from e2s_tasks.core.lineage import RunGraph, lineage_of
 from e2s_tasks.core.upstream import TOO_MANY, Upstream
@@ -34,6 +35,41 @@ def test_in_run_is_never_more_than_fully_loaded(runs):
     for run in runs:
         for one in lineage_of(run).versions.values():
             assert (one.in_run_j or 0.0) <= (loaded(runs, one.version.id).joules.total or 0.0) * (1 + 1e-9) + 1e-9
+
+
+@settings(max_examples=200, deadline=None)
+@given(ledgers(), st.dictionaries(st.sampled_from("abc"), st.sampled_from([1.0, 2.0, 10.0, 1000.0]), min_size=1))
+def test_every_amortised_figure_agrees_with_the_oracle_and_is_never_more_than_fully_loaded(runs, uses):
+    expected = oracle.amortised(runs, uses)
+    for run in runs:
+        run.spans[0].attributes["uses"] = uses
+    upstream = Upstream(loading(runs))
+    for run in runs:
+        graph = RunGraph(run)
+        for one in run.versions:
+            found = upstream.of(graph, one.id)
+            assert (found.amortised.total or 0.0) == pytest.approx(expected[one.id])
+            assert (found.amortised.total or 0.0) <= (found.joules.total or 0.0) * (1 + 1e-9) + 1e-9
+
+
+def test_what_feeds_a_version_is_divided_by_its_uses_but_not_what_comes_by_another_way():
+    train = Run(flow_j=10.0, run_id="train")
+    data = train.write("data", by=train.task("load", 20.0))
+    fit = train.task("fit", 180.0)
+    train.read(data, by=fit)
+    model = train.write("model", by=fit)
+    score = Run(flow_j=1.0, run_id="score")
+    use = score.task("use", 9.0)
+    score.read(model, by=use)
+    made = score.write("scores", by=use)
+    runs = connected([train.records, score.records])
+    assert loaded(runs, made).amortised is None
+    train.records.spans[0].attributes["uses"] = {"model": 1000.0}
+    assert loaded(runs, made).amortised.total == pytest.approx(10.0 + 0.2 * 1.05)
+    assert loaded(runs, model).amortised.total == pytest.approx(210.0)
+    score.read(data, by=use)
+    runs = connected([train.records, score.records])
+    assert loaded(runs, made).amortised.total == pytest.approx(10.0 + (20.0 + 0.18) * 1.05)
 
 
 def three_flows():

@@ -1,11 +1,16 @@
 """Backtests against the same thing done slowly."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from e2s_tasks.core.planning import Forecast, Slot
+from e2s_tasks.core.policy import CarbonPolicy, minimum_gain_of
 from e2s_tasks.core.profile import expected
+from e2s_tasks.core.strategies import choose
 from e2s_tasks.scheduler import backtest
 from e2s_tasks.scheduler.backtest import Jobs
 
@@ -50,16 +55,29 @@ def test_with_wrong_forecasts_each_job_starts_when_no_later_start_is_expected_to
         assert arrival <= start <= last
 
 
-@given(traces, jobs, st.sampled_from([0, 25, 50, 100]))
-def test_a_threshold_waits_for_a_slot_below_the_percentile_of_the_last_day(trace, jobs, percentile):
-    starts = backtest.below(trace, jobs, percentile, 24)
+POLICIES = st.one_of(
+    st.builds(lambda limit: {"strategy": "threshold", "threshold": limit}, st.integers(1, 900)),
+    st.builds(lambda part: {"strategy": "percentile", "percentile": part}, st.sampled_from([0, 25, 50, 100])),
+)
+GAINS = st.sampled_from([None, "0%", "5.01%", "50.01%", "30.01 g/h"])
+
+
+@given(traces, jobs, POLICIES, GAINS)
+def test_a_policy_is_backtested_as_it_would_have_chosen(trace, jobs, asked, gain):
+    midnight, hour = datetime(2026, 1, 1, tzinfo=UTC), timedelta(hours=1)
+    slots = tuple(Slot(midnight + i * hour, midnight + (i + 1) * hour, value) for i, value in enumerate(trace))
+    policy = CarbonPolicy("GB", jobs.slack * hour, jobs.length * hour, minimum_gain=gain, **asked)
+    views = backtest.known(trace, jobs, 24, truth_known=True, least=24)
+    limits = float(asked.get("threshold", 0)) or backtest.percentiles(views, jobs, asked.get("percentile", 0), 24)
+    starts = backtest.below(views, jobs, limits)
+    starts = backtest.worth_it(views, jobs, starts, minimum_gain_of(gain), 2.0 * jobs.length)
     for arrival, start in zip(jobs.arrivals, starts, strict=True):
-        low = [
-            at
-            for at in range(arrival, arrival + jobs.slack)
-            if trace[at] <= np.percentile(trace[at - 24 : at], percentile)
-        ]
-        assert start == (low[0] if low else arrival + jobs.slack)
+        now = midnight + arrival * hour
+        energy_j = 2.0 * jobs.length * 3.6e6
+        chosen = choose(policy, Forecast("GB", slots, "x", "x"), now, energy_j=energy_j).start
+        means = backtest.window_means(trace, jobs.length)
+        assert means[(chosen - midnight) // hour] == pytest.approx(means[start])
+        assert chosen == midnight + start * hour or means[arrival] == pytest.approx(means[start])
 
 
 @given(traces)

@@ -1,7 +1,12 @@
 """The scheduler's round: which of Prefect's future runs it moves, to when, and which it leaves alone."""
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +16,8 @@ from prefect.states import Pending, Scheduled
 
 from e2s_tasks import CarbonPolicy, e2s_flow
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.prefect.awaiting import AWAITING, LEAST, NOW, start_of
+from e2s_tasks.integrations.prefect.awaiting import AWAITING, LEAST, NOW, arrival_of, start_of
+from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again
 from e2s_tasks.integrations.prefect.policy_tags import policy_of, tags_of
 from e2s_tasks.integrations.prefect.rescheduling import Rescheduler, release
 from e2s_tasks.ledger import Ledger
@@ -109,6 +115,31 @@ def test_two_rounds_at_once_move_a_run_once(world):
     assert [state.name for state in states].count(AWAITING) == 1
 
 
+def test_a_run_that_waited_and_was_moved_by_somebody_stays_where_they_put_it(world):
+    world.grid(200, 200, 150, 200, 100, 200, 90, 200, 50)
+    run_id = world.run(10)
+    world.round()
+    theirs = world.started + 30 * MINUTE
+    time.sleep(1.1)  # a run's first state is as old as the run
+    world.client.set_flow_run_state(run_id, Scheduled(scheduled_time=theirs))
+    for _ in range(2):
+        assert world.round() == {}
+    assert start_of(world.state(run_id)) == theirs
+    arrival = arrival_of(world.client.read_flow_run_states(run_id), world.started)
+    assert arrival == Arrival(world.started + 10 * MINUTE, moved=True, told=True)
+    options = replace(settings(), trace=world.trace)
+    found = decide_again(POLICY, theirs, arrival, options)
+    assert (found.start, found.reason) == (theirs, "start now: it has waited, and somebody has said when it starts")
+
+
+def test_a_run_that_somebody_moved_before_it_waited_is_planned_from_where_they_put_it(world):
+    world.grid(200, 200, 150, 200, 100, 200, 90, 200, 50)
+    run_id = world.run(10)
+    time.sleep(1.1)
+    world.client.set_flow_run_state(run_id, Scheduled(scheduled_time=world.started + 20 * MINUTE))
+    assert minutes_between(world.round()[run_id].to, world.started) == 80
+
+
 def test_a_released_run_starts_now_and_is_never_moved_again(world):
     world.grid(200, 200, 150, 200, 100, 200)
     run_id = world.run(10)
@@ -152,7 +183,12 @@ def test_tags_say_a_policys_strategy_too():
 
 @pytest.mark.parametrize(
     ("tag", "complaint"),
-    [("e2s:deadline=soon", "e2s:deadline=soon is no time"), ("e2s:percentile=few", "e2s:percentile=few is no number")],
+    [
+        ("e2s:deadline=soon", "e2s:deadline=soon is no time"),
+        ("e2s:percentile=few", "e2s:percentile=few is no number"),
+        ("e2s:deadline=2027-01-31T06:00", r"06:00 has no time zone: write for example e2s:deadline=2027-01-31T06:00Z"),
+        ("e2s:expected_duration=2h", r"e2s:expected_duration=\.\.\. is none of a policy's, which are deadline, exp"),
+    ],
 )
 def test_a_tag_that_cannot_be_read_is_told(tag, complaint):
     with pytest.raises(SettingError, match=complaint):
@@ -169,3 +205,22 @@ def test_the_length_of_a_run_is_learned_from_earlier_ones(world, monkeypatch):
     (_, decision) = world.planned[0]
     assert decision.plan["learned"]["runs"] == 6
     assert decision.plan["expected_g"] == pytest.approx(100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("scheduler", "--once", "--dry-run"), ("release", "nobody")])
+def test_a_command_ends_the_temporary_server_that_it_started(words, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "E2S_"))}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "E2S_DATA_DIR": str(tmp_path / "e2s")}
+    command = [Path(sys.executable).with_name("e2s"), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert "temporary server" in done.stderr
+    left = [one for one in Path("/proc").glob("[0-9]*/environ") if str(tmp_path).encode() in _content(one)]
+    assert left == []
+
+
+def _content(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # another user's, or gone
+        return b""

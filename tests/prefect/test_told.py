@@ -1,6 +1,7 @@
 """Stages, outcomes counted from results, and remote work, told to `@e2s_task` and `@e2s_flow`, on a real server."""
 
 import asyncio
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,7 +11,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from e2s_tasks import e2s_flow, e2s_task, record_energy, record_outcome, span
 from e2s_tasks.errors import SettingError
-from e2s_tasks.io import write_parquet
+from e2s_tasks.io import read_parquet, write_parquet
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
 from e2s_tasks.reporter import summarise
 
@@ -216,6 +217,53 @@ def test_a_generator_records_its_outcome_itself():
 
     with pytest.raises(SettingError, match="call record_outcome"):
         e2s_task(units=len)(items)
+
+
+def test_a_flow_declares_its_products_their_weights_and_uses_by_the_parameters_of_the_call(ledger_run, tmp_path):
+    import pandas as pd
+
+    @e2s_task(uses={f"{tmp_path}/{{day}}/model": 4})
+    def train(day):
+        write_parquet(pd.DataFrame({"x": [1] * 5}), tmp_path / day / "model")
+
+    @e2s_task
+    def score(day):
+        read_parquet(tmp_path / day / "model")
+        write_parquet(pd.DataFrame({"x": [1] * 1000}), tmp_path / day / "scores")
+
+    products = [f"{tmp_path}/{{day}}/model", lambda day: tmp_path / day / "scores", "never/{day}"]
+
+    @e2s_flow(products=products, weight={f"{tmp_path}/{{day}}/model": 3, f"{tmp_path}/{{day}}/scores": 1})
+    def daily(day):
+        train(day)
+        score(day)
+
+    (tmp_path / "monday").mkdir()
+    summary = summarise(ledger_run(run_id_of(daily("monday", return_state=True))))
+    model, scores = summary["artifacts"]
+    assert (model["final"], scores["final"], summary["attributed_by"]) == (True, True, "declared weight")
+    assert summary["not_made"] == [Path("never/monday").absolute().as_uri()]
+    assert model["attributed_j"] == pytest.approx(model["in_run_j"] * 3 / 4)
+    assert model["amortised_j"] == model["fully_loaded_j"]
+    assert scores["amortised_j"] == pytest.approx(scores["fully_loaded_j"] - model["fully_loaded_j"] * 3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("measured", "options", "said"),
+    [
+        (e2s_flow, {"weight": "size"}, "weight='size': give one of 'bytes', 'rows', 'equal'"),
+        (e2s_flow, {"weight": {"a": -1}}, "weight={'a': -1}: give a number from 0 on"),
+        (e2s_flow, {"uses": {"a": 0.5}}, "uses={'a': 0.5}: give a number from 1 on"),
+        (e2s_task, {"uses": "model"}, "uses='model': give a number for each version"),
+        (e2s_flow, {"products": ["{when}"]}, "'{when}' names 'when', which is no parameter"),
+        (e2s_task, {"products": ["a"]}, "is for a flow: give it to @e2s_flow"),
+        (e2s_task, {"weight": "rows"}, "weight='rows' is for a flow"),
+    ],
+)
+def test_what_cannot_be_declared_of_products_is_named(measured, options, said):
+    with pytest.raises(SettingError) as caught:
+        measured(**options)(lambda: None)
+    assert said in str(caught.value)
 
 
 def test_declared_remote_work_bounds_what_is_made_of_it_until_its_energy_is_told(ledger_run, tmp_path):

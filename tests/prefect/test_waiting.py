@@ -159,19 +159,22 @@ def test_a_released_run_begins_at_once(grid):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_cancelled_while_it_waits_never_begins(grid):
+def test_a_run_that_is_cancelled_while_it_waits_never_begins(grid, ledger_run):
     grid(200, 100, *[100] * 20, step_s=60)
 
     def cancel(run):
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run.id, Cancelled(), force=True)
 
-    thread = when_one_waits(cancel)
+    cancelled = []
+    thread = when_one_waits(lambda run: cancelled.append(run.id) or cancel(run))
     seen = []
     with pytest.raises(Abort, match="cancelled while it waited"):
         heavy(seen)
     thread.join()
     assert seen == []
+    process_recorder().flush()
+    assert {span.status for span in ledger_run(cancelled[0]).spans} == {"cancelled"}
 
 
 def test_only_a_waiting_run_can_be_released():

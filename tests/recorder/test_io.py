@@ -1,5 +1,6 @@
 """Measured I/O and declared artifacts, with the real recorder."""
 
+import os
 import time
 import warnings
 
@@ -79,19 +80,35 @@ def test_a_declared_artifact_is_a_version_of_the_current_work(recorded, tmp_path
         record_artifact(tmp_path / "model.bin", rows=3)
         record_artifact("models:/delay/3")
         record_artifact("postgresql://user:secret@host/db/table", size=100, format="table")
-        record_artifact(str(tmp_path))
-    model, registered, table, folder = recorded.records(VersionRecord).values()
+    model, registered, table = recorded.records(VersionRecord).values()
     at = (tmp_path / "model.bin").stat().st_mtime_ns
     assert (model.uri, model.bytes, model.rows, model.format) == ((tmp_path / "model.bin").as_uri(), 9, 3, "bin")
     assert model.written == [["", 9, at]]
     assert model.content_digest.startswith("sha256:")
     assert (registered.uri, registered.bytes, registered.format) == ("models:/delay/3", None, "models")
     assert (table.uri, table.bytes, table.format) == ("postgresql://host/db/table", 100, "table")
-    assert "model.bin" in [file[0] for file in folder.written]
-    assert {one.span_id for one in (model, registered, table, folder)} == {work.id}
+    assert {one.span_id for one in (model, registered, table)} == {work.id}
     (read,) = recorded.records(ReadRecord).values()
     assert (read.uri, read.files) == (model.uri, [["", 9, at]])
     assert recorded.spans()["train"].bytes_written is None
+
+
+def test_of_a_declared_directory_what_is_older_than_the_work_was_kept(recorded, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "old").write_bytes(b"x" * 9)
+    time.sleep(0.1)
+    with span("append") as work:
+        (folder / "new").write_bytes(b"y")
+        os.utime(folder / "new", (1, 1))  # what is unpacked has an old stamp
+        record_artifact(folder)
+    (version,) = recorded.records(VersionRecord).values()
+    assert (version.bytes, version.files, version.format) == (10, 2, "file")
+    assert [path for path, _, _ in version.written] == ["new"]
+    write = recorded.spans()["write data"]
+    assert (version.span_id, write.kind, write.parent_id) == (write.id, "write", work.id)
+    (kept,) = recorded.records(ReadRecord).values()
+    assert (kept.uri, [path for path, _, _ in kept.files], kept.span_id) == (version.uri, ["old"], write.id)
 
 
 def test_an_artifact_in_memory_or_in_a_store_is_looked_at_where_that_is_asked_for(recorded):

@@ -3,6 +3,7 @@
 from contextvars import copy_context
 from threading import Thread
 
+import numpy as np
 import pytest
 
 from e2s_tasks import record_energy, span
@@ -27,6 +28,19 @@ def test_energy_from_elsewhere_is_the_current_spans_and_keeps_what_was_said_of_i
          "high": 3.0},
     ]  # fmt: skip
     assert recorded.spans()["outer"].remote_j is None
+
+
+def test_a_range_in_single_precision_holds_the_figure_that_it_was_made_of(recorded):
+    low, high = np.float64(np.float32(0.3)), np.float64(np.float32(0.7))
+    assert low > 0.3
+    assert high < 0.7
+    with span("query"):
+        record_energy(0.3, source="LLM", range=(low, 1))
+        record_energy(0.7, source="LLM", range=(0, high))
+        with pytest.raises(SettingError, match="give low <= joules <= high"):
+            record_energy(0.3, source="LLM", range=(0.30001, 1))
+    (entry,) = recorded.spans()["query"].attributes["remote"]
+    assert (entry["joules"], entry["low"], entry["high"]) == (1.0, 0.3, 1.7)
 
 
 def test_work_whose_energy_nobody_knows_is_missing_and_not_0(recorded):

@@ -130,6 +130,22 @@ def test_a_process_that_only_moved_its_run_is_waiting_and_part_of_no_artifact():
     assert summary["waited"]["avoided_g"] == pytest.approx(2 * (200 - 100) - 200)
 
 
+@pytest.mark.parametrize("status", ["cancelled", "crashed", "running"])
+def test_a_run_that_ended_while_it_waited_has_not_begun_and_avoided_nothing(status):
+    spans = [
+        root(cpu_j=KWH, started_at=0.0, ended_at=HOUR, status=status),
+        span("waiting", Kind.WAIT, cpu_j=KWH, started_at=0.0, ended_at=HOUR, status=status),
+    ]
+    decisions = [decision(0.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    summary = summarise(run(*spans, decisions=decisions))
+    waited = summary["waited"]
+    assert waited["arrived_at"] == "1970-01-01T00:00:00+00:00"
+    assert (waited["began_at"], waited["avoided_g"], waited["waited_s"]) == (None, None, None)
+    assert waited.keys() == moved_run()["waited"].keys()
+    assert waiting.waited(summary).startswith("has not begun")
+    assert "was to begin at 02:00 UTC instead of 00:00 UTC, and has not begun" in waiting.carbon(summary)
+
+
 def test_a_run_that_did_not_wait_says_nothing_of_it():
     assert moved_run(start=None)["waited"] is None
     plain = summarise(run(root(cpu_j=KWH), decisions=[decision(0.0, hours(100), start=0.0, arrived=0.0)]))

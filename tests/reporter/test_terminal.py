@@ -3,10 +3,11 @@
 import io
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from e2s_tasks.core.records import Kind, Status
+from e2s_tasks.core.records import Kind, Status, VersionRecord
 from e2s_tasks.reporter import summarise, terminal
 from e2s_tasks.reporter.commands import command
 from tests.reporter.runs import RUN, decision, full_run, process, root, run, span
@@ -80,8 +81,13 @@ def test_an_ascii_stream_gets_ascii():
     assert "pr?vision" in text
 
 
-def test_markup_in_a_name_is_shown_as_it_is():
-    assert "train [red]x[/red]" in printed(run(root(), span("a", name="train [red]x[/red]", cpu_j=1.0)))
+@pytest.mark.parametrize("name", ["train [red]x[/red]", "load [/mnt/data]", "train [bold]", "a :smile: b"])
+def test_markup_in_a_name_is_shown_as_it_is(name):
+    records = run(root(), span("a", name=name, cpu_j=1.0))
+    records.versions.append(VersionRecord("v", f"file:///data/{quote(name)}", "a", RUN, 3.0))
+    text = printed(records)
+    assert text.count(name.rpartition("/")[2]) >= 3
+    assert name in text
 
 
 def test_a_missing_figure_is_a_dash_and_a_missing_sensor_is_told():

@@ -42,7 +42,7 @@ def test_what_would_steer_a_terminal_is_taken_out():
 @given(st.floats(1e-6, 1e15))
 def test_the_text_is_within_half_a_per_cent_of_the_figure(joules):
     number, unit = units.joules(joules).split()
-    scale = {"uJ": 1e-6, "mJ": 1e-3, "J": 1, "kJ": 1e3, "MJ": 1e6, "GJ": 1e9}
+    scale = {"pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1, "kJ": 1e3, "MJ": 1e6, "GJ": 1e9}
     assert float(number.replace(",", "")) * scale[unit] == pytest.approx(joules, rel=0.0051)
 
 
@@ -52,6 +52,8 @@ def test_the_text_is_within_half_a_per_cent_of_the_figure(joules):
         (None, "J", "-"), (0.00502, "J", "5.02 mJ"), (2.0, "Wh", "2.00 Wh"), (0.0025, "kWh", "2.50 Wh"),
         (1.5, "gCO2eq", "1.50 g CO2eq"), (0.25, "EUR", "0.250 EUR"), (4.64e-11, "EUR", "4.64e-11 EUR"),
         (5.47e9, "1/kWh", "5.47e+09 per kWh"), (0.0, "EUR", "0 EUR"), (3.38, "", "3.38"),
+        (8.14e-11, "gCO2eq", "81.4 pg CO2eq"), (3.43e-13, "kWh", "343 pWh"), (0.0, "gCO2eq", "0 g CO2eq"),
+        (1.23e-15, "J", "0.00123 pJ"),
     ],
 )  # fmt: skip
 def test_a_kpis_value_stands_in_the_unit_that_fits(value, unit, text):

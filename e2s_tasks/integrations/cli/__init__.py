@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = run(sys.argv[1:] if arguments is None else list(arguments))
     finally:
         gc.enable()
-    if arguments is None:
+    if arguments is None and "prefect" not in sys.modules:  # which ends its temporary server at a proper exit
         sys.stderr.flush()
         os._exit(code)  # nothing is left to do, and taking the modules down would cost a tenth of a second
     sys.exit(code)

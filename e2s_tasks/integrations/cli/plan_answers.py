@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.policy import duration as length_of
 from e2s_tasks.errors import SettingError
-from e2s_tasks.settings import settings
+from e2s_tasks.integrations.cli.keys import options_with_keys
 
 if TYPE_CHECKING:
     from e2s_tasks.ledger.learned import Learned
@@ -25,7 +25,7 @@ def plan(
     from e2s_tasks.ledger import Ledger
     from e2s_tasks.scheduler import decide
 
-    options = settings()
+    options = options_with_keys()
     if trace is not None:
         if not trace.is_file():
             raise SettingError(f"--trace={trace}: there is no such file; give a CSV or Parquet file.")
@@ -37,10 +37,13 @@ def plan(
         known, lesson = ledger.latest_policy(flow) or {}, ledger.learned(flow)
     if duration is not None:
         lesson = None  # of a run of another length nobody knows what it uses
+    p95_s = known.get("p95_duration_s", lesson.p95_s if lesson is not None else None)
     policy = CarbonPolicy(
         _zone(zone or known.get("zone") or options.zone),
         max_delay=length_of(slack, "--slack") if slack is not None else timedelta(seconds=known.get("max_delay_s", 0)),
         expected_duration=_takes(duration, lesson, known, flow),
+        deadline=None if known.get("deadline") is None else datetime.fromtimestamp(known["deadline"], UTC),
+        p95_duration=p95_s or None,
         **{name: known[name] for name in HOW if name in known},
     )
     decision = decide(policy, datetime.now(UTC), options, energy_j=lesson.energy_j if lesson else None)

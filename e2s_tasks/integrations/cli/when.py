@@ -72,9 +72,11 @@ def backtest(
     duration: Length,
     slack: Length = "24h",
     strategy: str = "window",
-    percentile: float = 25,
+    threshold: float | None = None,
+    percentile: float | None = None,
+    minimum_gain: str | None = None,
     every: Length = "1h",
-    checkpoint: Length = "15m",
+    checkpoint: Length | None = None,
     cap: int | None = None,
     perfect: bool = False,
     power: float | None = None,
@@ -93,13 +95,17 @@ def backtest(
     slack: str
         How much later than at once it may start.
     strategy: str
-        window, replan (window, looked for again in each slot), now, percentile, or interruptible.
+        window, replan (window, looked for again in each slot), now, threshold, percentile, or interruptible.
+    threshold: float
+        The gCO2eq/kWh at which a run starts, for that strategy.
     percentile: float
-        Of the last 24 hours, for that strategy.
+        Of the next 24 hours, for that strategy; 25 by default.
+    minimum_gain: str
+        What waiting must save by the plan: 5%, or 20 g/h (at the power given).
     every: str
         How often a run arrives.
     checkpoint: str
-        What a resumption costs, for interruptible.
+        What a resumption costs, for interruptible; 15m by default.
     cap: int
         How many runs may run at once; planned together, on the truth.
     perfect: bool
@@ -112,9 +118,8 @@ def backtest(
     from e2s_tasks.integrations.cli import when_answers
 
     case = when_answers.Case(trace, zone, duration, slack, every, power=1000.0 if power is None else power)
-    found = when_answers.backtest(
-        case, strategy, percentile=percentile, checkpoint=checkpoint, cap=cap, perfect=perfect
-    )
+    how = when_answers.How(strategy, threshold, percentile, minimum_gain, checkpoint, cap, perfect)
+    found = when_answers.backtest(case, how)
     if json:
         print_json(found)
     else:

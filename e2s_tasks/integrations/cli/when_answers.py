@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.policy import duration
 from e2s_tasks.errors import SettingError
-from e2s_tasks.settings import settings
+from e2s_tasks.integrations.cli.keys import options_with_keys
 
 if TYPE_CHECKING:
     import numpy as np
 
     from e2s_tasks.scheduler.backtest import Jobs
 
-STRATEGIES = ("window", "replan", "now", "percentile", "interruptible")
+STRATEGIES = ("window", "replan", "now", "threshold", "percentile", "interruptible")
+BY_WINDOWS = ("window", "threshold", "percentile")
+OF_STRATEGY = {"threshold": "threshold", "percentile": "percentile", "checkpoint": "interruptible"}
 MOST_HOURS = 24 * 14
 BAR = 40
 
@@ -38,7 +40,7 @@ def forecast(zone: str | None, hours: float, trace: Path | None) -> dict[str, An
 
     if not 0 < hours <= MOST_HOURS:
         raise SettingError(f"--hours={hours:g}: give more than 0, and at most {MOST_HOURS}.")
-    options = settings()
+    options = options_with_keys()
     if trace is not None:
         options = replace(options, trace=_existing(trace))
     zone = zone or options.zone
@@ -75,39 +77,77 @@ def print_forecast(found: dict[str, Any]) -> None:
         out.print(Text(f"not used: {failure}"))
 
 
-def backtest(
-    case: Case, strategy: str, *, percentile: float, checkpoint: str, cap: int | None, perfect: bool
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class How:
+    """How runs are planned, as it was asked for; None: not said.
+
+    Raises:
+        SettingError: something that cannot be used, or that says nothing beside the rest.
+    """
+
+    strategy: str
+    threshold: float | None = None
+    percentile: float | None = None
+    minimum_gain: str | None = None
+    checkpoint: str | None = None
+    cap: int | None = None
+    perfect: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise SettingError(f"--strategy={self.strategy}: give one of {', '.join(STRATEGIES)}.")
+        for option, strategy in OF_STRATEGY.items():
+            if getattr(self, option) is not None and self.strategy != strategy:
+                raise SettingError(
+                    f"--{option}={getattr(self, option)} is for --strategy {strategy}: leave one of them out."
+                )
+        if self.strategy == "threshold" and not (self.threshold is not None and 0 < self.threshold < math.inf):
+            raise SettingError(f"--threshold={self.threshold}: give gCO2eq/kWh above 0, for example --threshold 150.")
+        if self.percentile is not None and not 0 <= self.percentile <= 100:
+            raise SettingError(f"--percentile={self.percentile:g}: give a number from 0 to 100.")
+        if self.cap is not None and self.strategy not in {"window", "replan"}:
+            raise SettingError(f"--cap={self.cap} plans windows together: use --strategy window, or leave --cap out.")
+        if self.minimum_gain is not None and (self.strategy not in BY_WINDOWS or self.cap is not None):
+            raise SettingError(
+                f"--minimum-gain={self.minimum_gain} is for one of {', '.join(BY_WINDOWS)}, without --cap."
+            )
+        if self.perfect and self.strategy == "now":
+            raise SettingError("--perfect says nothing with --strategy now, which looks at no forecast: leave it out.")
+
+    @property
+    def knows(self) -> str:
+        """What the plans are made on."""
+        if self.strategy == "now":
+            return "nothing: it starts at once"
+        return "the truth" if self.perfect or self.cap is not None else "the past"
+
+
+def backtest(case: Case, how: How) -> dict[str, Any]:
     """Savings, delays, misses, resumptions and the peak, beside starting at once and the oracle."""
     from e2s_tasks.scheduler import backtest as past
 
-    if strategy not in STRATEGIES:
-        raise SettingError(f"--strategy={strategy}: give one of {', '.join(STRATEGIES)}.")
-    if not 0 <= percentile <= 100:
-        raise SettingError(f"--percentile={percentile:g}: give a number from 0 to 100.")
+    strategy, cap = how.strategy, how.cap
     if not (math.isfinite(case.power) and case.power > 0):
         raise SettingError(f"--power={case.power:g}: give more than 0, in W.")
-    if cap is not None and strategy not in {"window", "replan"}:
-        raise SettingError(f"--cap={cap} plans windows together: use --strategy window, or leave --cap out.")
     values, step = _values(case)
     jobs = _jobs(case, values, step)
     per_day = round(timedelta(days=1) / step)
     resumed, over = 0.0, 0
     if strategy == "interruptible":
-        lost = duration(checkpoint, "--checkpoint") / step
-        chosen = past.with_pauses(values, jobs, per_day, lost, truth_known=perfect)
+        lost = duration(how.checkpoint or "15m", "--checkpoint") / step
+        chosen = past.with_pauses(values, jobs, per_day, lost, truth_known=how.perfect)
         found, resumed = past.paused_result(values, jobs, chosen, lost)
     elif cap is not None:
         starts, over = past.capped(values, jobs, cap)
         found = past.result(values, jobs, starts)
     else:
-        found = past.result(values, jobs, _starts(values, jobs, strategy, percentile, per_day, perfect=perfect))
+        found = past.result(values, jobs, _starts(values, jobs, how, per_day, case.power))
     step_h = step / timedelta(hours=1)
     kwh = case.power / 1000 * jobs.length * step_h
     of_oracle = None if math.isnan(found.of_oracle) else found.of_oracle
     rows = asdict(found) | {"of_oracle": of_oracle}
     return {
-        "strategy": strategy, "knows": "the truth" if perfect or cap is not None else "the past",
+        "strategy": strategy, "knows": how.knows,
         "runs": len(jobs.arrivals), "power_w": case.power, "slot_s": step.total_seconds(),
         "saving_percent": rows["saving"], "of_oracle_percent": of_oracle,
         "g_per_run": found.intensity * kwh, "now_g_per_run": found.now * kwh, "oracle_g_per_run": found.oracle * kwh,
@@ -179,12 +219,21 @@ def _jobs(case: Case, values: "np.ndarray[Any, Any]", step: timedelta) -> "Jobs"
 
 
 def _starts(
-    values: "np.ndarray[Any, Any]", jobs: "Jobs", strategy: str, percentile: float, per_day: int, *, perfect: bool
+    values: "np.ndarray[Any, Any]", jobs: "Jobs", how: How, per_day: int, power: float
 ) -> "np.ndarray[Any, Any]":
+    from e2s_tasks.core.policy import DEFAULT_PERCENTILE, minimum_gain_of
     from e2s_tasks.scheduler import backtest as past
 
-    if strategy == "now":
+    gain = minimum_gain_of(how.minimum_gain)
+    if how.strategy == "now":
         return past.at_once(jobs)
-    if strategy == "percentile":
-        return past.below(values, jobs, percentile, per_day)
-    return past.best_starts(past.known(values, jobs, per_day, truth_known=perfect), jobs, replan=strategy == "replan")
+    views = past.known(values, jobs, per_day, truth_known=how.perfect, least=per_day)
+    if how.strategy == "threshold":
+        starts = past.below(views, jobs, float(how.threshold or 0.0))
+    elif how.strategy == "percentile":
+        part = DEFAULT_PERCENTILE if how.percentile is None else how.percentile
+        starts = past.below(views, jobs, past.percentiles(views, jobs, part, per_day))
+    else:
+        views = views[:, : jobs.length + jobs.slack]
+        starts = past.best_starts(views, jobs, replan=how.strategy == "replan")
+    return past.worth_it(views, jobs, starts, gain, power / 1000 * jobs.length)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from e2s_tasks.scheduler import Decision
 
 AWAITING = "AwaitingLowCarbon"
+SCHEDULED = "Scheduled"  # Prefect's own name of such a state
+WAITS = "Waits "
 NOW = "e2s:now"  # tag of a run that does not wait
 PLACED = "e2s:placed"  # tag of a run whose start the scheduler has chosen among those of others: it does not wait again
 LEAST = timedelta(seconds=60)  # a worker takes up runs some seconds ahead: what is nearer is left alone
@@ -49,9 +51,18 @@ def arrival_of(states: Sequence[State[Any]], otherwise: datetime) -> Arrival:
 
     That is what its first state says; otherwise: for a run that nobody scheduled.
     """
-    first = min((state for state in states), key=lambda state: state.timestamp, default=None)
-    at = start_of(first) or otherwise
-    return Arrival(max(at, _plain(first.timestamp)) if first else at, any(map(waits, states)))
+    ordered = sorted(states, key=lambda state: state.timestamp)
+    if not ordered:
+        return Arrival(otherwise)
+    at = max(start_of(ordered[0]) or otherwise, _plain(ordered[0].timestamp))
+    planned = [state for state in ordered if state.type == StateType.SCHEDULED and state.name in (SCHEDULED, AWAITING)]
+    moved = any(map(waits, planned))
+    return Arrival(at, moved, told=moved and not _ours(planned[-1]))
+
+
+def _ours(state: State[Any]) -> bool:
+    """Whether it was set by a plan; a person or an automation sets one that is plainly scheduled."""
+    return waits(state) or (state.message or "").startswith(WAITS)
 
 
 def awaiting(decision: "Decision") -> State[Any]:
@@ -65,13 +76,15 @@ def message(decision: "Decision") -> str:
     assert decision.start is not None  # noqa: S101
     until = f"{decision.start.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if decision.expected is None or decision.run_now is None:
-        return f"Waits until {until}: {decision.reason}"
+        return f"{WAITS}until {until}: {decision.reason}"
+    limit = decision.plan.get("limit")
+    if limit and decision.expected >= decision.run_now:
+        return f"{WAITS}until {until}, for {limit['name']} lets {limit['most']} run at once ({decision.source})"
     then, now = told_apart(decision.expected, decision.run_now)
     percent = 100 * (decision.expected / decision.run_now - 1)
-    limit = decision.plan.get("limit")
     room = f", among others of which {limit['name']} lets {limit['most']} run at once" if limit else ""
     return (
-        f"Waits for a cleaner grid in {decision.zone} until {until}{room}: {then} instead of {now} {UNIT} "
+        f"{WAITS}for a cleaner grid in {decision.zone} until {until}{room}: {then} instead of {now} {UNIT} "
         f"({percent:+.0f} %; {decision.signal}; {decision.source})"
     )
 

@@ -30,10 +30,14 @@ HYSTERESIS = 0.02  # a run that has waited waits again only for a start that is 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When a flow run would have started without a policy, and whether it has been moved since."""
+    """When a flow run would have started without a policy, and whether it has been moved since.
+
+    told: it waited, until somebody said when it starts, as a person may on its page; that holds.
+    """
 
     at: datetime
     moved: bool = False
+    told: bool = False
 
 
 @dataclass(slots=True)
@@ -98,15 +102,16 @@ class Look:
 
     def _decide(self, now: datetime) -> "scheduler.Decision":
         from e2s_tasks import scheduler
+        from e2s_tasks.integrations.prefect.blocks import with_keys
 
+        options = with_keys(self.recorder.settings)
         if self.policy is None:
-            return scheduler.intensity_now(self.zone, now, self.recorder.settings)
+            return scheduler.intensity_now(self.zone, now, options)
         try:
             arrival = self.arrival() if self.arrival else Arrival(now)
-            options = self.recorder.settings
             return decide_again(self.policy, now, arrival, options, lesson_of(self.flow, options))
         except PolicyError as error:
-            return replace(scheduler.intensity_now(self.zone, now, self.recorder.settings), reason=str(error))
+            return replace(scheduler.intensity_now(self.zone, now, options), reason=str(error))
 
 
 def decide_again(
@@ -134,9 +139,12 @@ def decide_again(
         found.plan["learned"] = asdict(lesson)
     if not (arrival.moved and found.start and found.start > now and found.expected and found.run_now):
         return found
-    if found.expected < found.run_now * (1 - HYSTERESIS):
+    if arrival.told:
+        reason = "start now: it has waited, and somebody has said when it starts"
+    elif found.expected < found.run_now * (1 - HYSTERESIS):
         return found
-    reason = f"start now: it has waited, and no later start is cleaner by more than {HYSTERESIS:.0%}".replace("%", " %")
+    else:
+        reason = f"start now: it has waited, and no later start is cleaner by more than {100 * HYSTERESIS:g} %"
     return replace(found, start=now, end=now + policy.expected_duration, expected=found.run_now, reason=reason)
 
 

@@ -13,6 +13,7 @@ from prefect.tasks import MaterializingTask
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 from e2s_tasks.grid.country import country
+from e2s_tasks.grid.services import names_zones_itself
 from e2s_tasks.integrations.prefect.declared import Assets
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
 from e2s_tasks.integrations.prefect.gate import Gate
@@ -123,6 +124,9 @@ def _measured_task(task: "Task[Any, Any]", told: Told = NOTHING) -> "Task[Any, A
 
 def measure_task(task: "Task[Any, Any]", told: Told = NOTHING) -> None:
     """Measure the attempts of a task, in place."""
+    for option in ("products", "weight"):
+        if getattr(told, option) is not None:
+            raise SettingError(f"{option}={getattr(told, option)!r} is for a flow: give it to @e2s_flow.")
     fn, facts = original(task.fn), told.facts()
     begin = partial(begin_attempt, given=facts) if facts else begin_attempt
     task.fn = MeasuredFunction(fn, begin, told.beside(fn, Assets.of(task)))
@@ -176,6 +180,7 @@ def e2s_task(work: Any = None, **options: Any) -> Any:
     inputs, outputs: paths or URIs that it reads or makes by means that nothing here sees. In "raw/{day}.csv" the
     parameter `day` is filled in; a function is called with the task's arguments. An output is a new version once the
     task has succeeded.
+    uses: how often what it makes will be used, {path: number}: amortised figures divide it by that.
 
     Raises:
         SettingError: what is decorated is neither a function, a task nor a flow, or an option cannot be used.
@@ -210,7 +215,10 @@ def e2s_flow(
 
     Use it as `@e2s_flow`, with any option of `prefect.flow`, or on an existing flow. carbon: the policy by which its
     runs wait for a cleaner grid. solution: the name under which outcomes and energy are put together. stage, units,
-    unit, outcome, remote: as for `e2s_task`; the stage holds for all that has none of its own.
+    unit, outcome, remote, uses: as for `e2s_task`; the stage holds for all that has none of its own.
+    products: paths or URIs of what the flow is run for, where that is not what no other product comes from.
+    weight: by what the energy of a step that several products need is divided among them: "bytes" (the default),
+    "rows", "equal", or {path: number}.
 
     Raises:
         SettingError: what is decorated is neither a function nor a flow, the policy is no CarbonPolicy, or the
@@ -244,7 +252,7 @@ def _check_policy(carbon: CarbonPolicy | None) -> None:
         raise SettingError(
             f"e2s_flow(carbon={carbon!r}): pass a CarbonPolicy(zone=..., max_delay=..., expected_duration=...)"
         )
-    if switched_on() and settings().trace is None:  # a trace may name zones of its own
+    if switched_on() and settings().trace is None and not names_zones_itself(settings()):  # as a trace does
         country(carbon.zone)
 
 

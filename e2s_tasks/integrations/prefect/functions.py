@@ -191,10 +191,12 @@ class _Ending:
 
     def __call__(self, error: BaseException) -> Status:
         from prefect.context import FlowRunContext, TaskRunContext
-        from prefect.exceptions import Pause, TerminationSignal
+        from prefect.exceptions import Abort, Pause, TerminationSignal
 
         if isinstance(error, Pause):
             return Status.SUSPENDED
+        if isinstance(error, Abort):  # as our gate raises it, where the run was cancelled while it waited
+            return Status.CANCELLED
         if isinstance(error, TerminationSignal):
             return Status.CRASHED
         status = status_of(error)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,8 @@ from prefect.exceptions import Abort, Pause
 from prefect.states import Running
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.records import MOVED, Kind
+from e2s_tasks.core.records import MOVED, Kind, Status
+from e2s_tasks.core.spans import status_of
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.awaiting import (
     LEAST,
@@ -136,6 +137,18 @@ def _moved(run: FlowRun, decision: Decision) -> State[Any] | None:
             return client.read_flow_run(run.id).state
 
 
+@contextmanager
+def _cancelled_or_over(waiting: OpenSpan | Unmeasured) -> Iterator[None]:
+    """A block that is the span's work, which may be cancelled."""
+    waiting.run()
+    try:
+        yield
+    except BaseException as error:
+        waiting.stop(Status.CANCELLED if isinstance(error, Abort) else status_of(error))
+        raise
+    waiting.stop(Status.COMPLETED)
+
+
 class _InProcess:
     """Waits in the process of a flow that no worker would start again."""
 
@@ -143,13 +156,13 @@ class _InProcess:
         assert decision.start is not None  # noqa: S101
         self.span, self.run, self.policy, self.decision = span, run, policy, decision
         self.arrival = Arrival(datetime.now(UTC))
-        self.start = decision.start
+        self.start, self.told = decision.start, False
 
     def pauses(self) -> Iterator[float]:
         """Pauses, under a span of its own, until the hour has come, also if that is moved meanwhile."""
         self._schedule()
         waiting = self.span.recorder.span("waiting for a cleaner grid", Kind.WAIT)
-        with waiting, Progress(self.decision, str(self.run.id)) as progress:
+        with _cancelled_or_over(waiting), Progress(self.decision, str(self.run.id)) as progress:
             asked = planned = time.monotonic()
             while (left := (self.start - datetime.now(UTC)).total_seconds()) > 0:
                 yield min(1.0, left)
@@ -157,7 +170,7 @@ class _InProcess:
                 if time.monotonic() - asked > ASK_S:
                     self._ask()
                     asked = time.monotonic()
-                if time.monotonic() - planned > REPLAN_S:
+                if not self.told and time.monotonic() - planned > REPLAN_S:
                     self._plan_again()
                     planned = time.monotonic()
         self._set(Running())
@@ -182,7 +195,9 @@ class _InProcess:
             state = client.read_flow_run(self.run.id).state
         if state is not None and (state.is_final() or state.is_cancelling()):
             raise Abort("The flow run was cancelled while it waited for a cleaner grid.")
-        self.start = start_of(state) or self.start
+        moved = start_of(state)
+        if moved is not None:
+            self.start, self.told = moved, not waits(state)
 
     def _plan_again(self) -> None:
         """Move to another hour, if the latest forecast knows one that is cleaner by enough."""

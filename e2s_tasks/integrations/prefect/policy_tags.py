@@ -13,6 +13,8 @@ TEXTS = {
     "expected-duration": "expected_duration", "p95-duration": "p95_duration", "minimum-gain": "minimum_gain",
     "strategy": "strategy",
 }  # fmt: skip
+KNOWN = {*EXAMPLES, *TEXTS, "deadline", "threshold", "percentile"}
+DEADLINE = "e2s:deadline=2027-01-31T06:00Z"
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -49,6 +51,7 @@ def policy_of(tags: Iterable[str]) -> CarbonPolicy | None:
         name, is_text, text = tag.removeprefix("e2s:").partition("=")
         if is_text and tag.startswith("e2s:"):
             texts[name] = text
+    _check(texts)
     for name, example in EXAMPLES.items():
         if name not in texts:
             raise SettingError(f"The tag {CARBON} says nothing without e2s:{name}=...: add it, for example {example}.")
@@ -82,7 +85,17 @@ def _number(name: str, text: str) -> float:
 
 def _moment(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
-        example = "e2s:deadline=2027-01-31T06:00Z"
-        raise SettingError(f"The tag e2s:deadline={text} is no time: write for example {example}.") from None
+        raise SettingError(f"The tag e2s:deadline={text} is no time: write for example {DEADLINE}.") from None
+    if at.tzinfo is None:
+        raise SettingError(f"The tag e2s:deadline={text} has no time zone: write for example {DEADLINE}.")
+    return at
+
+
+def _check(names: Iterable[str]) -> None:
+    """See that a policy's tags are spelt as they are read."""
+    unknown = sorted(set(names) - KNOWN)
+    if unknown:
+        known = ", ".join(sorted(KNOWN))
+        raise SettingError(f"The tag e2s:{unknown[0]}=... is none of a policy's, which are {known}: correct it.")

@@ -48,6 +48,7 @@ from e2s_tasks.settings import Settings
 
 PAGE = 200
 HORIZON = timedelta(hours=48)  # forecasts reach no further: what starts later is looked at when it comes nearer
+AT_ONCE = timedelta(seconds=1)  # the first state of a run is as old as the run
 TIMELESS = {"average", "nothing"}  # rungs that tell no hour from another
 
 
@@ -78,14 +79,14 @@ class Rescheduler:
     planned: Planned
     dry_run: bool = False
     complaints: dict[str, str] = field(default_factory=dict)
-    arrivals: dict[UUID, Arrival] = field(default_factory=dict)  # of runs that wait: asked for once, over all rounds
+    arrivals: dict[UUID, Arrival] = field(default_factory=dict)  # asked for once, over all rounds
     _flows: dict[UUID, str] = field(default_factory=dict)
     _lessons: dict[UUID, Learned | None] = field(default_factory=dict)
 
     def round(self, now: datetime) -> list[Move]:
         """Plan every such run anew, all within Prefect's limits, and move it where that is worth it; the moves."""
         runs, limits = list(_runs(self.client, now)), Limits(self.client)
-        for gone in self.arrivals.keys() - {run.id for run in runs}:
+        for gone in self.arrivals.keys() - {_known_by(run) for run in runs}:
             del self.arrivals[gone]
         wishes = []
         for run in runs:
@@ -107,6 +108,8 @@ class Rescheduler:
         if policy is None or start is None or not _may_move(run, start, now):
             return None
         arrival = self._arrival(run, start)
+        if arrival.told:
+            return None
         earliest = max(now, arrival.at)
         found = decide_again(policy, earliest, Arrival(arrival.at), self.settings, self._lesson(run))
         if found.start is None or found.plan.get("rung") in TIMELESS:
@@ -134,11 +137,13 @@ class Rescheduler:
         self.client.update_flow_run(run.id, tags=tags)
 
     def _arrival(self, run: FlowRun, start: datetime) -> Arrival:
-        if not waits(run.state):
+        if not waits(run.state) and not _set_anew(run):
             return Arrival(start)
-        if run.id not in self.arrivals:  # it stays what it was
-            self.arrivals[run.id] = arrival_of(self.client.read_flow_run_states(run.id), start)
-        return self.arrivals[run.id]
+        known = _known_by(run)
+        if known not in self.arrivals:  # it stays what it was
+            found = arrival_of(self.client.read_flow_run_states(run.id), start)
+            self.arrivals[known] = found if found.moved else Arrival(start)
+        return self.arrivals[known]
 
     def _lesson(self, run: FlowRun) -> Learned | None:
         if run.flow_id not in self._lessons:
@@ -196,6 +201,16 @@ def _may_move(run: FlowRun, start: datetime, now: datetime) -> bool:
     """Whether nobody can have taken up the run yet, and nothing else decides when it starts."""
     fresh = waits(run.state) or run.run_count == 0
     return start > now + LEAST and fresh and run.parent_task_run_id is None and not released(run.tags)
+
+
+def _set_anew(run: FlowRun) -> bool:
+    """Whether the run has been scheduled again since it was made."""
+    return None not in (run.state, run.created) and run.state.timestamp - run.created > AT_ONCE  # type: ignore[union-attr,operator]
+
+
+def _known_by(run: FlowRun) -> UUID:
+    """What the arrival is kept under: it is one and the same while the run waits, and another with each other state."""
+    return run.id if waits(run.state) or run.state is None else run.state.id
 
 
 def _refused(move: Move, why: str) -> Move:

@@ -1,5 +1,6 @@
 """What `e2s scheduler` and `e2s release` do: rounds until somebody stops them, and one run that need not wait."""
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Service:
 
     def run(self) -> None:
         """Rounds until a SIGTERM or Ctrl-C, which ends at once: no round leaves anything half done."""
+        gc.enable()  # which the command line switches off for its short commands
         before = signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         try:
             while not self._stop.is_set():

@@ -2,13 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from e2s_tasks.core.remote import ELSEWHERE, REMOTE_WORK
 from e2s_tasks.core.stages import stage_of
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.prefect.declared import Assets, Declared, Files, checked
+from e2s_tasks.integrations.prefect.declared import (
+    Accounts,
+    Assets,
+    Declared,
+    Files,
+    checked,
+    checked_uses,
+    checked_weight,
+)
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 from e2s_tasks.recorder.outcomes import record_outcome
@@ -22,7 +30,8 @@ class Told:
     """stage: of the life cycle. units: the number of units of a result (for example `len`). outcome: a function of the
     result that gives their number, or a mapping with any of record_outcome's arguments. unit: what one is called.
     remote: work is set off elsewhere (True, or who does it) whose energy only record_energy can tell. inputs, outputs:
-    what it reads and makes by means that nothing here sees.
+    what it reads and makes by means that nothing here sees. products, weight: of a flow, what it is run for, and by
+    what the energy of shared steps is divided among them. uses: how often what it makes will be used, by path.
     """
 
     stage: str | None = None
@@ -32,6 +41,9 @@ class Told:
     remote: bool | str = False
     inputs: tuple[Declared, ...] = ()
     outputs: tuple[Declared, ...] = ()
+    products: tuple[Declared, ...] | None = None
+    weight: Any = None
+    uses: Mapping[Declared, float] = field(default_factory=dict)
 
     @classmethod
     def taken(cls, options: dict[str, Any], before: "Told | None" = None) -> "Told":
@@ -43,6 +55,12 @@ class Told:
         given = {one.name: options.pop(one.name) for one in fields(cls) if one.name in options}
         for option in given.keys() & {"inputs", "outputs"}:
             given[option] = checked(option, given[option])
+        if given.get("products") is not None:
+            given["products"] = checked("products", given["products"])
+        if "weight" in given:
+            given["weight"] = checked_weight(given["weight"])
+        if given.get("uses") is not None:
+            given["uses"] = checked_uses(given["uses"])
         told = replace(before or cls(), **given)
         told.check()
         return replace(told, stage=stage_of(told.stage)) if told.stage is not None else told
@@ -88,7 +106,10 @@ class Told:
         inputs = (*self.inputs, *(assets.inputs if assets else ()))
         outputs = (*self.outputs, *(assets.outputs if assets else ()))
         files = Files(fn, inputs, outputs) if inputs or outputs else None
-        return Besides(self if counts else None, files, assets) if counts or files or assets else None
+        accounted = self.products is not None or self.weight is not None or bool(self.uses)
+        accounts = Accounts(fn, self.products, self.weight, self.uses or {}) if accounted else None
+        told = counts or files or assets or accounts
+        return Besides(self if counts else None, files, assets, accounts) if told else None
 
     def record(self, result: Any) -> None:
         """One that cannot be found costs a warning and no outcome, never the work."""
@@ -106,16 +127,19 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Besides:
-    """What is recorded beside the calls of a function: its outcome, its files, and the joules of its assets."""
+    """What is recorded beside the calls of a function: its outcome, files and products, and its assets' joules."""
 
     counted: Told | None
     files: Files | None
     assets: Assets | None
+    accounts: Accounts | None
 
     def begun(self, span: OpenSpan | Unmeasured, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """See Beside."""
         if self.files is not None:
             self.files.begun(span, args, kwargs)
+        if self.accounts is not None:
+            self.accounts.begun(span, args, kwargs)
         if self.assets is not None:
             self.assets.begun(span)
 

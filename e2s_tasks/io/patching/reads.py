@@ -2,8 +2,7 @@
 
 import functools
 import inspect
-import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cache
 from types import SimpleNamespace
@@ -13,11 +12,11 @@ from weakref import WeakKeyDictionary
 from e2s_tasks.core.records import Kind
 from e2s_tasks.core.spans import Span
 from e2s_tasks.io.bookkeeping import bookkeeping, note_read
-from e2s_tasks.io.chunks import Joined, bytes_moved, footer_bytes, parts_left
+from e2s_tasks.io.chunks import Joined, bytes_moved, columns_in, footer_bytes, parts_left
 from e2s_tasks.io.inventory import entries, inventory
 from e2s_tasks.io.patching.calls import Call, Target, arguments, begins, in_steps, inside, measured, target_of
 from e2s_tasks.io.places import place_on, uri_of
-from e2s_tasks.io.sources import Source, common_path
+from e2s_tasks.io.sources import Source, common_path, footers_known
 
 Function = Callable[..., Any]
 IN_A_BUFFER = "<Buffer>"  # pyarrow's path of a fragment that is an open file; asking such a data set for more crashes
@@ -47,8 +46,7 @@ class Scan:
         options = getattr(first.format, "default_fragment_scan_options", None)
         joined: Joined = "file" if getattr(options, "pre_buffer", True) else "nothing"
         if first.path == IN_A_BUFFER:
-            names = self.dataset.schema.names
-            moved = bytes_moved(parts, self.columns, self.condition, names, joined)
+            moved = bytes_moved(parts, self.columns, self.condition, self.dataset.schema, joined)
             _note_file(span, target, first.metadata.serialized_size, moved.total, self.rows)
             return
         filesystem = self.dataset.filesystem
@@ -56,7 +54,8 @@ class Scan:
         place = replace(place_on(filesystem, base), path=base, filesystem=filesystem)
         if target is not None and target.filesystem is None:
             place = replace(place, uri=uri_of(target.path))
-        source = Source(self.dataset, place, base, inspected=self.inspected, joined=joined, parts=parts)
+        known = footers_known(self.dataset)
+        source = Source(self.dataset, place, base, inspected=self.inspected, joined=joined, parts=parts, known=known)
         source.note(span, self.columns, self.condition, self.rows, self.bytes_in_memory)
 
 
@@ -153,7 +152,7 @@ def _scan(original: Function, opened: Any, args: Any, kwargs: Any, table: Any) -
         columns,
         opened._filter_expression,  # noqa: SLF001
         base,
-        inspected=base is not None,
+        inspected=base is not None or len(opened.files) > 1,
     )
 
 
@@ -242,7 +241,7 @@ def _begun(file: Any, groups: list[int], rows: int) -> list[int]:
 def _note_groups(span: Span, file: Any, groups: list[int], columns: Collection[str] | None, rows: int) -> None:
     found = _opened[file]
     part = SimpleNamespace(metadata=file.metadata), groups
-    moved = bytes_moved([part], columns, None, [], found.joined)
+    moved = bytes_moved([part], columns, None, None, found.joined)
     footer = 0 if found.footer_told else file.metadata.serialized_size
     found.footer_told = True
     _note_file(span, found.target, footer, moved.total, rows)
@@ -340,16 +339,10 @@ def _scanned(dataset: Any, args: Any, kwargs: Any, rows: int, size: int) -> Scan
     given = dict(zip(("columns", "filter"), args, strict=False)) | kwargs
     columns, condition = given.get("columns"), given.get("filter")
     if isinstance(columns, dict):
-        columns = _named_in(map(str, columns.values()), dataset.schema.names)
+        columns = {name for one in columns.values() for name in columns_in(one, dataset.schema)}
     if dataset.condition is not None:
         condition = dataset.condition if condition is None else condition & dataset.condition
     return Scan(dataset.plain, rows, size, columns, condition, dataset.base, inspected=True)
-
-
-def _named_in(expressions: Iterable[str], names: list[str]) -> list[str]:
-    """The columns that expressions look at, which name them only in their text."""
-    texts = list(expressions)
-    return [name for name in names if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for text in texts)]
 
 
 def is_function(found: Any) -> bool:
