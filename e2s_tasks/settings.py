@@ -26,6 +26,13 @@ def _above_zero(text: str | float) -> float:
     return number
 
 
+def _count(text: str | int) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("give a whole number from 1 on")
+    return number
+
+
 def _from_zero(text: str | float) -> float:
     number = float(text)
     if not (math.isfinite(number) and number >= 0):
@@ -163,6 +170,12 @@ class Settings:
     )
     mlflow: str = _setting(
         "auto", _one_of("auto", "never"), "what MLflow is told; auto: if a tracking URI is set, see docs/mlflow.md"
+    )
+    exporter_steps: int = _setting(
+        1000, _count, "steps that `e2s exporter` shows by name; the rest is step=other, see docs/prometheus.md"
+    )
+    otel: bool = _setting(
+        False, _yes, "true: add energy to OpenTelemetry's counter hw.energy in this process, see docs/prometheus.md"
     )
     auto: bool = _setting(
         False, _yes, "true: measure every Prefect task and flow without an edit (with PREFECT_PLUGINS_ENABLED=true)"

@@ -70,9 +70,5 @@ def add(figures: Iterable[float | None]) -> float | None:
 
 def total(energies: Iterable[Energy]) -> Energy:
     """The sum of many energies by component, in one pass."""
-    columns: tuple[list[float], ...] = tuple([] for _ in COMPONENTS)
-    for energy in energies:
-        for column, figure in zip(columns, energy.by_component(), strict=True):
-            if figure is not None:
-                column.append(figure)
-    return Energy(*(sum(column) if column else None for column in columns))
+    columns = zip(*[energy.by_component() for energy in energies], strict=True)
+    return Energy(*map(add, columns))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import Kind, ProcessRecord, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
-from e2s_tasks.ledger import journal, runs
+from e2s_tasks.ledger import changes, journal, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
 from e2s_tasks.ledger.learned import Learned, latest_policy, learned
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
@@ -89,6 +89,7 @@ class Ledger:
             for record_type, values in rows.items():
                 if values:
                     connection.execute(self._insert(record_type), values)
+            changes.note(connection, _insert_for(self._engine.dialect.name), rows)
             if delivered is not None:
                 self._mark(connection, *delivered)
 
@@ -124,6 +125,24 @@ class Ledger:
         """Root runs, newest first: those that started at or after `since` (epoch seconds), `limit` at most."""
         with self._reading() as connection:
             return runs.latest(connection, limit, since)
+
+    def changes(self, since: int | None) -> changes.Changes:
+        """The runs that were written to since an earlier answer's `until`; None: none, only that number."""
+        with self._reading() as connection:
+            return changes.since(connection, since)
+
+    def root_runs(self, run_ids: Iterable[str] | None = None) -> dict[str, str]:
+        """The root run that each run id belongs to; None: all root runs, the oldest first."""
+        with self._reading() as connection:
+            if run_ids is not None:
+                return root_runs(connection, run_ids)
+            found = connection.execute(runs.roots().order_by(span.c.started_at, span.c.run_id)).scalars()
+            return {run_id: run_id for run_id in found}
+
+    def spent(self, run_ids: Iterable[str]) -> list[RunRecords]:
+        """What tells the energy and emissions of root runs: their spans, processes and decisions, without the rest."""
+        with self._reading() as connection:
+            return runs.records_of(connection, run_ids, None, runs.SPENT)
 
     def runs_of(self, solution: str, since: float | None = None) -> Iterator[RunRecords]:
         """The root runs of a solution that started at or after `since` (epoch seconds), the oldest first.

@@ -4,7 +4,7 @@ The flow runs under it belong to it, as does what other processes recorded under
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import attrgetter
@@ -21,6 +21,7 @@ from e2s_tasks.core.records import (
     OutcomeRecord,
     ProcessRecord,
     ReadRecord,
+    Record,
     RunRecords,
     SourceRecord,
     SpanRecord,
@@ -210,11 +211,19 @@ def records(connection: sa.Connection, run_id: str) -> RunRecords:
     return found[0]
 
 
-def records_of(connection: sa.Connection, run_ids: Iterable[str], origins: Origins) -> list[RunRecords]:
-    """Everything known of each of the root runs that the ledger has, without the numbers of their versions."""
+def records_of(
+    connection: sa.Connection,
+    run_ids: Iterable[str],
+    origins: Origins | None,
+    parts: Collection[type[Record]] | None = None,
+) -> list[RunRecords]:
+    """What is known of each of the root runs that the ledger has, without the numbers of their versions.
+
+    origins: explains what they have from other runs; None: nobody asks. parts: the types of record that are wanted.
+    """
     root_of = members(connection, run_ids)
     runs = {run_id: RunRecords(run_id) for run_id in dict.fromkeys(root_of.values())}
-    for record_type, table, name in _PARTS:
+    for record_type, table, name in (part for part in _PARTS if parts is None or part[0] in parts):
         for record in select_in(connection, record_type, table.c.run_id, root_of):
             getattr(runs[root_of[record.run_id]], name).append(record)
     found = [run for run in runs.values() if run.spans]
@@ -225,7 +234,8 @@ def records_of(connection: sa.Connection, run_ids: Iterable[str], origins: Origi
         adopt(run.spans, run.run_id, calls)
         ids = dict.fromkeys(one.process_id for one in run.spans)
         run.processes = [processes[process_id] for process_id in ids if process_id in processes]
-    origins.explain(connection, found)
+    if origins is not None:
+        origins.explain(connection, found)
     return found
 
 
@@ -237,6 +247,7 @@ _PARTS: tuple[tuple[Any, sa.Table, str], ...] = (
     (OutcomeRecord, outcome, "outcomes"),
     (DecisionRecord, decision, "decisions"),
 )
+SPENT = (SpanRecord, DecisionRecord)  # what the energy and the emissions of a run are made from
 
 
 def put_in_order(run: RunRecords) -> None:

@@ -53,6 +53,14 @@ pruned = sa.Table(
     sa.Column("until", sa.Double(), nullable=False),
 )
 
+# The number of the last write of anything of a run, as `changes.py` gives it: who keeps sums asks what is new.
+changed = sa.Table(
+    "changed",
+    metadata,
+    sa.Column("run_id", sa.Text(), primary_key=True),
+    sa.Column("number", sa.BigInteger(), nullable=False),
+)
+
 
 def _where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
     """A partial index. PostgreSQL's are made by the migrations; naming it here would load its dialect every time."""
@@ -72,6 +80,7 @@ sa.Index(
     _table=span,
 )
 sa.Index("call_caller", call.c.caller)
+sa.Index("changed_number", changed.c.number)
 sa.Index("version_uri", version.c.uri, version.c.created_at)
 for _of_run in (version, read, edge, outcome, decision):
     sa.Index(f"{_of_run.name}_run_id", _of_run.c.run_id)

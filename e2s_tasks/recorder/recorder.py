@@ -33,6 +33,7 @@ from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
 from e2s_tasks.recorder.plain import end_line, start_line
 from e2s_tasks.recorder.starts import OwnThread, watch_starts
+from e2s_tasks.recorder.telling import telling
 from e2s_tasks.settings import Settings, settings
 
 BACKLOG = 4000  # ended spans that are not left to wait for the tick
@@ -71,6 +72,7 @@ class SpanRecorder:
             self._journal.append(self.process)
         self._io = ProcessIO(page.processes, lambda: self._journal.size)
         self._delivery = Delivery(self._journal, self.process.id, options, self.meter.own_thread, self._io.own_work)
+        self._telling = telling(options)
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
         self._draining = Turn(SpanRecorder.drain.__code__.co_filename)
         self._takers = threading.local()
@@ -180,6 +182,7 @@ class SpanRecorder:
     def _work(self) -> None:
         self.meter.tick()
         self.drain()
+        self._tell()
         if self._delivery.due:
             self._delivery.deliver(wait=False)
 
@@ -225,6 +228,8 @@ class SpanRecorder:
                 if span.parent is None:
                     self._tell_io(span, span.io_until)
                 lines.append(self._line(span))
+                if self._telling is not None:
+                    self._telling.ended(span)
                 if len(lines) >= BATCH:
                     self._journal.append_lines(lines)
                     lines = []
@@ -267,6 +272,12 @@ class SpanRecorder:
                 record.attributes["estimated"] = span.estimated
         return span.as_it_stands()
 
+    @guarded
+    def _tell(self) -> None:
+        """Tell who listens in this process what has been used since the last time."""
+        if self._telling is not None:
+            self._telling.tell([span for span in self.meter.open_accounts if isinstance(span, OpenSpan)])
+
     @property
     def delivered(self) -> bool:
         """Whether the last delivery to the ledger succeeded; if not, a warning has said why."""
@@ -278,6 +289,7 @@ class SpanRecorder:
         if self.settings.enabled and not self._left_behind:
             self.meter.tick()
             self.drain(force=True)
+            self._tell()
 
     @guarded
     def flush(self) -> None:

@@ -19,6 +19,8 @@ TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell
 
 _JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
 _HOST_JOULES = attrgetter(*(f"{name}_j" for name in HOST))
+_counted = attrgetter(*(f"{name}_j" for name in COUNTED))
+_UNTOLD = {str(Provenance.MODELLED)}  # a figure of which no source is known
 
 Avoided = Callable[[SpanRecord], float | None]
 
@@ -67,25 +69,31 @@ def _estimating(source: SourceRecord, part: float) -> SourceRecord:
 
 def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
     """What each component's figure rests on: measured only where no process that counted it used a model."""
-    sources = _sources(run)
+    kinds = _kinds(run)
     worth: dict[str, set[str]] = defaultdict(set)
     for span in run.spans:
-        if span.remote_j is not None and span.status != Status.CACHED:
+        if span.status == Status.CACHED:
+            continue
+        if span.remote_j is not None:
             worth["remote"].add(remote.provenance_of(span))
-        for name in COUNTED:
-            if getattr(span, f"{name}_j") is not None and span.status != Status.CACHED:
-                of_component = [source for source in sources.get(span.process_id, []) if source.component == name]
-                worth[name] |= {source.provenance for source in of_component} or {Provenance.MODELLED}
+        for name, joules in zip(COUNTED, _counted(span), strict=True):
+            if joules is not None:
+                worth[name] |= kinds.get((span.process_id, name), _UNTOLD)
     return {name: _worth(worth[name], getattr(energy, name)) for name in COMPONENTS}
 
 
 def measured(run: RunRecords) -> set[tuple[str, str]]:
     """The processes and components whose figures sensors told."""
+    return {key for key, kinds in _kinds(run).items() if kinds == {Provenance.MEASURED}}
+
+
+def _kinds(run: RunRecords) -> dict[tuple[str, str], set[str]]:
+    """What the sources of each process and component are worth."""
     worth: dict[tuple[str, str], set[str]] = defaultdict(set)
     for process, found in _sources(run).items():
         for source in found:
             worth[process, source.component].add(source.provenance)
-    return {key for key, kinds in worth.items() if kinds == {Provenance.MEASURED}}
+    return worth
 
 
 def _worth(kinds: set[str], figure: float | None) -> str:

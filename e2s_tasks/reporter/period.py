@@ -41,6 +41,17 @@ def run_kpis(ledger: "Ledger", run_id: str) -> dict[str, Any]:
     }
 
 
+def kpis_of_run(ledger: "Ledger", run_id: str) -> list[Kpi]:
+    """The KPIs of a root run alone.
+
+    Raises:
+        NotFoundError: the ledger holds no such run.
+        LedgerError: the ledger cannot be read.
+    """
+    found, _ = _assessed(ledger.run(run_id), Producers(ledger))
+    return found.kpis()
+
+
 def _product(found: Assessment, artifact: dict[str, Any]) -> dict[str, Any]:
     """A final product's KPIs by what it took."""
     return {

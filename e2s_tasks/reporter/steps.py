@@ -6,10 +6,11 @@ into the row around them, and equal work inside a row into one row below it. The
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.core.energy import Energy, add, total
+from e2s_tasks.core.records import Kind, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree, Used, own
 from e2s_tasks.reporter.units import iso
 
@@ -21,69 +22,91 @@ MOVING = "moving to a cleaner hour"
 ORCHESTRATION_NAME = "orchestration and flow body"
 
 
-def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
-    """The rows in order of time, each followed by the rows inside it. Iterative: any depth and number."""
-    rows: list[dict[str, Any]] = []
-    flows: list[SpanRecord] = []
-    moved: list[SpanRecord] = []
-    bodies: dict[str, list[SpanRecord]] = defaultdict(list)
+@dataclass(slots=True)
+class Outermost:
+    """What the rows of depth 0 are made of, in the order of time: each joule of the run is in one of them.
+
+    steps: attempts, waits and work outside any flow, with all that is inside them. bodies: spans that a flow run's own
+    body opened, by that flow's span. flows: the flow runs' own; moved: of those that only moved a run.
+    """
+
+    steps: list[SpanRecord] = field(default_factory=list)
+    bodies: dict[str, list[SpanRecord]] = field(default_factory=lambda: defaultdict(list))
+    flows: list[SpanRecord] = field(default_factory=list)
+    moved: list[SpanRecord] = field(default_factory=list)
+
+
+def outermost(spans: SpanTree) -> Outermost:
+    """Iterative: any depth and number."""
+    found = Outermost()
     pending: list[tuple[SpanRecord, SpanRecord | None]] = [(one, None) for one in reversed(spans.roots)]
     while pending:
         span, flow = pending.pop()
         inside = reversed(spans.children[span.id])
         if span.kind == Kind.FLOW:
-            (moved if span.is_waiting else flows).append(span)
+            (found.moved if span.is_waiting else found.flows).append(span)
             pending += [(child, span) for child in inside]
         elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or flow is None:
-            rows += _with_inner([span], _name(span, spans), spans, total_j)
+            found.steps.append(span)
         else:
-            bodies[flow.id].append(span)
+            found.bodies[flow.id].append(span)
             pending += [(child, flow) for child in inside]
-    for flow_id, group in bodies.items():
+    return found
+
+
+def energy_by_step(spans: SpanTree) -> dict[str, Energy]:
+    """The joules by component of the rows of depth 0, by their name: together the run's. A cached task run has none."""
+    found = outermost(spans)
+    groups = [(step_name(one, spans), spans.within(one)) for one in found.steps]
+    groups += [(body_name(spans.by_id[flow_id].name), iter(group)) for flow_id, group in found.bodies.items()]
+    groups += [(MOVING, iter(found.moved)), (ORCHESTRATION_NAME, iter(found.flows))]
+    by_name: dict[str, list[Energy]] = defaultdict(list)
+    for name, group in groups:
+        by_name[name] += [one.energy for one in group if one.status != Status.CACHED]
+    return {name: total(energies) for name, energies in by_name.items() if energies}
+
+
+def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
+    """The rows in order of time, each followed by the rows inside it. Iterative: any depth and number."""
+    found = outermost(spans)
+    rows: list[dict[str, Any]] = []
+    for span in found.steps:
+        rows += _with_inner([span], step_name(span, spans), spans, total_j)
+    for flow_id, group in found.bodies.items():
         rows += _body(group, spans.by_id[flow_id], total_j)
-    if moved:
-        rows.insert(0, _row(moved, Kind.WAIT, MOVING, depth=0, used=[own(one) for one in moved], total_j=total_j))
-    if flows:
-        rows.append(
-            _row(flows, ORCHESTRATION, ORCHESTRATION_NAME, depth=0, used=[own(flow) for flow in flows], total_j=total_j)
-        )
+    if found.moved:
+        used = [own(one) for one in found.moved]
+        rows.insert(0, _row(found.moved, Kind.WAIT, MOVING, depth=0, used=used, total_j=total_j))
+    if found.flows:
+        used = [own(flow) for flow in found.flows]
+        rows.append(_row(found.flows, ORCHESTRATION, ORCHESTRATION_NAME, depth=0, used=used, total_j=total_j))
     return rows
 
 
 def rows_of(spans: SpanTree) -> dict[str, tuple[str, str]]:
     """By span, the kind and name of the row of depth 0 that its own joules are in: those of `consumers`."""
-    found: dict[str, tuple[str, str]] = {}
-    flows: dict[str, SpanRecord | None] = {}  # the flow run around each span
-    inside: set[str] = set()  # spans of rows that hold all that is below them, but for flow runs' own joules
-    for span in spans.spans:  # parents first
-        parent = spans.parents[span.id] or ""
-        flow = flows[span.id] = span if span.kind == Kind.FLOW else flows.get(parent)
-        if parent in inside:
-            found[span.id] = found[parent]
-            inside.add(span.id)
-        elif span.kind == Kind.FLOW:
-            found[span.id] = (Kind.WAIT, MOVING) if span.is_waiting else (ORCHESTRATION, ORCHESTRATION_NAME)
-        elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or flow is None:
-            found[span.id] = str(span.kind), _name(span, spans)
-            inside.add(span.id)
-        else:
-            found[span.id] = BODY, _body_name(flow)
-    return found
+    found = outermost(spans)
+    rows = {inside.id: (str(one.kind), step_name(one, spans)) for one in found.steps for inside in spans.within(one)}
+    for flow_id, group in found.bodies.items():
+        rows |= dict.fromkeys((one.id for one in group), (BODY, body_name(spans.by_id[flow_id].name)))
+    rows |= dict.fromkeys((one.id for one in found.moved), (str(Kind.WAIT), MOVING))
+    return rows | dict.fromkeys((one.id for one in found.flows), (ORCHESTRATION, ORCHESTRATION_NAME))
 
 
-def _body_name(flow: SpanRecord) -> str:
-    return f"{flow.name} (spans of its body)"
-
-
-def _name(span: SpanRecord, spans: SpanTree) -> str:
+def step_name(span: SpanRecord, spans: SpanTree) -> str:
     """The step's name, after the subflow that it is part of."""
     flows = [around.name for around in spans.ancestors(span) if around.kind == Kind.FLOW]
     return " / ".join([*reversed(flows[:-1]), span.name])
 
 
+def body_name(flow: str) -> str:
+    """The row of what a flow's own body did in spans."""
+    return f"{flow} (spans of its body)"
+
+
 def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> list[dict[str, Any]]:
     """The spans that a flow's own body opened outside tasks, the named ones below; tasks in those are steps."""
-    top = _row(group, BODY, _body_name(flow), depth=0, used=[own(span) for span in group], total_j=total_j)
+    top = _row(group, BODY, body_name(flow.name), depth=0, used=[own(span) for span in group], total_j=total_j)
     named = (
         _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], total_j=total_j)
         for alike in _alike(group)

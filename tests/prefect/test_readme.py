@@ -31,7 +31,7 @@ def test_every_command_that_it_names_exists():
     listed = subprocess.run(
         [Path(sys.executable).parent / "e2s", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    others = {"artifact", "compare", "report", "kpi", "plan", "mlflow", "doctor", "export", "prune"}
+    others = {"artifact", "compare", "report", "kpi", "plan", "mlflow", "doctor", "export", "exporter", "prune"}
     assert commands == {"runs", "show", "release", "scheduler"} | others
     assert all(command in listed for command in commands)
     targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError
 from e2s_tasks.errors import E2SError, NotFoundError, SettingError
 from e2s_tasks.integrations.cli import answers, reports, when
 from e2s_tasks.integrations.cli.arguments import Json, Length, print_json
+from e2s_tasks.integrations.cli.exporter import exporter
 
 MOST = 1_000_000
 ZERO_CODE = {  # see e2s_tasks.integrations.prefect.auto; the last is the name of the second in Prefect before 3.7
@@ -143,6 +144,7 @@ app.command(reports.report)
 app.command(when.plan)
 app.command(when.forecast)
 app.command(when.backtest)
+app.command(exporter)
 
 
 @app.command

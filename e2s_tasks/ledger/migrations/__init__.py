@@ -8,7 +8,7 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 _LOCK = 0x653273  # PostgreSQL's advisory lock for migrations of this ledger: "e2s"
 
 

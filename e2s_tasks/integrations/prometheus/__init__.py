@@ -1,0 +1,1 @@
+"""`e2s exporter`: the ledger's figures as Prometheus metrics (docs/prometheus.md)."""
