@@ -19,7 +19,7 @@ from e2s_tasks.ledger import Ledger
 from tests.exporter.test_figures import renamed
 from tests.exporter.test_service import COMMAND
 from tests.reporter.runs import NOON, decision, full_run, outcome, root, run, span
-from tests.servers.prometheus import Prometheus, missing, promtool
+from tests.servers.prometheus import Prometheus, missing, promtool, required
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deployments" / "prometheus" / "rules.yaml"
@@ -32,7 +32,7 @@ VARIABLES = {"$__range": "5m", "$__rate_interval": "30s", "$flow": "flight-delay
 def prometheus_is_here():
     why = missing()
     if why is not None:
-        (pytest.fail if os.environ.get("TEST_SERVERS") == "required" else pytest.skip)(why)
+        (pytest.fail if required() else pytest.skip)(why)
 
 
 def queries():

@@ -1,6 +1,7 @@
 """A Prometheus server of the tests' own: the system's program, with a configuration and data directory of its own."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,11 @@ def missing() -> str | None:
     """Why there is no server to be had; None if there is one."""
     gone = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
     return f"no {gone[0]} was found (apt-get install prometheus)" if gone else None
+
+
+def required() -> bool:
+    """Whether a test has to fail without it."""
+    return os.environ.get("TEST_SERVERS") == "required" and os.environ.get("TEST_PROMETHEUS") != "absent"
 
 
 def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
