@@ -165,6 +165,9 @@ class Settings:
     print_summary: str = _setting(
         "auto", _one_of("auto", "always", "never"), "summary on stderr when a flow ends; auto: if started by hand"
     )
+    live_s: float = _setting(
+        60.0, _from_zero, "how often the page of a flow run that goes on shows what it has used, s; 0: at its end alone"
+    )
     regression: float = _setting(
         0.2, _above_zero, "a run is told as a regression if it is above the median of 30 days by more than this part"
     )

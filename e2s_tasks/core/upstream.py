@@ -14,6 +14,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.core.lineage import Joules, RunGraph
 from e2s_tasks.core.records import Kind, RunRecords
 
+AHEAD = 3
 LIMITED = 20  # runs that are loaded at once while there is a limit
 TOO_MANY = "only the nearest of the runs that led to it were followed (`e2s artifact` follows all)"
 GONE = "the run {}, in which it begins, is not in the ledger any more"
@@ -52,7 +53,7 @@ class Upstream:
     """Follows what versions came from through any number of runs, which are loaded once each, many at a time.
 
     load: the records of the root runs with these ids, as far as there are any, and of so many others that they probably
-    lead to. Each time as many as were loaded before: a chain of thousands of runs is loaded in a few portions.
+    lead to. Each time AHEAD times as many as were loaded before: a chain of thousands of runs takes a few portions.
     most_spans: when so many are loaded no further run is followed, which makes the figures lower bounds.
     """
 
@@ -129,7 +130,7 @@ class Upstream:
                 self.graphs[run_id] = RunGraph(self._runs[run_id])
 
     def _load_more(self, run_ids: list[str]) -> None:
-        ahead = len(self._runs)
+        ahead = AHEAD * len(self._runs)
         if self._most_spans is not None:
             if self._spans >= self._most_spans:
                 self._left_out.update(run_ids)

@@ -14,16 +14,19 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, get_current_settings, temporary_settings
 from prefect.states import Cancelled, Cancelling
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, record_outcome
 from e2s_tasks.core.records import SpanRecord
 from e2s_tasks.integrations.prefect.orphans import publish
-from e2s_tasks.integrations.prefect.publish import _page, e2s_publish_summary
+from e2s_tasks.integrations.prefect.publish import _page, e2s_publish_summary, is_final
 from e2s_tasks.io import read_parquet, write_parquet
 from e2s_tasks.ledger import Ledger, this_process
 from e2s_tasks.ledger.orphans import note, waiting
+from e2s_tasks.recorder import process_recorder
+from tests.mixes.burning import burn
 
 E2S = Path(sys.executable).parent / "e2s"
 
@@ -96,6 +99,35 @@ def test_show_json_tells_the_same_run(tmp_path):
     assert summary["emissions_g"]["zone"] == "GB"
     assert summary["provenance"]["cpu"] == "modelled"
     assert summary["energy_j"]["gpu"] is None
+
+
+def test_the_page_of_a_run_that_goes_on_shows_what_it_has_used_and_at_the_end_all(monkeypatch):
+    recorder = process_recorder()
+    monkeypatch.setattr(recorder, "settings", replace(recorder.settings, live_s=0.2))
+    seen = []
+
+    @e2s_task
+    def early():
+        burn(0.1)
+
+    @e2s_flow
+    def long():
+        early()
+        run_id, end = flow_run.id, time.monotonic() + 20
+        while not seen and time.monotonic() < end:
+            time.sleep(0.1)
+            seen.extend(artifacts_of(run_id))
+
+    run_id = long(return_state=True).state_details.flow_run_id
+    (live,), (final,) = seen, artifacts_of(run_id)
+    assert live["id"] == final["id"]
+    assert not is_final(live)
+    assert ": running" in live["data"]
+    assert "early" in live["data"]
+    assert is_final(final)
+    assert ": completed" in final["data"]
+    time.sleep(0.5)
+    assert artifacts_of(run_id) == [final]
 
 
 def test_a_failed_flow_run_gets_its_summary_too():

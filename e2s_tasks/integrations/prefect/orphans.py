@@ -46,7 +46,7 @@ def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
     from prefect.states import Crashed
 
     from e2s_tasks.integrations.prefect.awaiting import waits
-    from e2s_tasks.integrations.prefect.publish import believe, put_summary, summaries
+    from e2s_tasks.integrations.prefect.publish import believe, is_final, put_summary, summaries
     from e2s_tasks.reporter import summarise_run
 
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
@@ -62,7 +62,7 @@ def _publish(ledger: Ledger, run_id: str, api_url: str) -> None:
         if run_id != root_id:
             if has_ended(ledger.as_written(root_id)):
                 put_summary(client, summarise_run(ledger, root_id), root_id)
-        elif not summaries(client, run_id):
+        elif not any(map(is_final, summaries(client, run_id))):
             put_summary(client, summarise_run(ledger, run_id), run_id)
 
 

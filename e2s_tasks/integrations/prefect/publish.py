@@ -14,6 +14,7 @@ from e2s_tasks.core.records import Status
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.integrations.mlflow.sender import send_ended_run
 from e2s_tasks.integrations.prefect.carbon import wait_for_the_grid
+from e2s_tasks.integrations.prefect.live import end_live
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.delivery import PATIENCE_S
 from e2s_tasks.recorder.guard import warn_once
@@ -53,6 +54,7 @@ def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
 
     options = settings()
     recorder = process_recorder()
+    end_live(str(flow_run.id))
     wait_for_the_grid(recorder, str(flow_run.id))
     recorder.flush()
     if not recorder.delivered:
@@ -95,8 +97,14 @@ def believe(ledger: Any, run_id: str, state: State[Any] | None) -> None:
 
 
 def put_summary(client: Any, summary: dict[str, Any], run_id: str) -> None:
-    """Put a summary on the page of its flow run, in place of the one that is there; and tell who follows the flow."""
+    """Put the summary of a run that is over on its page, and tell who follows the flow."""
     from e2s_tasks.integrations.prefect.history import follow
+
+    follow(client, put_page(client, summary, run_id))
+
+
+def put_page(client: Any, summary: dict[str, Any], run_id: str) -> dict[str, Any]:
+    """Put a summary on the page of its flow run, in place of the one that is there; the result is its headline."""
     from e2s_tasks.reporter import markdown, phrases
     from e2s_tasks.reporter.headline import headline, to_texts
 
@@ -111,7 +119,7 @@ def put_summary(client: Any, summary: dict[str, Any], run_id: str) -> None:
                 key=ARTIFACT_KEY, type="markdown", description=line, data=page, metadata_=told, flow_run_id=UUID(run_id)
             )
         )
-    follow(client, now)
+    return now
 
 
 def summaries(client: Any, run_id: str) -> list[dict[str, Any]]:
@@ -119,6 +127,11 @@ def summaries(client: Any, run_id: str) -> list[dict[str, Any]]:
     wanted = {"artifacts": {"key": {"any_": [ARTIFACT_KEY]}, "flow_run_id": {"any_": [run_id]}}}
     found: list[dict[str, Any]] = client.request("POST", "/artifacts/filter", json=wanted).json()
     return found
+
+
+def is_final(summary: dict[str, Any]) -> bool:
+    """Whether a summary on a page is that of a run that is over."""
+    return f'"{Status.RUNNING}"' != (summary.get("metadata_") or {}).get("e2s_status")
 
 
 def _wants_terminal(flow_run: FlowRun) -> bool:

@@ -18,6 +18,7 @@ from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
 from e2s_tasks.integrations.prefect.gate import arrival
 from e2s_tasks.integrations.prefect.handed import handed_to
 from e2s_tasks.integrations.prefect.inputs import upstream_of
+from e2s_tasks.integrations.prefect.live import show_live
 from e2s_tasks.integrations.prefect.results import attempt_begins, file_name
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
@@ -116,6 +117,7 @@ def _flow_run(
         if span.outer is None:
             record_call(recorder, run)
             look_at_the_grid(recorder, span.run_id, policy, partial(arrival, run), context.flow.name)
+            show_live(recorder, span.run_id)
             outbox.begun(recorder.settings, recorder.process, span.run_id)
     return span
 
