@@ -1,4 +1,4 @@
-"""Every surface says the same of one run: terminal, Prefect page, report, comparison, history, exporter, runs, MLflow."""
+"""Every surface says the same of one run: terminal, page, report, comparison, history, exporter, runs, MLflow."""
 
 import io
 import re
