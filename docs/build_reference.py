@@ -18,8 +18,7 @@ METHODS = ("open", "spans", "artifacts", "flow_runs", "runs", "run", "export", "
 ARGUMENT = re.compile(r"^([a-z_0-9]+(?:(?:, | and )[a-z_0-9]+)*): ", re.MULTILINE)  # what a line says it is about
 FOREWORD = """# Reference
 
-Made of the docstrings by `docs/build_reference.py`. The command line is in [commands.md](commands.md); the README has the
-settings."""
+Made of the docstrings by `docs/build_reference.py`. The command line is in [commands.md](commands.md)."""
 
 
 def reference() -> str:
