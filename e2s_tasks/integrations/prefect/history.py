@@ -15,7 +15,7 @@ from e2s_tasks.settings import settings
 
 EVENT = "e2s.flow-run.energy"
 SUMMARY = "energy-summary"
-MOST = 60  # earlier runs that are looked at
+MOST = 31  # runs that are looked at: their pages come with their figures
 
 
 @guarded
