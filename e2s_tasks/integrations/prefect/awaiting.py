@@ -53,11 +53,11 @@ def arrival_of(states: Sequence[State[Any]], otherwise: datetime) -> Arrival:
     """
     ordered = sorted(states, key=lambda state: state.timestamp)
     if not ordered:
-        return Arrival(otherwise)
+        return Arrival(otherwise, scheduled=True)
     at = max(start_of(ordered[0]) or otherwise, _plain(ordered[0].timestamp))
     planned = [state for state in ordered if state.type == StateType.SCHEDULED and state.name in (SCHEDULED, AWAITING)]
     moved = any(map(waits, planned))
-    return Arrival(at, moved, told=moved and not _ours(planned[-1]))
+    return Arrival(at, moved, told=moved and not _ours(planned[-1]), scheduled=True)
 
 
 def _ours(state: State[Any]) -> bool:

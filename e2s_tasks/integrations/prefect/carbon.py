@@ -25,6 +25,7 @@ LONG = timedelta(minutes=30)  # of a shorter run the intensity of its beginning 
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 SHORTEST_S = 0.001
 SPREAD, PART = timedelta(seconds=60), 0.01  # runs that wait for one hour start later by at most so much of their length
+RESERVE, RESERVED = timedelta(seconds=60), 0.1  # so much of its slack a run that a worker starts is not planned into
 HYSTERESIS = 0.02  # a run that has waited waits again only for a start that is cleaner by more than this part
 
 
@@ -32,12 +33,14 @@ HYSTERESIS = 0.02  # a run that has waited waits again only for a start that is 
 class Arrival:
     """When a flow run would have started without a policy, and whether it has been moved since.
 
-    told: it waited, until somebody said when it starts, as a person may on its page; that holds.
+    told: it waited, until somebody said when it starts, as a person may on its page; that holds. scheduled: Prefect
+    starts a process for it, which takes some seconds, and some more where a server or worker has to come back first.
     """
 
     at: datetime
     moved: bool = False
     told: bool = False
+    scheduled: bool = False
 
 
 @dataclass(slots=True)
@@ -131,8 +134,11 @@ def decide_again(
     if lesson is not None:
         p50, p95 = (timedelta(seconds=max(length, SHORTEST_S)) for length in (lesson.p50_s, lesson.p95_s))
         policy = replace(policy, expected_duration=p50, p95_duration=policy.p95_duration or p95)
-    if arrival.at < now:
-        policy = replace(policy, max_delay=max(timedelta(0), policy.latest_start(arrival.at) - now))
+    latest = policy.latest_start(arrival.at)
+    if arrival.scheduled:
+        latest -= min(RESERVE, policy.max_delay * RESERVED)
+    if latest - now < policy.max_delay:
+        policy = replace(policy, max_delay=max(timedelta(0), latest - now))
     found = scheduler.decide(policy, now, options, energy_j=lesson.energy_j if lesson else None)
     found.plan["arrived"] = arrival.at.timestamp()
     if lesson is not None:

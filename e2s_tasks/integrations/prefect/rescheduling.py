@@ -111,7 +111,7 @@ class Rescheduler:
         if arrival.told:
             return None
         earliest = max(now, arrival.at)
-        found = decide_again(policy, earliest, Arrival(arrival.at), self.settings, self._lesson(run))
+        found = decide_again(policy, earliest, Arrival(arrival.at, scheduled=True), self.settings, self._lesson(run))
         if found.start is None or found.plan.get("rung") in TIMELESS:
             return None
         found = spread(found, str(run.id))
@@ -138,11 +138,11 @@ class Rescheduler:
 
     def _arrival(self, run: FlowRun, start: datetime) -> Arrival:
         if not waits(run.state) and not _set_anew(run):
-            return Arrival(start)
+            return Arrival(start, scheduled=True)
         known = _known_by(run)
         if known not in self.arrivals:  # it stays what it was
             found = arrival_of(self.client.read_flow_run_states(run.id), start)
-            self.arrivals[known] = found if found.moved else Arrival(start)
+            self.arrivals[known] = found if found.moved else Arrival(start, scheduled=True)
         return self.arrivals[known]
 
     def _lesson(self, run: FlowRun) -> Learned | None:
