@@ -79,7 +79,7 @@ def _from_service(
     patience_s = 2 * settings.grid_timeout_s + HELD_S  # longer than the process that asks can take
     shelf = Shelf(settings.data_dir / "grid", service.name, zone, patience_s, settings.forecast_age_s)
     begin = min(start, datetime.now(UTC))
-    until = max(end, begin + REACH)
+    until = begin + REACH * max(1, -(-(end - begin) // REACH))  # the same for many that ask for a little more
 
     def asked() -> Forecast:
         try:

@@ -24,6 +24,7 @@ KEEP_S = 300.0  # forecasts are made anew every half-hour
 KEEP_FAILURE_S = 60.0  # a dead service delays one run a minute, not every run
 LONGEST_REST_S = 3600.0  # a service that asks to be left alone is, for so long at most
 POLL_S = 0.02
+SOON_S, PART = 6 * 3600.0, 0.9
 
 Ask = Callable[[], Forecast]
 
@@ -146,14 +147,16 @@ class Shelf:
         return found
 
     def _check(self, found: Forecast, page: _Page, until: datetime) -> None:
-        """Nothing, for a forecast that knows from now on what the last one knew, but its end, while that is good."""
+        """Nothing, for one that knows the next hours and most of the rest as the last one did, while that is good."""
         now = time.time()
         if not page.slots or not 0 <= now - page.asked_at <= self._age_s:
             return
         begin, end = page.slots[-1][:2]
-        span = now, min(until.timestamp(), end) - (end - begin)
-        knows, knew = _known_s(_lists(found.slots), *span), _known_s(page.slots, *span)
-        if knows < knew - 1:
+        end = min(until.timestamp(), end) - (end - begin)
+        soon = min(now + SOON_S, end)
+        knows, knew = _known_s(_lists(found.slots), now, end), _known_s(page.slots, now, end)
+        knows_soon, knew_soon = _known_s(_lists(found.slots), now, soon), _known_s(page.slots, now, soon)
+        if knows_soon < knew_soon - 1 or knows < PART * knew:
             raise GridError(
                 f"{found.source} told {knows / 3600:.3g} h of what is to come, and {knew / 3600:.3g} h the time before."
                 " What is missing may come with its next answer."

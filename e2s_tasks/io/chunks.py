@@ -1,5 +1,6 @@
 """How many bytes a Parquet read really moves, from the footers that the read has already fetched."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -162,7 +163,10 @@ def columns_in(expression: Any, schema: Any) -> list[str]:
     It tells them only in its text, in which other words may look the same.
     """
     text = str(expression)
-    return [name for name in schema.names if name in text and not _has_meaning(expression, schema, name)]
+    at = {schema.names[int(number)] for number in re.findall(r"FieldPath\((\d+)", text)}
+    return [
+        name for name in schema.names if name in at or (name in text and not _has_meaning(expression, schema, name))
+    ]
 
 
 def _has_meaning(expression: Any, schema: Any, without: str) -> bool:

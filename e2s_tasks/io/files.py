@@ -48,9 +48,9 @@ def writing(
     Of a directory, the files that the block wrote are told from those that it left as they were by size and time.
     """
     with recorder().span(f"write {_name(path)}", Kind.WRITE) as span:
-        before: list[FoundFile] = []
+        before: set[FoundFile] = set()
         with suppress(Exception):  # it is looked at again, with a warning, when the block is over
-            before = _in_directory(place_of(path, filesystem, storage_options))
+            before = set(_in_directory(place_of(path, filesystem, storage_options)))
         begun = int(time.time()) * 1_000_000_000  # stores tell the second
         yield path
         with bookkeeping():

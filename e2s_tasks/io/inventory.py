@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from e2s_tasks.core.spans import MOST_FILES, File
 from e2s_tasks.io.counting import spec_of
 from e2s_tasks.io.places import Place
 
+MOST_WAYS = 16
 SMALL = 1_000_000  # bytes: hashing a local file of this size takes about a millisecond
 TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")  # what stores call the time of a write
 
@@ -70,23 +72,30 @@ def _through_arrow(place: Place) -> list[FoundFile]:
     ]
 
 
-def local_files(folder: str, around: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[str, os.stat_result]]:
-    """All files below a directory of this machine. Links are followed, but for those back to a folder around them."""
-    at = Path(folder).stat()
-    same = at.st_dev, at.st_ino
-    if same in around:
-        return
-    with os.scandir(folder) as found:
-        entries_there = sorted(found, key=lambda entry: entry.name)
-    for entry in entries_there:
-        try:
-            at = entry.stat()
-        except FileNotFoundError:  # a link to nothing, or gone since
+def local_files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """All files below a directory of this machine. Links are followed, but for those back to a folder around them; and
+    of more than MOST_WAYS that lead to one directory no further ones, for folders may link to each other.
+    """
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    ways: Counter[tuple[int, int]] = Counter()
+    while pending:
+        one, around = pending.pop()
+        at = Path(one).stat()
+        same = at.st_dev, at.st_ino
+        ways[same] += 1
+        if same in around or ways[same] > MOST_WAYS:
             continue
-        if stat.S_ISDIR(at.st_mode):
-            yield from local_files(entry.path, around | {same})
-        elif stat.S_ISREG(at.st_mode):
-            yield entry.path, at
+        with os.scandir(one) as found:
+            inside = sorted(found, key=lambda entry: entry.name)
+        for entry in inside:
+            try:
+                at = entry.stat()
+            except OSError:  # a link to nothing or to itself, or gone since
+                continue
+            if stat.S_ISDIR(at.st_mode):
+                pending.append((entry.path, around | {same}))
+            elif stat.S_ISREG(at.st_mode):
+                yield entry.path, at
 
 
 def _through_fsspec(place: Place, spec: Any) -> list[FoundFile]:

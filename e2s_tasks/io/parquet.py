@@ -15,7 +15,7 @@ from e2s_tasks.io.encoding import Written, write_file, write_partitions
 from e2s_tasks.io.inventory import inventory
 from e2s_tasks.io.places import PathLike, Place, place_of
 from e2s_tasks.io.schemas import schema_digest
-from e2s_tasks.io.sources import MissingFileError, Source, missing, opened, place_read, source_written
+from e2s_tasks.io.sources import MissingFileError, Source, missing, opened, place_read, sources_written
 from e2s_tasks.io.tables import Content, content_of, partitions_of
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ def write_parquet(
     place = place_of(path, filesystem, storage_options)
     span = recorder().span(f"write {place.name}", Kind.WRITE)
     with in_one_step(span):
-        source = None
+        sources: list[Source] = []
         with bookkeeping():
-            source = source_written(table)
+            sources = sources_written(table)
         content = content_of(table, index, span, schema)
         partitions = partitions_of(content.schema, partition_cols)
         if existing_data_behavior is not None and not partitions:
@@ -205,12 +205,18 @@ def write_parquet(
         else:
             written = write_file(content, place, options)
         with bookkeeping():
-            if source is not None:
-                condition = source.condition(None)
-                source.parts = list(parts_left(source.dataset, condition))
-                source.note(span, None, condition, None, content.bytes_in_memory)
+            _record_reads(sources, content)
         with bookkeeping():
             _record_write(span, place, written, content)
+
+
+def _record_reads(sources: list[Source], content: Content) -> None:
+    """Tell what a data set that has been written was read from: a read of its own, for a write keeps what it reads."""
+    for source in sources:
+        with recorder().span(f"read {source.place.name}", Kind.READ) as span:
+            condition = source.condition(None)
+            source.parts = list(parts_left(source.dataset, condition))
+            source.note(span, None, condition, None, content.bytes_in_memory)
 
 
 def _record_write(span: SteppedSpan, place: Place, written: Written, content: Content) -> None:

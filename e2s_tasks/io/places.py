@@ -115,7 +115,11 @@ def _scheme(text: str) -> str:
 
 
 def _local_path(text: str) -> Path:
-    bare = unquote(urlsplit(text).path) if "://" in text else text
+    bare = text
+    if "://" in text:
+        parts = urlsplit(text)
+        host = "" if parts.netloc == "localhost" else parts.netloc
+        bare = unquote(host + parts.path)  # "file://a.parquet" is one in the working directory, as pandas has it
     path = Path(bare).expanduser()
     try:
         return path.resolve()

@@ -124,15 +124,17 @@ class Source:
         return [info for info in found if info.path in wanted]
 
 
-def source_written(content: Any) -> Source | None:
-    """The files that a Dataset which is to be written reads from; None for anything else, and for other formats."""
-    from pyarrow.dataset import FileSystemDataset, ParquetFileFormat
+def sources_written(content: Any) -> list[Source]:
+    """The files that a Dataset which is to be written reads from; none for anything else, and for other formats."""
+    from pyarrow.dataset import FileSystemDataset, ParquetFileFormat, UnionDataset
 
+    if isinstance(content, UnionDataset):
+        return [source for child in content.children for source in sources_written(child)]
     if not isinstance(content, FileSystemDataset) or not isinstance(content.format, ParquetFileFormat):
-        return None
+        return []
     source = opened(content, place_read(content, None, None), None, {})
     source.look()
-    return source
+    return [source]
 
 
 def place_read(source: Any, filesystem: Any, storage_options: dict[str, Any] | None) -> Place:

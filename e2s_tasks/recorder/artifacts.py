@@ -45,7 +45,7 @@ def record_artifact(
     files = _found("record_artifact", place)
     if place is not None and files is None:
         return
-    kept = [] if place is None or files is None else _older(place, files, _since(span))
+    kept = set[FoundFile]() if place is None or files is None else _older(place, files, _since(span))
     told: dict[str, Any] = {
         "size": size if size is not None or files is None else sum(file.size for file in files),
         "rows": rows,
@@ -113,15 +113,17 @@ def _found(call: str, place: Place | None) -> list[FoundFile] | None:
 
 
 def _since(span: OpenSpan) -> float:
-    """When the work around a span began: the task's attempt, else the outermost span."""
-    while span.kind != Kind.ATTEMPT and span.outer is not None:
-        span = span.outer
-    return span.started_at
+    """When the work around a span began: its outermost task, else the outermost span, as also where that is a retry."""
+    around, task = span, span if span.kind == Kind.ATTEMPT else None
+    while around.outer is not None:
+        around = around.outer
+        task = around if around.kind == Kind.ATTEMPT else task
+    return around.started_at if task is None or task.given.get("attempt", 1) > 1 else task.started_at
 
 
-def _older(place: Place, files: list[FoundFile], since: float) -> list[FoundFile]:
+def _older(place: Place, files: list[FoundFile], since: float) -> set[FoundFile]:
     """Those of a directory's files that are older than a time (s); what is put there with an old stamp is not."""
-    return [file for file in files if file.path and _changed(place, file, since) < since - COARSE_S]
+    return {file for file in files if file.path and _changed(place, file, since) < since - COARSE_S}
 
 
 def _changed(place: Place, file: FoundFile, now: float) -> float:

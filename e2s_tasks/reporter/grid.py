@@ -17,6 +17,7 @@ WAITED = (  # what `waited` tells
     "predicted_avoided_g", "realised_gco2eq_per_kwh", "would_have_been_gco2eq_per_kwh", "avoided_g", "waiting_g",
     "observed_part", "signal",
 )  # fmt: skip
+AHEAD_S = 10.0  # what decides of a run that has not begun decides at least so much ahead
 LEAST_S = 1.0  # a start that is nearer to the arrival than that has not been waited for
 
 
@@ -150,7 +151,7 @@ def _moved(run: RunRecords, moving: Sequence[DecisionRecord]) -> bool:
     lives = [one for one in run.spans if one.kind == Kind.FLOW and one.flow_run_id == run.run_id]
     waits = any(one.kind == Kind.WAIT or one.status == Status.SUSPENDED for one in run.spans)
     begun = min((life.started_at for life in lives), default=0.0)
-    return bool(moving) and (waits or any(one.at < begun for one in moving))
+    return bool(moving) and (waits or any(one.at < begun - AHEAD_S for one in moving))
 
 
 def _worked(run: RunRecords) -> tuple[float | None, float | None]:

@@ -287,8 +287,12 @@ def test_settings_show_no_secret():
 @pytest.mark.parametrize("answer", [Answer("<html>", 403), Answer("", 500), {"data": 3}, Answer("x", 200)])
 def test_a_login_in_an_address_is_sent_and_not_told(server, answer):
     server.say(answer)
-    for url in (server.url, "http://127.0.0.1:9"):
-        address = url.replace("://", f"://me:{KEY}@")
+    for url, login in (
+        (server.url, f"me:{KEY}@"),
+        ("http://127.0.0.1:9", f"me:p@{KEY}@"),
+        ("http://127.0.0.1:9", f"a/{KEY}@"),
+    ):
+        address = url.replace("://", f"://{login}")
         with pytest.raises(GridError) as caught:
             CarbonIntensityApi(address, 0.5).forecast("GB", NOON, NOON + timedelta(hours=1))
         assert KEY not in str(caught.value)

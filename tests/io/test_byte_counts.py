@@ -108,6 +108,7 @@ FILTERS = [
     [("temp-max", "<", 0.5)],
     dataset.field("s").isin(["s5 y", "temp k"]),
     (dataset.field("temp-max") < 0.5) | (dataset.field("s") == "y"),
+    dataset.field(1) < 0.5,
 ]
 
 
@@ -163,10 +164,19 @@ def test_a_data_set_that_is_written_elsewhere_is_read(condition, partitioned, re
     opened = opened if condition is None else opened.filter(condition)
     counter.count = 0
     write_parquet(opened, tmp_path / "copy", partition_cols=["p"] if partitioned else None)
-    assert recorded.last.bytes_read == counter.count > 0
-    assert recorded.last.reads[0].endswith("/many")
-    assert len(recorded.last.files_read[0]) == (3 if condition is None else 1)
-    assert recorded.last.versions[0]["rows"] == recorded.last.rows == (60_000 if condition is None else 20_000)
+    write, read = recorded.spans
+    assert read.bytes_read == counter.count > 0
+    assert read.reads[0].endswith("/many")
+    assert len(read.files_read[0]) == (3 if condition is None else 1)
+    assert write.versions[0]["rows"] == write.rows == (60_000 if condition is None else 20_000)
+    assert write.reads == []
+
+
+def test_a_union_of_data_sets_that_is_written_has_read_each(recorded, stored, tmp_path):
+    parts = [dataset.dataset(str(stored / "one.parquet")), dataset.dataset(str(stored / "wide.parquet"))]
+    write_parquet(dataset.dataset(parts[:1] * 2), tmp_path / "both.parquet")
+    _, first, second = recorded.spans
+    assert first.reads == second.reads == [(stored / "one.parquet").as_uri()]
 
 
 def test_a_data_set_that_replaces_itself_was_read_as_it_was(recorded, tmp_path):
@@ -174,8 +184,9 @@ def test_a_data_set_that_replaces_itself_was_read_as_it_was(recorded, tmp_path):
     parquet.write_table(table(1000), path)
     before = [["", path.stat().st_size, path.stat().st_mtime_ns]]
     write_parquet(dataset.dataset(str(path)), path, compression="zstd")
-    assert recorded.last.files_read == [before]
-    assert recorded.last.versions[0]["written"] != before
+    write, read = recorded.spans
+    assert read.files_read == [before]
+    assert write.versions[0]["written"] != before
 
 
 def test_what_is_written_is_what_lies_there_afterwards(recorded, tmp_path):

@@ -154,6 +154,13 @@ def test_a_url_in_short_and_one_that_keeps_a_copy_are_the_place_itself(archive, 
     assert len(read_parquet(f"file:{tmp_path}/a.parquet")) == 100
 
 
+def test_a_file_url_without_a_third_slash_is_in_the_working_directory(archive, recorded, tmp_path):
+    write_parquet(pd.DataFrame({"x": [1]}), "file://new.parquet")
+    assert (tmp_path / "new.parquet").is_file()
+    assert (tmp_path / "a.parquet").is_file()
+    assert uri_of("file://localhost/data/x") == "file:///data/x"
+
+
 @pytest.mark.parametrize("filesystem", ["file", 5])
 def test_what_is_no_file_system_is_named(filesystem, recorded):
     with pytest.raises(SettingError, match=rf"filesystem={filesystem!r} is no file system"):

@@ -125,6 +125,11 @@ def test_links_are_followed_but_for_those_back_to_a_folder_around_them(recorded,
     (folder / "a" / "back").symlink_to(folder)
     (folder / "a" / "itself").symlink_to(folder / "a")
     (folder / "nowhere").symlink_to(tmp_path / "none")
+    (folder / "loop").symlink_to(folder / "loop")
+    for number in range(12):  # folders that all link to each other have more paths than anybody could walk
+        (other / f"{number}").mkdir()
+        for linked in range(12):
+            (other / f"{number}" / f"to{linked}").symlink_to(other / f"{linked}")
     with reading(folder):
         pass
     assert recorded.last.bytes_read == 20

@@ -242,7 +242,7 @@ def test_what_is_counted_already_counts_once(file, tmp_path, measured):
         return read_parquet(ds.dataset(file))
 
     _, run = measured(work)
-    assert [one.kind for one in run.io] == ["read", "read", "write", "write", "write", "read"]
+    assert [one.kind for one in run.io] == ["read", "read", "write", "write", "write", "read", "read"]
 
 
 def test_memory_is_no_place(measured):

@@ -1,7 +1,6 @@
 """What a measured function is declared to read and to make, recorded as it is called and as it returns."""
 
 import inspect
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 
 Declared = str | os.PathLike[str] | Callable[..., Any]
+MOST = 1e15
 PARAMETER = re.compile(r"\{(\w+)\}")
 
 
@@ -71,8 +71,8 @@ def _checked_numbers(option: str, given: Mapping[Any, Any], least: float) -> dic
     checked(option, list(given))
     for one, number in given.items():
         known = isinstance(number, Real) and not isinstance(number, bool)
-        if not known or not math.isfinite(number) or number < least:
-            raise SettingError(f"{option}={{{one!r}: {number!r}}}: give a number from {least:g} on")
+        if not known or not least <= number <= MOST:
+            raise SettingError(f"{option}={{{one!r}: {number!r}}}: give a number from {least:g} on, {MOST:g} at most")
     return {one: float(number) for one, number in given.items()}
 
 
@@ -167,8 +167,9 @@ class Accounts:
         """The call has begun."""
         noted: dict[str, Any] = {}
         if self._products is not None:
-            named = self._names.of_call("products", self._products, args, kwargs)
-            noted[PRODUCTS] = [uri_of(one) for one in named if one is not None]
+            named = list(self._names.of_call("products", self._products, args, kwargs))
+            if None not in named:  # else those that are found count
+                noted[PRODUCTS] = [uri_of(one) for one in named if one is not None]
         if isinstance(self._weight, Mapping):
             noted[WEIGHT] = self._numbers("weight", self._weight, args, kwargs)
         elif self._weight is not None:

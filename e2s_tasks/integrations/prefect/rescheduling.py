@@ -6,7 +6,7 @@ is one state, set only while the run is still as it was seen and too far from it
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -114,7 +114,7 @@ class Rescheduler:
         found = decide_again(policy, earliest, Arrival(arrival.at, scheduled=True), self.settings, self._lesson(run))
         if found.start is None or found.plan.get("rung") in TIMELESS:
             return None
-        found = spread(found, str(run.id))
+        found = spread(replace(found, at=now), str(run.id))  # decided now, though for a moment that is to come
         return Wish(run, policy, start, earliest, found, not waits(run.state) or worth_moving(found, start))
 
     def _length(self, run: FlowRun) -> timedelta | None:
