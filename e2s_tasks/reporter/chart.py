@@ -50,8 +50,11 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
     )
 
 
-def columns(figures: Sequence[tuple[float | None, bool]]) -> str:
-    """The SVG of figures as columns, those that are marked in another colour; empty where there are fewer than two."""
+def columns(figures: Sequence[tuple[float | None, bool]], what: str) -> str:
+    """The SVG of figures as columns, those that are marked in another colour; empty where there are fewer than two.
+
+    what: they are.
+    """
     known = [value for value, _ in figures if value]
     if len(figures) < 2 or not known:
         return ""
@@ -65,7 +68,7 @@ def columns(figures: Sequence[tuple[float | None, bool]]) -> str:
     )
     scale = (
         f'<line x1="{left:.0f}" y1="{HIGH}" x2="{WIDTH}" y2="{HIGH}" stroke="{TEXT}"/>'
-        f'<text x="0" y="{height - 6}" fill="{TEXT}">the highest is {escape(units.joules(top))}</text>'
+        f'<text x="0" y="{height - 6}" fill="{TEXT}">{escape(what)}, the highest {escape(units.joules(top))}</text>'
         f'<text x="{WIDTH}" y="{height - 6}" text-anchor="end" fill="{TEXT}">the last run</text>'
     )
     return (

@@ -80,15 +80,18 @@ def headline(found: dict[str, Any]) -> str:
     energy = next(row for row in found["totals"] if row["name"] == "energy")
     if energy["a"] is None or energy["b"] is None:
         return "nothing can be said about the energy: it is unknown in " + ("A" if energy["a"] is None else "B")
-    said = (
-        f"{units.joules(energy['a'])} in A, {units.joules(energy['b'])} in B: {units.change(energy['change_percent'])}"
-    )
+    said = f"{_marked(energy, 'a')} in A, {_marked(energy, 'b')} in B: {units.change(energy['change_percent'])}"
     differences = [(abs((row["b"] or 0.0) - (row["a"] or 0.0)), row) for row in found["steps"]]
     most, row = max(differences, key=lambda one: one[0], default=(0.0, None))
     if row is None or not most:
         return said
     sign = "+" if (row["b"] or 0.0) > (row["a"] or 0.0) else "-"
     return f"{said}, most in {units.printable(row['name'])} ({sign}{units.joules(most)})"
+
+
+def _marked(row: Row, run: str) -> str:
+    """A run's joules, marked where they are a lower bound."""
+    return (">= " if row[f"{run}_lower_bound"] else "") + units.joules(row[run])
 
 
 def _steps(a: Summary, b: Summary) -> list[Row]:

@@ -17,29 +17,33 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
     shown = rows[:MOST]
     per = next((one["kpi_per"] for one in shown if one["kpi_per"]), None)
     marks = [_mark(one, rows, threshold) for one in shown]
-    figures = [_figure(one) for one in shown]
+    kpi = next((one["kpi"] for one in shown if one["kpi"]), None)
+    figures = [one["energy_j"] if kpi is None else one["kpi_value"] if one["kpi"] == kpi else None for one in shown]
     parts = [
         f"### {text(name)}: its last {len(shown)} runs" if len(shown) > 1 else f"### {text(name)}: its first run",
         _said(shown, marks),
-        _chart(shown, figures, marks),
+        _chart(figures, marks, f"joules per {per}" if per else "energy of the run"),
         table(
             "Runs",
             ["run", "began", "energy", f"per {text(per)}" if per else "KPI", "vs median", "CO2eq", "status"],
             5,
             [_row(one, mark, page) for one, mark in zip(shown, marks, strict=True)],
         ),
-        f"The median is that of the completed runs of the 30 days before; marked above {units.percent(threshold)}.",
+        f"Median: of the completed runs among the {MOST} before, of 30 days at most; marked above {units.percent(threshold)}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _said(rows: Sequence[Headline], marks: Sequence[tuple[str, bool]]) -> str:
     """The last run in a sentence."""
-    change, regressed = marks[0]
+    (change, regressed), last = marks[0], rows[0]
+    used = f"The last run used {units.joules(last['energy_j'])}"
+    if last["kpi"]:
+        used += f", {units.joules(last['kpi_value'])} per {text(last['kpi_per'])}"
     if not change:
-        return f"The last run used {units.joules(rows[0]['energy_j'])}; too few runs before it tell what is usual."
-    word = "**a regression**: " if regressed else ""
-    return f"The last run used {units.joules(rows[0]['energy_j'])}, {word}{change} against the median."
+        return f"{used}; too few runs before it tell what is usual."
+    of = f" of joules per {text(last['kpi_per'])}" if last["kpi"] else ""
+    return f"{used}: {'**a regression**, ' if regressed else ''}{change} against the median{of}."
 
 
 def _mark(one: Headline, rows: Sequence[Headline], threshold: float) -> tuple[str, bool]:
@@ -48,16 +52,10 @@ def _mark(one: Headline, rows: Sequence[Headline], threshold: float) -> tuple[st
     return ("", False) if found is None else (f"{100 * found.change:+.0f} %", found.regressed(threshold))
 
 
-def _figure(one: Headline) -> float | None:
-    return one["kpi_value"] if one["kpi_value"] is not None else one["energy_j"]  # type: ignore[no-any-return]
-
-
-def _chart(rows: Sequence[Headline], figures: Sequence[float | None], marks: Sequence[tuple[str, bool]]) -> str:
-    """The energy per unit, or of the run, from the oldest to the newest."""
-    kpis = {one["kpi"] for one in rows}
-    if len(kpis) > 1:  # not to be compared with each other
-        figures = [one["energy_j"] for one in rows]
-    svg = chart.columns([*zip(reversed(figures), (regressed for _, regressed in reversed(marks)), strict=True)])
+def _chart(figures: Sequence[float | None], marks: Sequence[tuple[str, bool]], what: str) -> str:
+    """The energy per unit, or of the run, from the oldest to the newest; a run without it leaves its place empty."""
+    columns = [*zip(reversed(figures), (regressed for _, regressed in reversed(marks)), strict=True)]
+    svg = chart.columns(columns, what)
     return f"![Energy by run]({chart.data_url(svg)})" if svg else ""
 
 

@@ -15,7 +15,7 @@ from e2s_tasks.reporter.steps import ORCHESTRATION
 Summary = dict[str, Any]
 STATUS = {"completed": "ok", "timed_out": "timed out"}
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
-_GIVEN = re.compile(r".+-[0-9a-f]{3}")
+_GIVEN = re.compile(r"[0-9a-f]{3}")  # what Prefect adds to a task's name
 SEPARATORS = " -_:#/."
 DEVICES = {"gpu": "GPU", "cpu": "CPU", "dram": "DRAM"}
 
@@ -47,11 +47,13 @@ def mark(row: dict[str, Any]) -> str:
 
 
 def one_line(summary: Summary) -> str:
-    """The run in one line: energy, emissions and the most telling KPI."""
+    """The run in one line: energy, emissions and the most telling KPI that has a value; of one that goes on, so far."""
     found = summary["emissions_g"]["total"]
-    grams = "" if found is None else f", {units.grams(found)} CO2eq"
-    kpis = kpi_lines(summary)[:1]
-    return "; ".join([whole(summary) + grams, *kpis])
+    mark = "at least " if summary["gaps"] else ""
+    grams = "" if found is None else f", {mark}{units.grams(found)} CO2eq"
+    kpis = [_kpi(kpi) for kpi in main_kpis(summary) if kpi["value"] is not None][:1]
+    line = "; ".join([whole(summary) + grams, *kpis]).replace(">= ", "at least ").replace("<= ", "at most ")
+    return f"so far {line}" if summary["flow_run"]["status"] == "running" else line
 
 
 def energy(summary: Summary) -> str:
@@ -279,7 +281,7 @@ def step_name(row: dict[str, Any]) -> str:
 def named(task: str, run_name: str | None) -> str:
     """A task's name, with that of its task run where it tells more."""
     name, run_name = units.printable(task), units.printable(run_name or "")
-    if not run_name or _GIVEN.fullmatch(run_name) or run_name == name:
+    if not run_name or run_name == name or (run_name[:-3] == f"{name}-" and _GIVEN.fullmatch(run_name[-3:])):
         return name
     return f"{name}: {_own_part(run_name, name)}"
 
@@ -337,10 +339,11 @@ def alike(reasons: Iterable[str]) -> list[str]:
 
 
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows to show, in their order, and those to fold: of depth 0 the biggest first, then what lies inside."""
+    """The rows to show, in their order, and those to fold: of depth 0 the broken and the biggest first, then inside."""
     rows = summary["steps"]
     if len(rows) <= most:
         return rows, []
-    order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], -(rows[i]["inclusive_j"] or 0.0), i))
+    well = [row["status"] not in BROKEN for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], well[i], -(rows[i]["inclusive_j"] or 0.0), i))
     kept = set(order[:most]) | {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
     return [rows[i] for i in sorted(kept)], [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]

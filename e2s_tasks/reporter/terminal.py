@@ -19,6 +19,8 @@ MOST_ROWS = 40
 INDENT = 2
 DEEPEST = 6
 MOST_REASONS = 4
+FRAME = 6  # columns of a panel's corners and of the spaces around its title
+NARROW = 72  # columns, below which a table of steps has no room for bytes
 FACT = 16  # columns of the word before a fact
 
 
@@ -62,14 +64,14 @@ class _Encodable:
 
 def render(summary: Summary, width: int) -> RenderableType:
     """The summary as something that rich prints."""
-    parts: list[RenderableType] = [_headline(summary), "", _steps(summary, width)]
+    parts: list[RenderableType] = [_headline(summary, width), "", _steps(summary, width)]
     if summary["artifacts"]:
         parts += ["", _artifacts(summary, width), *_notes(summary)]
     parts += ["", _facts(summary)]
     return Group(*parts)
 
 
-def _headline(summary: Summary) -> RenderableType:
+def _headline(summary: Summary, width: int) -> RenderableType:
     good = summary["flow_run"]["status"] == "completed"
     lines = [Text(phrases.energy(summary), style="bold"), Text(phrases.emissions(summary))]
     beside = phrases.facility(summary)
@@ -78,7 +80,10 @@ def _headline(summary: Summary) -> RenderableType:
     found = (phrases.biggest(summary), phrases.lost(summary), waiting.waited(summary), phrases.cached(summary))
     lines += [Text(line) for line in found if line]
     style = "green" if good else "yellow"
-    return Panel(Group(*lines), title=Text(phrases.title(summary)), title_align="left", border_style=style)
+    title = Text(phrases.title(summary))
+    if len(title) > width - FRAME:  # it would be cut there
+        return Panel(Group(title, "", *lines), border_style=style)
+    return Panel(Group(*lines), title=title, title_align="left", border_style=style)
 
 
 def _table(title: str, *columns: str, flexible: int = 1, gap: int = 2) -> Table:
@@ -95,14 +100,15 @@ def _table(title: str, *columns: str, flexible: int = 1, gap: int = 2) -> Table:
 
 def _steps(summary: Summary, width: int) -> Table:
     columns = ("step", "status", "try", "time", "CPU", "energy", "share", "read", "written")
-    table = _table("Steps", *columns, gap=2 if width >= WIDE else 1)
+    left = len(columns) if width >= NARROW else len(columns) - 2  # without what was read and written
+    table = _table("Steps", *columns[:left], gap=2 if width >= WIDE else 1)
     shown, folded = phrases.top_rows(summary, MOST_ROWS)
     for row in shown:
-        table.add_row(*_step(row), style=_style(row))
+        table.add_row(*_step(row)[:left], style=_style(row))
     if folded:
-        table.add_row(*_folded(folded, summary), style="dim")
+        table.add_row(*_folded(folded, summary)[:left], style="dim")
     total = [units.joules(summary["energy_j"]["total"]), units.percent(1.0 if summary["energy_j"]["total"] else None)]
-    table.add_row("total", "", "", "", "", *total, "", "", style="bold")
+    table.add_row("total", "", "", "", "", *total, *[""] * (left - 7), style="bold")
     return table
 
 

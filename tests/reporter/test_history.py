@@ -1,5 +1,7 @@
 """Runs in a few figures, compared with those before them, and the page of a deployment's history."""
 
+import re
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,7 +72,7 @@ def test_the_page_lists_the_newest_first_with_links_and_marks_regressions():
     rows += [past(day, 10.0) for day in range(4, 40)]
     page = history.render("f/nightly [x]", rows, 0.2, "http://host/runs/flow-run/")
     assert page.startswith("### f/nightly \\[x\\]: its last 30 runs")
-    assert "**a regression**: +100 % against the median" in page
+    assert "The last run used 20.0 J: **a regression**, +100 % against the median." in page
     table = [line for line in page.splitlines() if line.startswith("| [")]
     assert len(table) == 30
     assert table[0] == (
@@ -79,6 +81,16 @@ def test_the_page_lists_the_newest_first_with_links_and_marks_regressions():
     assert "**failed**" in table[2]
     assert "\\>= 10.0 J" in table[3]
     assert page.count("data:image/svg+xml;base64,") == 1
+
+
+def test_a_run_without_the_kpi_of_the_others_leaves_its_place_in_the_chart_empty():
+    kpi = {"kpi": "joules_per_row", "kpi_value": 2.0, "kpi_per": "row"}
+    rows = [past(0, 20.0, **kpi), past(1, 900.0, status="failed"), past(2, 20.0, **kpi), past(3, 20.0, **kpi)]
+    page = history.render("f/d", rows, 0.2, None)
+    assert "The last run used 20.0 J, 2.00 J per row" in page
+    svg = b64decode(re.search(r"base64,([^)]+)", page)[1]).decode()
+    assert svg.count("<rect") == 3
+    assert "joules per row, the highest 2.00 J" in svg
 
 
 def test_a_first_run_has_a_page_without_a_chart_or_a_link():

@@ -145,3 +145,10 @@ def test_grams_that_nobody_knows_are_told_with_the_figure_that_is_missing():
     killed_at_once = printed(run(root(**none), decisions=[decision()]))
     assert "gCO2eq unknown: no energy figure" in killed_at_once
     assert "gCO2eq unknown: no carbon intensity" in printed(run(root(cpu_j=1.0)))
+
+
+def test_a_narrow_terminal_cuts_no_title_and_no_figure(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = printed(full_run())
+    assert "completed in 12.0 s" in " ".join(text.replace("│", " ").split())
+    assert "written" not in text

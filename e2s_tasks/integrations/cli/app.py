@@ -351,6 +351,10 @@ def _answer(arguments: list[str]) -> int:
         _complain(str(error), error.suggestions if isinstance(error, NotFoundError) else ())
     except CycloptsError as error:
         _complain(f"{error} `e2s --help` lists the commands and their options.")
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a path that is too long, a disk that is full
+        _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
     except KeyboardInterrupt:
         return 130
     else:
