@@ -30,6 +30,16 @@ def met(run: RunRecords) -> DecisionRecord | None:
     return replace(holds, intensity=holds.intensity if found is None else found)
 
 
+def met_by_work(run: RunRecords) -> float | None:
+    """The mean intensity that the run's joules met, those of waiting aside; None where nobody knows."""
+    holds = met(run)
+    if holds is None or not any(one.is_waiting for one in run.spans):
+        return None if holds is None else holds.intensity
+    work = [one for one in run.spans if not one.is_waiting]
+    found = weighted(work, intensities(run.decisions), run.spans)
+    return holds.intensity if found is None else found
+
+
 def planned(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
     """The last decision that is about a start, if the run had a policy; else the last one at all."""
     expected = [one for one in decisions if not one.plan.get(OBSERVED)]
@@ -51,16 +61,17 @@ def curve(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def weighted(spans: Sequence[SpanRecord], grid: Intensities) -> float | None:
+def weighted(spans: Sequence[SpanRecord], grid: Intensities, run: Sequence[SpanRecord] | None = None) -> float | None:
     """The mean intensity by the exclusive joules of spans; None where the grid or every joule is unknown.
 
-    A span's joules are spread evenly over its time; a flow run's over what it did not wait.
+    A span's joules are spread evenly over its time; a flow run's over what it did not wait. run: all spans of the run,
+    where these are only some of them.
     """
     begin = min((one.started_at for one in spans), default=0.0)
     everywhere = grid.constant(begin, max((one.ended_at or one.started_at for one in spans), default=begin))
     if everywhere is not None:
         return everywhere if any(own(one).joules for one in spans) else None
-    waits = {one.parent_id: one for one in spans if one.kind == Kind.WAIT}
+    waits = {one.parent_id: one for one in (spans if run is None else run) if one.kind == Kind.WAIT}
     joules = met_g = 0.0
     for span in spans:
         used, mean = own(span).joules, grid.mean(*times(span, waits.get(span.id)))
@@ -79,7 +90,7 @@ class Emissions:
         for span in graph.run.spans:
             if span.id in found.of_span:
                 spans.setdefault(found.of_span[span.id], []).append(span)
-        means = {step: weighted(of_step, grid) for step, of_step in spans.items()}
+        means = {step: weighted(of_step, grid, graph.run.spans) for step, of_step in spans.items()}
         everywhere = weighted(graph.run.spans, grid)
         costs = self._costs = graph.costs
         self._grams = [grams(used, means.get(step, everywhere), pue) for step, used in enumerate(costs.total)]

@@ -29,7 +29,10 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
             5,
             [_row(one, mark, page) for one, mark in zip(shown, marks, strict=True)],
         ),
-        f"Median: of the completed runs among the {MOST} before, of 30 days at most; marked above {units.percent(threshold)}.",
+        (
+            f"Median: of the completed runs among the {MOST} before, of 30 days at most; "
+            f"marked above {units.percent(threshold)}."
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -72,7 +72,7 @@ def assess(run: RunRecords, spans: SpanTree, outcomes: Iterable[OutcomeRecord]) 
     energy = figures.run_energy(run.spans)
     joules = figures.without_waiting(energy.total, figures.waiting(spans))
     decision = grid.met(run)
-    intensity = decision.intensity if decision else None
+    intensity = grid.met_by_work(run)
     spent = Spent(
         energy=Figure(joules, None if joules is not None else kpi.NO_ENERGY),
         intensity=Figure(intensity, None if intensity is not None else kpi.NO_INTENSITY),

@@ -21,10 +21,9 @@ def waited(summary: Summary) -> str | None:
     return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
 
 
-def _avoided(grams: float, signal: str) -> str:
-    if grams < 0:
-        return f"{units.grams(-grams)} CO2eq more than at once ({signal})"
-    return f"{units.grams(grams)} CO2eq avoided ({signal})"
+def _avoided(grams: float, signal: str | None = None) -> str:
+    of = f" ({signal})" if signal else ""
+    return f"{units.grams(abs(grams))} CO2eq {'more than at once' if grams < 0 else 'avoided'}{of}"
 
 
 def _seen(part: float) -> str:
@@ -45,7 +44,7 @@ def _realised(found: dict[str, Any], plan: dict[str, Any]) -> str:
         text += f", {_avoided(found['avoided_g'], found['signal'])}"
     if found["predicted_avoided_g"] is not None:
         then, at_once = told_apart(found["predicted_gco2eq_per_kwh"], found["predicted_run_now_gco2eq_per_kwh"])
-        text += f"; expected: {then} instead of {at_once} g/kWh, {units.grams(found['predicted_avoided_g'])}"
+        text += f"; expected: {then} instead of {at_once} g/kWh, {_avoided(found['predicted_avoided_g'])}"
     return f"{text} ({plan['source']})"
 
 

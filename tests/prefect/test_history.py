@@ -79,7 +79,8 @@ def test_the_runs_of_a_deployment_have_a_history_that_each_run_adds_to(tmp_path)
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             runs.append(run)
-        wanted = {"artifacts": {"key": {"any_": ["energy-history-nightly-flow-every-night"]}}, "sort": "CREATED_DESC"}
+        key = f"energy-history-nightly-flow-every-night-{str(deployment)[:8]}"
+        wanted = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
         last, first = client.request("POST", "/artifacts/filter", json=wanted).json()
     assert (first["flow_run_id"], last["flow_run_id"]) == tuple(str(run.id) for run in runs)
     assert "its first run" in first["data"]

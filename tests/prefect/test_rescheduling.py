@@ -138,6 +138,9 @@ def test_a_run_that_somebody_moved_before_it_waited_is_planned_from_where_they_p
     time.sleep(1.1)
     world.client.set_flow_run_state(run_id, Scheduled(scheduled_time=world.started + 20 * MINUTE))
     assert minutes_between(world.round()[run_id].to, world.started) == 79  # the last minute of its slack is kept back
+    world.grid(200, 10, 150, 200, 100, 80, 90, 200, 200)
+    world.round()
+    assert minutes_between(start_of(world.state(run_id)), world.started) == 50  # never before where they put it
 
 
 def test_a_released_run_starts_now_and_is_never_moved_again(world):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.core.emissions import Intensities, intensities
-from e2s_tasks.core.records import MOVED, DecisionRecord, Kind, VersionRecord
+from e2s_tasks.core.records import MOVED, DecisionRecord, Kind, OutcomeRecord, VersionRecord
 from e2s_tasks.reporter import chart, markdown, waiting
 from e2s_tasks.reporter.summary import summarise
 from tests.reporter.runs import RUN, root, run, span
@@ -150,6 +150,21 @@ def test_a_run_that_did_not_wait_says_nothing_of_it():
     assert moved_run(start=None)["waited"] is None
     plain = summarise(run(root(cpu_j=KWH), decisions=[decision(0.0, hours(100), start=0.0, arrived=0.0)]))
     assert plain["waited"] is None
+
+
+def test_what_waited_in_its_process_emitted_by_the_grid_of_its_work_and_all_of_it_adds_up():
+    spans = [
+        root(cpu_j=KWH, started_at=0.0, ended_at=3 * HOUR),
+        span("waiting", Kind.WAIT, cpu_j=3 * KWH, started_at=0.0, ended_at=2 * HOUR),
+        span("work", cpu_j=KWH, started_at=2 * HOUR, ended_at=3 * HOUR),
+    ]
+    decisions = [decision(0.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    versions = [VersionRecord("v", "out.csv", "work", RUN, 3 * HOUR)]
+    outcomes = [OutcomeRecord("o", RUN, "work", 3 * HOUR, "row", 10)]
+    summary = summarise(run(*spans, decisions=decisions, versions=versions, outcomes=outcomes))
+    assert summary["artifacts"][0]["emissions_g"] == pytest.approx(2 * 100)
+    assert summary["emissions_g"]["total"] == pytest.approx(2 * 100 + 3 * 200)
+    assert summary["kpis"]["carbon_per_row"]["value"] == pytest.approx(2 * 100 / 10)
 
 
 def test_a_run_that_was_late_and_told_not_to_wait_did_not_wait():

@@ -7,6 +7,7 @@ when it would have started, its tags whose policy it follows and whether somebod
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -49,12 +50,17 @@ def _plain(moment: datetime) -> datetime:
 def arrival_of(states: Sequence[State[Any]], otherwise: datetime) -> Arrival:
     """When the run of these states would have started without a policy.
 
-    That is what its first state says; otherwise: for a run that nobody scheduled.
+    That is what the last state says before it waited; otherwise: for a run that nobody scheduled.
     """
     ordered = sorted(states, key=lambda state: state.timestamp)
     if not ordered:
         return Arrival(otherwise, scheduled=True)
-    at = max(start_of(ordered[0]) or otherwise, _plain(ordered[0].timestamp))
+    # whoever moves a run before any plan does says when it would have started
+    before = [
+        one for one in takewhile(lambda state: not waits(state), ordered) if start_of(one) and one.name == SCHEDULED
+    ]
+    first = before[-1] if before else ordered[0]
+    at = max(start_of(first) or otherwise, _plain(first.timestamp))
     planned = [state for state in ordered if state.type == StateType.SCHEDULED and state.name in (SCHEDULED, AWAITING)]
     moved = any(map(waits, planned))
     return Arrival(at, moved, told=moved and not _ours(planned[-1]), scheduled=True)

@@ -34,7 +34,7 @@ def follow(client: Any, now: Headline) -> None:
     url = get_current_settings().ui_url
     page = None if url is None else f"{str(url).rstrip('/')}/runs/flow-run/"
     told = history.render(f"{flow}/{name}", rows, settings().regression, page)
-    _put(client, f"energy-history-{_slug(flow)}-{_slug(name)}", told, run.id)
+    _put(client, f"energy-history-{_slug(flow)}-{_slug(name)}-{str(run.deployment_id)[:8]}", told, run.id)
 
 
 def _earlier(client: Any, run: FlowRun) -> list[Headline]:

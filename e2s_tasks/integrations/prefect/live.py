@@ -8,7 +8,7 @@ from contextvars import copy_context
 from e2s_tasks.recorder import SpanRecorder
 
 SPARED = 50.0  # times as long as a page takes passes at least until the next: at most a fiftieth of a core
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0  # a page that comes after the final one would stand in its place
 
 _pages: dict[str, "LivePage"] = {}
 
