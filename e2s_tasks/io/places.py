@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,9 @@ def _local_path(text: str) -> Path:
         parts = urlsplit(text)
         host = "" if parts.netloc == "localhost" else parts.netloc
         bare = unquote(host + parts.path)  # "file://a.parquet" is one in the working directory, as pandas has it
-    path = Path(bare).expanduser()
+    path = Path(bare)
+    with suppress(RuntimeError):  # "~x" is a name like others where nobody is called x
+        path = path.expanduser()
     try:
         return path.resolve()
     except (RuntimeError, OSError):  # a link that leads to itself: nothing is there

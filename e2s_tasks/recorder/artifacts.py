@@ -75,11 +75,13 @@ def record_input(uri: PathLike, *, filesystem: Any = None, storage_options: dict
         return
     place = _place(uri, filesystem, storage_options)
     found = _found("record_input", place)
+    while span.kind == Kind.WRITE and span.outer is not None:  # what a write reads of its own place it keeps
+        span = span.outer
     span.read(uri_of(uri) if place is None else place.uri, files=None if found is None else entries(found))
 
 
 def _check(call: str, uri: PathLike, **counts: int | None) -> None:
-    if not isinstance(uri, str | os.PathLike) or not os.fspath(uri).strip():
+    if not isinstance(uri, str | os.PathLike) or not os.fspath(uri).strip() or "\0" in str(os.fspath(uri)):
         raise SettingError(f"{call}({uri!r}): name what was made or used by a path or a URI.")
     for name, count in counts.items():
         if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 0):

@@ -154,6 +154,7 @@ def test_the_kpis_of_a_flows_last_completed_run_are_shown_and_a_failed_one_does_
     assert shown.one("e2s_runs", status="failed") == 1
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(measured_runs())
 def test_over_random_runs_the_steps_add_up_to_the_run(data_dir, records):

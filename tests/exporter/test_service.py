@@ -117,6 +117,7 @@ with span("work"):
 """
 
 
+@pytest.mark.slow
 def test_work_on_this_host_shows_while_it_goes_on_and_as_crashed_when_it_is_killed(serving):
     url, _ = serving(E2S_CPU_TDP_W="100")
     ready(url)

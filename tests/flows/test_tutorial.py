@@ -16,8 +16,8 @@ SAID = {
     "python rides.py": ("accurate prediction", "train", "forecast.parquet"),
     "e2s artifact forecast.parquet": ("model.parquet", "rides.parquet", "fully loaded"),
     "e2s compare": ("train", "%"),
-    "e2s kpi --solution rides": ("2 completed", "per accurate prediction"),
-    "e2s plan": ("80.0 instead of 250",),
+    "e2s kpi --solution rides": ("2 completed", "95 % interval"),
+    "e2s plan": ("80 instead of 250",),
     "e2s doctor": ("modelled",),
 }
 

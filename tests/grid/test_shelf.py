@@ -312,6 +312,7 @@ def look_in_a_process(folder, url, results):
     results.put((str(found.rung), time.monotonic() - begin))
 
 
+@pytest.mark.slow
 def test_a_service_that_hangs_is_asked_by_one_process_and_holds_none_up_for_longer(server, tmp_path):
     server.say(Answer("", stall_s=30.0))
     context = multiprocessing.get_context("fork")

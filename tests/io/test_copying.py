@@ -159,6 +159,7 @@ def test_a_file_url_without_a_third_slash_is_in_the_working_directory(archive, r
     assert (tmp_path / "new.parquet").is_file()
     assert (tmp_path / "a.parquet").is_file()
     assert uri_of("file://localhost/data/x") == "file:///data/x"
+    assert uri_of("~nobody-of-that-name.parquet") == (tmp_path / "~nobody-of-that-name.parquet").as_uri()
 
 
 @pytest.mark.parametrize("filesystem", ["file", 5])

@@ -192,6 +192,7 @@ def test_a_lock_that_somebody_holds_on_postgresql_is_waited_for_no_longer_than_a
     assert [one.seq for one in impatient.run("run-1").spans] == [3]
 
 
+@pytest.mark.slow
 def test_two_readers_that_take_in_one_journal_at_once_take_it_in_once(postgresql_url, tmp_path):
     measured = Measured(tmp_path, "postgresql+psycopg://e2s@127.0.0.1:9/x")
     measured.end()

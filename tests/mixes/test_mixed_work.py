@@ -114,6 +114,7 @@ def test_blocks_in_tasks_that_are_older_than_the_first_span_of_their_loop_are_ke
     assert seen.cpu("two") == close_to(0.2)
 
 
+@pytest.mark.slow
 def test_eight_burning_threads_on_two_cores_have_what_they_burnt(scene):
     seen = scene.run("""
         import os, threading
@@ -138,6 +139,7 @@ def test_eight_burning_threads_on_two_cores_have_what_they_burnt(scene):
     assert [seen.cpu(f"t{number}") for number in range(1, 9)] == [close_to(0.05 * number) for number in range(1, 9)]
 
 
+@pytest.mark.slow
 def test_spans_from_five_milliseconds_to_a_second_in_any_order(scene):
     seen = scene.run("""
         import random, threading
@@ -168,6 +170,7 @@ def test_spans_from_five_milliseconds_to_a_second_in_any_order(scene):
     assert seen.cpu("whole") < 0.03 * seen.cpu_s  # 55 spans on three threads, of a host that does other work too
 
 
+@pytest.mark.slow
 def test_suspended_and_abandoned_generators_use_nothing(scene):
     seen = scene.run("""
         import asyncio

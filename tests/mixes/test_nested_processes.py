@@ -89,6 +89,7 @@ def run(scene, text, complaint="", **options):
     return seen
 
 
+@pytest.mark.slow
 def test_a_shell_with_a_measured_program_that_starts_unmeasured_ones(programs):
     seen = run(programs, """shell("shell", bare, f"{python} measured.py inside 0.2 0.3", bare)""")
     assert seen.cpu("inside") == close_to(0.52, absolute=0.03)
@@ -108,6 +109,7 @@ def test_a_measured_program_below_a_measured_one_below_a_shell(programs, how):
         assert given(seen) >= seen.cpu_s - 2 * LOST
 
 
+@pytest.mark.slow
 def test_what_a_killed_measured_program_used_is_not_its_starters(programs):
     seen = run(programs, """shell("shell", bare, f"{python} killed.py", bare)""", complaint="Killed\n")
     assert seen.cpu("killed") >= 0.3
@@ -129,6 +131,7 @@ def test_measured_programs_that_are_started_unseen_several_shells_deep(programs,
     assert seen.cpu("unseen") <= seen.cpu_s - 0.4
 
 
+@pytest.mark.slow
 def test_measured_and_unmeasured_workers_below_one_forkserver(scene):
     seen = scene.run("""
         import multiprocessing
@@ -163,6 +166,7 @@ def test_a_process_whose_recorder_is_off_is_its_starters(programs):
     assert given(seen) >= seen.cpu_s - LOST
 
 
+@pytest.mark.slow
 def test_children_that_several_threads_start_and_reap_at_once_are_each_their_own(scene):
     seen = scene.run("""
         import os, sys, threading

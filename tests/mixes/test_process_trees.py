@@ -148,6 +148,7 @@ def test_fifty_short_children_lose_nothing(scene):
     assert seen.cpu("many") == close_to(seen.truth["many"], absolute=0.01)
 
 
+@pytest.mark.slow
 def test_children_of_multiprocessing_with_spans_of_their_own_are_all_in_the_ledger(scene):
     seen = scene.run("""
         import multiprocessing
@@ -259,6 +260,7 @@ MEASURED = """
 """
 
 
+@pytest.mark.slow
 def test_measured_programs_below_a_shell_that_has_no_meter_are_not_counted_again(scene):
     (scene.folder / "measured.py").write_text(textwrap.dedent(MEASURED))
     seen = scene.run("""
@@ -347,6 +349,7 @@ def test_a_child_that_starts_with_the_first_spans_belongs_to_its_own(scene):
     assert seen.cpu("small") == close_to(0.05 + START / 2)
 
 
+@pytest.mark.slow
 def test_what_a_measured_worker_starts_is_the_workers_alone(scene):
     seen = scene.run("""
         import os, subprocess

@@ -210,6 +210,7 @@ def test_another_program_on_the_host_is_other(recorded):
     assert work.other_j > work.cpu_j
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_hold_the_hosts_idle_power_once(tmp_path):
     program = """
         import sys, time, json

@@ -38,6 +38,7 @@ def scored(units=10):
     record_outcome(units=units, name="row")
 
 
+@pytest.mark.slow
 def test_each_run_leaves_an_event_with_its_figures_and_labels_to_match():
     runs = [scored(units, return_state=True).state_details.flow_run_id for units in (10, 10, 10, 1)]
     with get_client(sync_client=True) as client:

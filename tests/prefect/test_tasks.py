@@ -437,6 +437,7 @@ def test_a_program_that_a_task_runs_is_counted_to_the_task(ledger_run):
     assert attempt.cpu_ns / 1e9 == pytest.approx(0.52, abs=0.12)
 
 
+@pytest.mark.slow
 def test_task_runs_in_other_processes_belong_to_their_flow_run(ledger_run):
     from prefect.task_runners import ProcessPoolTaskRunner
 

@@ -106,6 +106,7 @@ def test_a_failed_attempt_is_marked_in_the_table_and_in_the_bars(ledger):
     assert "attempts that did not succeed" in Page(html).text
 
 
+@pytest.mark.slow
 def test_the_report_of_a_period_says_what_the_sums_are(ledger):
     found, text = fleet(ledger, NOON - 1, NOW.timestamp()), Page(render_fleet(ledger, NOON - 1, NOW)).text
     for joules in (found["energy_j"], found["unsuccessful_j"], *(row["energy_j"] for row in found["steps"])):

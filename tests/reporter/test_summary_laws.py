@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +86,7 @@ def test_a_figure_lies_in_its_range(records):
             assert summary["energy_j"][name] <= bounds[1] * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_ten_thousand_levels_and_a_circle_of_parents_are_no_trouble():
     deep = [span(f"d{i}", Kind.SPAN, parent_id=f"d{i - 1}" if i else "root", cpu_j=1.0) for i in range(10_000)]
     circle = [span("x", parent_id="y", cpu_j=1.0), span("y", parent_id="x", cpu_j=1.0), span("z", parent_id="z")]
