@@ -50,7 +50,7 @@ def find(connection: sa.Connection, text: str) -> str:
             return uri
     uris: list[str] = sorted(connection.execute(sa.select(version.c.uri).distinct()).scalars())
     ending = "/" + text.strip("/")
-    found = [uri for uri in uris if uri.rstrip("/").endswith(ending)] if ending != "/" else []
+    found = [uri for uri in uris if _ends(uri, ending)] if ending != "/" else []
     if len(found) == 1:
         return found[0]
     if found:
@@ -59,6 +59,12 @@ def find(connection: sa.Connection, text: str) -> str:
     near = list(dict.fromkeys(by_name[name] for name in get_close_matches(text, by_name, n=3, cutoff=0.5)))
     hint = f"Did you mean {' or '.join(near)}?" if near else "`e2s show` lists the artifacts of a run."
     raise NotFoundError(f"No artifact {text!r} is in the ledger. {hint}", near)
+
+
+def _ends(uri: str, ending: str) -> bool:
+    """Whether a URI ends so, as it is or as the path that it names."""
+    bare = uri.rstrip("/")
+    return bare.endswith(ending) or (bare.startswith("file:") and unquote(bare).endswith(ending))
 
 
 def latest_version(connection: sa.Connection, uri: str, before: float | None) -> VersionRecord | None:

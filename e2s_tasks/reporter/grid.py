@@ -168,7 +168,8 @@ def _moved(run: RunRecords, moving: Sequence[DecisionRecord]) -> bool:
 def _worked(run: RunRecords) -> tuple[float | None, float | None]:
     """When the run's work began, after all waiting, and when it ended."""
     lives = [one for one in run.spans if one.kind == Kind.FLOW and one.flow_run_id == run.run_id]
-    lives = [one for one in lives if one.status != Status.SUSPENDED]
+    moved = min((one.started_at for one in lives if one.status == Status.SUSPENDED), default=None)
+    lives = [one for one in lives if one.status != Status.SUSPENDED and (moved is None or one.started_at > moved)]
     waits = [one for one in run.spans if one.kind == Kind.WAIT]
     if not lives or any(one.status != Status.COMPLETED for one in waits):
         return None, None

@@ -167,6 +167,16 @@ def test_what_waited_in_its_process_emitted_by_the_grid_of_its_work_and_all_of_i
     assert summary["kpis"]["carbon_per_row"]["value"] == pytest.approx(2 * 100 / 10)
 
 
+def test_a_life_that_crashed_before_the_run_was_moved_is_not_its_work():
+    spans = [
+        span("life 0", Kind.FLOW, cpu_j=1.0, started_at=0.0, ended_at=5.0, status="crashed"),
+        span("life 1", Kind.FLOW, cpu_j=1.0, started_at=10.0, ended_at=15.0, status="suspended"),
+        span("life 2", Kind.FLOW, cpu_j=KWH, started_at=2 * HOUR, ended_at=3 * HOUR),
+    ]
+    decisions = [decision(11.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    assert summarise(run(*spans, decisions=decisions))["waited"]["waited_s"] == 2 * HOUR
+
+
 def test_a_run_that_was_late_and_told_not_to_wait_did_not_wait():
     spans = [root(cpu_j=KWH, started_at=60.0, ended_at=HOUR)]
     decisions = [decision(61.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]

@@ -206,7 +206,8 @@ def _outlook(summary: Summary) -> Chart | None:
         return None
     slots = [(*_epochs(one["start"], one["end"]), one["gco2eq_per_kwh"]) for one in curve]
     shown: dict[str, tuple[float, float]] = {}
-    if (waited is None or waited["began_at"] is None) and plan["start"] and plan["end"]:
+    timed = plan is not None and plan["potential_saving_percent"] is not None
+    if timed and (waited is None or waited["began_at"] is None) and plan["start"] and plan["end"]:
         shown["the cleanest window within the policy"] = _epochs(plan["start"], plan["end"])
     if waited is not None:
         shown["when it would have begun at once"] = _epochs(waited["arrived_at"], waited["arrived_at"])
