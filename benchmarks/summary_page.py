@@ -17,7 +17,7 @@ GOAL_MS = 200.0
 
 def measure(quick: bool) -> list[Row]:
     """Milliseconds."""
-    from prefect import flow, task
+    from prefect import flow
     from prefect.client.orchestration import get_client
 
     from e2s_tasks import e2s_flow, e2s_task
@@ -28,7 +28,11 @@ def measure(quick: bool) -> list[Row]:
     from e2s_tasks.settings import settings
 
     steps, repeats = (50, 3) if quick else (1_000, 15)
-    work = e2s_task(lambda: None, name="work")
+
+    def nothing() -> None:
+        return
+
+    work = e2s_task(nothing, name="work")
     ends: list[float] = []
 
     @e2s_flow(name="many-steps")
@@ -54,7 +58,7 @@ def measure(quick: bool) -> list[Row]:
     published: list[float] = []
     publish.put_page, history.follow = timed("page", put_page), timed("follow", follow)
     with quiet():
-        flow(name="warm-up")(task(lambda: None))()
+        flow(name="warm-up")(nothing)()
         run_id = str(many(return_state=True).state_details.flow_run_id)
         ledger = Ledger.open(settings().ledger)
         process_recorder().flush()

@@ -57,7 +57,7 @@ def test_a_task_is_given_the_joules_that_a_known_machine_drew_for_it():
     "name",
     [
         "span_cost", "contention", "startup", "idle", "many_spans", "parquet", "prefect_task", "kpis", "lineage",
-        "report", "exporter",
+        "report", "exporter", "summary_page",
     ],
 )  # fmt: skip
 def test_the_benchmark_runs_and_prints_its_rows(name):
