@@ -1,10 +1,11 @@
 """Writes reference.md and commands.md from the docstrings: run it after a change of one; a test compares.
 
-.venv/bin/python docs/build_reference.py
+.venv/bin/python docs/build_reference.py [FOLDER]
 """
 
 import inspect
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +72,6 @@ def _code(found: re.Match[str]) -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "reference.md").write_text(reference())
-    (HERE / "commands.md").write_text(commands())
+    folder = Path(sys.argv[1]) if sys.argv[1:] else HERE
+    (folder / "reference.md").write_text(reference())
+    (folder / "commands.md").write_text(commands())
