@@ -112,7 +112,7 @@ def deploy(runs: int, seed: int, minutes: float) -> list[str]:
     from prefect.states import Scheduled
 
     from e2s_tasks import CarbonPolicy
-    from e2s_tasks.integrations.prefect.policy_tags import tags_of
+    from e2s_tasks.core.policy_tags import tags_of
 
     draw, tags = random.Random(seed), tags_of(CarbonPolicy("GB", max_delay="300s", expected_duration="20s"))
     with get_client(sync_client=True) as client:

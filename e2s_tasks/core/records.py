@@ -17,9 +17,10 @@ PROCESS_IO = "process_io"
 
 
 class Kind(StrEnum):
-    """What sort of work a span is."""
+    """What sort of work a span is; orchestration: what an orchestrator's own process did around an attempt."""
 
     FLOW = "flow"
+    ORCHESTRATION = "orchestration"
     ATTEMPT = "attempt"
     READ = "read"
     WRITE = "write"
@@ -29,7 +30,10 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """How a span ended, or that it has not; suspended: its flow run goes on later, in a span and process anew."""
+    """How a span ended, or that it has not; suspended: its work goes on later, in a span and process anew.
+
+    skipped: it found that there was nothing to do.
+    """
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -39,6 +43,7 @@ class Status(StrEnum):
     TIMED_OUT = "timed_out"
     CACHED = "cached"
     SUSPENDED = "suspended"
+    SKIPPED = "skipped"
 
 
 @dataclass(slots=True)
@@ -72,6 +77,7 @@ class ProcessRecord:
     sources: list[SourceRecord] = field(default_factory=list)
 
 
+STOPPED = "stopped"  # attribute of a running span whose process was told to stop: if it dies, it was cancelled
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 
 
@@ -123,6 +129,16 @@ class SpanRecord:
     def is_waiting(self) -> bool:
         """Whether it only waited for a cleaner grid, or was a process that did no more than move its run there."""
         return self.kind == Kind.WAIT or MOVED in self.attributes
+
+    @property
+    def is_of_no_process(self) -> bool:
+        """Whether it is a run that lives in an orchestrator's database alone: it goes on whatever process dies."""
+        return self.process_id == self.run_id
+
+    @property
+    def is_orchestration(self) -> bool:
+        """Whether its own joules are the orchestrator's: of a flow run, or of a process that ran its attempts."""
+        return self.kind in {Kind.FLOW, Kind.ORCHESTRATION}
 
     @property
     def energy(self) -> Energy:

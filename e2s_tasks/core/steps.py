@@ -68,7 +68,7 @@ def steps_of(run: RunRecords) -> Steps:
         home = homes[span.id]
         if home.kind == "wait":
             found.waiting.append(span)
-        elif (home.kind == "body" and span.kind == Kind.FLOW) or merged.get(home.key, "") is None:
+        elif (home.kind == "body" and span.is_orchestration) or merged.get(home.key, "") is None:
             found.orchestration.append(span)
         else:
             key = merged.get(home.key) or home.key

@@ -49,7 +49,7 @@ class Folding:
             around = by_id.get(self.target.get(parent, parent))
             if around is None or one.id in keepers or not _may_go(one, around, writers):
                 continue
-            if around.kind == Kind.FLOW:  # what a flow's body did is not its orchestration
+            if around.is_orchestration:  # what a flow's body did is not its orchestration
                 same = (around.id, one.kind, one.name, one.status, one.process_id, one.stage, _gaps(one))
                 around = alike.setdefault(same, one)
                 if around is one:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from e2s_tasks.core.records import (
+    STOPPED,
     TYPES,
     ProcessRecord,
     Record,
@@ -344,7 +345,9 @@ def _first_process(path: Path) -> ProcessRecord | None:
 def _keep_running(running: dict[str, SpanRecord], records: list[Record]) -> None:
     """Keep the last word on each span that has not ended."""
     for record in records:
-        if isinstance(record, SpanRecord) and (record.id not in running or record.seq > running[record.id].seq):
+        if not isinstance(record, SpanRecord) or record.is_of_no_process:
+            continue
+        if record.id not in running or record.seq > running[record.id].seq:
             running[record.id] = record
     for span_id in [span.id for span in running.values() if span.status != Status.RUNNING]:
         del running[span_id]
@@ -361,7 +364,8 @@ def _crashed(running: Iterable[SpanRecord], path: Path) -> list[SpanRecord]:
 
 def _crash(span: SpanRecord, seen: float) -> SpanRecord:
     ended_at = max(span.started_at, span.ended_at or 0.0, seen)
-    return replace(span, seq=span.seq + 1, status=Status.CRASHED, ended_at=ended_at)
+    status = Status.CANCELLED if STOPPED in span.attributes else Status.CRASHED
+    return replace(span, seq=span.seq + 1, status=status, ended_at=ended_at)
 
 
 def this_process(sources: Iterable[SourceRecord] = (), *, static_policy: str = "dedicated") -> ProcessRecord:

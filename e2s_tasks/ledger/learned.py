@@ -49,8 +49,26 @@ def learned(connection: sa.Connection, flow: str) -> Learned | None:
     used = sa.select(sa.func.sum(joules)).where(worked, span.c.run_id.in_(lengths)).group_by(span.c.run_id)
     energies = [one for (one,) in connection.execute(used) if one]
     in_order = sorted(max(one, 0.0) for one in lengths.values())
-    p95 = in_order[min(len(in_order) - 1, int(0.95 * len(in_order)))]
-    return Learned(len(lengths), median(in_order), p95, median(energies) if energies else None)
+    return Learned(len(lengths), median(in_order), _p95(in_order), median(energies) if energies else None)
+
+
+def learned_step(connection: sa.Connection, flow: str, step: str) -> Learned | None:
+    """What the latest completed attempts of a flow's step teach, without their energy; None while there are few.
+
+    step: the task's name. Of an attempt that was suspended in between, the last stretch of work is looked at.
+    """
+    of_flow = sa.select(span.c.flow_run_id).where(is_flow(), span.c.name == flow)
+    attempt = (span.c.kind == Kind.ATTEMPT.value) & (span.c.name == step) & (span.c.ended_at.is_not(None))
+    completed = attempt & (span.c.status == Status.COMPLETED.value) & span.c.flow_run_id.in_(of_flow)
+    lengths = sa.select(span.c.ended_at - span.c.started_at).where(completed)
+    in_order = sorted(connection.scalars(lengths.order_by(span.c.started_at.desc()).limit(LATEST)))
+    if len(in_order) < ENOUGH:
+        return None
+    return Learned(len(in_order), median(in_order), _p95(in_order), None)
+
+
+def _p95(in_order: list[float]) -> float:
+    return in_order[min(len(in_order) - 1, int(0.95 * len(in_order)))]
 
 
 def latest_policy(connection: sa.Connection, flow: str) -> dict[str, Any] | None:

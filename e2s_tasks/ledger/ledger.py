@@ -13,7 +13,7 @@ from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import changes, journal, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
-from e2s_tasks.ledger.learned import Learned, latest_policy, learned
+from e2s_tasks.ledger.learned import Learned, latest_policy, learned, learned_step
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.period import in_period
 from e2s_tasks.ledger.query import chunks
@@ -209,6 +209,11 @@ class Ledger:
         """What the latest completed runs of a flow teach of its length and energy; None while there are too few."""
         with self._reading() as connection:
             return learned(connection, flow)
+
+    def learned_step(self, flow: str, step: str) -> Learned | None:
+        """What the latest completed attempts of a flow's step teach, see `ledger.learned`."""
+        with self._reading() as connection:
+            return learned_step(connection, flow, step)
 
     def latest_policy(self, flow: str) -> dict[str, Any] | None:
         """The carbon policy of the flow's latest run that had one, as its decision holds it; None without one.

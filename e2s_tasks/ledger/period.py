@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from e2s_tasks.core.records import DecisionRecord, ProcessRecord, RunRecords, SourceRecord, SpanRecord
 from e2s_tasks.ledger import runs
+from e2s_tasks.ledger.adoption import adopt
 from e2s_tasks.ledger.query import chunks, select_in
 from e2s_tasks.ledger.tables import decision, process, span
 
@@ -40,7 +41,7 @@ def _records_of(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRe
     calls = runs.calls_among(connection, root_of)
     for run in found.values():
         runs.put_in_order(run)
-        runs.adopt(run.spans, run.run_id, calls)
+        adopt(run.spans, run.run_id, calls)
         of_run = dict.fromkeys(one.process_id for one in run.spans)
         run.processes = [processes[one] for one in of_run if one in processes]
         yield run

@@ -4,7 +4,7 @@ The flow runs under it belong to it, as does what other processes recorded under
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import attrgetter
@@ -30,6 +30,7 @@ from e2s_tasks.core.records import (
 )
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import artifacts
+from e2s_tasks.ledger.adoption import adopt
 from e2s_tasks.ledger.origins import Origins, root_runs
 from e2s_tasks.ledger.query import chunks, flow_run_name, select, select_in, starts_with
 from e2s_tasks.ledger.tables import call, decision, edge, outcome, process, read, span, version
@@ -260,36 +261,6 @@ def put_in_order(run: RunRecords) -> None:
     run.decisions = [
         one for one in run.decisions if one.run_id == run.run_id
     ] or run.decisions  # not of what it started
-
-
-def adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord]) -> None:
-    """Give what was recorded in another process than its flow's the flow span as its parent.
-
-    Work goes to the last life of its flow run that had begun; a subflow to the attempt or flow run that started it, as
-    far as that is known, else to the root flow run's.
-    """
-    lives: dict[str | None, list[SpanRecord]] = defaultdict(list)
-    for one in spans:
-        if one.kind == Kind.FLOW and one.flow_run_id is not None:
-            lives[one.flow_run_id].append(one)
-        elif one.kind == Kind.ATTEMPT and one.task_run_id is not None:
-            lives[one.task_run_id].append(one)
-    for one in spans:
-        if one.parent_id is not None:
-            continue
-        started = calls.get(one.flow_run_id or "") if one.kind == Kind.FLOW and one.flow_run_id != run_id else None
-        known = (started.task_run_id, started.caller) if started is not None else ()
-        parents = next((lives[home] for home in (*known, _home(one, run_id)) if home in lives), None)
-        if parents:
-            begun = [parent for parent in parents if parent.started_at <= one.started_at]
-            one.parent_id = (begun[-1] if begun else parents[0]).id
-
-
-def _home(orphan: SpanRecord, run_id: str) -> str | None:
-    """The flow run that a span without a parent belongs under; None for the root flow run's own spans."""
-    if orphan.kind != Kind.FLOW:
-        return orphan.flow_run_id
-    return run_id if orphan.flow_run_id != run_id else None
 
 
 def find(connection: sa.Connection, text: str | None) -> str:

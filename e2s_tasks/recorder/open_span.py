@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CURRENT: ContextVar["OpenSpan | None"] = ContextVar("e2s_span", default=None)
 ROLES = dict.fromkeys(Kind, Role.SPAN) | {
-    Kind.FLOW: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT, Kind.WAIT: Role.WAIT
+    Kind.FLOW: Role.FLOW, Kind.ORCHESTRATION: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT, Kind.WAIT: Role.WAIT
 }  # fmt: skip
 NO_FACTS: Mapping[str, Any] = {}
 COMPLETED, RUNNING = Status.COMPLETED, Status.RUNNING  # found more quickly than on the class

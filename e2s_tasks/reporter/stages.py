@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.core.records import SpanRecord
 from e2s_tasks.core.stages import STAGES
 from e2s_tasks.reporter.steps import ORCHESTRATION, share
 from e2s_tasks.reporter.tree import SpanTree
@@ -38,7 +38,7 @@ def joules_by_stage(spans: SpanTree) -> dict[str, float | None]:
 
 
 def _name(row: str, span: SpanRecord) -> str:
-    return row or (ORCHESTRATION if span.kind == Kind.FLOW else NO_STAGE)
+    return row or (ORCHESTRATION if span.is_orchestration else NO_STAGE)
 
 
 def rows(runs: Iterable[dict[str, float | None]]) -> list[dict[str, Any]]:

@@ -43,9 +43,10 @@ def outermost(spans: SpanTree) -> Outermost:
     while pending:
         span, flow = pending.pop()
         inside = reversed(spans.children[span.id])
-        if span.kind == Kind.FLOW:
+        if span.is_orchestration:
             (found.moved if span.is_waiting else found.flows).append(span)
-            pending += [(child, span) for child in inside]
+            home = span if span.kind == Kind.FLOW or flow is None else flow
+            pending += [(child, home) for child in inside]
         elif span.kind in {Kind.ATTEMPT, Kind.WAIT} or flow is None:
             found.steps.append(span)
         else:
@@ -117,7 +118,19 @@ def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> l
 def _with_inner(group: list[SpanRecord], name: str, spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
     used = [spans.used[span.id] for span in group]
     top = _row(group, group[0].kind, name, depth=0, used=used, total_j=total_j)
-    return [top, *_inner(spans.children[group[0].id], 1, spans, total_j)]
+    inside = spans.children[group[0].id]
+    stretches = [one for one in inside if is_stretch(one, group[0])]
+    if stretches:  # the time that it was suspended in between is none of its own
+        lengths = [one.ended_at - one.started_at for one in stretches if one.ended_at is not None]
+        top["duration_s"] = sum(lengths, start=top["duration_s"] or 0.0)
+        inside = [child for one in inside for child in (spans.children[one.id] if one in stretches else [one])]
+    return [top, *_inner(inside, 1, spans, total_j)]
+
+
+def is_stretch(span: SpanRecord, first: SpanRecord) -> bool:
+    """Whether a span is a later stretch of an attempt that had been suspended after its first."""
+    of_one = span.kind == first.kind == Kind.ATTEMPT and span.task_run_id is not None
+    return of_one and (span.task_run_id, span.attempt) == (first.task_run_id, first.attempt)
 
 
 def _inner(inside: list[SpanRecord], depth: int, spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:

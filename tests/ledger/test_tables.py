@@ -103,7 +103,7 @@ def test_a_time_that_ends_before_it_begins_is_refused_with_both_its_ends(filled,
 
 
 def test_a_kind_or_a_status_that_no_span_can_have_is_refused_with_those_that_it_can(filled):
-    with pytest.raises(SettingError, match=r"kind='task' is unknown: give one of flow, attempt, read"):
+    with pytest.raises(SettingError, match=r"kind='task' is unknown: give one of flow, orchestration, attempt"):
         filled.spans(kind=["read", "task"])
     with pytest.raises(SettingError, match=r"status='fail' is unknown: give one of running, completed"):
         filled.spans(status="fail")

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.states import Scheduled
 
 from e2s_tasks import CarbonPolicy
-from e2s_tasks.integrations.prefect.policy_tags import tags_of
+from e2s_tasks.core.policy_tags import tags_of
 from e2s_tasks.integrations.prefect.rescheduling import Rescheduler
 from e2s_tasks.settings import settings
 from tests.planning.traces import write_trace

@@ -8,9 +8,9 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.states import Running, Scheduled
 
 from e2s_tasks import CarbonPolicy
+from e2s_tasks.core.policy_tags import tags_of
 from e2s_tasks.integrations.prefect.awaiting import AWAITING, PLACED
 from e2s_tasks.integrations.prefect.gate import passes
-from e2s_tasks.integrations.prefect.policy_tags import tags_of
 from e2s_tasks.settings import settings
 from tests.prefect.future_runs import MINUTE, scored
 

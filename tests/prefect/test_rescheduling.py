@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from prefect.states import Pending, Scheduled
 
 from e2s_tasks import CarbonPolicy, e2s_flow
+from e2s_tasks.core.policy_tags import policy_of, tags_of
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.prefect.awaiting import AWAITING, LEAST, NOW, arrival_of, start_of
-from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again
-from e2s_tasks.integrations.prefect.policy_tags import policy_of, tags_of
+from e2s_tasks.integrations.prefect.carbon import decide_again
 from e2s_tasks.integrations.prefect.rescheduling import Rescheduler, release
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.ledger.learned import Learned
+from e2s_tasks.scheduler.again import Arrival
 from e2s_tasks.settings import settings
 from tests.prefect.future_runs import MINUTE, POLICY, scored
 

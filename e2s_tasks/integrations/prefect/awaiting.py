@@ -16,8 +16,8 @@ from prefect.states import Scheduled
 
 from e2s_tasks.core.planning import UNIT, told_apart
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.integrations.prefect.carbon import Arrival
-from e2s_tasks.integrations.prefect.policy_tags import with_policy
+from e2s_tasks.core.policy_tags import with_policy
+from e2s_tasks.scheduler.again import Arrival
 
 if TYPE_CHECKING:
     from e2s_tasks.scheduler import Decision

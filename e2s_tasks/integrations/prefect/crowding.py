@@ -17,9 +17,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from e2s_tasks.core.planning import UNIT, clock, figure, mean_intensity, told_apart
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.integrations.prefect.awaiting import start_of
-from e2s_tasks.integrations.prefect.carbon import HYSTERESIS, forecast_of
 from e2s_tasks.integrations.prefect.limits import Limit, Limits
 from e2s_tasks.scheduler import Decision
+from e2s_tasks.scheduler.again import HYSTERESIS, forecast_of
 from e2s_tasks.scheduler.together import Busy, Movable, above, starts_within
 
 ASSUMED = timedelta(hours=1)  # how long a run takes of which nothing is known

@@ -11,6 +11,7 @@ from prefect import Flow, Task
 from prefect.tasks import MaterializingTask
 
 from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.core.policy_tags import with_policy
 from e2s_tasks.errors import SettingError
 from e2s_tasks.grid.country import country
 from e2s_tasks.grid.services import names_zones_itself
@@ -18,7 +19,6 @@ from e2s_tasks.integrations.prefect.declared import Assets
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
 from e2s_tasks.integrations.prefect.gate import Gate
 from e2s_tasks.integrations.prefect.handed import handing_over
-from e2s_tasks.integrations.prefect.policy_tags import with_policy
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.results import measure_results

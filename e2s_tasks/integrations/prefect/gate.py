@@ -29,11 +29,12 @@ from e2s_tasks.integrations.prefect.awaiting import (
     start_of,
     waits,
 )
-from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, lesson_of, look_of, spread, worth_moving
+from e2s_tasks.integrations.prefect.carbon import decide_again, look_of
 from e2s_tasks.integrations.prefect.progress import Progress
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 from e2s_tasks.scheduler import Decision, to_record
+from e2s_tasks.scheduler.again import Arrival, lesson_of, spread, worth_moving
 from e2s_tasks.settings import Settings
 
 WORTH_WAITING = timedelta(seconds=1)  # in the process itself, which costs nothing to start again

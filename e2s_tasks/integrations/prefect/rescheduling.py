@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Scheduled
 
+from e2s_tasks.core.policy_tags import CARBON, policy_of
 from e2s_tasks.errors import E2SError, NotFoundError
 from e2s_tasks.integrations.prefect.awaiting import (
     AWAITING,
@@ -38,12 +39,12 @@ from e2s_tasks.integrations.prefect.awaiting import (
     start_of,
     waits,
 )
-from e2s_tasks.integrations.prefect.carbon import Arrival, decide_again, lesson_of, spread, worth_moving
+from e2s_tasks.integrations.prefect.carbon import decide_again
 from e2s_tasks.integrations.prefect.crowding import Wish, fit
 from e2s_tasks.integrations.prefect.limits import Limits
-from e2s_tasks.integrations.prefect.policy_tags import CARBON, policy_of
 from e2s_tasks.ledger.learned import Learned
 from e2s_tasks.scheduler import Decision
+from e2s_tasks.scheduler.again import Arrival, lesson_of, spread, worth_moving
 from e2s_tasks.settings import Settings
 
 PAGE = 200

@@ -20,7 +20,7 @@ from e2s_tasks.settings import settings
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from e2s_tasks.integrations.prefect.carbon import Arrival
+    from e2s_tasks.scheduler.again import Arrival
 
 Tell = Callable[[str], None]
 

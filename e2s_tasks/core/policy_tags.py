@@ -1,4 +1,4 @@
-"""A carbon policy as tags of a deployment and its runs, so that who has never seen the flow knows when it may start."""
+"""A carbon policy as tags of what an orchestrator runs, so that who has never seen its code knows when it may start."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

@@ -1,0 +1,63 @@
+"""Which span is the parent of one that was recorded in another process than what it belongs to."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from e2s_tasks.core.records import CallRecord, Kind, SpanRecord, Status
+
+
+def adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord]) -> None:
+    """Give what was recorded in another process than its flow's the flow span as its parent.
+
+    Work goes to the last life of its flow run that had begun; a subflow to the attempt or flow run that started it, as
+    far as that is known, else to the root flow run's. An attempt that was suspended in between is its first stretch.
+    """
+    _join_stretches(spans)
+    lives: dict[str | None, list[SpanRecord]] = defaultdict(list)
+    for one in spans:
+        if one.kind == Kind.FLOW and one.flow_run_id is not None:
+            lives[one.flow_run_id].append(one)
+        elif one.kind == Kind.ATTEMPT and one.task_run_id is not None:
+            lives[one.task_run_id].append(one)
+    for one in spans:
+        if one.parent_id is not None:
+            continue
+        started = calls.get(one.flow_run_id or "") if one.kind == Kind.FLOW and one.flow_run_id != run_id else None
+        known = (started.task_run_id, started.caller) if started is not None else ()
+        parents = next((lives[home] for home in (*known, _home(one, run_id)) if home in lives), None)
+        if parents:
+            begun = [parent for parent in parents if parent.started_at <= one.started_at]
+            one.parent_id = (begun[-1] if begun else parents[0]).id
+
+
+def _join_stretches(spans: list[SpanRecord]) -> None:
+    """Put the later stretches of an attempt that was suspended inside its first, and let all have ended as the last.
+
+    Each stretch keeps its own time, so that what its joules met in the grid is not spread over the wait.
+    """
+    first: dict[tuple[str | None, int | None], SpanRecord] = {}
+    last: dict[tuple[str | None, int | None], SpanRecord] = {}
+    suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one)}
+    for one in spans if suspended else ():
+        key = (one.task_run_id, one.attempt)
+        if one.kind != Kind.ATTEMPT or key not in suspended:
+            continue
+        if key in first:
+            one.parent_id = first[key].id
+        first.setdefault(key, one)
+        last[key] = one
+    for one in spans if suspended else ():
+        key = (one.task_run_id, one.attempt)
+        if one.kind == Kind.ATTEMPT and key in suspended:
+            one.status = last[key].status
+
+
+def _is_suspended(one: SpanRecord) -> bool:
+    return one.kind == Kind.ATTEMPT and one.status == Status.SUSPENDED and one.task_run_id is not None
+
+
+def _home(orphan: SpanRecord, run_id: str) -> str | None:
+    """The flow run that a span without a parent belongs under; None for the root flow run's own spans."""
+    if orphan.kind != Kind.FLOW:
+        return orphan.flow_run_id
+    return run_id if orphan.flow_run_id != run_id else None
