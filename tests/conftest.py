@@ -15,3 +15,5 @@ os.environ |= {
 UNSET = ["LEDGER_URL", "ZONE", "TRACE", "POWERCAP_ROOT", "PUE", "TARIFF", "EMBODIED_KG", "REFERENCE_J"]
 for name in [*(f"E2S_{name}" for name in UNSET), "MLFLOW_TRACKING_URI"]:
     os.environ.pop(name, None)
+
+collect_ignore = ["airflow"]  # `make test-airflow`: an environment of its own

@@ -15,7 +15,7 @@ def process_io(run: RunRecords) -> dict[str, Any]:
     `unknown`, that of the run's other processes.
     """
     moved = _moved(run.spans)
-    every = {span.process_id for span in run.spans}
+    every = {span.process_id for span in run.spans if not span.is_of_no_process}
     if not moved:
         return dict.fromkeys((*COUNTERS, *RECORDED)) | {"processes": 0, "unknown": len(every)}
     totals = [sum(of_process[number] for of_process in moved.values()) for number in range(len(COUNTERS))]

@@ -1,0 +1,244 @@
+"""The measuring of an attempt, in the process that the supervisor starts for it.
+
+A span of kind orchestration is open from the process's start to its end: what Airflow itself does there, such as
+reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does: from before its
+`pre_execute` to the end of its `execute` or of the method that goes on after a deferral, wrapped on the instance, since
+no hook is called between the end of the work and the report of its state.
+"""
+
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+from e2s_tasks.core.records import STOPPED, EdgeRecord, Kind, Status
+from e2s_tasks.errors import SettingError
+from e2s_tasks.integrations.airflow import assets, declared
+from e2s_tasks.integrations.airflow.dag_runs import root_span
+from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
+from e2s_tasks.integrations.airflow.xcoms import upstream_of
+from e2s_tasks.recorder import process_recorder
+from e2s_tasks.recorder.guard import guarded, warn_once
+from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
+
+ORCHESTRATOR = "airflow"
+PEAK_MEMORY = "peak_memory_bytes"  # attribute of an attempt: of its process, and of the biggest child it waited for
+OPERATOR = "operator"
+TASK_INSTANCE = "task_instance"
+KIB = 1 if sys.platform == "darwin" else 1024  # what the system counts memory in
+ENDINGS = {
+    "success": Status.COMPLETED, "skipped": Status.SKIPPED, "deferred": Status.SUSPENDED,
+    "up_for_reschedule": Status.SUSPENDED, "awaiting_input": Status.SUSPENDED,
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The attempt of this process. works: its work goes on, on the thread that it began on."""
+
+    task_instance: Any
+    span: OpenSpan | Unmeasured
+    works: bool = True
+    error: BaseException | str | None = None
+
+
+@dataclass(slots=True)
+class Process:
+    """What goes on in this process; `dags test` has one attempt after another in it."""
+
+    around: OpenSpan | Unmeasured | None = None
+    attempt: Attempt | None = None
+    run_id: str | None = field(default=None)
+
+
+_here = Process()
+
+
+@guarded
+def process_begins() -> None:
+    """The process of an attempt has started, and is about to read the DAG's file."""
+    told = _told_to_the_log()
+    if "dag_id" in told and "run_id" in told:
+        _open_around(str(told["dag_id"]), str(told["run_id"]))
+
+
+def _told_to_the_log() -> dict[str, Any]:
+    """What the supervisor has told of the task instance: at this moment only the log has it."""
+    from structlog.contextvars import get_contextvars
+
+    found: dict[str, Any] = get_contextvars()
+    return found
+
+
+def _open_around(dag_id: str, run_id: str) -> None:
+    if _here.around is not None:
+        _close_around()
+    facts = {"flow_run_id": dag_run_id(dag_id, run_id)}
+    _here.around = process_recorder().span(f"{ORCHESTRATOR} process", Kind.ORCHESTRATION, facts)
+    _here.run_id = facts["flow_run_id"]
+    _here.around.run()
+
+
+@guarded
+def attempt_begins(task_instance: Any) -> None:
+    """The attempt is about to begin: its templates are rendered."""
+    dag_run = task_instance._ti_context_from_server.dag_run  # noqa: SLF001 - Airflow has no other place for it
+    if _here.run_id != dag_run_id(dag_run.dag_id, dag_run.run_id) or _here.around is None:
+        _open_around(dag_run.dag_id, dag_run.run_id)
+    task = task_instance.task
+    recorder = process_recorder()
+    given = _given(task_instance)
+    recorder.write(root_span(dag_run, solution=_solution(task, given)))
+    span = recorder.span(task_instance.task_id, Kind.ATTEMPT, _facts(task_instance, given))
+    _here.attempt = Attempt(task_instance, span)
+    span.start()
+    span.resume()
+    _watch(task_instance)
+    for upstream in upstream_of(task_instance):
+        downstream = _step_of(task_instance)
+        recorder.write(EdgeRecord(f"{upstream}>{downstream}", _here.run_id or "", upstream, downstream))
+    if isinstance(span, OpenSpan):
+        assets.begun(span, task)
+
+
+def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the attempt's span."""
+    index = task_instance.map_index if task_instance.map_index is not None else -1
+    facts: dict[str, Any] = {
+        "task_run_id": _step_of(task_instance),
+        "task_key": f"{task_instance.dag_id}.{task_instance.task_id}",
+        "attempt": max(1, task_instance.try_number),
+        "attributes": {
+            "task_run_name": _name(task_instance, index),
+            OPERATOR: type(task_instance.task).__name__,
+            TASK_INSTANCE: {"task_id": task_instance.task_id, "map_index": index, "try": task_instance.try_number},
+        },
+    }
+    try:
+        facts["stage"] = declared.stage(given)
+    except SettingError as error:
+        warn_once("reading the stage of a task (it has none)", error)
+    return facts
+
+
+def _name(task_instance: Any, index: int) -> str:
+    label = getattr(task_instance, "rendered_map_index", None) or (index if index >= 0 else None)
+    return str(task_instance.task_id) if label is None else f"{task_instance.task_id}[{label}]"
+
+
+def _step_of(task_instance: Any) -> str:
+    one = task_instance
+    return task_instance_id(one.dag_id, one.run_id, one.task_id, one.map_index)
+
+
+def _given(task_instance: Any) -> dict[str, Any]:
+    task = task_instance.task
+    conf = task_instance._ti_context_from_server.dag_run.conf  # noqa: SLF001
+    try:
+        return declared.told(task.dag, task, conf)
+    except SettingError as error:
+        warn_once("reading what a DAG declares (it is left out)", error)
+        return {}
+
+
+def _solution(task: Any, given: dict[str, Any]) -> str | None:
+    try:
+        return declared.solution_of(task.dag.tags or (), given)
+    except SettingError as error:
+        warn_once("reading the solution of a DAG (it has none)", error)
+        return None
+
+
+def _watch(task_instance: Any) -> None:
+    """From now on the attempt's work ends with what the operator executes, and is known to be told to stop."""
+    task = task_instance.task
+    for name in ("execute", "resume_execution"):
+        object.__setattr__(task, name, _measured(getattr(task, name), task_instance))
+    object.__setattr__(task, "on_kill", _told_to_stop(task.on_kill))
+
+
+def _measured(work: Callable[..., Any], task_instance: Any) -> Callable[..., Any]:
+    @wraps(work)
+    def measured(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = work(*args, **kwargs)
+        except BaseException as error:
+            _pause(error)
+            raise
+        _worked(task_instance)
+        return result
+
+    return measured
+
+
+@guarded
+def _worked(task_instance: Any) -> None:
+    """The operator has done its work: what it made is recorded, and told to who follows the assets."""
+    attempt = _here.attempt
+    if attempt is None:
+        return
+    if isinstance(attempt.span, OpenSpan):
+        assets.made(attempt.span, task_instance)
+    _pause()
+    if isinstance(attempt.span, OpenSpan):
+        assets.tell(attempt.span, task_instance)
+
+
+def _told_to_stop(on_kill: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(on_kill)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        for span in (_here.attempt.span if _here.attempt else None, _here.around):
+            if span is not None:  # the next tick writes it down: this may be a signal's handler
+                span.note({STOPPED: True})
+        return on_kill(*args, **kwargs)
+
+    return told
+
+
+@guarded
+def _pause(error: BaseException | None = None) -> None:
+    attempt = _here.attempt
+    if attempt is not None and attempt.works:
+        attempt.works = False
+        attempt.error = error
+        attempt.span.suspend()
+
+
+@guarded
+def attempt_failed(error: Any) -> None:
+    """The attempt has failed, of which this error is the reason; it may have come after the work."""
+    if _here.attempt is not None and error is not None:
+        _here.attempt.error = error
+
+
+@guarded
+def process_ends() -> None:
+    """The state of the attempt has been reported: what was measured is written down, and delivered where it must be."""
+    attempt = _here.attempt
+    if attempt is not None:
+        _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
+        attempt.span.note({PEAK_MEMORY: _peak_memory()})
+        attempt.span.end(_ending(attempt))
+        _here.attempt = None
+    _close_around()
+    process_recorder().close()
+
+
+def _close_around() -> None:
+    around, _here.around, _here.run_id = _here.around, None, None
+    if around is not None:
+        around.stop(Status.COMPLETED)
+
+
+def _ending(attempt: Attempt) -> Status:
+    state = getattr(attempt.task_instance.state, "value", attempt.task_instance.state)
+    if str(state) in ENDINGS:
+        return ENDINGS[str(state)]
+    timed_out = type(attempt.error).__name__ in {"AirflowTaskTimeout", "AirflowSensorTimeout"}
+    return Status.TIMED_OUT if timed_out else Status.FAILED
+
+
+def _peak_memory() -> int:
+    return KIB * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

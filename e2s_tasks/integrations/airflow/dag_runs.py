@@ -1,0 +1,40 @@
+"""A DAG run as the root run of the ledger: it lives in Airflow's database, so that no process answers for it.
+
+Every process of Airflow that has to do with it writes down what it knows of it: its tasks that it has begun, the
+scheduler (or the API server, where a person has marked it) that it has ended.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from time import time
+from typing import Any
+
+from e2s_tasks.core.records import Kind, SpanRecord, Status
+from e2s_tasks.integrations.airflow.identity import dag_run_id
+
+DAG_RUN = "dag_run"  # attribute of the root span: where Airflow has the run
+ENDED = {"success": Status.COMPLETED, "failed": Status.FAILED}
+
+
+def root_span(dag_run: Any, *, solution: str | None = None, attributes: Mapping[str, Any] | None = None) -> SpanRecord:
+    """The root span of a DAG run as it stands; it has no energy of its own.
+
+    dag_run: Airflow's, as tasks or as the scheduler have it. A run that was cleared begins again under the same id.
+    """
+    status = ENDED.get(str(getattr(dag_run.state, "value", dag_run.state)), Status.RUNNING)
+    run_id = dag_run_id(dag_run.dag_id, dag_run.run_id)
+    return SpanRecord(
+        id=run_id.replace("-", ""), seq=2 * (dag_run.clear_number or 0) + (status is not Status.RUNNING),
+        process_id=run_id, run_id=run_id, flow_run_id=run_id, kind=Kind.FLOW, name=dag_run.dag_id, status=status,
+        started_at=_seconds(dag_run.start_date) or time(), ended_at=None if status is Status.RUNNING else
+        _seconds(dag_run.end_date) or time(), attempt=1 + (dag_run.clear_number or 0), solution=solution,
+        cpu_j=0.0, dram_j=0.0, static_j=0.0,
+        attributes={
+            "flow_run_name": dag_run.run_id, DAG_RUN: {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id},
+            **(attributes or {}),
+        },
+    )  # fmt: skip
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

@@ -1,0 +1,85 @@
+"""What a DAG or task declares for its energy: by tags of the DAG, or by the param `e2s`.
+
+with DAG("delays", tags=["e2s:solution=delay-forecast", "e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h"]):
+train = PythonOperator(task_id="train", ..., params={"e2s": {"stage": "training"}})
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.core.policy_tags import CARBON, policy_of
+from e2s_tasks.core.stages import stage_of
+from e2s_tasks.errors import SettingError
+
+PARAM = "e2s"
+SOLUTION = "e2s:solution="
+KNOWN = ("solution", "stage", "zone", "max_delay", "expected_duration", "p95_duration", "minimum_gain", "strategy",
+         "threshold", "percentile", "deadline")  # fmt: skip
+OF_A_POLICY = KNOWN[2:]
+
+
+def told(dag: Any, task: Any = None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the param `e2s` says for a task, else for its DAG, else for this run (its `conf`).
+
+    Raises:
+        SettingError: it is no mapping, or says something that nobody knows.
+    """
+    found: dict[str, Any] = {}
+    for given in (_param(getattr(dag, "params", None)), _param(getattr(task, "params", None)), _param(params)):
+        if given is None:
+            continue
+        if not isinstance(given, Mapping):
+            raise SettingError(f"The param {PARAM}={given!r} is no mapping: write for example {{'stage': 'training'}}.")
+        unknown = sorted(set(given) - set(KNOWN))
+        if unknown:
+            raise SettingError(
+                f"The param {PARAM} has {unknown[0]!r}, which nobody knows. There are: {', '.join(KNOWN)}."
+            )
+        found.update(given)
+    return found
+
+
+def _param(params: Any) -> Any:
+    try:
+        return params[PARAM]
+    except (KeyError, TypeError):
+        return None
+
+
+def solution_of(tags: Iterable[str], given: Mapping[str, Any]) -> str | None:
+    """The solution that a run works for.
+
+    Raises:
+        SettingError: it is no name.
+    """
+    named = [tag.removeprefix(SOLUTION) for tag in sorted(tags) if tag.startswith(SOLUTION)]
+    found = given.get("solution", named[0] if named else None)
+    if found is not None and (not isinstance(found, str) or not found.strip()):
+        raise SettingError(f"solution={found!r}: give a name, for example 'delay-forecast'.")
+    return found
+
+
+def stage(given: Mapping[str, Any]) -> str | None:
+    """The stage of the solution's life cycle that a task is of.
+
+    Raises:
+        SettingError: there is no such stage.
+    """
+    return None if given.get("stage") is None else str(stage_of(given["stage"]))
+
+
+def policy(tags: Iterable[str], given: Mapping[str, Any]) -> CarbonPolicy | None:
+    """The carbon policy that a DAG's tags, or the param, say; None where they say none.
+
+    Raises:
+        SettingError: a part of it is missing, or cannot be used.
+    """
+    if any(name in given for name in ("zone", "max_delay")):
+        options = {name: given[name] for name in OF_A_POLICY if given.get(name) is not None}
+        missing = {"zone", "max_delay"} - options.keys()
+        if missing:
+            raise SettingError(f"The param {PARAM} is a carbon policy without {missing.pop()}: add it.")
+        return CarbonPolicy(**options)
+    tags = [tag for tag in tags if not tag.startswith(SOLUTION)]
+    return policy_of(tags) if CARBON in tags else None

@@ -1,0 +1,14 @@
+"""The ids under which the ledger knows DAG runs and task instances: the same in every process of Airflow."""
+
+from uuid import NAMESPACE_URL, uuid5
+
+
+def dag_run_id(dag_id: str, run_id: str) -> str:
+    """The root run of a DAG run."""
+    return str(uuid5(NAMESPACE_URL, f"e2s:airflow:{dag_id}:{run_id}"))
+
+
+def task_instance_id(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:
+    """The step of a task instance, with all its tries; map_index: -1 or None where it is not mapped."""
+    index = -1 if map_index is None else map_index
+    return str(uuid5(NAMESPACE_URL, f"e2s:airflow:{dag_id}:{run_id}:{task_id}:{index}"))

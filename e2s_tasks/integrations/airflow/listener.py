@@ -1,0 +1,67 @@
+"""What Airflow calls when a task instance or a DAG run begins and ends; of other processes' tasks only the end is told.
+
+The hooks of task instances are called in the process of each attempt with the task SDK's task instance; in the
+scheduler and API server, for tasks that were killed or marked, with a row of the database, of which nothing is made.
+"""
+
+from typing import Any
+
+from airflow.listeners import hookimpl
+
+from e2s_tasks.integrations.airflow import attempts, runs
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def on_starting(component: Any) -> None:
+    """A process of Airflow begins."""
+    if _runs_a_task(component):
+        attempts.process_begins()
+    else:
+        runs.component_begins(component)
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def before_stopping(component: Any) -> None:
+    """A process of Airflow ends."""
+    if _runs_a_task(component):
+        attempts.process_ends()
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:  # noqa: ARG001 - Airflow's signature
+    """An attempt begins."""
+    if _is_in_its_process(task_instance):
+        attempts.attempt_begins(task_instance)
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any) -> None:  # noqa: ARG001
+    """An attempt has failed."""
+    if _is_in_its_process(task_instance):
+        attempts.attempt_failed(error)
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def on_dag_run_running(dag_run: Any, msg: str) -> None:  # noqa: ARG001
+    """A DAG run begins, in the scheduler."""
+    runs.begun(dag_run)
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def on_dag_run_success(dag_run: Any, msg: str) -> None:  # noqa: ARG001
+    """A DAG run has succeeded, in the scheduler, or was marked so in the API server."""
+    runs.ended(dag_run)
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def on_dag_run_failed(dag_run: Any, msg: str) -> None:  # noqa: ARG001
+    """A DAG run has failed, in the scheduler, or was marked so in the API server."""
+    runs.ended(dag_run)
+
+
+def _runs_a_task(component: Any) -> bool:
+    return type(component).__name__ == "TaskRunnerMarker"
+
+
+def _is_in_its_process(task_instance: Any) -> bool:
+    return hasattr(task_instance, "get_template_context") and hasattr(task_instance, "_ti_context_from_server")

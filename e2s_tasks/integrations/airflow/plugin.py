@@ -1,0 +1,33 @@
+"""What Airflow loads in each of its processes: the listener, where it is switched on."""
+
+from typing import Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+from e2s_tasks.errors import SettingError
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.settings import settings
+
+
+def is_active() -> bool:
+    """Whether `E2S_AUTO=true` is in the environment of this process."""
+    try:
+        return settings().enabled and settings().auto
+    except SettingError as error:
+        warn_once("setting up (nothing is measured)", error)
+        return False
+
+
+def _listeners() -> list[Any]:
+    if not is_active():
+        return []
+    from e2s_tasks.integrations.airflow import listener
+
+    return [listener]
+
+
+class E2SPlugin(AirflowPlugin):  # type: ignore[misc] # Airflow may not be there when types are checked
+    """Energy of task instances and DAG runs."""
+
+    name = "e2s"
+    listeners: ClassVar[list[Any]] = _listeners()

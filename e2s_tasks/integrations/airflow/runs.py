@@ -1,0 +1,147 @@
+"""DAG runs as the scheduler and the API server see them: that they begin and end, and the grid of their time."""
+
+import atexit
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from e2s_tasks.errors import E2SError, SettingError
+from e2s_tasks.integrations.airflow import declared
+from e2s_tasks.integrations.airflow.connections import with_keys
+from e2s_tasks.integrations.airflow.dag_runs import root_span
+from e2s_tasks.recorder import process_recorder
+from e2s_tasks.recorder.guard import guarded, warn_once
+
+
+@guarded
+def begun(dag_run: Any) -> None:
+    """Write down that a run has begun, and look at the grid, on a thread: Airflow waits for nothing of it."""
+    record = root_span(dag_run, solution=_solution(dag_run))
+    process_recorder().write(record)
+    _begun.add(record.run_id)
+    _look_aside(dag_run, record.run_id)
+
+
+@guarded
+def ended(dag_run: Any) -> None:
+    """Write down that a run has ended; who did not see it begin, as `dags test` does not, looks at the grid now."""
+    record = root_span(dag_run, solution=_solution(dag_run))
+    process_recorder().write(record)
+    if record.run_id in _begun:
+        _begun.discard(record.run_id)
+        _aside(_deliver)
+    else:
+        _look_aside(dag_run, record.run_id)
+
+
+@guarded
+def component_begins(component: Any) -> None:
+    """A scheduler starts: runs that ended while none was there to tell are ended now."""
+    if type(component).__name__ == "SchedulerJobRunner" or getattr(component, "job_type", None) == "SchedulerJob":
+        _aside(_end_what_has_ended)
+
+
+_begun: set[str] = set()  # runs that have begun in this process
+_aside_now: set[threading.Thread] = set()
+
+
+def _look_aside(dag_run: Any, run_id: str) -> None:
+    zone = _zone(dag_run)
+    _aside(lambda: _look(run_id, zone))
+
+
+def _aside(work: Callable[[], None]) -> None:
+    """Do it on a thread, for which the end of the process waits as long as for a request."""
+    _aside_now.difference_update([one for one in _aside_now if not one.is_alive()])
+    thread = threading.Thread(target=guarded(work), name="e2s-airflow", daemon=True)
+    _aside_now.add(thread)
+    thread.start()
+
+
+@atexit.register
+def _wait() -> None:
+    until = time.monotonic() + 3.0
+    for thread in list(_aside_now):
+        thread.join(max(0.0, until - time.monotonic()))
+
+
+def _look(run_id: str, zone: str | None) -> None:
+    from e2s_tasks import scheduler
+
+    recorder, now = process_recorder(), datetime.now(UTC)
+    try:
+        found = scheduler.intensity_now(zone, now, with_keys(recorder.settings))
+    except E2SError as error:
+        warn_once("looking at the grid", error)
+        found = scheduler.average_now(zone, now, str(error))
+    recorder.write(scheduler.to_record(found, run_id))
+    _deliver()
+
+
+def _deliver() -> None:
+    """Where the ledger is not this host's own, nobody may ever read it here."""
+    recorder = process_recorder()
+    if recorder.settings.ledger_url is not None:
+        recorder.flush()
+
+
+def _end_what_has_ended() -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    from e2s_tasks.integrations.airflow.dag_runs import DAG_RUN
+    from e2s_tasks.ledger import Ledger, replay
+
+    recorder = process_recorder()
+    ledger = Ledger.open(recorder.settings.ledger)
+    replay(recorder.settings.journals, ledger)
+    open_runs = [
+        one.attributes[DAG_RUN]
+        for row in ledger.runs(limit=None)
+        if row.status == "running" and row.flow_run_id
+        for one in ledger.as_written(row.run_id).spans
+        if DAG_RUN in one.attributes
+    ]
+    with create_session() as session:
+        for known in open_runs:
+            wanted = select(DagRun).where(DagRun.dag_id == known["dag_id"], DagRun.run_id == known["run_id"])
+            dag_run = session.scalar(wanted)
+            if dag_run is not None and dag_run.end_date is not None:
+                recorder.write(root_span(dag_run, solution=_solution(dag_run)))
+    _deliver()
+
+
+def _dag(dag_run: Any) -> Any:
+    try:
+        return dag_run.dag or dag_run.get_dag()
+    except Exception:  # noqa: BLE001 - it may have been deleted
+        return None
+
+
+def _told(dag_run: Any) -> tuple[list[str], dict[str, Any]]:
+    dag = _dag(dag_run)
+    try:
+        return list(getattr(dag, "tags", None) or ()), declared.told(dag, None, dag_run.conf)
+    except SettingError as error:
+        warn_once("reading what a DAG declares (it is left out)", error)
+        return [], {}
+
+
+def _solution(dag_run: Any) -> str | None:
+    try:
+        return declared.solution_of(*_told(dag_run))
+    except SettingError as error:
+        warn_once("reading the solution of a DAG (it has none)", error)
+        return None
+
+
+def _zone(dag_run: Any) -> str | None:
+    try:
+        policy = declared.policy(*_told(dag_run))
+    except SettingError as error:
+        warn_once("reading the carbon policy of a DAG (it has none)", error)
+        policy = None
+    return policy.zone if policy is not None else process_recorder().settings.zone
