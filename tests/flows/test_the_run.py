@@ -14,9 +14,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 # The first attempt to build the features fails after its work is done; Prefect tries it again.
 RUN = """
-from flows import flight_delays as flow
+from flows import flight_delays as flow, flight_steps as steps
 
-join, attempts = flow.join, []
+join, attempts = steps.join, []
 
 def failing_once(*tables):
     joined = join(*tables)
@@ -25,7 +25,7 @@ def failing_once(*tables):
         raise OSError("the disk was away for a moment")
     return joined
 
-flow.join = failing_once
+steps.join = failing_once
 flow.flight_delays(flow.Path("output"), sample=0.02)
 """
 

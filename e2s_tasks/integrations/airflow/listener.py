@@ -11,7 +11,7 @@ from airflow.listeners import hookimpl
 from e2s_tasks.integrations.airflow import attempts, runs
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def on_starting(component: Any) -> None:
     """A process of Airflow begins."""
     if _runs_a_task(component):
@@ -20,40 +20,40 @@ def on_starting(component: Any) -> None:
         runs.component_begins(component)
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def before_stopping(component: Any) -> None:
     """A process of Airflow ends."""
     if _runs_a_task(component):
         attempts.process_ends()
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:  # noqa: ARG001 - Airflow's signature
     """An attempt begins."""
     if _is_in_its_process(task_instance):
         attempts.attempt_begins(task_instance)
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any) -> None:  # noqa: ARG001
     """An attempt has failed."""
     if _is_in_its_process(task_instance):
         attempts.attempt_failed(error)
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def on_dag_run_running(dag_run: Any, msg: str) -> None:  # noqa: ARG001
     """A DAG run begins, in the scheduler."""
     runs.begun(dag_run)
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def on_dag_run_success(dag_run: Any, msg: str) -> None:  # noqa: ARG001
     """A DAG run has succeeded, in the scheduler, or was marked so in the API server."""
     runs.ended(dag_run)
 
 
-@hookimpl  # type: ignore[untyped-decorator]
+@hookimpl
 def on_dag_run_failed(dag_run: Any, msg: str) -> None:  # noqa: ARG001
     """A DAG run has failed, in the scheduler, or was marked so in the API server."""
     runs.ended(dag_run)

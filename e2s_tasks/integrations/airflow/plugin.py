@@ -26,7 +26,7 @@ def _listeners() -> list[Any]:
     return [listener]
 
 
-class E2SPlugin(AirflowPlugin):  # type: ignore[misc] # Airflow may not be there when types are checked
+class E2SPlugin(AirflowPlugin):
     """Energy of task instances and DAG runs."""
 
     name = "e2s"
