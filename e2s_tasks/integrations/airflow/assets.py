@@ -6,10 +6,10 @@ from typing import Any
 from e2s_tasks.core.energy import Provenance
 from e2s_tasks.io.places import uri_of
 from e2s_tasks.recorder.artifacts import record_artifact, record_input
-from e2s_tasks.recorder.guard import guarded
+from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan
 
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 EXTRA = "e2s"
 
 
@@ -18,7 +18,7 @@ def name_of(asset: Any) -> str | None:
     uri = getattr(asset, "uri", None)
     if not isinstance(uri, str) or not uri:
         return None
-    return uri if SCHEME.match(uri) else f"asset:{uri}"
+    return uri if SCHEME.match(uri) else f"asset:/{uri}"
 
 
 @guarded
@@ -47,23 +47,55 @@ def _is_written(span: OpenSpan, uri: str) -> bool:
 
 @guarded
 def tell(span: OpenSpan, task_instance: Any) -> None:
-    """The event of each asset that the task made carries what is known of its energy by now."""
-    outlets = [one for one in task_instance.task.outlets or () if name_of(one) is not None]
+    """The event of each asset that the task made carries its energy-to-solution; a ledger that is away, the attempt's.
+
+    Called after the work: who waits for the asset gets the event with the report of the task's state.
+    """
+    outlets = {name: one for one in task_instance.task.outlets or () if (name := name_of(one)) is not None}
     if not outlets:
         return
-    told = _told(span)
-    events = task_instance.get_template_context()["outlet_events"]
-    for outlet in outlets:
-        events[outlet].extra[EXTRA] = told
-
-
-def _told(span: OpenSpan) -> dict[str, Any]:
     recorder = span.recorder
     recorder.meter.tick()
     recorder.meter.settle(force=True)
     worth = {one.provenance for one in recorder.process.sources if one.component in span.joules}
-    return {
+    told = {
+        "run_id": span.run_id,
         "attempt_host_energy_j": span.inclusive_j,
         "provenance": str(Provenance.MEASURED if worth == {Provenance.MEASURED} else Provenance.MODELLED),
-        "run_id": span.run_id,
+    }
+    found = _from_the_ledger(span)
+    events = task_instance.get_template_context()["outlet_events"]
+    for name, outlet in outlets.items():
+        events[outlet].extra[EXTRA] = told | _energy_to_solution(span, found.get(uri_of(name)))
+
+
+def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:
+    """The latest version of each artifact that the run has made so far, by URI."""
+    from e2s_tasks.errors import E2SError
+    from e2s_tasks.ledger import Ledger, replay
+    from e2s_tasks.recorder.delivery import PATIENCE_S
+    from e2s_tasks.reporter import summarise_run
+
+    recorder = span.recorder
+    recorder.write_down()
+    try:
+        ledger = Ledger.open(recorder.settings.ledger, PATIENCE_S)
+        replay(recorder.settings.journals, ledger)
+        rows = summarise_run(ledger, span.run_id)["artifacts"]
+    except E2SError as error:
+        warn_once("reading what an asset has cost (its event tells the attempt's energy alone)", error)
+        return {}
+    return {row["uri"]: row for row in rows}
+
+
+def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None) -> dict[str, Any]:
+    if row is None:
+        return {}
+    still_running = f"{span.name!r} is still running"  # this attempt, of which no more than its report is left
+    return {
+        "version": row["version"],
+        "in_run_j": row["in_run_j"],
+        "fully_loaded_j": row["fully_loaded_j"],
+        "emissions_g": row["emissions_g"],
+        "lower_bound": any(reason != still_running for reason in row["fully_loaded_reasons"]),
     }

@@ -1,0 +1,38 @@
+"""DAGs that hand an artifact on: one writes it, another, which its asset starts, reads it and makes a second one."""
+
+import os
+from pathlib import Path
+
+from airflow.sdk import DAG, Asset, task
+
+FOLDER = Path(os.environ["AIRFLOW_HOME"]) / "lake"
+RAW = Asset(name="raw", uri=(FOLDER / "raw.parquet").as_uri())
+CLEAN = Asset(name="clean", uri=(FOLDER / "clean.parquet").as_uri())
+TABLE = Asset("warehouse table")
+
+
+@task(outlets=[RAW])
+def make():
+    import pandas as pd
+
+    from e2s_tasks.io import write_parquet
+
+    FOLDER.mkdir(exist_ok=True)
+    write_parquet(pd.DataFrame({"x": range(1000)}), FOLDER / "raw.parquet")
+
+
+@task(inlets=[RAW], outlets=[CLEAN, TABLE])
+def clean():
+    from e2s_tasks import record_outcome
+    from e2s_tasks.io import read_parquet, write_parquet
+
+    rows = read_parquet(FOLDER / "raw.parquet")
+    write_parquet(rows[rows["x"] > 10], FOLDER / "clean.parquet")
+    record_outcome(units=len(rows), accurate=len(rows) - 11, name="row")
+
+
+with DAG("makes_raw", schedule=None):
+    make()
+
+with DAG("makes_clean", schedule=None, params={"e2s": {"solution": "rows"}}):
+    clean()

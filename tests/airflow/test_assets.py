@@ -1,0 +1,61 @@
+"""Assets are artifacts, in one ledger with those of every other run."""
+
+import pytest
+
+from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.ledger import Ledger, replay
+from e2s_tasks.reporter import summarise_run
+
+
+@pytest.fixture(scope="module")
+def ran(airflow):
+    """The summaries of a DAG run that made an artifact and of one that made another of it, and the asset events."""
+    ids = {}
+    for dag_id in ("makes_raw", "makes_clean"):
+        ids[dag_id] = airflow.trigger(dag_id)
+        assert airflow.wait(dag_id, ids[dag_id]) == "success"
+    ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
+    replay(airflow.home / "e2s" / "journal", ledger)
+    summaries = {name: summarise_run(ledger, dag_run_id(name, run_id)) for name, run_id in ids.items()}
+    events = airflow.client.get("/api/v2/assets/events").raise_for_status().json()["asset_events"]
+    return summaries, {(one["source_dag_id"], one["name"] if "name" in one else one["uri"]): one for one in events}
+
+
+def _artifact(summary, end):
+    return next(one for one in summary["artifacts"] if one["uri"].endswith(end))
+
+
+def test_what_another_dag_put_into_an_input_is_in_the_fully_loaded_figure(ran):
+    summaries, _ = ran
+    raw, clean = _artifact(summaries["makes_raw"], "raw.parquet"), _artifact(summaries["makes_clean"], "clean.parquet")
+    assert clean["upstream_runs"] == 1
+    assert clean["fully_loaded_j"] == pytest.approx(clean["in_run_j"] + raw["in_run_j"], rel=1e-6)
+    assert not clean["fully_loaded_lower_bound"]
+
+
+def test_a_measured_write_of_an_outlet_is_one_version(ran):
+    summaries, _ = ran
+    assert [one["uri"].rpartition("/")[2] for one in summaries["makes_raw"]["artifacts"]] == ["raw.parquet"]
+
+
+def test_an_outlet_that_nothing_measured_wrote_is_a_version_too(ran):
+    summaries, _ = ran
+    assert {one["uri"] for one in summaries["makes_clean"]["artifacts"]} >= {"asset:/warehouse table"}
+
+
+def test_the_event_of_an_asset_carries_its_energy_to_solution(ran):
+    summaries, events = ran
+    extra = next(one for (dag, name), one in events.items() if dag == "makes_clean" and "clean" in name)["extra"]["e2s"]
+    clean = _artifact(summaries["makes_clean"], "clean.parquet")
+    assert extra["run_id"] == summaries["makes_clean"]["flow_run"]["id"]
+    assert extra["version"] == 1
+    assert extra["fully_loaded_j"] > extra["in_run_j"] > 0
+    assert extra["in_run_j"] <= clean["in_run_j"] * 1.001  # the orchestration of the process's end comes on top
+    assert extra["lower_bound"] is False
+    assert extra["provenance"] in {"measured", "modelled"}
+
+
+def test_outcomes_and_the_solution_of_a_param_make_kpis(ran):
+    summaries, _ = ran
+    assert summaries["makes_clean"]["flow_run"]["solution"] == "rows"
+    assert "accurate" in str(summaries["makes_clean"]["kpis"])
