@@ -1,0 +1,66 @@
+"""What was killed, marked or left behind keeps the energy that it had used."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from e2s_tasks.core.records import Kind, Status
+from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.ledger import Ledger, replay
+
+PATIENCE_S = 60
+
+
+def _ledger(airflow):
+    ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
+    replay(airflow.home / "e2s" / "journal", ledger)
+    return ledger
+
+
+def _begun(airflow):
+    """A run whose task has worked for some seconds: its id, and the task's process."""
+    run_id = airflow.trigger("stopped")
+    file = airflow.home / "pids" / run_id
+    until = time.monotonic() + PATIENCE_S
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    time.sleep(4)
+    return run_id, int(file.read_text())
+
+
+def _attempt(airflow, dag_id, run_id):
+    run = _ledger(airflow).run(dag_run_id(dag_id, run_id))
+    return run, next(one for one in run.spans if one.kind == Kind.ATTEMPT)
+
+
+def test_a_task_that_is_killed_crashed_with_what_it_had_used(airflow):
+    run_id, pid = _begun(airflow)
+    os.kill(pid, signal.SIGKILL)
+    assert airflow.wait("stopped", run_id) == "failed"
+    run, attempt = _attempt(airflow, "stopped", run_id)
+    assert attempt.status == Status.CRASHED
+    assert attempt.cpu_ns > 0.3e9  # of 4 s, on a machine that others use
+    root = next(one for one in run.spans if one.kind == Kind.FLOW)
+    assert root.status == Status.FAILED  # as Airflow says: the run is no process of its own
+
+
+def test_a_task_that_a_person_marks_failed_was_cancelled(airflow):
+    run_id, _ = _begun(airflow)
+    path = f"/api/v2/dags/stopped/dagRuns/{run_id}/taskInstances/works_for_long"
+    airflow.client.patch(path, json={"new_state": "failed"}).raise_for_status()
+    until = time.monotonic() + PATIENCE_S
+    while (attempt := _attempt(airflow, "stopped", run_id)[1]).status == Status.RUNNING:
+        assert time.monotonic() < until
+        time.sleep(1)
+    assert attempt.status == Status.CANCELLED
+    assert attempt.cpu_ns > 0.3e9
+
+
+def test_a_child_in_the_background_belongs_to_its_task_while_that_lives(airflow):
+    run_id = airflow.trigger("in_the_background")
+    assert airflow.wait("in_the_background", run_id) == "success"
+    _, attempt = _attempt(airflow, "in_the_background", run_id)
+    assert attempt.cpu_ns / 1e9 == pytest.approx(1.0, abs=0.3)
