@@ -1,5 +1,6 @@
 """A DAG with an attempt of every kind."""
 
+import os
 from datetime import timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
@@ -92,7 +93,7 @@ with DAG(
         retried(),
         skipped(),
         timed_out(),
-        mapped.expand(number=list(range(4))),
+        mapped.expand(number=list(range(int(os.environ.get("BENCHMARK_TASKS", "4"))))),
         bash,
         DefersItself(task_id="defers"),
         Pokes(task_id="pokes", mode="reschedule", poke_interval=1),
