@@ -8,17 +8,16 @@ no hook is called between the end of the work and the report of its state.
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
 from e2s_tasks.core.records import STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.airflow import assets, declared
+from e2s_tasks.integrations.airflow import assets, declared, xcoms
 from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
-from e2s_tasks.integrations.airflow.xcoms import upstream_of
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
@@ -59,6 +58,9 @@ _here = Process()
 @guarded
 def process_begins() -> None:
     """The process of an attempt has started, and is about to read the DAG's file."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    xcoms.watch_pulls(RuntimeTaskInstance)
     told = _told_to_the_log()
     if "dag_id" in told and "run_id" in told:
         _open_around(str(told["dag_id"]), str(told["run_id"]))
@@ -96,11 +98,15 @@ def attempt_begins(task_instance: Any) -> None:
     span.start()
     span.resume()
     _watch(task_instance)
-    for upstream in upstream_of(task_instance):
-        downstream = _step_of(task_instance)
-        recorder.write(EdgeRecord(f"{upstream}>{downstream}", _here.run_id or "", upstream, downstream))
+    _write_edges(xcoms.edges_of(task_instance))
     if isinstance(span, OpenSpan):
         assets.begun(span, task)
+
+
+def _write_edges(edges: Iterable[xcoms.Edge]) -> None:
+    for upstream, downstream in edges:
+        record = EdgeRecord(f"{upstream}>{downstream}", _here.run_id or "", upstream, downstream)
+        process_recorder().write(record)
 
 
 def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -181,6 +187,7 @@ def _worked(task_instance: Any) -> None:
         return
     if isinstance(attempt.span, OpenSpan):
         assets.made(attempt.span, task_instance)
+    _write_edges(xcoms.pulled(task_instance))
     _pause()
     if isinstance(attempt.span, OpenSpan):
         assets.tell(attempt.span, task_instance)
