@@ -181,7 +181,9 @@ class Settings:
         False, _yes, "true: add energy to OpenTelemetry's counter hw.energy in this process, see docs/prometheus.md"
     )
     auto: bool = _setting(
-        False, _yes, "true: measure every Prefect task and flow without an edit (with PREFECT_PLUGINS_ENABLED=true)"
+        False,
+        _yes,
+        "true: measure every Prefect task and flow (with PREFECT_PLUGINS_ENABLED=true) and every Airflow operator",
     )
     enabled: bool = _setting(True, _yes, "false: run everything unmeasured")
 
