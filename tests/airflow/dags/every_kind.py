@@ -1,12 +1,15 @@
 """A DAG with an attempt of every kind."""
 
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, PokeReturnValue, TaskGroup, setup, task, teardown
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
-from airflow.sdk.timezone import utcnow
+
+try:
+    from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
+except ImportError:  # before 3.2
+    from airflow.exceptions import AirflowException, AirflowSkipException, TaskDeferred
 
 
 def burn(seconds):
@@ -36,7 +39,7 @@ class Pokes(BaseSensorOperator):
 
     def poke(self, context):
         burn(0.05)
-        return PokeReturnValue(is_done=utcnow() > context["dag_run"].start_date + timedelta(seconds=15))
+        return PokeReturnValue(is_done=datetime.now(UTC) > context["dag_run"].start_date + timedelta(seconds=15))
 
 
 with DAG(
