@@ -9,7 +9,7 @@ from e2s_tasks.core import kpi
 from e2s_tasks.core.declared import DECLARED, Declared
 from e2s_tasks.core.energy import COMPONENTS, JOULES_PER_KWH, Energy, add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
-from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord
+from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.remote import why_missing
 from e2s_tasks.reporter import figures, grid
 from e2s_tasks.reporter.tree import SpanTree, succeeded
@@ -117,7 +117,8 @@ def embodied(run: RunRecords) -> Figure:
     hosts = {process.id: process.host for process in run.processes}
     held: dict[str, list[SpanRecord]] = defaultdict(list)
     for span in run.spans:
-        held[hosts.get(span.process_id, "")].append(span)
+        if not span.is_of_no_process:
+            held[hosts.get(span.process_id, "")].append(span)
     grams = []
     for host, of_host in held.items():
         telling = [span for span in of_host if DECLARED in span.attributes]
@@ -218,13 +219,22 @@ def _outermost(span: SpanRecord, spans: SpanTree) -> SpanRecord:
 
 
 def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[OutcomeRecord]:
-    """The outcomes that count: of successful attempts, of the flow run's last life that did the same work."""
+    """The outcomes that count: of successful attempts, of the flow run's last life that did the same work.
+
+    Of a task run that was cleared and succeeded again only the last success counts.
+    """
+    successes: dict[str | None, int] = defaultdict(int)
+    for one in spans.spans:
+        if one.kind == Kind.ATTEMPT and one.task_run_id is not None and one.status == Status.COMPLETED:
+            successes[one.task_run_id] = max(successes[one.task_run_id], one.attempt or 1)
     kept: dict[tuple[str | None, str | None], list[tuple[int, OutcomeRecord]]] = defaultdict(list)
     for outcome in recorded:
         span = spans.by_id.get(outcome.span_id)
         if span is None or not succeeded(span, spans):
             continue
         work = _outermost(span, spans)
+        if (work.attempt or 1) < successes.get(work.task_run_id, 0):
+            continue
         flow = next((one for one in [work, *spans.ancestors(work)] if one.kind == Kind.FLOW), None)
         kept[work.flow_run_id, work.task_key].append(((flow.attempt if flow else None) or 1, outcome))
     last = {work: max(life for life, _ in of_work) for work, of_work in kept.items()}

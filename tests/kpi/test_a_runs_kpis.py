@@ -84,6 +84,16 @@ def test_a_solutions_run_without_an_outcome_says_that_its_kpi_is_undefined():
     assert phrases.kpi_lines(summarise(run(root(cpu_j=1.0)))) == []  # nobody expects one
 
 
+def test_of_a_task_run_that_succeeded_again_after_it_was_cleared_the_last_success_counts():
+    tries = [
+        span(f"e{number}", task_run_id="evaluate", attempt=number, status=status, started_at=NOON + number)
+        for number, status in ((1, Status.COMPLETED), (2, Status.COMPLETED), (3, Status.FAILED))
+    ]
+    outcomes = [outcome(f"e{number}", f"o{number}", units=100.0 * number, accurate=None) for number in (1, 2, 3)]
+    kpis = summarise(run(root(cpu_j=400.0), *tries, outcomes=outcomes))["kpis"]
+    assert kpis["joules_per_prediction"]["denominator"] == 200.0
+
+
 def test_an_accuracy_that_was_recorded_as_a_quality_counts_by_units():
     outcomes = [
         outcome("e", "o1", units=100.0, accurate=None, quality={"accuracy": 0.9}),

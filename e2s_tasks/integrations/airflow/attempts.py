@@ -92,7 +92,7 @@ def attempt_begins(task_instance: Any) -> None:
     task = task_instance.task
     recorder = process_recorder()
     given = _given(task_instance)
-    recorder.write(root_span(dag_run, solution=_solution(task, given)))
+    recorder.write(root_span(dag_run, solution=_solution(task, given), attributes=recorder.declared))
     span = recorder.span(task_instance.task_id, Kind.ATTEMPT, _facts(task_instance, given))
     _here.attempt = Attempt(task_instance, span)
     span.start()

@@ -17,7 +17,7 @@ ENDED = {"success": Status.COMPLETED, "failed": Status.FAILED}
 
 
 def root_span(dag_run: Any, *, solution: str | None = None, attributes: Mapping[str, Any] | None = None) -> SpanRecord:
-    """The root span of a DAG run as it stands; it has no energy of its own.
+    """The root span of a DAG run as it stands; it has no energy of its own, since no process is its own.
 
     dag_run: Airflow's, as tasks or as the scheduler have it. A run that was cleared begins again under the same id.
     """
@@ -28,7 +28,6 @@ def root_span(dag_run: Any, *, solution: str | None = None, attributes: Mapping[
         process_id=run_id, run_id=run_id, flow_run_id=run_id, kind=Kind.FLOW, name=dag_run.dag_id, status=status,
         started_at=_seconds(dag_run.start_date) or time(), ended_at=None if status is Status.RUNNING else
         _seconds(dag_run.end_date) or time(), attempt=1 + (dag_run.clear_number or 0), solution=solution,
-        cpu_j=0.0, dram_j=0.0, static_j=0.0,
         attributes={
             "flow_run_name": dag_run.run_id, DAG_RUN: {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id},
             **(attributes or {}),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from e2s_tasks.core.records import SpanRecord
 from e2s_tasks.errors import E2SError, SettingError
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.connections import with_keys
@@ -18,7 +19,7 @@ from e2s_tasks.recorder.guard import guarded, warn_once
 @guarded
 def begun(dag_run: Any) -> None:
     """Write down that a run has begun, and look at the grid, on a thread: Airflow waits for nothing of it."""
-    record = root_span(dag_run, solution=_solution(dag_run))
+    record = _root_span(dag_run)
     process_recorder().write(record)
     _begun.add(record.run_id)
     _look_aside(dag_run, record.run_id)
@@ -27,7 +28,7 @@ def begun(dag_run: Any) -> None:
 @guarded
 def ended(dag_run: Any) -> None:
     """Write down that a run has ended; who did not see it begin, as `dags test` does not, looks at the grid now."""
-    record = root_span(dag_run, solution=_solution(dag_run))
+    record = _root_span(dag_run)
     process_recorder().write(record)
     if record.run_id in _begun:
         _begun.discard(record.run_id)
@@ -65,6 +66,10 @@ def _wait() -> None:
     until = time.monotonic() + 3.0
     for thread in list(_aside_now):
         thread.join(max(0.0, until - time.monotonic()))
+
+
+def _root_span(dag_run: Any) -> SpanRecord:
+    return root_span(dag_run, solution=_solution(dag_run), attributes=process_recorder().declared)
 
 
 def _look(run_id: str, zone: str | None) -> None:
@@ -110,7 +115,7 @@ def _end_what_has_ended() -> None:
             wanted = select(DagRun).where(DagRun.dag_id == known["dag_id"], DagRun.run_id == known["run_id"])
             dag_run = session.scalar(wanted)
             if dag_run is not None and dag_run.end_date is not None:
-                recorder.write(root_span(dag_run, solution=_solution(dag_run)))
+                recorder.write(_root_span(dag_run))
     _deliver()
 
 

@@ -1,0 +1,129 @@
+"""Attempts that were suspended, and runs that live in an orchestrator, put together from what processes wrote down."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from e2s_tasks.core.records import STOPPED, Kind, ProcessRecord, SpanRecord, Status
+from e2s_tasks.core.steps import steps_of
+from e2s_tasks.ledger import Ledger, replay
+from e2s_tasks.reporter import summarise
+from tests.ledger.journals import started
+
+RUN = "5b6dff59-0000-4000-8000-000000000000"
+
+
+def root(**fields):
+    """A run that lives in an orchestrator's database: it names no process but itself."""
+    given = {"seq": 0, "status": "running"} | fields
+    return SpanRecord(
+        id="root", process_id=RUN, run_id=RUN, flow_run_id=RUN, kind="flow", name="a-dag", started_at=0.0, **given
+    )
+
+
+def stretch(number, status="suspended", *, begin=None, joules=1.0, task="t", **fields):
+    """A stretch of an attempt, in a process of its own, with the orchestration around it."""
+    begin = 10.0 * number if begin is None else begin
+    common = {"process_id": f"p{task}{number}", "run_id": RUN, "flow_run_id": RUN, "seq": 1, "ended_at": begin + 2.0}
+    around = SpanRecord(
+        id=f"around-{task}{number}", kind="orchestration", name="process", status="completed", started_at=begin - 0.5,
+        cpu_j=0.5, **common,
+    )  # fmt: skip
+    given = {"task_run_id": f"run-of-{task}", "attempt": 1} | fields
+    return around, SpanRecord(
+        id=f"{task}{number}", kind="attempt", name=task, status=status, started_at=begin, parent_id=around.id,
+        cpu_j=joules, **common, **given,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def of(ledger):
+    def put(*spans):
+        ledger.ingest(list(spans))
+        return ledger.run(RUN)
+
+    return put
+
+
+def test_an_attempt_that_was_suspended_is_one_step_with_one_attempt_that_ended_as_its_last_stretch(of):
+    run = of(root(), *stretch(0), *stretch(1), *stretch(2, "completed"))
+    (step,) = steps_of(run).steps
+    assert (step.attempts, step.status, step.energy.cpu) == (1, "completed", 3.0)
+
+
+def test_a_stretch_that_nothing_has_followed_yet_leaves_the_attempt_suspended(of):
+    run = of(root(), *stretch(0), *stretch(1))
+    assert steps_of(run).steps[0].status == "suspended"
+
+
+def test_a_retry_after_a_suspended_attempt_is_another_attempt(of):
+    run = of(root(), *stretch(0), *stretch(1, "failed"), *stretch(2, "completed", attempt=2))
+    (step,) = steps_of(run).steps
+    assert (step.attempts, step.status) == (2, "completed")
+    assert {one.id: one.status for one in run.spans if one.kind == "attempt"} == {
+        "t0": "failed", "t1": "failed", "t2": "completed",
+    }  # fmt: skip
+
+
+def test_a_row_lasts_as_long_as_its_stretches_and_not_as_what_lay_between(of):
+    summary = summarise(of(root(), *stretch(0), *stretch(1, "completed")))
+    (row,) = [one for one in summary["steps"] if one["kind"] == "attempt"]
+    assert (row["duration_s"], row["inclusive_j"], row["attempt"]) == (4.0, 2.0, 1)
+
+
+def test_what_is_inside_a_later_stretch_is_inside_the_attempt(of):
+    around, first = stretch(0)
+    read = replace(first, id="read", kind="read", name="read x", parent_id="t1", status="completed", task_run_id=None,
+                   attempt=None, started_at=11.0, process_id="pt1", cpu_j=0.25)  # fmt: skip
+    run = of(root(), around, first, *stretch(1, "completed"), read)
+    assert steps_of(run).steps[0].energy.cpu == 2.25
+    assert [one["depth"] for one in summarise(run)["steps"]] == [0, 0]  # the attempt, and the orchestration
+
+
+def test_what_an_orchestrators_process_did_around_an_attempt_is_orchestration(of):
+    summary = summarise(of(root(), *stretch(0, "completed"), *stretch(1, "completed", task="u")))
+    (row,) = [one for one in summary["steps"] if one["kind"] == "orchestration"]
+    assert row["inclusive_j"] == 1.0
+    assert summary["orchestration_j"] == 1.0
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from("tuv"), st.integers(0, 50), st.integers(0, 100)), max_size=12, unique=True))
+def test_every_joule_is_in_one_row_however_attempts_were_suspended(found):
+    ledger = Ledger.open("sqlite://")
+    spans = [
+        one
+        for number, (task, begin, joules) in enumerate(found)
+        for one in stretch(number, begin=float(begin), joules=float(joules), task=task)
+    ]
+    ledger.ingest([root(), *spans])
+    summary = summarise(ledger.run(RUN))
+    rows = sum(one["inclusive_j"] or 0.0 for one in summary["steps"] if one["depth"] == 0)
+    assert rows == pytest.approx(sum(one.cpu_j or 0.0 for one in spans))
+
+
+def test_a_run_of_no_process_goes_on_when_the_process_that_wrote_it_down_dies(tmp_path, ledger):
+    process = ProcessRecord("p", "host", "boot", 1, 1, 0.0, "dedicated")
+    started(tmp_path, process).append(root(), replace(stretch(0, "running")[1], process_id="p"))
+    replay(tmp_path, ledger, is_alive=lambda _: False)
+    found = {one.id: one.status for one in ledger.as_written(RUN).spans}
+    assert found == {"root": "running", "t0": "crashed"}
+
+
+def test_who_was_told_to_stop_and_died_was_cancelled(tmp_path, ledger):
+    process = ProcessRecord("p", "host", "boot", 1, 1, 0.0, "dedicated")
+    told = replace(stretch(0, "running")[1], process_id="p", attributes={STOPPED: True})
+    started(tmp_path, process).append(root(), told)
+    replay(tmp_path, ledger, is_alive=lambda _: False)
+    assert {one.status for one in ledger.as_written(RUN).spans if one.kind == Kind.ATTEMPT} == {Status.CANCELLED}
+
+
+def test_the_end_of_a_run_of_no_process_is_told_by_whoever_knows_it(of):
+    run = of(root(), root(seq=1, status="failed", ended_at=9.0), root(seq=0))
+    assert [(one.status, one.ended_at) for one in run.spans] == [("failed", 9.0)]
+
+
+def test_it_counts_for_no_process_whose_reads_nobody_knows(of):
+    assert summarise(of(root(), *stretch(0, "completed")))["io"]["unknown"] == 1  # the attempt's
