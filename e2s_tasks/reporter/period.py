@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.kpi import Achieved, Figure, Kpi, kpis, over_runs, undefined
+from e2s_tasks.core.kpi import Achieved, Figure, Kpi, kpis, over_runs
 from e2s_tasks.core.ratios import Method
 from e2s_tasks.core.records import RunRecords, Status
 from e2s_tasks.errors import SettingError
@@ -129,7 +129,7 @@ def _per_run(assessed: list[tuple[str, Assessment]]) -> Iterable[list[Kpi]]:
     for status, found in assessed:
         here = {one.name: one for one in found.achieved}
         said = [_said(here.get(name), like, status) for name, like in known.items()]
-        yield [one for achieved in said for one in kpis(achieved, found.spent)] or [undefined(found.spent)]
+        yield [one for achieved in said for one in kpis(achieved, found.spent)] or [found.undefined()]
 
 
 def _with_more(known: Achieved | None, other: Achieved) -> Achieved:

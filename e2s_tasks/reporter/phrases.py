@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
-from e2s_tasks.core.kpi import NO_OUTCOME
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION
@@ -114,8 +113,15 @@ def main_kpis(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _to_be_told(kpi: dict[str, Any], summary: Summary) -> bool:
-    """Not that there was no outcome, of a run that belongs to no solution."""
-    return kpi["reason"] != NO_OUTCOME or summary["flow_run"]["solution"] is not None
+    """Not that there was no outcome, of a run that belongs to no solution: its one KPI says so."""
+    without_outcome = len(summary["kpis"]) == 1 and kpi["value"] is None
+    return not without_outcome or summary["flow_run"]["solution"] is not None
+
+
+def no_outcome(summary: Summary) -> str:
+    """Why there is nothing to divide the energy by: what really happened, or that nobody recorded an outcome."""
+    why = next((kpi["reason"] for kpi in summary["kpis"].values() if kpi["value"] is None), None)
+    return units.printable((why or "no outcome was recorded").partition(":")[0])
 
 
 def _first(kpis: list[dict[str, Any]], word: str) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """What each command of `e2s` answers, as plain JSON values; heavy packages are imported where they are needed."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from e2s_tasks.reporter import ArtifactHistory
 
 DEFAULT_PERIOD = "30d"
+_NOT_AGO = re.compile(r"-\s*\d.*|0+(\.0*)?\s*[a-z]*")  # a length of time, but a negative one, or none
 
 
 def open_ledger() -> "Ledger":
@@ -111,7 +113,11 @@ def kpi(run: str | None, solution: str | None, since: str | None, level: float) 
 
 
 def moment_of(since: str) -> float:
-    """The time (seconds since the epoch) that lies so far back, or is so called."""
+    """The time (seconds since the epoch) that lies so far back, or is so called.
+
+    Raises:
+        SettingError: it is neither a length of time above zero, nor a day.
+    """
     import time
 
     from e2s_tasks.core.policy import duration
@@ -120,7 +126,7 @@ def moment_of(since: str) -> float:
     try:
         return time.time() - duration(since, "--since", above_zero=True).total_seconds()
     except SettingError:
-        if not since[:1].isdigit() or since.strip("0") in ("", "d", "h", "m", "s"):
+        if _NOT_AGO.fullmatch(since.strip()):
             raise
         return moment(since, "--since")  # weeks, years, or a date
 

@@ -108,7 +108,7 @@ def _cards(summary: Summary) -> list[Card]:
 def _kpi_card(summary: Summary) -> Card:
     found = phrases.main_kpis(summary)
     if not found:
-        return Card("Energy per result", "not known", ("No outcome was recorded, so there is nothing to divide by.",))
+        return Card("Energy per result", "not known", (_sentence(phrases.no_outcome(summary)),))
     said = phrases.kpi_lines(summary)[0]
     figure, _, rest = said.partition(" per ") if found[0]["value"] is not None else ("undefined", "", said)
     per, _, sides = rest.partition(" = ")
