@@ -91,7 +91,7 @@ def headline(found: dict[str, Any]) -> str:
 
 def _marked(row: Row, run: str) -> str:
     """A run's joules, marked where they are a lower bound."""
-    return (">= " if row[f"{run}_lower_bound"] else "") + units.joules(row[run])
+    return units.at_least(units.joules(row[run]), row[f"{run}_lower_bound"])
 
 
 def _steps(a: Summary, b: Summary) -> list[Row]:

@@ -1,7 +1,7 @@
 """The energy, emissions and savings of a run: one small function per figure, in joules and grams."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -16,12 +16,13 @@ ESTIMATE_RANGE = (0.5, 2.0)  # of energy for which a late source had no samples:
 COUNTED = COMPONENTS[:-1]  # of what sources of processes tell; remote is what the work itself tells
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
+ENDS = ("low", "high")  # of a range
 
 _JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
 _HOST_JOULES = attrgetter(*(f"{name}_j" for name in HOST))
-_counted = attrgetter(*(f"{name}_j" for name in COUNTED))
 _UNTOLD = {str(Provenance.MODELLED)}  # a figure of which no source is known
 
+Range = list[float | None] | None
 Avoided = Callable[[SpanRecord], float | None]
 
 
@@ -67,18 +68,26 @@ def _estimating(source: SourceRecord, part: float) -> SourceRecord:
     return replace(source, provenance=Provenance.MODELLED, low=source.low * low, high=source.high * high, detail=detail)
 
 
+def by_process(run: RunRecords, energy: Energy) -> dict[str, Energy]:
+    """The joules of the run (`energy` in all) by the process that counted them; nobody counts a cached task run's."""
+    worked = [span for span in run.spans if span.status != Status.CACHED]
+    ids = dict.fromkeys(span.process_id for span in worked)
+    if len(ids) == 1:
+        return dict.fromkeys(ids, energy)
+    return {id_: run_energy(span for span in worked if span.process_id == id_) for id_ in ids}
+
+
 def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
     """What each component's figure rests on: measured only where no process that counted it used a model."""
     kinds = _kinds(run)
     worth: dict[str, set[str]] = defaultdict(set)
-    for span in run.spans:
-        if span.status == Status.CACHED:
-            continue
-        if span.remote_j is not None:
-            worth["remote"].add(remote.provenance_of(span))
-        for name, joules in zip(COUNTED, _counted(span), strict=True):
+    for process_id, used in by_process(run, energy).items():
+        for name, joules in zip(COUNTED, used.by_component(), strict=False):
             if joules is not None:
-                worth[name] |= kinds.get((span.process_id, name), _UNTOLD)
+                worth[name] |= kinds.get((process_id, name), _UNTOLD)
+    if energy.remote is not None:
+        declaring = (span for span in run.spans if span.status != Status.CACHED and span.remote_j is not None)
+        worth["remote"] |= {remote.provenance_of(span) for span in declaring}
     return {name: _worth(worth[name], getattr(energy, name)) for name in COMPONENTS}
 
 
@@ -102,35 +111,43 @@ def _worth(kinds: set[str], figure: float | None) -> str:
     return str(Provenance.MEASURED if kinds == {Provenance.MEASURED} else Provenance.MODELLED)
 
 
-def energy_range(run: RunRecords, energy: Energy) -> dict[str, list[float] | None]:
-    """[low, high] in joules of each figure: the ranges of its models, all at their low or all at their high ends."""
-    bounds = {
-        (process_id, name): _bounds(name, sources) for process_id, sources in _sources(run).items() for name in COUNTED
-    }
-    low, high = (
-        total(_at_bound(span, bounds, end) for span in run.spans if span.status != Status.CACHED) for end in (0, 1)
-    )
+def energy_range(run: RunRecords, energy: Energy, missing: Collection[str] = ()) -> dict[str, Range]:
+    """[low, high] in joules of each figure: the ranges of its models, all at their low or all at their high ends.
+
+    missing: components of which parts are (`gaps`). Nobody knows how much these are, so that high is None there.
+    """
+    found = _sources(run)
+    used = [(_factors(found.get(process_id, [])), one) for process_id, one in by_process(run, energy).items()]
+    low, high = (replace(total(_at(end, *one) for one in used), remote=_remote(run, energy, end)) for end in ENDS)
     figures, lows, highs = energy_figures(energy), energy_figures(low), energy_figures(high)
-    return {name: _pair(lows[name], highs[name]) if figures[name] is not None else None for name in figures}
+    unknown = {*missing, *(["total"] if missing else []), *(["host"] if {*missing} & {*HOST} else [])}
+    return {
+        name: None if figures[name] is None or lows[name] is None
+        else [lows[name], None if name in unknown else highs[name]]
+        for name in figures
+    }  # fmt: skip
 
 
-def _bounds(component: str, sources: list[SourceRecord]) -> tuple[float, float]:
-    of_component = [source for source in sources if source.component == component]
-    if not of_component:
-        return 1.0, 1.0
-    return min(source.low for source in of_component), max(source.high for source in of_component)
+def _factors(sources: list[SourceRecord]) -> tuple[Energy, Energy]:
+    """What a process's figures are to be multiplied with for their low and their high ends."""
+    of = {name: [one for one in sources if one.component == name] for name in COUNTED}
+    return (
+        Energy(**{name: min((one.low for one in found), default=1.0) for name, found in of.items()}),
+        Energy(**{name: max((one.high for one in found), default=1.0) for name, found in of.items()}),
+    )
 
 
-def _at_bound(span: SpanRecord, bounds: dict[tuple[str, str], tuple[float, float]], end: int) -> Energy:
-    energy = span.energy
-    factors = (bounds.get((span.process_id, name), (1.0, 1.0))[end] for name in COUNTED)
-    figures = (getattr(energy, name) for name in COUNTED)
-    known = Energy(*(None if j is None else j * factor for j, factor in zip(figures, factors, strict=True)))
-    return replace(known, remote=remote.bound_of(span, ("low", "high")[end]))
+def _at(end: str, factors: tuple[Energy, Energy], energy: Energy) -> Energy:
+    of_end = factors[ENDS.index(end)].by_component()
+    pairs = zip(energy.by_component(), of_end, strict=True)
+    return Energy(*(None if joules is None or factor is None else joules * factor for joules, factor in pairs))
 
 
-def _pair(low: float | None, high: float | None) -> list[float] | None:
-    return None if low is None or high is None else [low, high]
+def _remote(run: RunRecords, energy: Energy, end: str) -> float | None:
+    """An end of what was declared of work elsewhere."""
+    if energy.remote is None:
+        return None
+    return add(remote.bound_of(span, end) for span in run.spans if span.status != Status.CACHED)
 
 
 def sources(run: RunRecords) -> list[dict[str, Any]]:

@@ -68,12 +68,16 @@ def _row(one: Headline, mark: tuple[str, bool], page: str | None) -> list[str]:
     broken = one["status"] in phrases.BROKEN
     status = phrases.STATUS.get(one["status"], phrases.status(one["status"]))
     value: Any = one["kpi_value"]
+
+    def bound(figure: str) -> str:
+        return text(units.at_least(figure, one["lower_bound"]))
+
     return [
         f"[{name}]({page}{one['run_id']})" if page else name,
         units.clock(one["started_at"])[5:16],
-        ("\\>= " if one["lower_bound"] else "") + units.joules(one["energy_j"]),
-        units.quantity(value, "J"),
+        bound(units.joules(one["energy_j"])),
+        bound(units.quantity(value, "J")),
         f"**{change}**" if regressed else change,
-        units.grams(one["emissions_g"]),
+        bound(units.grams(one["emissions_g"])),
         f"**{text(status)}**" if broken else text(status),
     ]

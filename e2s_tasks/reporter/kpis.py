@@ -17,12 +17,12 @@ from e2s_tasks.reporter.tree import SpanTree, last_root, succeeded
 ACCURACY = "accuracy"
 MOST_DATA = 5  # evaluation data that a caveat names
 _ENDED = {  # of a run that has no outcome because it did not get that far
-    Status.FAILED: "the run failed",
-    Status.CRASHED: "the run crashed",
-    Status.CANCELLED: "the run was cancelled",
-    Status.TIMED_OUT: "the run timed out",
-    Status.RUNNING: "the run goes on, and no outcome is recorded yet",
-    Status.SUSPENDED: "the run waits, and its work has not begun",
+    str(Status.FAILED): "the run failed",
+    str(Status.CRASHED): "the run crashed",
+    str(Status.CANCELLED): "the run was cancelled",
+    str(Status.TIMED_OUT): "the run timed out",
+    str(Status.RUNNING): "the run goes on, and no outcome is recorded yet",
+    str(Status.SUSPENDED): "the run waits, and its work has not begun",
 }
 EARLIER_HARDWARE = "the embodied hardware of earlier runs is not added up"
 

@@ -94,7 +94,7 @@ def _steps(summary: Summary) -> str:
         rows.append([f"*{len(folded)} smaller steps*", units.joules(joules), part, "", "", "", cpu, "", ""])
     total = summary["energy_j"]["total"]
     whole = units.percent(1.0 if total else None)
-    total_row = ["**total**", f"**{units.joules(total)}**", f"**{whole}**", *[""] * 6]
+    total_row = ["**total**", f"**{text(phrases.whole(summary))}**", f"**{whole}**", *[""] * 6]
     head = ["step", "energy", "share", "status", "try", "time", "CPU", "read", "written"]
     return table("Steps", head, 8, [*rows, total_row])
 

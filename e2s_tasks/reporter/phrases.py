@@ -60,23 +60,24 @@ def energy(summary: Summary) -> str:
     joules = summary["energy_j"]["total"]
     if joules is None:
         return "energy unknown: no source gave a figure (`e2s doctor` says why)"
-    return f"{whole(summary)} ({units.watt_hours(joules)}){worth(summary)}"
+    return f"{whole(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
 
 
 def whole(summary: Summary) -> str:
     """The run's energy, marked where it is a lower bound."""
-    joules = summary["energy_j"]["total"]
-    return (">= " if summary["gaps"] and joules is not None else "") + units.joules(joules)
+    return units.at_least(units.joules(summary["energy_j"]["total"]), summary["gaps"])
 
 
-def worth(summary: Summary) -> str:
-    """What the run's energy rests on, to be added to it, with its range."""
-    kinds = {kind for kind in summary["provenance"].values() if kind != "missing"}
+def worth(found: dict[str, Any]) -> str:
+    """What the energy of a run, or of a period, rests on, with its range: no upper end where parts are missing."""
+    kinds = {kind for kind in found["provenance"].values() if kind != "missing"}
+    low, high = found["energy_j_range"]["total"] or (None, None)
     if kinds == {"measured"}:
-        return ", measured"
-    bounds = summary["energy_j_range"]["total"]
-    between = f" (between {units.joules(bounds[0])} and {units.joules(bounds[1])})" if bounds else ""
-    return (", modelled" if kinds == {"modelled"} else ", partly modelled") + between
+        return "measured" if high is not None else "measured, but parts are missing"
+    what = "modelled" if kinds == {"modelled"} else "partly measured, partly modelled"
+    if high is None:
+        return f"{what} ({units.between([low, high])}; parts are missing)"
+    return f"{what} (between {units.joules(low)} and {units.joules(high)})"
 
 
 def emissions(summary: Summary) -> str:
@@ -86,8 +87,7 @@ def emissions(summary: Summary) -> str:
         missing = "energy figure" if summary["energy_j"]["total"] is None else "carbon intensity"
         return f"gCO2eq unknown: no {missing}"
     zone = f"{found['zone']}, " if found["zone"] else ""
-    mark = ">= " if summary["gaps"] else ""
-    return f"{mark}{units.grams(found['total'])} CO2eq ({zone}{found['signal']})"
+    return f"{units.at_least(units.grams(found['total']), summary['gaps'])} CO2eq ({zone}{found['signal']})"
 
 
 def grid(summary: Summary) -> str | None:
@@ -219,10 +219,13 @@ def _is(summary: Summary, component: str, kind: str) -> bool:
 
 
 def _component(summary: Summary, component: str, kind: str) -> str:
-    figure = units.joules(summary["energy_j"][component])
-    bounds = summary["energy_j_range"][component]
-    between = f" ({units.joules(bounds[0])} to {units.joules(bounds[1])})" if kind == "modelled" and bounds else ""
-    return f"{component} {figure}{between}"
+    between = f" ({units.between(summary['energy_j_range'][component])})" if kind == "modelled" else ""
+    return f"{component} {component_joules(summary, component)}{between}"
+
+
+def component_joules(summary: Summary, component: str) -> str:
+    """The energy of a component, marked where spans lack a part of it."""
+    return units.at_least(units.joules(summary["energy_j"][component]), component in summary["gaps"])
 
 
 def missing(summary: Summary, component: str) -> tuple[str, str]:
@@ -305,9 +308,7 @@ def bounds(artifact: dict[str, Any]) -> str:
 
 def fully_loaded(artifact: dict[str, Any]) -> str:
     """The fully loaded energy, marked where it is a lower bound."""
-    if artifact["fully_loaded_j"] is None:
-        return units.UNKNOWN
-    return (">= " if artifact["fully_loaded_lower_bound"] else "") + units.joules(artifact["fully_loaded_j"])
+    return units.at_least(units.joules(artifact["fully_loaded_j"]), artifact["fully_loaded_lower_bound"])
 
 
 def artifact_name(uri: str) -> str:

@@ -50,14 +50,15 @@ def summarise(
     found = assess(run, spans, outcomes)
     whole = replace(found.spent, energy=Figure(energy.total))  # waiting is paid for, too
     facility_j = whole.facility.value
+    gaps = figures.gaps(run)
     rows = steps(spans, energy.total)
     return {
         "schema_version": SCHEMA_VERSION,
         "flow_run": _flow_run(spans, run.run_id),
         "energy_j": figures.energy_figures(energy),
-        "energy_j_range": figures.energy_range(run, energy),
+        "energy_j_range": figures.energy_range(run, energy, gaps),
         "provenance": figures.provenance(run, energy),
-        "gaps": figures.gaps(run),
+        "gaps": gaps,
         "sources": figures.sources(run),
         "static_policy": sorted({process.static_policy for process in run.processes}),
         "not_attributed_j": figures.not_attributed(spans),

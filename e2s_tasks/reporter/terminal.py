@@ -107,7 +107,7 @@ def _steps(summary: Summary, width: int) -> Table:
         table.add_row(*_step(row)[:left], style=_style(row))
     if folded:
         table.add_row(*_folded(folded, summary)[:left], style="dim")
-    total = [units.joules(summary["energy_j"]["total"]), units.percent(1.0 if summary["energy_j"]["total"] else None)]
+    total = [phrases.whole(summary), units.percent(1.0 if summary["energy_j"]["total"] else None)]
     table.add_row("total", "", "", "", "", *total, *[""] * (left - 7), style="bold")
     return table
 

@@ -85,7 +85,7 @@ def test_the_report_of_a_run_says_what_show_says(ledger):
     for name in (RUN, "waiting", "failed"):
         summary, text = summarise_run(ledger, name), Page(render_run(ledger, name)).text
         said = [
-            phrases.whole(summary), units.watt_hours(summary["energy_j"]["total"]), phrases.worth(summary)[2:],
+            phrases.whole(summary), units.watt_hours(summary["energy_j"]["total"]), phrases.worth(summary),
             phrases.biggest(summary), phrases.lost(summary) or "", waiting.waited(summary) or "",
             waiting.carbon(summary)[1:], phrases.not_attributed(summary), phrases.gaps(summary) or "",
             *(line.partition(" per ")[0] for line in phrases.kpi_lines(summary)[:1] if "undefined" not in line),

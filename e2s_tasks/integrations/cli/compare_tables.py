@@ -109,10 +109,7 @@ def _step(row: Row) -> list[str | Text]:
 
 def _artifact(row: Row) -> list[str | Text]:
     figures = row["in_run_j"]
-    sides = [
-        (">= " if row[f"{side}_lower_bound"] and figures[side] is not None else "") + units.joules(figures[side])
-        for side in ("a", "b")
-    ]
+    sides = [units.at_least(units.joules(figures[side]), row[f"{side}_lower_bound"]) for side in ("a", "b")]
     last = ONLY[row["only_in"]] if row["only_in"] else _changed(figures["change_percent"])
     return [row["name"], *sides, last]
 

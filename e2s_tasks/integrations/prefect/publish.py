@@ -50,7 +50,7 @@ def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
     from e2s_tasks.ledger import Ledger, replay
     from e2s_tasks.ledger.endings import has_ended
     from e2s_tasks.ledger.orphans import forget, publish_orphans
-    from e2s_tasks.reporter import summarise_run, terminal
+    from e2s_tasks.reporter import summarise_run
 
     options = settings()
     recorder = process_recorder()
@@ -68,6 +68,8 @@ def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
         return True  # who started it tells of it, too, at its own end
     summary = summarise_run(ledger, run_id)
     if _wants_terminal(flow_run):
+        from e2s_tasks.reporter import terminal
+
         terminal.print_summary(summary, page=_page(run_id), stream=sys.stderr)
     with get_client(sync_client=True) as client:
         put_summary(client, summary, run_id)

@@ -221,7 +221,8 @@ def _runs(found: Found) -> Table:
             [
                 one["id"][:8], units.printable(one["flow"]), units.printable(one["name"] or ""),
                 phrases.STATUS.get(one["status"], one["status"]), units.clock(one["started_at"])[:16],
-                (">= " if one["lower_bound"] else "") + units.joules(one["energy_j"]), units.grams(one["emissions_g"]),
+                units.at_least(units.joules(one["energy_j"]), one["lower_bound"]),
+                units.at_least(units.grams(one["emissions_g"]), one["lower_bound"]),
             ],
             "lost" if one["status"] in phrases.BROKEN else "",
         )

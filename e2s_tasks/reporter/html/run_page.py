@@ -95,7 +95,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 def _cards(summary: Summary) -> list[Card]:
     """What a newcomer has to see: energy, emissions, the KPI, and what was avoided."""
     joules, emissions = summary["energy_j"]["total"], summary["emissions_g"]
-    worth = phrases.worth(summary).removeprefix(", ") if joules is not None else phrases.energy(summary)
+    worth = phrases.worth(summary) if joules is not None else phrases.energy(summary)
     cards = [Card("Energy", phrases.whole(summary), lines(None if joules is None else units.watt_hours(joules), worth))]
     if emissions["total"] is None:
         cards.append(Card("Emissions", "unknown", (phrases.emissions(summary),)))

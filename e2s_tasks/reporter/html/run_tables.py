@@ -26,7 +26,7 @@ def steps(summary: Summary) -> Table:
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
         rows.append(Row([f"{len(folded)} smaller steps", "", "", units.joules(joules), part, "", cpu, "", ""], "more"))
     whole = summary["energy_j"]["total"]
-    total = [units.joules(whole), units.percent(1.0 if whole else None)]
+    total = [phrases.whole(summary), units.percent(1.0 if whole else None)]
     rows.append(Row(["total", "", "", *total, "", "", "", ""], "total"))
     return Table("Steps of the run and what each used", head, rows, texts=(0, 1))
 
@@ -108,8 +108,9 @@ def components(summary: Summary) -> Table:
 
 
 def _sum(summary: Summary, name: str, said: str) -> Row:
-    figures = units.joules(summary["energy_j"][name]), _between(summary["energy_j_range"][name])
-    return Row([said, *figures, "", ""], "total")
+    lacking = summary["gaps"] and (name == "total" or {*summary["gaps"]} & {*HOST})
+    figure = units.at_least(units.joules(summary["energy_j"][name]), lacking)
+    return Row([said, figure, _between(summary["energy_j_range"][name]), "", ""], "total")
 
 
 def _component(summary: Summary, name: str) -> Row:
@@ -119,13 +120,11 @@ def _component(summary: Summary, name: str) -> Row:
         word, why = phrases.missing(summary, name)
         why = "" if why == name else why
     between = _between(bounds) if kind == "modelled" else ""
-    return Row([NAMES[name], units.joules(summary["energy_j"][name]), between, word, *printable([why])])
+    return Row([NAMES[name], phrases.component_joules(summary, name), between, word, *printable([why])])
 
 
-def _between(bounds: list[float] | None) -> str:
-    if not bounds or bounds[0] == bounds[1]:
-        return ""
-    return f"{units.joules(bounds[0])} to {units.joules(bounds[1])}"
+def _between(bounds: list[float | None] | None) -> str:
+    return "" if not bounds or bounds[0] == bounds[1] else units.between(bounds)
 
 
 def _sources(summary: Summary, name: str) -> list[str]:
