@@ -1,6 +1,6 @@
 """The energy, emissions and savings of a run: one small function per figure, in joules and grams."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from operator import attrgetter
@@ -193,8 +193,13 @@ def gaps(run: RunRecords) -> dict[str, int]:
     One that no source can tell is a gap of every span, unless the host has no such device. Remote work is one of the
     spans that set it off, where nobody gave a figure.
     """
+    return dict(Counter(name for names in lacking(run).values() for name in names))
+
+
+def lacking(run: RunRecords) -> dict[str, list[str]]:
+    """The components that spans lack a part of, by the id of the span."""
     expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
-    missing: dict[str, int] = {}
+    missing: dict[str, list[str]] = {}
     for span in run.spans:
         named, joules = span.attributes.get("gaps", ()), _HOST_JOULES(span)
         if not named and None not in joules:
@@ -202,9 +207,10 @@ def gaps(run: RunRecords) -> dict[str, int]:
         for name, known in zip(HOST, joules, strict=True):
             unknown = known is None and (span.process_id, name) in expected
             if (unknown or name in named) and span.status != Status.CACHED:
-                missing[name] = missing.get(name, 0) + 1
-    elsewhere = len({span.id for span, _ in remote.without_figure(run.spans)})
-    return missing | ({"remote": elsewhere} if elsewhere else {})
+                missing.setdefault(span.id, []).append(name)
+    for id_ in dict.fromkeys(span.id for span, _ in remote.without_figure(run.spans)):
+        missing.setdefault(id_, []).append("remote")
+    return missing
 
 
 def not_attributed(spans: SpanTree) -> dict[str, float | None]:

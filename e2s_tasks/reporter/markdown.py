@@ -91,7 +91,7 @@ def _steps(summary: Summary) -> str:
         total = summary["energy_j"]["total"]
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
         part = units.percent(share(joules, total))
-        rows.append([f"*{len(folded)} smaller steps*", units.joules(joules), part, "", "", "", cpu, "", ""])
+        rows.append([f"*{len(folded)} smaller steps*", text(phrases.together(folded)), part, "", "", "", cpu, "", ""])
     total = summary["energy_j"]["total"]
     whole = units.percent(1.0 if total else None)
     total_row = ["**total**", f"**{text(phrases.whole(summary))}**", f"**{whole}**", *[""] * 6]
@@ -104,7 +104,7 @@ def _step(row: dict[str, Any]) -> list[str]:
     word = text(phrases.mark(row))
     return [
         name,
-        units.joules(row["inclusive_j"]),
+        text(phrases.row_joules(row)),
         units.percent(row["share"]),
         f"**{word}**" if row["status"] in phrases.BROKEN else word,
         "" if row["attempt"] is None else str(row["attempt"]),

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
+from e2s_tasks.core.energy import COMPONENTS, MOVEMENT, add
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION
@@ -161,7 +161,7 @@ def plural(noun: str, number: float | None) -> str:
 
 def stages(summary: Summary) -> str | None:
     """The energy by life-cycle stage, if anything has one."""
-    rows = [(row["stage"].replace("_", " "), units.joules(row["energy_j"]), row["share"]) for row in summary["stages"]]
+    rows = [(row["stage"].replace("_", " "), sum_joules(row), row["share"]) for row in summary["stages"]]
     return ", ".join(f"{name} {joules} ({units.percent(share)})" for name, joules, share in rows) or None
 
 
@@ -171,7 +171,24 @@ def biggest(summary: Summary) -> str | None:
         return None
     top = summary["consumers"][0]
     runs = f" ({top['count']} attempts)" if top["count"] > 1 and top["kind"] == Kind.ATTEMPT else ""
-    return f"{units.percent(top['share'])} in {units.printable(top['name'])}{runs}, {units.joules(top['inclusive_j'])}"
+    return f"{units.percent(top['share'])} in {units.printable(top['name'])}{runs}, {row_joules(top)}"
+
+
+def row_joules(row: dict[str, Any]) -> str:
+    """The energy of a row of steps, marked where a part of it is missing."""
+    return units.at_least(units.joules(row["inclusive_j"]), row["lower_bound"])
+
+
+def together(rows: list[dict[str, Any]]) -> str:
+    """The energy of several rows, marked where a part of one is missing."""
+    return row_joules({
+        "inclusive_j": add(row["inclusive_j"] for row in rows), "lower_bound": any(row["lower_bound"] for row in rows)
+    })  # fmt: skip
+
+
+def sum_joules(row: dict[str, Any]) -> str:
+    """The energy of a stage, or of a step over many runs, marked where a part of it is missing."""
+    return units.at_least(units.joules(row["energy_j"]), row["lower_bound"])
 
 
 def lost(summary: Summary) -> str | None:

@@ -50,8 +50,8 @@ def summarise(
     found = assess(run, spans, outcomes)
     whole = replace(found.spent, energy=Figure(energy.total))  # waiting is paid for, too
     facility_j = whole.facility.value
-    gaps = figures.gaps(run)
-    rows = steps(spans, energy.total)
+    gaps, lacking = figures.gaps(run), figures.lacking(run)
+    rows = steps(spans, energy.total, lacking)
     return {
         "schema_version": SCHEMA_VERSION,
         "flow_run": _flow_run(spans, run.run_id),
@@ -80,7 +80,7 @@ def summarise(
         "attributed_by": lineage.weights,
         "not_made": list(lineage.not_made),
         "kpis": by_name(found.kpis()),
-        "stages": by_stage(spans),
+        "stages": by_stage(spans, lacking),
         "carbon": figures.carbon(facility_j, grid.planned(run.decisions), grid.curve(run.decisions)),
         "waited": grid.waited(run, energy.total, figures.waiting(spans), found.spent.declared.pue),
     }

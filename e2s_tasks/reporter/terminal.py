@@ -119,7 +119,7 @@ def _step(row: dict[str, Any]) -> list[str]:
         "" if row["attempt"] is None else str(row["attempt"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
-        units.joules(row["inclusive_j"]),
+        phrases.row_joules(row),
         units.percent(row["share"]),
         units.size(row["bytes_read"]),
         units.size(row["bytes_written"]),
@@ -131,7 +131,7 @@ def _folded(rows: list[dict[str, Any]], summary: Summary) -> list[str]:
     total = summary["energy_j"]["total"]
     cpu = units.seconds(sum(row["cpu_s"] for row in rows))
     part = units.percent(share(joules, total))
-    return [f"... {len(rows)} smaller steps", "", "", "", cpu, units.joules(joules), part, "", ""]
+    return [f"... {len(rows)} smaller steps", "", "", "", cpu, phrases.together(rows), part, "", ""]
 
 
 def _style(row: dict[str, Any]) -> str:

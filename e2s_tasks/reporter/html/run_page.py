@@ -151,7 +151,7 @@ def _bars(summary: Summary) -> list[charts.Bar]:
             lost[key] = lost.get(key, 0.0) + (row["inclusive_j"] or 0.0)
     return [
         charts.Bar(
-            one["name"], one["inclusive_j"], f"{units.joules(one['inclusive_j'])}, {units.percent(one['share'])}",
+            one["name"], one["inclusive_j"], f"{phrases.row_joules(one)}, {units.percent(one['share'])}",
             lost.get((one["kind"], one["name"]), 0.0),
         )
         for one in summary["consumers"]

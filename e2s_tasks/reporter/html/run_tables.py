@@ -24,7 +24,9 @@ def steps(summary: Summary) -> Table:
         joules = add(row["inclusive_j"] for row in folded)
         part = units.percent(share(joules, summary["energy_j"]["total"]))
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
-        rows.append(Row([f"{len(folded)} smaller steps", "", "", units.joules(joules), part, "", cpu, "", ""], "more"))
+        rows.append(
+            Row([f"{len(folded)} smaller steps", "", "", phrases.together(folded), part, "", cpu, "", ""], "more")
+        )
     whole = summary["energy_j"]["total"]
     total = [phrases.whole(summary), units.percent(1.0 if whole else None)]
     rows.append(Row(["total", "", "", *total, "", "", "", ""], "total"))
@@ -36,7 +38,7 @@ def _step(row: dict[str, Any]) -> Row:
         phrases.step_name(row),
         phrases.mark(row),
         "" if row["attempt"] is None else str(row["attempt"]),
-        units.joules(row["inclusive_j"]),
+        phrases.row_joules(row),
         units.percent(row["share"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
