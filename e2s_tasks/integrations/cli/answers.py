@@ -39,8 +39,12 @@ def publish_what_waits() -> None:
 
 def runs(limit: int) -> list[dict[str, Any]]:
     """The latest runs at a glance, the newest first."""
+    from e2s_tasks.reporter.figures import gaps
     from e2s_tasks.reporter.units import iso
 
+    ledger = open_ledger()
+    rows = ledger.runs(limit)
+    lower = {run.run_id for run in ledger.samples([row.run_id for row in rows]) if gaps(run)}
     return [
         {
             "id": row.run_id,
@@ -54,8 +58,9 @@ def runs(limit: int) -> list[dict[str, Any]]:
             "duration_s": None if row.ended_at is None else row.ended_at - row.started_at,
             "spans": row.spans,
             "energy_j": row.energy.total,
+            "lower_bound": row.run_id in lower,
         }
-        for row in open_ledger().runs(limit)
+        for row in rows
     ]
 
 

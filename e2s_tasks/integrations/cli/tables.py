@@ -41,7 +41,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
             phrases.STATUS.get(row["status"], row["status"]),
             units.clock(row["started_at"])[:16],
             units.seconds(row["duration_s"]),
-            units.joules(row["energy_j"]),
+            units.at_least(units.joules(row["energy_j"]), row["lower_bound"]),
             style="red" if row["status"] in phrases.BROKEN else "",
         )
     console().print(table)
