@@ -35,7 +35,7 @@ def bars(consumers: list[dict[str, Any]]) -> str:
 def _svg(height: float, shapes: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="13">{shapes}</svg>'
+        f'role="img" font-family="system-ui, sans-serif" font-size="14">{shapes}</svg>'
     )
 
 
@@ -76,7 +76,8 @@ def columns(figures: Sequence[tuple[float | None, bool]], what: str) -> str:
     )
     scale = (
         f'<line x1="{left:.0f}" y1="{HIGH}" x2="{WIDTH}" y2="{HIGH}" stroke="{TEXT}"/>'
-        + _text(0, HIGH + LINE - 4, f"{what}, the highest {units.joules(top)}")
+        + _text(0, HIGH + LINE - 4, what)
+        + _text(0, HIGH + 2 * LINE - 4, f"the highest {units.joules(top)}")
         + _text(WIDTH, HIGH + 2 * LINE - 4, "the last run", "end")
     )
     return _svg(HIGH + 2 * LINE, marks + scale)

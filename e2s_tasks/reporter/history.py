@@ -8,6 +8,7 @@ from e2s_tasks.reporter.headline import Headline, compared
 from e2s_tasks.reporter.markdown import cell, name_lines, table, text
 
 MOST = 30  # runs that are shown
+NAME = 16  # characters of a line of a run's name, so that all columns fit on a phone
 
 
 def render(name: str, rows: Sequence[Headline], threshold: float, page: str | None) -> str:
@@ -25,7 +26,7 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
         _chart(figures, marks, f"joules per {per}" if per else "energy of the run"),
         table(
             "Runs",
-            ["run", "energy", "KPI, change"],
+            ["run", cell("energy", "CO2eq"), cell("KPI", "change")],
             2,
             [_row(one, mark, page) for one, mark in zip(shown, marks, strict=True)],
         ),
@@ -64,16 +65,16 @@ def _chart(figures: Sequence[float | None], marks: Sequence[tuple[str, bool]], w
 
 def _row(one: Headline, mark: tuple[str, bool], page: str | None) -> list[str]:
     change, regressed = mark
-    first, *more = name_lines(one["name"] or one["run_id"])
-    link = f"[{' '.join([first, *more])}]({page}{one['run_id']})" if page else cell(first, *more)
+    name = name_lines(one["name"] or one["run_id"], NAME)
+    lines = [f"[{line}]({page}{one['run_id']})" if page else line for line in name]
     status = text(phrases.STATUS.get(one["status"], phrases.status(one["status"])))
     value: Any = one["kpi_value"]
     known = value is not None
     return [
-        cell(link, units.clock(one["started_at"])[5:16], f"**{status}**" if one["status"] in phrases.BROKEN else ""),
+        cell(*lines, units.clock(one["started_at"])[5:16], f"**{status}**" if one["status"] in phrases.BROKEN else ""),
         cell(
             _bound(one, units.joules(one["energy_j"])),
-            f"{_bound(one, units.grams(one['emissions_g']))} CO2eq" if one["emissions_g"] is not None else "",
+            _bound(one, units.grams(one["emissions_g"])) if one["emissions_g"] is not None else "",
         ),
         cell(
             _bound(one, units.quantity(value, "J")) if known or not change else "",

@@ -92,9 +92,9 @@ def cell(*lines: str) -> str:
     return "<br>".join(line for line in lines if line)
 
 
-def name_lines(name: str) -> list[str]:
+def name_lines(name: str, widest: int = WIDEST) -> list[str]:
     """A name as markdown in lines that a phone is wide enough for: a cell does not wrap by itself."""
-    return [text(line) for line in wrap(units.printable(name), WIDEST)] or [""]
+    return [text(line) for line in wrap(units.printable(name), widest)] or [""]
 
 
 def _steps(summary: Summary) -> str:
