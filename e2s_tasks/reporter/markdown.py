@@ -40,7 +40,7 @@ def said(sentence: str) -> str:
 def _headline(summary: Summary) -> str:
     lines = [f"### {text(phrases.title(summary))}", "", f"**{said(phrases.energy(summary))}**"]
     kpis = phrases.kpi_lines(summary)
-    more = (phrases.biggest(summary), phrases.lost(summary), waiting.waited(summary), phrases.cached(summary))
+    more = (phrases.biggest(summary), phrases.lost(summary), waiting.avoided(summary), phrases.cached(summary))
     lines += [
         "",
         *(f"- {said(line)}" for line in [phrases.facility(summary), phrases.emissions(summary), *kpis, *more] if line),

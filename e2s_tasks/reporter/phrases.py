@@ -171,7 +171,7 @@ def biggest(summary: Summary) -> str | None:
         return None
     top = summary["consumers"][0]
     runs = f" ({top['count']} attempts)" if top["count"] > 1 and top["kind"] == Kind.ATTEMPT else ""
-    return f"{units.percent(top['share'])} in {units.printable(top['name'])}{runs}, {row_joules(top)}"
+    return f"{units.percent(top['share'])} of it in {units.printable(top['name'])}{runs}, {row_joules(top)}"
 
 
 def row_joules(row: dict[str, Any]) -> str:

@@ -116,6 +116,14 @@ def test_runs_marks_an_energy_of_which_parts_are_missing_as_the_summary_does(e2s
     assert (">= " in e2s("runs")[1]) == lower
 
 
+def test_runs_are_one_a_line_with_whole_names_at_50_columns(e2s, ledger, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    head, row = e2s("runs")[1].splitlines()
+    assert head.split() == ["run", "flow", "status", "began", "(UTC)", "energy"]
+    assert row.split()[:3] == [RUN[:8], "flight-delays", "ok"]
+    assert len(row) <= 50
+
+
 def test_an_artifact_is_found_by_the_end_of_its_uri(e2s, ledger):
     code, out, _ = e2s("artifact", "features.parquet", "--json")
     found = json.loads(out)
