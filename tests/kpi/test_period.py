@@ -103,6 +103,22 @@ def test_failed_runs_that_evaluated_nothing_are_no_evaluation_data_of_their_own(
     assert kpi["caveat"].startswith("over 10 predictions, ")
 
 
+@pytest.mark.parametrize(("digests", "sets"), [(("sha256:ab", "sha256:ab"), 1), (("sha256:ab", "sha256:cd"), 2)])
+def test_evaluation_data_that_each_run_writes_anew_is_one_set_if_its_content_is(ledger, digests, sets):
+    for number, digest in zip((10, 11), digests, strict=True):
+        *records, outcome = records_of(number, 90.0, days_ago=2, solution="one", units=10.0, accurate=5.0)
+        version = VersionRecord(
+            f"d{number}", "file:///d/truth.csv", f"t{number}", f"run-{number}", NOW - 2 * DAY, content_digest=digest
+        )
+        read = ReadRecord(
+            f"r{number}", "file:///d/truth.csv", f"t{number}", f"run-{number}", NOW - 2 * DAY + 5, version.id
+        )
+        ledger.ingest([*records, outcome, version, read])
+    caveat = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
+    assert ("2 different sets of evaluation data" in caveat) == (sets == 2)
+    assert "truth.csv (sha256:ab)" in caveat
+
+
 def test_a_solution_of_which_no_run_got_as_far_as_an_outcome_says_why(ledger):
     ledger.ingest(records_of(9, 9.0, days_ago=2, status=Status.CRASHED, solution="stuck"))
     (kpi,) = solution_kpis(ledger, "stuck")["kpis"].values()
