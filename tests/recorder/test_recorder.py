@@ -23,6 +23,7 @@ from e2s_tasks.recorder import drive, drive_generator
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
 from e2s_tasks.recorder.open_span import OpenSpan
 from e2s_tasks.recorder.recorder import SpanRecorder
+from e2s_tasks.recorder.starts import OwnThread
 from e2s_tasks.settings import Settings
 
 
@@ -117,7 +118,7 @@ def test_what_a_thread_works_for_the_measuring_is_no_spans_also_once_the_thread_
         meter.leave_own_thread()
 
     with span("waiting"):
-        thread = threading.Thread(target=for_the_measuring)
+        thread = OwnThread(target=for_the_measuring)
         thread.start()
         thread.join()
         time.sleep(0.1)

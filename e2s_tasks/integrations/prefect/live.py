@@ -7,6 +7,7 @@ from contextvars import copy_context
 from importlib import import_module
 
 from e2s_tasks.recorder import SpanRecorder
+from e2s_tasks.recorder.starts import OwnThread
 
 SPARED = 50.0  # times as long as a page takes passes at least until the next: at most a fiftieth of a core
 NEEDED = (
@@ -27,7 +28,7 @@ class LivePage:
         self._over = threading.Event()
         self.has_put = False
         context = copy_context()  # the server is the one that this flow run is of
-        self._thread = threading.Thread(target=context.run, args=(self._work,), name="e2s-live-page", daemon=True)
+        self._thread = OwnThread(target=context.run, args=(self._work,), name="e2s-live-page", daemon=True)
 
     def begin(self) -> None:
         """From now on."""
