@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from e2s_tasks.core import remote
-from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add, total
+from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add
 from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SourceRecord, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
@@ -118,29 +118,40 @@ def energy_range(run: RunRecords, energy: Energy, missing: Collection[str] = ())
     """
     found = _sources(run)
     used = [(_factors(found.get(process_id, [])), one) for process_id, one in by_process(run, energy).items()]
-    low, high = (replace(total(_at(end, *one) for one in used), remote=_remote(run, energy, end)) for end in ENDS)
+    low, high = (_at(end, used, _remote(run, energy, end)) for end in ENDS)
     figures, lows, highs = energy_figures(energy), energy_figures(low), energy_figures(high)
     unknown = {*missing, *(["total"] if missing else []), *(["host"] if {*missing} & {*HOST} else [])}
     return {
-        name: None if figures[name] is None or lows[name] is None
+        name: None
+        if figures[name] is None or lows[name] is None
         else [lows[name], None if name in unknown else highs[name]]
         for name in figures
-    }  # fmt: skip
+    }
 
 
-def _factors(sources: list[SourceRecord]) -> tuple[Energy, Energy]:
-    """What a process's figures are to be multiplied with for their low and their high ends."""
-    of = {name: [one for one in sources if one.component == name] for name in COUNTED}
-    return (
-        Energy(**{name: min((one.low for one in found), default=1.0) for name, found in of.items()}),
-        Energy(**{name: max((one.high for one in found), default=1.0) for name, found in of.items()}),
-    )
+Factors = dict[str, list[float]]
 
 
-def _at(end: str, factors: tuple[Energy, Energy], energy: Energy) -> Energy:
-    of_end = factors[ENDS.index(end)].by_component()
-    pairs = zip(energy.by_component(), of_end, strict=True)
-    return Energy(*(None if joules is None or factor is None else joules * factor for joules, factor in pairs))
+def _factors(sources: list[SourceRecord]) -> Factors:
+    """What a process's figures are to be multiplied with for their low and for their high ends, by component."""
+    found: dict[str, tuple[float, float]] = {}
+    for one in sources:
+        low, high = found.get(one.component, (one.low, one.high))
+        found[one.component] = min(low, one.low), max(high, one.high)
+    return {end: [found.get(name, (1.0, 1.0))[index] for name in COUNTED] for index, end in enumerate(ENDS)}
+
+
+def _at(end: str, used: list[tuple[Factors, Energy]], elsewhere: float | None) -> Energy:
+    """The sum of what processes used, at one end of their ranges. elsewhere: the joules of remote work at that end."""
+    columns = [
+        [
+            None if joules is None else joules * factor
+            for joules, factor in zip(one.by_component(), of[end], strict=False)
+        ]
+        for of, one in used
+    ]
+    sums = [add(column) for column in zip(*columns, strict=True)]
+    return replace(Energy(*sums), remote=elsewhere) if elsewhere is not None else Energy(*sums)
 
 
 def _remote(run: RunRecords, energy: Energy, end: str) -> float | None:
