@@ -41,12 +41,14 @@ def measure(quick: bool) -> list[Row]:
             work()
         ends.append(time.perf_counter())
 
-    took: dict[str, list[float]] = {"summary": [], "page": [], "follow": []}
+    took: dict[str, list[float]] = {"summary": [], "page": [], "follow": [], "hook": []}
     put_page, follow = publish.put_page, history.follow
 
     def timed(name: str, call: Any) -> Any:
         def called(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
+            if name == "hook":
+                hooked.append(start)
             found = call(*args, **kwargs)
             took[name].append(time.perf_counter() - start)
             if name == "page":
@@ -56,7 +58,9 @@ def measure(quick: bool) -> list[Row]:
         return called
 
     published: list[float] = []
+    hooked: list[float] = []
     publish.put_page, history.follow = timed("page", put_page), timed("follow", follow)
+    publish.end_live = timed("hook", publish.end_live)  # the first that our hook does
     with quiet():
         flow(name="warm-up")(nothing)()
         run_id = str(many(return_state=True).state_details.flow_run_id)
@@ -70,12 +74,14 @@ def measure(quick: bool) -> list[Row]:
                 took["summary"].append(time.perf_counter() - start)
                 publish.put_summary(client, summary, run_id)
     size = len(summary["steps"])
-    mine = {name: statistics.median(times[1:]) * 1e3 for name, times in took.items()}
+    mine = {name: statistics.median(times[1:] or times) * 1e3 for name, times in took.items()}
     return [
         Row("summary and page of a run, again and again, median", mine["summary"] + mine["page"], "ms", GOAL_MS,
             note=f"{size} rows; the summary {mine['summary']:.0f} ms of it"),
         Row("from the end of the flow's function to its page, once", (published[0] - ends[0]) * 1e3, "ms", GOAL_MS,
-            note="with Prefect's own ending of the run, the last writes and the ledger's opening"),
+            note=f"{(hooked[0] - ends[0]) * 1e3:.0f} ms of it are Prefect's own ending of the run"),
+        Row("of it from Prefect's call of our hook to the page", (published[0] - hooked[0]) * 1e3, "ms", GOAL_MS,
+            note="the last writes, the ledger's opening, the summary, and Prefect's taking of the page"),
         Row("event and history, after it", mine["follow"], "ms"),
     ]  # fmt: skip
 

@@ -126,9 +126,9 @@ def kpis(achieved: Achieved, spent: Spent) -> list[Kpi]:
     return [*_energy_per_unit(achieved, spent), *_carbon_and_money(achieved, spent), *_efficiency(achieved, spent)]
 
 
-def undefined(spent: Spent) -> Kpi:
-    """What there is to say of a run without any outcome: joules per unit, undefined."""
-    return next(iter(_energy_per_unit(Achieved(name="unit", units=Figure(None, NO_OUTCOME)), spent)))
+def undefined(spent: Spent, why: str = NO_OUTCOME) -> Kpi:
+    """What there is to say of a run without any outcome: joules per unit, undefined. why: there is none."""
+    return next(iter(_energy_per_unit(Achieved(name="unit", units=Figure(None, why)), spent)))
 
 
 def _energy_per_unit(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
@@ -193,7 +193,9 @@ def _efficiency(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
     kwh = energy.times(1 / JOULES_PER_KWH)
     label = f"accuracy per kWh of {name}"
     per_kwh = _per_energy(label, achieved.accuracy, "accuracy", used=kwh, unit="kWh", per=name, spent=spent)
-    yield replace(per_kwh, caveat=_caveat(achieved))
+    if achieved.units.value != 0:  # a run that evaluated nothing has no evaluation data to warn of
+        per_kwh = replace(per_kwh, caveat=_caveat(achieved))
+    yield per_kwh
     weighed = _both(achieved.accuracy, achieved.units, operator.mul)
     what = f"accuracy x {name}s"
     label = f"accuracy per joule per {name}"

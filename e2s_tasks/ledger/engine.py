@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from sqlalchemy.pool import NullPool
 
 from e2s_tasks.errors import E2SError, LedgerBusyError, LedgerError
-from e2s_tasks.ledger.migrations import HEAD, upgrade, version_of
+from e2s_tasks.ledger.migrations import HEAD, UnknownVersionError, upgrade, version_of
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_S = 2.0  # a host that is there answers by then, and the drivers know no shorter limit
@@ -163,12 +163,10 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 def _upgrade(engine: sa.Engine, patience_s: float) -> None:
     if engine.dialect.name == "sqlite":
         _use_wal(engine, patience_s)
-    from alembic.util import CommandError
-
     try:
         with writing(engine) as connection:
             upgrade(connection)
-    except CommandError as error:
+    except UnknownVersionError as error:
         url = shown(engine.url)
         raise LedgerError(
             f"The ledger {url} is from another version of e2s-tasks ({error}). Upgrade e2s-tasks."

@@ -15,7 +15,7 @@ from e2s_tasks.ledger import changes, journal, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
 from e2s_tasks.ledger.learned import Learned, latest_policy, learned, learned_step
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
-from e2s_tasks.ledger.period import in_period
+from e2s_tasks.ledger.period import in_period, samples
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
 from e2s_tasks.ledger.runs import RunRow
@@ -164,6 +164,11 @@ class Ledger:
         """
         with self._reading() as connection:
             yield from in_period(connection, since)
+
+    def samples(self, run_ids: list[str]) -> Iterator[RunRecords]:
+        """Of each root run its processes, and spans enough to say whether parts of its energy are missing."""
+        with self._reading() as connection:
+            yield from samples(connection, run_ids)
 
     def run(self, run_id: str) -> RunRecords:
         """Everything known of one root run, with the flow runs that belong to it.

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import DecisionRecord, ProcessRecord, RunRecords, SourceRecord, SpanRecord
+from e2s_tasks.core.energy import HOST
+from e2s_tasks.core.records import DecisionRecord, ProcessRecord, RunRecords, SourceRecord, SpanRecord, Status
 from e2s_tasks.ledger import runs
 from e2s_tasks.ledger.adoption import adopt
 from e2s_tasks.ledger.query import chunks, select_in
@@ -27,6 +28,35 @@ def in_period(connection: sa.Connection, since: float) -> Iterator[RunRecords]:
     query = runs.roots().where(span.c.started_at >= since).order_by(span.c.started_at, span.c.run_id)
     for chunk in chunks(list(connection.execute(query).scalars())):
         yield from _records_of(connection, chunk)
+
+
+def samples(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecords]:
+    """Root runs with their processes and one span for all that lack the same parts: enough to say if a run lacks any.
+
+    One of those that set off work elsewhere has all its spans, for the figure of that work may be in any of them.
+    """
+    root_of = runs.members(connection, run_ids)
+    found = {run_id: RunRecords(run_id) for run_id in run_ids}
+    text = sa.cast(span.c.attributes, sa.Text)
+    alike = [
+        *(span.c[f"{name}_j"].is_(None) for name in HOST), span.c.status == str(Status.CACHED),
+        text.like('%"gaps"%'), text.like('%"remote%'),
+    ]  # fmt: skip
+    whole, ids = set(), []
+    for chunk in chunks(root_of):
+        query = sa.select(span.c.run_id, sa.func.min(span.c.id), alike[-1]).where(span.c.run_id.in_(chunk))
+        for run_id, id_, elsewhere in connection.execute(query.group_by(span.c.run_id, span.c.process_id, *alike)):
+            ids.append(id_)
+            whole |= {root_of[run_id]} if elsewhere else set()
+    for one in select_in(connection, SpanRecord, span.c.id, ids):
+        found[root_of[one.run_id]].spans.append(one)
+    processes = {
+        one.id: one for one in _processes(connection, {one.process_id for run in found.values() for one in run.spans})
+    }
+    for run in found.values():
+        run.processes = [processes[one] for one in {one.process_id for one in run.spans} if one in processes]
+    yield from (run for run_id, run in found.items() if run_id not in whole)
+    yield from _records_of(connection, sorted(whole))
 
 
 def _records_of(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecords]:

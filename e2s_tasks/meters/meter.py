@@ -62,6 +62,7 @@ class Meter:
         self._busy_before: int | None = None
         self._process_ns = self._carried_ns = 0
         self._own: list[MeasuredThread] = []
+        self._own_ended_ns = 0  # what those that have ended had used since the last segment
         self._closer: MeasuredThread | None = None  # who closed the segment in which all threads were asked last
         self._others_ns = 0  # what all other threads of the process had used by then
 
@@ -366,6 +367,14 @@ class Meter:
         thread.last_ns = self._cpu()
         self._own.append(thread)
 
+    def leave_own_thread(self) -> None:
+        """The calling thread, which was one of the measuring's own, is about to end: its clock may become another's."""
+        clock = self._thread().clock
+        with self._in_turn():
+            for thread in [one for one in self._own if one.clock == clock]:
+                self._own_ended_ns += self._cpu() - thread.last_ns
+                self._own.remove(thread)
+
     def _begin(self, now: int) -> None:
         self._start_ns, self._slept_ns = now, self._slept()
         self._process_ns, self._carried_ns = self._process(), 0
@@ -476,7 +485,7 @@ class Meter:
 
     def _own_used(self) -> int:
         """CPU time of the measuring's own threads since the last question."""
-        used = 0
+        used, self._own_ended_ns = self._own_ended_ns, 0
         for thread in self._own:
             now = self._other_thread(thread.clock)
             if now is not None:

@@ -1,4 +1,4 @@
-"""A bar chart of where the energy went, as an SVG image that reads well on a light and on a dark page."""
+"""Charts as SVG images that read well on a light and on a dark page, and on a phone: they are no wider than one."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ from xml.sax.saxutils import escape
 
 from e2s_tasks.reporter import units
 
-WIDTH, LABEL, FIGURE, ROW, BAR = 640, 210, 120, 24, 14
+WIDTH, ROW, BAR = 360, 24, 8  # what is wider would be shrunk on a phone, and its text with it
+LINE = 20  # from one line of text to the next
 # A mid grey and a mid blue: a contrast of 4:1 or more with white and with near-black alike.
 TEXT, FILL, TRACK = "#737a84", "#3b82c4", "#737a8433"
 MARKED = "#d9662b"  # an orange of the same contrast
 HIGH, WIDEST = 120, 48
 MOST = 8
-LONGEST = 28
+LONGEST = 30
 
 
 def bars(consumers: list[dict[str, Any]]) -> str:
@@ -25,28 +26,35 @@ def bars(consumers: list[dict[str, Any]]) -> str:
     rest = known[MOST:]
     if rest:
         shown = [*shown, {"name": f"{len(rest)} others", "inclusive_j": sum(one["inclusive_j"] for one in rest),
-                          "share": sum(one["share"] for one in rest)}]  # fmt: skip
+                          "share": sum(one["share"] for one in rest),
+                          "lower_bound": any(one["lower_bound"] for one in rest)}]  # fmt: skip
     top = max(one["share"] for one in shown)
-    rows = "".join(_bar(index, one, top) for index, one in enumerate(shown))
-    height = ROW * len(shown)
+    return _svg((LINE + ROW - BAR) * len(shown), "".join(_bar(index, one, top) for index, one in enumerate(shown)))
+
+
+def _svg(height: float, shapes: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="13">{rows}</svg>'
+        f'role="img" font-family="system-ui, sans-serif" font-size="14">{shapes}</svg>'
     )
 
 
+def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="{TEXT}">{escape(words)}</text>'
+
+
 def _bar(index: int, one: dict[str, Any], top: float) -> str:
-    y, room = index * ROW, WIDTH - LABEL - FIGURE
+    """A bar below its name and its figure."""
+    y = index * (LINE + ROW - BAR)
     name = units.printable(one["name"])
-    name = escape(name if len(name) <= LONGEST else name[: LONGEST - 3] + "...")
-    figure = escape(f"{units.joules(one['inclusive_j'])}, {units.percent(one['share'])}")
-    middle, bar_y = y + ROW // 2 + 4, y + (ROW - BAR) // 2
+    figure = units.at_least(units.joules(one["inclusive_j"]), one["lower_bound"])
+    middle, bar_y = y + LINE - 6, y + LINE
     return (
-        f'<text x="{LABEL - 8}" y="{middle}" text-anchor="end" fill="{TEXT}">{name}</text>'
-        f'<rect x="{LABEL}" y="{bar_y}" width="{room}" height="{BAR}" rx="3" fill="{TRACK}"/>'
-        f'<rect x="{LABEL}" y="{bar_y}" width="{max(room * one["share"] / top, 1):.1f}" height="{BAR}" rx="3" '
+        _text(0, middle, name if len(name) <= LONGEST else name[: LONGEST - 3] + "...")
+        + _text(WIDTH, middle, f"{figure}, {units.percent(one['share'])}", "end")
+        + f'<rect x="0" y="{bar_y}" width="{WIDTH}" height="{BAR}" rx="3" fill="{TRACK}"/>'
+        f'<rect x="0" y="{bar_y}" width="{max(WIDTH * one["share"] / top, 1):.1f}" height="{BAR}" rx="3" '
         f'fill="{FILL}"/>'
-        f'<text x="{LABEL + room + 8}" y="{middle}" fill="{TEXT}">{figure}</text>'
     )
 
 
@@ -59,7 +67,7 @@ def columns(figures: Sequence[tuple[float | None, bool]], what: str) -> str:
     if len(figures) < 2 or not known:
         return ""
     top, each = max(known), min(WIDTH / len(figures), WIDEST)
-    left, height = WIDTH - each * len(figures), HIGH + ROW
+    left = WIDTH - each * len(figures)
     marks = "".join(
         f'<rect x="{left + (number + 0.15) * each:.1f}" y="{HIGH - HIGH * value / top:.1f}" width="{each * 0.7:.1f}" '
         f'height="{HIGH * value / top:.1f}" rx="2" fill="{MARKED if marked else FILL}"/>'
@@ -68,13 +76,11 @@ def columns(figures: Sequence[tuple[float | None, bool]], what: str) -> str:
     )
     scale = (
         f'<line x1="{left:.0f}" y1="{HIGH}" x2="{WIDTH}" y2="{HIGH}" stroke="{TEXT}"/>'
-        f'<text x="0" y="{height - 6}" fill="{TEXT}">{escape(what)}, the highest {escape(units.joules(top))}</text>'
-        f'<text x="{WIDTH}" y="{height - 6}" text-anchor="end" fill="{TEXT}">the last run</text>'
+        + _text(0, HIGH + LINE - 4, what)
+        + _text(0, HIGH + 2 * LINE - 4, f"the highest {units.joules(top)}")
+        + _text(WIDTH, HIGH + 2 * LINE - 4, "the last run", "end")
     )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="13">{marks}{scale}</svg>'
-    )
+    return _svg(HIGH + 2 * LINE, marks + scale)
 
 
 def curve(
@@ -87,7 +93,7 @@ def curve(
     if len(slots) < 2:
         return ""
     begin, end, top = slots[0][0], slots[-1][1], max(value for *_, value in slots)
-    scale, height = WIDTH / (end - begin), HIGH + ROW
+    scale = WIDTH / (end - begin)
 
     def area(start: float, until: float, value: float, fill: str) -> str:
         x, high = (start - begin) * scale, HIGH * value / top
@@ -103,14 +109,11 @@ def curve(
         shapes += "".join(area(*slot, MARKED) for slot in inside if slot[1] > slot[0])
     low = min(value for *_, value in slots)
     between = f"{units.number(low)} to {units.number(top)} gCO2eq/kWh"
-    below = "".join(
-        f'<text x="{x}" y="{height - 6}" text-anchor="{anchor}" fill="{TEXT}">{escape(label)}</text>'
-        for x, anchor, label in ((0, "start", labels[0]), (WIDTH / 2, "middle", between), (WIDTH, "end", labels[1]))
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="13">{shapes}{below}</svg>'
-    )
+    below = (
+        _text(0, HIGH + LINE - 4, labels[0]) + _text(WIDTH, HIGH + LINE - 4, labels[1], "end")
+        + _text(0, HIGH + 2 * LINE - 4, between)
+    )  # fmt: skip
+    return _svg(HIGH + 2 * LINE, shapes + below)
 
 
 def data_url(svg: str) -> str:

@@ -67,7 +67,8 @@ def _totals(a: Summary, b: Summary) -> Iterable[Row]:
 
 def _component(name: str, a: Summary, b: Summary) -> Row:
     worth = {f"{side}_provenance": one["provenance"][name] for side, one in (("a", a), ("b", b))}
-    return _pair(name, "J", a["energy_j"][name], b["energy_j"][name]) | worth
+    lower = {f"{side}_lower_bound": name in one["gaps"] for side, one in (("a", a), ("b", b))}
+    return _pair(name, "J", a["energy_j"][name], b["energy_j"][name]) | worth | lower
 
 
 def _without_figure(run: Summary) -> Iterable[tuple[str, str]]:
@@ -91,7 +92,7 @@ def headline(found: dict[str, Any]) -> str:
 
 def _marked(row: Row, run: str) -> str:
     """A run's joules, marked where they are a lower bound."""
-    return (">= " if row[f"{run}_lower_bound"] else "") + units.joules(row[run])
+    return units.at_least(units.joules(row[run]), row[f"{run}_lower_bound"])
 
 
 def _steps(a: Summary, b: Summary) -> list[Row]:
@@ -102,7 +103,8 @@ def _steps(a: Summary, b: Summary) -> list[Row]:
         of_a, of_b = (side.get((kind, name)) for side in known)
         joules = [None if one is None else one["inclusive_j"] for one in (of_a, of_b)]
         counts = {"a_count": (of_a or {}).get("count", 0), "b_count": (of_b or {}).get("count", 0)}
-        rows.append(_pair(name, "J", *joules) | {"kind": kind, **counts, "only_in": _only_in(of_a, of_b)})
+        lower = {f"{side}_lower_bound": bool((of or {}).get("lower_bound")) for side, of in (("a", of_a), ("b", of_b))}
+        rows.append(_pair(name, "J", *joules) | {"kind": kind, **counts, **lower, "only_in": _only_in(of_a, of_b)})
     return sorted(rows, key=lambda row: -max(row["a"] or 0.0, row["b"] or 0.0))
 
 

@@ -1,13 +1,13 @@
 """The energy, emissions and savings of a run: one small function per figure, in joules and grams."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
 from e2s_tasks.core import remote
-from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add, total
+from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add
 from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SourceRecord, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
@@ -16,12 +16,13 @@ ESTIMATE_RANGE = (0.5, 2.0)  # of energy for which a late source had no samples:
 COUNTED = COMPONENTS[:-1]  # of what sources of processes tell; remote is what the work itself tells
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
+ENDS = ("low", "high")  # of a range
 
 _JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
 _HOST_JOULES = attrgetter(*(f"{name}_j" for name in HOST))
-_counted = attrgetter(*(f"{name}_j" for name in COUNTED))
 _UNTOLD = {str(Provenance.MODELLED)}  # a figure of which no source is known
 
+Range = list[float | None] | None
 Avoided = Callable[[SpanRecord], float | None]
 
 
@@ -67,18 +68,26 @@ def _estimating(source: SourceRecord, part: float) -> SourceRecord:
     return replace(source, provenance=Provenance.MODELLED, low=source.low * low, high=source.high * high, detail=detail)
 
 
+def by_process(run: RunRecords, energy: Energy) -> dict[str, Energy]:
+    """The joules of the run (`energy` in all) by the process that counted them; nobody counts a cached task run's."""
+    worked = [span for span in run.spans if span.status != Status.CACHED]
+    ids = dict.fromkeys(span.process_id for span in worked)
+    if len(ids) == 1:
+        return dict.fromkeys(ids, energy)
+    return {id_: run_energy(span for span in worked if span.process_id == id_) for id_ in ids}
+
+
 def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
     """What each component's figure rests on: measured only where no process that counted it used a model."""
     kinds = _kinds(run)
     worth: dict[str, set[str]] = defaultdict(set)
-    for span in run.spans:
-        if span.status == Status.CACHED:
-            continue
-        if span.remote_j is not None:
-            worth["remote"].add(remote.provenance_of(span))
-        for name, joules in zip(COUNTED, _counted(span), strict=True):
+    for process_id, used in by_process(run, energy).items():
+        for name, joules in zip(COUNTED, used.by_component(), strict=False):
             if joules is not None:
-                worth[name] |= kinds.get((span.process_id, name), _UNTOLD)
+                worth[name] |= kinds.get((process_id, name), _UNTOLD)
+    if energy.remote is not None:
+        declaring = (span for span in run.spans if span.status != Status.CACHED and span.remote_j is not None)
+        worth["remote"] |= {remote.provenance_of(span) for span in declaring}
     return {name: _worth(worth[name], getattr(energy, name)) for name in COMPONENTS}
 
 
@@ -102,35 +111,54 @@ def _worth(kinds: set[str], figure: float | None) -> str:
     return str(Provenance.MEASURED if kinds == {Provenance.MEASURED} else Provenance.MODELLED)
 
 
-def energy_range(run: RunRecords, energy: Energy) -> dict[str, list[float] | None]:
-    """[low, high] in joules of each figure: the ranges of its models, all at their low or all at their high ends."""
-    bounds = {
-        (process_id, name): _bounds(name, sources) for process_id, sources in _sources(run).items() for name in COUNTED
-    }
-    low, high = (
-        total(_at_bound(span, bounds, end) for span in run.spans if span.status != Status.CACHED) for end in (0, 1)
-    )
+def energy_range(run: RunRecords, energy: Energy, missing: Collection[str] = ()) -> dict[str, Range]:
+    """[low, high] in joules of each figure: the ranges of its models, all at their low or all at their high ends.
+
+    missing: components of which parts are (`gaps`). Nobody knows how much these are, so that high is None there.
+    """
+    found = _sources(run)
+    used = [(_factors(found.get(process_id, [])), one) for process_id, one in by_process(run, energy).items()]
+    low, high = (_at(end, used, _remote(run, energy, end)) for end in ENDS)
     figures, lows, highs = energy_figures(energy), energy_figures(low), energy_figures(high)
-    return {name: _pair(lows[name], highs[name]) if figures[name] is not None else None for name in figures}
+    unknown = {*missing, *(["total"] if missing else []), *(["host"] if {*missing} & {*HOST} else [])}
+    return {
+        name: None
+        if figures[name] is None or lows[name] is None
+        else [lows[name], None if name in unknown else highs[name]]
+        for name in figures
+    }
 
 
-def _bounds(component: str, sources: list[SourceRecord]) -> tuple[float, float]:
-    of_component = [source for source in sources if source.component == component]
-    if not of_component:
-        return 1.0, 1.0
-    return min(source.low for source in of_component), max(source.high for source in of_component)
+Factors = dict[str, list[float]]
 
 
-def _at_bound(span: SpanRecord, bounds: dict[tuple[str, str], tuple[float, float]], end: int) -> Energy:
-    energy = span.energy
-    factors = (bounds.get((span.process_id, name), (1.0, 1.0))[end] for name in COUNTED)
-    figures = (getattr(energy, name) for name in COUNTED)
-    known = Energy(*(None if j is None else j * factor for j, factor in zip(figures, factors, strict=True)))
-    return replace(known, remote=remote.bound_of(span, ("low", "high")[end]))
+def _factors(sources: list[SourceRecord]) -> Factors:
+    """What a process's figures are to be multiplied with for their low and for their high ends, by component."""
+    found: dict[str, tuple[float, float]] = {}
+    for one in sources:
+        low, high = found.get(one.component, (one.low, one.high))
+        found[one.component] = min(low, one.low), max(high, one.high)
+    return {end: [found.get(name, (1.0, 1.0))[index] for name in COUNTED] for index, end in enumerate(ENDS)}
 
 
-def _pair(low: float | None, high: float | None) -> list[float] | None:
-    return None if low is None or high is None else [low, high]
+def _at(end: str, used: list[tuple[Factors, Energy]], elsewhere: float | None) -> Energy:
+    """The sum of what processes used, at one end of their ranges. elsewhere: the joules of remote work at that end."""
+    columns = [
+        [
+            None if joules is None else joules * factor
+            for joules, factor in zip(one.by_component(), of[end], strict=False)
+        ]
+        for of, one in used
+    ]
+    sums = [add(column) for column in zip(*columns, strict=True)]
+    return replace(Energy(*sums), remote=elsewhere) if elsewhere is not None else Energy(*sums)
+
+
+def _remote(run: RunRecords, energy: Energy, end: str) -> float | None:
+    """An end of what was declared of work elsewhere."""
+    if energy.remote is None:
+        return None
+    return add(remote.bound_of(span, end) for span in run.spans if span.status != Status.CACHED)
 
 
 def sources(run: RunRecords) -> list[dict[str, Any]]:
@@ -176,8 +204,13 @@ def gaps(run: RunRecords) -> dict[str, int]:
     One that no source can tell is a gap of every span, unless the host has no such device. Remote work is one of the
     spans that set it off, where nobody gave a figure.
     """
+    return dict(Counter(name for names in lacking(run).values() for name in names))
+
+
+def lacking(run: RunRecords) -> dict[str, list[str]]:
+    """The components that spans lack a part of, by the id of the span."""
     expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
-    missing: dict[str, int] = {}
+    missing: dict[str, list[str]] = {}
     for span in run.spans:
         named, joules = span.attributes.get("gaps", ()), _HOST_JOULES(span)
         if not named and None not in joules:
@@ -185,9 +218,10 @@ def gaps(run: RunRecords) -> dict[str, int]:
         for name, known in zip(HOST, joules, strict=True):
             unknown = known is None and (span.process_id, name) in expected
             if (unknown or name in named) and span.status != Status.CACHED:
-                missing[name] = missing.get(name, 0) + 1
-    elsewhere = len({span.id for span, _ in remote.without_figure(run.spans)})
-    return missing | ({"remote": elsewhere} if elsewhere else {})
+                missing.setdefault(span.id, []).append(name)
+    for id_ in dict.fromkeys(span.id for span, _ in remote.without_figure(run.spans)):
+        missing.setdefault(id_, []).append("remote")
+    return missing
 
 
 def not_attributed(spans: SpanTree) -> dict[str, float | None]:

@@ -5,19 +5,20 @@ runs makes a sum a lower bound, and how many such runs there are is told.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.core.energy import COMPONENTS, Energy, add, total
+from e2s_tasks.core.energy import COMPONENTS, Energy, Provenance, add, total
 from e2s_tasks.core.records import Kind, RunRecords, Status
 from e2s_tasks.reporter import figures, grid
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.period import solution_kpis
 from e2s_tasks.reporter.reuse import made_here
 from e2s_tasks.reporter.run import Producers
-from e2s_tasks.reporter.stages import joules_by_stage, rows
+from e2s_tasks.reporter.stages import joules_by_stage, lower_bounds, rows
 from e2s_tasks.reporter.steps import rows_of, share
 from e2s_tasks.reporter.tree import SpanTree, last_root, tree
 from e2s_tasks.reporter.units import iso
@@ -31,6 +32,7 @@ MOST_SOLUTIONS = 8
 KPI_RUNS = 300  # over all solutions: of more, the KPIs are those of the latest runs, which says so
 MOST_RESULTS = 200  # reused results of which the ledger is asked what making them had cost
 DAY_S = 86_400.0
+_Step = tuple[str, str, str]  # flow, kind and name
 MOST_DAYS = 100  # that are told one by one; as many weeks
 
 
@@ -46,13 +48,22 @@ class _Run:
     started_at: float
     ended_at: float | None
     energy: Energy
+    energy_range: dict[str, figures.Range]
+    provenance: dict[str, str]
     measured_j: dict[str, float]
     lost_j: float | None
     waiting_j: float
     grams: float | None
-    lower_bound: bool
+    missing: frozenset[str]
+    lower_rows: frozenset[tuple[str, str]]
+    lower_stages: frozenset[str]
     waited: dict[str, Any] | None
     stages: dict[str, float | None]
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether parts of its energy are missing."""
+        return bool(self.missing)
 
 
 @dataclass(slots=True)
@@ -61,6 +72,7 @@ class _Sums:
 
     runs: int = 0
     failed: int = 0
+    lower_bounds: int = 0
     joules: list[float | None] = field(default_factory=list)
     lost: list[float | None] = field(default_factory=list)
     grams: list[float | None] = field(default_factory=list)
@@ -69,15 +81,17 @@ class _Sums:
         """Add a run."""
         self.runs += 1
         self.failed += run.status in figures.UNSUCCESSFUL
+        self.lower_bounds += run.lower_bound
         self.joules.append(run.energy.total)
         self.lost.append(run.lost_j)
         self.grams.append(run.grams)
 
     def row(self, total_j: float | None) -> dict[str, Any]:
-        """The sums as plain JSON values; without_emissions: runs whose grams nobody knows."""
+        """The sums as plain JSON values; lower_bounds: runs that lack parts; without_emissions: without known grams."""
         joules = add(self.joules)
         return {
             "runs": self.runs,
+            "lower_bounds": self.lower_bounds,
             "failed_runs": self.failed,
             "energy_j": joules,
             "share": share(joules, total_j),
@@ -96,7 +110,8 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
         LedgerError: the ledger cannot be read.
     """
     runs: list[_Run] = []
-    steps: dict[tuple[str, str, str], list[list[float]]] = defaultdict(lambda: [[], []])
+    steps: dict[_Step, list[list[float]]] = defaultdict(lambda: [[], []])
+    lower: set[_Step] = set()
     reused = _Reused(ledger)
     for records in ledger.period(since):
         spans = tree(records.spans, records.run_id)
@@ -104,6 +119,7 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
         if one is not None and one.started_at <= until:
             runs.append(one)
             _add_steps(steps, one.flow, spans)
+            lower |= {(one.flow, *row) for row in one.lower_rows}
             reused.include(spans)
     energy = total(run.energy for run in runs)
     everything = _Sums()
@@ -114,15 +130,16 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
         "until": iso(until),
         **everything.row(energy.total),
         "statuses": dict(Counter(run.status for run in runs).most_common()),
-        "lower_bounds": sum(run.lower_bound for run in runs),
+        "energy_j_range": {"total": _range(runs)},
+        "provenance": {name: _provenance(name, runs) for name in COMPONENTS},
         "waiting_j": sum(run.waiting_j for run in runs),
         **_avoided(runs),
         **reused.figures(),
         "components": [_component(name, energy, runs) for name in COMPONENTS],
         "flows": _groups(runs, "flow", energy.total),
         "solutions": _groups(runs, "solution", energy.total),
-        "stages": rows(run.stages for run in runs),
-        "steps": _steps(steps, energy.total),
+        "stages": rows((run.stages for run in runs), {row for run in runs for row in run.lower_stages}),
+        "steps": _steps(steps, lower, energy.total),
         "other_steps": max(0, len(steps) - MOST_STEPS),
         "by": _by(since, until),
         "times": _times(runs, since, until),
@@ -137,6 +154,9 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
     if root is None:
         return None
     energy, waiting_j, decision = figures.run_energy(run.spans), figures.waiting(spans), grid.met(run)
+    lacking = figures.lacking(run)
+    missing = frozenset(name for names in lacking.values() for name in names)
+    rows_of_spans = rows_of(spans) if lacking else {}
     pue = declared(run).pue
     moved = any(one.plan.get("arrived") is not None for one in run.decisions)
     lives = [one for one in spans.roots if one.kind == root.kind and one.flow_run_id == root.flow_run_id]
@@ -149,11 +169,15 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
         started_at=min(life.started_at for life in lives),
         ended_at=root.ended_at,
         energy=energy,
+        energy_range=figures.energy_range(run, energy, missing),
+        provenance=figures.provenance(run, energy),
         measured_j=_measured(run, energy),
         lost_j=figures.unsuccessful(spans),
         waiting_j=waiting_j,
         grams=figures.grams(energy.total, decision.intensity if decision else None, pue),
-        lower_bound=bool(figures.gaps(run)),
+        missing=missing,
+        lower_rows=frozenset(rows_of_spans[id_] for id_ in lacking),
+        lower_stages=frozenset(lower_bounds(spans, lacking)),
         waited=grid.waited(run, energy.total, waiting_j, pue) if moved else None,
         stages=joules_by_stage(spans),
     )
@@ -162,19 +186,29 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
 def _measured(run: RunRecords, energy: Energy) -> dict[str, float]:
     """Of each component the joules that sensors told."""
     sensed = figures.measured(run)
-    processes = {span.process_id for span in run.spans} if sensed else set()
     found: dict[str, float] = {}
-    for process in processes:
-        names = [name for process_id, name in sensed if process_id == process]
-        of_process = energy if len(processes) == 1 else figures.run_energy(
-            span for span in run.spans if span.process_id == process
-        )  # fmt: skip
-        for name in names:
-            found[name] = found.get(name, 0.0) + (getattr(of_process, name) or 0.0)
+    for process, used in figures.by_process(run, energy).items() if sensed else ():
+        for name in (name for process_id, name in sensed if process_id == process):
+            found[name] = found.get(name, 0.0) + (getattr(used, name) or 0.0)
     return found
 
 
-def _add_steps(steps: dict[tuple[str, str, str], list[list[float]]], flow: str, spans: SpanTree) -> None:
+def _provenance(name: str, runs: list[_Run]) -> str:
+    """What a component's figure rests on: measured only if it is in every run that has it."""
+    kinds = {run.provenance[name] for run in runs} - {str(Provenance.MISSING)}
+    return str(Provenance.MISSING) if not kinds else kinds.pop() if len(kinds) == 1 else str(Provenance.MODELLED)
+
+
+def _range(runs: list[_Run]) -> figures.Range:
+    """[low, high] of all joules: every model at its low or at its high end; high is None where parts are missing."""
+    known = [run.energy_range["total"] for run in runs]
+    lows = [bounds[0] for bounds in known if bounds is not None]
+    highs = [bounds[1] for bounds in known if bounds is not None]
+    open_above = None in highs or any(run.missing for run in runs)
+    return [add(lows), None if open_above else add(highs)] if lows else None
+
+
+def _add_steps(steps: dict[_Step, list[list[float]]], flow: str, spans: SpanTree) -> None:
     """Add each step's joules, and those of its attempts that did not succeed."""
     of_row = rows_of(spans)
     outermost: set[str] = set()
@@ -188,11 +222,13 @@ def _add_steps(steps: dict[tuple[str, str, str], list[list[float]]], flow: str, 
             steps[flow, *of_row[span.id]][1].append(joules or 0.0)
 
 
-def _steps(steps: dict[tuple[str, str, str], list[list[float]]], total_j: float | None) -> list[dict[str, Any]]:
-    """The costliest steps over all runs."""
+def _steps(
+    steps: dict[_Step, list[list[float]]], lower: Collection[_Step], total_j: float | None
+) -> list[dict[str, Any]]:
+    """The costliest steps over all runs. lower: those that lack a part."""
     found: list[dict[str, Any]] = [
         {"flow": flow, "kind": kind, "name": name, "energy_j": sum(joules), "share": share(sum(joules), total_j),
-         "unsuccessful_j": sum(lost)}
+         "unsuccessful_j": sum(lost), "lower_bound": (flow, kind, name) in lower}
         for (flow, kind, name), (joules, lost) in steps.items()
     ]  # fmt: skip
     return sorted(found, key=lambda row: -row["energy_j"])[:MOST_STEPS]
@@ -240,8 +276,10 @@ def _times(runs: list[_Run], since: float, until: float) -> list[dict[str, Any]]
 def _component(name: str, energy: Energy, runs: list[_Run]) -> dict[str, Any]:
     measured = sum(run.measured_j.get(name, 0.0) for run in runs)
     unknown = sum(getattr(run.energy, name) is None for run in runs)
+    lacking = sum(name in run.missing for run in runs)
     return {
         "component": name, "energy_j": getattr(energy, name), "measured_j": measured, "runs_without": unknown,
+        "lower_bounds": lacking,
     }  # fmt: skip
 
 

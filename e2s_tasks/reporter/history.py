@@ -5,9 +5,10 @@ from typing import Any
 
 from e2s_tasks.reporter import chart, phrases, units
 from e2s_tasks.reporter.headline import Headline, compared
-from e2s_tasks.reporter.markdown import table, text
+from e2s_tasks.reporter.markdown import cell, name_lines, table, text
 
 MOST = 30  # runs that are shown
+NAME = 16  # characters of a line of a run's name, so that all columns fit on a phone
 
 
 def render(name: str, rows: Sequence[Headline], threshold: float, page: str | None) -> str:
@@ -25,13 +26,13 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
         _chart(figures, marks, f"joules per {per}" if per else "energy of the run"),
         table(
             "Runs",
-            ["run", "began", "energy", f"per {text(per)}" if per else "KPI", "vs median", "CO2eq", "status"],
-            5,
+            ["run", cell("energy", "CO2eq"), cell("KPI", "change")],
+            2,
             [_row(one, mark, page) for one, mark in zip(shown, marks, strict=True)],
         ),
         (
-            f"Median: of the completed runs among the {MOST} before, of 30 days at most; "
-            f"marked above {units.percent(threshold)}."
+            f"{f'KPI: joules per {text(per)}. ' if per else ''}The change is against the median of the completed runs "
+            f"among the {MOST} before, of 30 days at most; marked above {units.percent(threshold)}."
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -40,9 +41,9 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
 def _said(rows: Sequence[Headline], marks: Sequence[tuple[str, bool]]) -> str:
     """The last run in a sentence."""
     (change, regressed), last = marks[0], rows[0]
-    used = f"The last run used {units.joules(last['energy_j'])}"
+    used = f"The last run used {_bound(last, units.joules(last['energy_j']))}"
     if last["kpi"]:
-        used += f", {units.joules(last['kpi_value'])} per {text(last['kpi_per'])}"
+        used += f", {_bound(last, units.joules(last['kpi_value']))} per {text(last['kpi_per'])}"
     if not change:
         return f"{used}; too few runs before it tell what is usual."
     of = f" of joules per {text(last['kpi_per'])}" if last["kpi"] else ""
@@ -64,16 +65,24 @@ def _chart(figures: Sequence[float | None], marks: Sequence[tuple[str, bool]], w
 
 def _row(one: Headline, mark: tuple[str, bool], page: str | None) -> list[str]:
     change, regressed = mark
-    name = text(one["name"] or one["run_id"])
-    broken = one["status"] in phrases.BROKEN
-    status = phrases.STATUS.get(one["status"], phrases.status(one["status"]))
+    name = name_lines(one["name"] or one["run_id"], NAME)
+    lines = [f"[{line}]({page}{one['run_id']})" if page else line for line in name]
+    status = text(phrases.STATUS.get(one["status"], phrases.status(one["status"])))
     value: Any = one["kpi_value"]
+    known = value is not None
     return [
-        f"[{name}]({page}{one['run_id']})" if page else name,
-        units.clock(one["started_at"])[5:16],
-        ("\\>= " if one["lower_bound"] else "") + units.joules(one["energy_j"]),
-        units.quantity(value, "J"),
-        f"**{change}**" if regressed else change,
-        units.grams(one["emissions_g"]),
-        f"**{text(status)}**" if broken else text(status),
+        cell(*lines, units.clock(one["started_at"])[5:16], f"**{status}**" if one["status"] in phrases.BROKEN else ""),
+        cell(
+            _bound(one, units.joules(one["energy_j"])),
+            _bound(one, units.grams(one["emissions_g"])) if one["emissions_g"] is not None else "",
+        ),
+        cell(
+            _bound(one, units.quantity(value, "J")) if known or not change else "",
+            f"**{change}**" if regressed else change,
+        ),
     ]
+
+
+def _bound(one: Headline, figure: str) -> str:
+    """A figure as markdown, marked where it is a lower bound."""
+    return text(units.at_least(figure, one["lower_bound"]))

@@ -24,11 +24,12 @@ def undefined(kpi: Row) -> str:
 
 
 def interval(kpi: Row) -> str:
-    """The limits of its interval over runs."""
+    """The limits of its interval over runs; only the lower one of a lower bound, the upper one of an upper bound."""
     found = kpi["interval"]
     if found is None or found["low"] is None:
         return units.UNKNOWN
-    return f"{units.quantity(found['low'], kpi['unit'])} to {units.quantity(found['high'], kpi['unit'])}"
+    low, high = (units.quantity(found[end], kpi["unit"]) for end in ("low", "high"))
+    return f"at least {low}" if kpi["lower_bound"] else f"at most {high}" if kpi["upper_bound"] else f"{low} to {high}"
 
 
 def sides(kpi: Row) -> str:

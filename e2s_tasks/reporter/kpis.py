@@ -12,23 +12,36 @@ from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.remote import why_missing
 from e2s_tasks.reporter import figures, grid
-from e2s_tasks.reporter.tree import SpanTree, succeeded
+from e2s_tasks.reporter.tree import SpanTree, last_root, succeeded
 
 ACCURACY = "accuracy"
 MOST_DATA = 5  # evaluation data that a caveat names
+_ENDED = {  # of a run that has no outcome because it did not get that far
+    str(Status.FAILED): "the run failed",
+    str(Status.CRASHED): "the run crashed",
+    str(Status.CANCELLED): "the run was cancelled",
+    str(Status.TIMED_OUT): "the run timed out",
+    str(Status.RUNNING): "the run goes on, and no outcome is recorded yet",
+    str(Status.SUSPENDED): "the run waits, and its work has not begun",
+}
 EARLIER_HARDWARE = "the embodied hardware of earlier runs is not added up"
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """A run's achievements by name, and what it took: E(R), waiting aside."""
+    """A run's achievements by name, and what it took: E(R), waiting aside. why_none: why it has no outcome, if so."""
 
     achieved: tuple[Achieved, ...]
     spent: Spent
+    why_none: str = kpi.NO_OUTCOME
 
     def kpis(self) -> list[Kpi]:
         """The KPIs of the run; without an outcome one that says that it is undefined."""
-        return _kpis(self.achieved, self.spent)
+        return self._kpis(self.spent)
+
+    def undefined(self) -> Kpi:
+        """The one KPI of a run without an outcome."""
+        return kpi.undefined(self.spent, self.why_none)
 
     def of_product(self, artifact: dict[str, Any], *, fully_loaded: bool = False) -> list[Kpi]:
         """The KPIs of a product (as in a summary) by what it took in this run or, fully loaded, with earlier runs.
@@ -47,7 +60,12 @@ class Assessment:
             spent = replace(_by_emissions(spent, artifact["fully_loaded_g"]), embodied=Figure(None, EARLIER_HARDWARE))
         elif self.spent.embodied.value is not None and joules is not None and whole:
             spent = replace(spent, embodied=self.spent.embodied.times(joules / whole))
-        return _kpis(self.achieved, spent)
+        return self._kpis(spent)
+
+    def _kpis(self, spent: Spent) -> list[Kpi]:
+        return [one for outcome in self.achieved for one in kpi.kpis(outcome, spent)] or [
+            kpi.undefined(spent, self.why_none)
+        ]
 
 
 def _by_emissions(spent: Spent, grams: float | None) -> Spent:
@@ -56,10 +74,6 @@ def _by_emissions(spent: Spent, grams: float | None) -> Spent:
     if grams is None or not kwh:
         return replace(spent, intensity=Figure(None, kpi.NO_INTENSITY))
     return replace(spent, intensity=Figure(grams / kwh), intensity_source="each run's own")
-
-
-def _kpis(achieved: Iterable[Achieved], spent: Spent) -> list[Kpi]:
-    return [one for outcome in achieved for one in kpi.kpis(outcome, spent)] or [kpi.undefined(spent)]
 
 
 def by_name(kpis: Iterable[Kpi]) -> dict[str, dict[str, Any]]:
@@ -82,7 +96,26 @@ def assess(run: RunRecords, spans: SpanTree, outcomes: Iterable[OutcomeRecord]) 
         bounds=tuple(_bounds(run)),
         rests_on=tuple(_rests_on(run, energy)),
     )
-    return Assessment(tuple(achievements(run, outcomes, spans)), spent)
+    return Assessment(tuple(achievements(run, outcomes, spans)), spent, _why_none(run, spans))
+
+
+def _why_none(run: RunRecords, spans: SpanTree) -> str:
+    """Why a run has no outcome: nobody recorded one, or it did not get that far, and where it broke."""
+    root = last_root(spans, run.run_id)
+    ended = _ENDED.get(root.status) if root is not None else None
+    if root is None or ended is None:
+        return kpi.NO_OUTCOME
+    if root.status not in figures.UNSUCCESSFUL:
+        return ended
+    done = {one.task_run_id for one in spans.spans if one.kind == Kind.ATTEMPT and succeeded(one, spans)}
+    broken = [
+        one
+        for one in spans.spans
+        if one.kind == Kind.ATTEMPT and one.status in figures.UNSUCCESSFUL and one.task_run_id not in done - {None}
+    ]
+    last = max(broken, key=lambda one: one.started_at, default=None)
+    where = "" if last is None else f" in {_outermost(last, spans).name}"
+    return f"{ended}{where} before an outcome was recorded"
 
 
 def _bounds(run: RunRecords) -> Iterator[str]:
@@ -208,6 +241,8 @@ def _evaluation_data(run: RunRecords, counted: list[OutcomeRecord], spans: SpanT
 def _data(read: ReadRecord, run: RunRecords, digests: dict[str, str | None]) -> str:
     name = read.uri.rstrip("/").rpartition("/")[2]
     number, digest = run.version_numbers.get(read.version_id or ""), digests.get(read.version_id or "")
+    if digest and number is None:  # over many runs: the same content written again is the same evaluation data
+        return f"{name} ({digest})"
     known = f"(version {read.version_id[:8]})" if read.version_id else "of no known version"
     return f"{name} {known if number is None else f'v{number}'}" + (f" ({digest})" if digest else "")
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from textwrap import wrap
 from typing import Any
 
 from e2s_tasks.core.energy import add
@@ -11,6 +12,9 @@ from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
 
 MOST_ROWS = 30
+WIDEST = 22  # characters of a line in a table's first column, so that all columns fit on a phone
+INSIDE = "\u00b7 "  # for each level that a row lies inside others: blanks at the start of a cell are not shown
+WELL = {"", "ok"}
 _COMMAND = re.compile(r"\\`(e2s [a-z]+)\\`")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$#])")
 
@@ -36,7 +40,7 @@ def said(sentence: str) -> str:
 def _headline(summary: Summary) -> str:
     lines = [f"### {text(phrases.title(summary))}", "", f"**{said(phrases.energy(summary))}**"]
     kpis = phrases.kpi_lines(summary)
-    more = (phrases.biggest(summary), phrases.lost(summary), waiting.waited(summary), phrases.cached(summary))
+    more = (phrases.biggest(summary), phrases.lost(summary), waiting.avoided(summary), phrases.cached(summary))
     lines += [
         "",
         *(f"- {said(line)}" for line in [phrases.facility(summary), phrases.emissions(summary), *kpis, *more] if line),
@@ -78,40 +82,51 @@ def _epoch(moment: str) -> float:
 
 
 def table(title: str, head: list[str], figures: int, rows: Iterable[list[str]]) -> str:
-    """A table whose last columns hold figures."""
+    """A table whose last columns hold figures. Prefect cuts what is wider than a phone, so it has few of them."""
     alignment = [":--"] * (len(head) - figures) + ["--:"] * figures
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, alignment, *rows)).join((f"#### {title}\n\n", ""))
+
+
+def cell(*lines: str) -> str:
+    """A table's cell of the lines that say something."""
+    return "<br>".join(line for line in lines if line)
+
+
+def name_lines(name: str, widest: int = WIDEST) -> list[str]:
+    """A name as markdown in lines that a phone is wide enough for: a cell does not wrap by itself."""
+    return [text(line) for line in wrap(units.printable(name), widest)] or [""]
 
 
 def _steps(summary: Summary) -> str:
     shown, folded = phrases.top_rows(summary, MOST_ROWS)
     rows = [_step(row) for row in shown]
     if folded:
-        joules = add(row["inclusive_j"] for row in folded)
-        total = summary["energy_j"]["total"]
-        cpu = units.seconds(sum(row["cpu_s"] for row in folded))
-        part = units.percent(share(joules, total))
-        rows.append([f"*{len(folded)} smaller steps*", units.joules(joules), part, "", "", "", cpu, "", ""])
-    total = summary["energy_j"]["total"]
-    whole = units.percent(1.0 if total else None)
-    total_row = ["**total**", f"**{units.joules(total)}**", f"**{whole}**", *[""] * 6]
-    head = ["step", "energy", "share", "status", "try", "time", "CPU", "read", "written"]
-    return table("Steps", head, 8, [*rows, total_row])
+        part = units.percent(share(add(row["inclusive_j"] for row in folded), summary["energy_j"]["total"]))
+        cpu = f"CPU {units.seconds(sum(row['cpu_s'] for row in folded))}"
+        rows.append([cell(f"*{len(folded)} smaller steps*", cpu), text(phrases.together(folded)), part])
+    whole = units.percent(1.0 if summary["energy_j"]["total"] else None)
+    total_row = ["**total**", f"**{text(phrases.whole(summary))}**", f"**{whole}**"]
+    return table("Steps", ["step", "energy", "share"], 2, [*rows, total_row])
 
 
 def _step(row: dict[str, Any]) -> list[str]:
-    name = "&emsp;" * min(row["depth"], 6) + text(phrases.step_name(row))
-    word = text(phrases.mark(row))
+    """The row: below the step's name how it ended if not well, its times, and the bytes that it moved."""
+    first, *more = name_lines(phrases.step_name(row))
+    name = [INSIDE * min(row["depth"], 6) + first, *more]
+    word, attempt = phrases.mark(row), row["attempt"]
+    ended = [] if word in WELL else [f"**{text(word)}**" if row["status"] in phrases.BROKEN else text(word)]
+    tries = [f"try {attempt}"] if attempt is not None and (attempt > 1 or row["status"] in phrases.BROKEN) else []
+    times = [units.seconds(row["duration_s"])] if row["duration_s"] is not None else []
+    moved = [
+        f"{units.size(row[name])} {word}"
+        for name, word in (("bytes_read", "in"), ("bytes_written", "out"))
+        if row[name]
+    ]
+    below = [*ended, *tries], [*times, f"CPU {units.seconds(row['cpu_s'])}"], moved
     return [
-        name,
-        units.joules(row["inclusive_j"]),
+        cell(*name, *(", ".join(parts) for parts in below)),
+        text(phrases.row_joules(row)),
         units.percent(row["share"]),
-        f"**{word}**" if row["status"] in phrases.BROKEN else word,
-        "" if row["attempt"] is None else str(row["attempt"]),
-        units.seconds(row["duration_s"]),
-        units.seconds(row["cpu_s"]),
-        units.size(row["bytes_read"]),
-        units.size(row["bytes_written"]),
     ]
 
 
@@ -120,9 +135,8 @@ def _artifacts(summary: Summary) -> str:
         return ""
     rows = [_artifact(one) for one in summary["artifacts"]]
     if summary["unclaimed_j"]:
-        rows.append(["*no final product*", "", "", "", "", "", units.joules(summary["unclaimed_j"]), ""])
-    head = ["artifact", "version", "produced by", "size", "in-run", "fully loaded", "attributed", "CO2eq"]
-    whole = table("Energy-to-Solution of artifacts", head, 4, rows)
+        rows.append(["*no final product*", f"{units.joules(summary['unclaimed_j'])} attributed"])
+    whole = table("Energy-to-Solution of artifacts", ["artifact", "energy, CO2eq"], 1, rows)
     by = phrases.attributed(summary)
     reasons = [f"- {text(by)}"] if by else []
     reasons += [f"- \\>= a lower bound: {text(reason)}" for reason in phrases.reasons(summary)]
@@ -130,18 +144,25 @@ def _artifacts(summary: Summary) -> str:
 
 
 def _artifact(one: dict[str, Any]) -> list[str]:
-    def bound(figure: str) -> str:
-        return text(phrases.bounds(one)) + figure if figure != units.UNKNOWN else figure
+    """The row: below the artifact's name who made it and its size; its energy and emissions, one a line."""
 
+    def bound(figure: str, what: str) -> str:
+        return f"{text(units.at_least(figure, one['lower_bound']))} {what}" if figure != units.UNKNOWN else ""
+
+    first, *more = name_lines(phrases.artifact_name(one["uri"]))
+    version = "" if one["version"] is None else f" v{one['version']}"
+    name = [first, *more]
+    name[-1] += version
+    made = [f"by {line}" if not number else line for number, line in enumerate(name_lines(one["produced_by"] or ""))]
+    loaded = text(phrases.fully_loaded(one)) if one["upstream_runs"] else units.UNKNOWN  # else the in-run figure again
     return [
-        text(phrases.artifact_name(one["uri"])),
-        "" if one["version"] is None else str(one["version"]),
-        text(one["produced_by"] or units.UNKNOWN),
-        units.size(one["bytes"]),
-        bound(units.joules(one["in_run_j"])),
-        text(phrases.fully_loaded(one)),
-        bound(units.joules(one["attributed_j"])),
-        bound(units.grams(one["emissions_g"])),
+        cell(*name, *(made if one["produced_by"] else []), units.size(one["bytes"]) if one["bytes"] else ""),
+        cell(
+            bound(units.joules(one["in_run_j"]), "in-run") or f"{units.UNKNOWN} in-run",
+            f"{loaded} fully loaded" if loaded != units.UNKNOWN else "",
+            bound(units.joules(one["attributed_j"]), "attributed"),
+            bound(units.grams(one["emissions_g"]), "CO2eq"),
+        ),
     ]
 
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.kpi import Achieved, Figure, Kpi, kpis, over_runs, undefined
+from e2s_tasks.core.kpi import Achieved, Figure, Kpi, kpis, over_runs
 from e2s_tasks.core.ratios import Method
 from e2s_tasks.core.records import RunRecords, Status
 from e2s_tasks.errors import SettingError
+from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.kpis import Assessment, assess, by_name
 from e2s_tasks.reporter.reuse import all_outcomes
 from e2s_tasks.reporter.run import Producers, summarise_run
-from e2s_tasks.reporter.stages import joules_by_stage, rows
+from e2s_tasks.reporter.stages import joules_by_stage, lower_bounds, rows
 from e2s_tasks.reporter.tree import SpanTree, last_root, tree
 from e2s_tasks.reporter.units import iso
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 FRUITLESS = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 NOTHING = Figure(0.0)
+RUN_FACTS = (
+    "energy_j", "energy_j_range", "provenance", "gaps", "facility_j", "cost", "embodied_g", "emissions_g", "declared",
+)  # fmt: skip
 
 
 def run_kpis(ledger: "Ledger", run_id: str) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def run_kpis(ledger: "Ledger", run_id: str) -> dict[str, Any]:
     found, _ = _assessed(ledger.run(run_id), Producers(ledger))
     return {
         "run": summary["flow_run"],
-        **{key: summary[key] for key in ("energy_j", "facility_j", "cost", "embodied_g", "emissions_g", "declared")},
+        **{key: summary[key] for key in RUN_FACTS},
         "kpis": by_name(found.kpis()),
         "products": [_product(found, one) for one in summary["artifacts"] if one["final"]],
         "stages": summary["stages"],
@@ -85,18 +89,21 @@ def solution_kpis(
     producers = Producers(ledger)
     assessed: list[tuple[str, Assessment]] = []
     stages: list[dict[str, float | None]] = []
+    lower: set[str] = set()
     for run in ledger.runs_of(solution, since):
         found, spans = _assessed(run, producers)
         root = last_root(spans, run.run_id)
         assessed.append((str(root.status) if root is not None else "", found))
         stages.append(joules_by_stage(spans))
-    by_stage = rows(stages)
+        lower |= lower_bounds(spans, figures.lacking(run))
+    by_stage = rows(stages, lower)
     statuses = [status for status, _ in assessed]
     return {
         "solution": solution,
         "since": iso(since),
         "runs": {status: statuses.count(status) for status in sorted(set(statuses))},
         "energy_j": add(row["energy_j"] for row in by_stage),
+        "lower_bound": bool(lower),
         "interval_level": interval_level,
         "kpis": by_name(over_runs(list(_per_run(assessed)), interval_level, method)),
         "stages": by_stage,
@@ -112,7 +119,12 @@ def energy_by_stage(ledger: "Ledger", solution: str, since: float | None = None)
         NotFoundError: the ledger holds no run of that solution; `suggestions` holds near matches.
         LedgerError: the ledger cannot be read.
     """
-    return rows(joules_by_stage(tree(run.spans, run.run_id)) for run in ledger.runs_of(solution, since))
+    stages, lower = [], set()
+    for run in ledger.runs_of(solution, since):
+        spans = tree(run.spans, run.run_id)
+        stages.append(joules_by_stage(spans))
+        lower |= lower_bounds(spans, figures.lacking(run))
+    return rows(stages, lower)
 
 
 def _assessed(run: RunRecords, producers: Producers) -> tuple[Assessment, SpanTree]:
@@ -129,7 +141,7 @@ def _per_run(assessed: list[tuple[str, Assessment]]) -> Iterable[list[Kpi]]:
     for status, found in assessed:
         here = {one.name: one for one in found.achieved}
         said = [_said(here.get(name), like, status) for name, like in known.items()]
-        yield [one for achieved in said for one in kpis(achieved, found.spent)] or [undefined(found.spent)]
+        yield [one for achieved in said for one in kpis(achieved, found.spent)] or [found.undefined()]
 
 
 def _with_more(known: Achieved | None, other: Achieved) -> Achieved:

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
-from e2s_tasks.core.kpi import NO_OUTCOME
+from e2s_tasks.core.energy import COMPONENTS, MOVEMENT, add
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION
@@ -61,23 +60,24 @@ def energy(summary: Summary) -> str:
     joules = summary["energy_j"]["total"]
     if joules is None:
         return "energy unknown: no source gave a figure (`e2s doctor` says why)"
-    return f"{whole(summary)} ({units.watt_hours(joules)}){worth(summary)}"
+    return f"{whole(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
 
 
 def whole(summary: Summary) -> str:
     """The run's energy, marked where it is a lower bound."""
-    joules = summary["energy_j"]["total"]
-    return (">= " if summary["gaps"] and joules is not None else "") + units.joules(joules)
+    return units.at_least(units.joules(summary["energy_j"]["total"]), summary["gaps"])
 
 
-def worth(summary: Summary) -> str:
-    """What the run's energy rests on, to be added to it, with its range."""
-    kinds = {kind for kind in summary["provenance"].values() if kind != "missing"}
+def worth(found: dict[str, Any]) -> str:
+    """What the energy of a run, or of a period, rests on, with its range: no upper end where parts are missing."""
+    kinds = {kind for kind in found["provenance"].values() if kind != "missing"}
+    low, high = found["energy_j_range"]["total"] or (None, None)
     if kinds == {"measured"}:
-        return ", measured"
-    bounds = summary["energy_j_range"]["total"]
-    between = f" (between {units.joules(bounds[0])} and {units.joules(bounds[1])})" if bounds else ""
-    return (", modelled" if kinds == {"modelled"} else ", partly modelled") + between
+        return "measured" if high is not None else "measured, but parts are missing"
+    what = "modelled" if kinds == {"modelled"} else "partly measured, partly modelled"
+    if high is None:
+        return f"{what} ({units.between([low, high])}; parts are missing)"
+    return f"{what} (between {units.joules(low)} and {units.joules(high)})"
 
 
 def emissions(summary: Summary) -> str:
@@ -87,8 +87,7 @@ def emissions(summary: Summary) -> str:
         missing = "energy figure" if summary["energy_j"]["total"] is None else "carbon intensity"
         return f"gCO2eq unknown: no {missing}"
     zone = f"{found['zone']}, " if found["zone"] else ""
-    mark = ">= " if summary["gaps"] else ""
-    return f"{mark}{units.grams(found['total'])} CO2eq ({zone}{found['signal']})"
+    return f"{units.at_least(units.grams(found['total']), summary['gaps'])} CO2eq ({zone}{found['signal']})"
 
 
 def grid(summary: Summary) -> str | None:
@@ -114,8 +113,15 @@ def main_kpis(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _to_be_told(kpi: dict[str, Any], summary: Summary) -> bool:
-    """Not that there was no outcome, of a run that belongs to no solution."""
-    return kpi["reason"] != NO_OUTCOME or summary["flow_run"]["solution"] is not None
+    """Not that there was no outcome, of a run that belongs to no solution: its one KPI says so."""
+    without_outcome = len(summary["kpis"]) == 1 and kpi["value"] is None
+    return not without_outcome or summary["flow_run"]["solution"] is not None
+
+
+def no_outcome(summary: Summary) -> str:
+    """Why there is nothing to divide the energy by: what really happened, or that nobody recorded an outcome."""
+    why = next((kpi["reason"] for kpi in summary["kpis"].values() if kpi["value"] is None), None)
+    return units.printable((why or "no outcome was recorded").partition(":")[0])
 
 
 def _first(kpis: list[dict[str, Any]], word: str) -> dict[str, Any] | None:
@@ -155,7 +161,7 @@ def plural(noun: str, number: float | None) -> str:
 
 def stages(summary: Summary) -> str | None:
     """The energy by life-cycle stage, if anything has one."""
-    rows = [(row["stage"].replace("_", " "), units.joules(row["energy_j"]), row["share"]) for row in summary["stages"]]
+    rows = [(row["stage"].replace("_", " "), sum_joules(row), row["share"]) for row in summary["stages"]]
     return ", ".join(f"{name} {joules} ({units.percent(share)})" for name, joules, share in rows) or None
 
 
@@ -165,7 +171,24 @@ def biggest(summary: Summary) -> str | None:
         return None
     top = summary["consumers"][0]
     runs = f" ({top['count']} attempts)" if top["count"] > 1 and top["kind"] == Kind.ATTEMPT else ""
-    return f"{units.percent(top['share'])} in {units.printable(top['name'])}{runs}, {units.joules(top['inclusive_j'])}"
+    return f"{units.percent(top['share'])} of it in {units.printable(top['name'])}{runs}, {row_joules(top)}"
+
+
+def row_joules(row: dict[str, Any]) -> str:
+    """The energy of a row of steps, marked where a part of it is missing."""
+    return units.at_least(units.joules(row["inclusive_j"]), row["lower_bound"])
+
+
+def together(rows: list[dict[str, Any]]) -> str:
+    """The energy of several rows, marked where a part of one is missing."""
+    return row_joules({
+        "inclusive_j": add(row["inclusive_j"] for row in rows), "lower_bound": any(row["lower_bound"] for row in rows)
+    })  # fmt: skip
+
+
+def sum_joules(row: dict[str, Any]) -> str:
+    """The energy of a stage, or of a step over many runs, marked where a part of it is missing."""
+    return units.at_least(units.joules(row["energy_j"]), row["lower_bound"])
 
 
 def lost(summary: Summary) -> str | None:
@@ -213,10 +236,13 @@ def _is(summary: Summary, component: str, kind: str) -> bool:
 
 
 def _component(summary: Summary, component: str, kind: str) -> str:
-    figure = units.joules(summary["energy_j"][component])
-    bounds = summary["energy_j_range"][component]
-    between = f" ({units.joules(bounds[0])} to {units.joules(bounds[1])})" if kind == "modelled" and bounds else ""
-    return f"{component} {figure}{between}"
+    between = f" ({units.between(summary['energy_j_range'][component])})" if kind == "modelled" else ""
+    return f"{component} {component_joules(summary, component)}{between}"
+
+
+def component_joules(summary: Summary, component: str) -> str:
+    """The energy of a component, marked where spans lack a part of it."""
+    return units.at_least(units.joules(summary["energy_j"][component]), component in summary["gaps"])
 
 
 def missing(summary: Summary, component: str) -> tuple[str, str]:
@@ -299,9 +325,7 @@ def bounds(artifact: dict[str, Any]) -> str:
 
 def fully_loaded(artifact: dict[str, Any]) -> str:
     """The fully loaded energy, marked where it is a lower bound."""
-    if artifact["fully_loaded_j"] is None:
-        return units.UNKNOWN
-    return (">= " if artifact["fully_loaded_lower_bound"] else "") + units.joules(artifact["fully_loaded_j"])
+    return units.at_least(units.joules(artifact["fully_loaded_j"]), artifact["fully_loaded_lower_bound"])
 
 
 def artifact_name(uri: str) -> str:

@@ -5,7 +5,7 @@ into the row around them, and equal work inside a row into one row below it. The
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,21 +67,44 @@ def energy_by_step(spans: SpanTree) -> dict[str, Energy]:
     return {name: total(energies) for name, energies in by_name.items() if energies}
 
 
-def steps(spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
-    """The rows in order of time, each followed by the rows inside it. Iterative: any depth and number."""
+def steps(spans: SpanTree, total_j: float | None, lacking: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The rows in order of time, each followed by the rows inside it. Iterative: any depth and number.
+
+    lacking: the ids of the spans whose energy lacks a part; what these are in is a lower bound.
+    """
     found = outermost(spans)
     rows: list[dict[str, Any]] = []
+    whole = _Whole(total_j, set(lacking), _with_what_is_around(spans, lacking))
     for span in found.steps:
-        rows += _with_inner([span], step_name(span, spans), spans, total_j)
+        rows += _with_inner([span], step_name(span, spans), spans, whole)
     for flow_id, group in found.bodies.items():
-        rows += _body(group, spans.by_id[flow_id], total_j)
+        rows += _body(group, spans.by_id[flow_id], whole)
     if found.moved:
         used = [own(one) for one in found.moved]
-        rows.insert(0, _row(found.moved, Kind.WAIT, MOVING, depth=0, used=used, total_j=total_j))
+        rows.insert(0, _row(found.moved, Kind.WAIT, MOVING, depth=0, used=used, whole=whole))
     if found.flows:
         used = [own(flow) for flow in found.flows]
-        rows.append(_row(found.flows, ORCHESTRATION, ORCHESTRATION_NAME, depth=0, used=used, total_j=total_j))
+        rows.append(_row(found.flows, ORCHESTRATION, ORCHESTRATION_NAME, depth=0, used=used, whole=whole))
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What all rows of a run need: its joules, the spans that lack a part, and those with what is around them."""
+
+    joules: float | None
+    lacking: set[str]
+    around: set[str]
+
+
+def _with_what_is_around(spans: SpanTree, ids: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for id_ in ids:
+        above: str | None = id_
+        while above is not None and above not in found:
+            found.add(above)
+            above = spans.parents.get(above)
+    return found
 
 
 def rows_of(spans: SpanTree) -> dict[str, tuple[str, str]]:
@@ -105,26 +128,26 @@ def body_name(flow: str) -> str:
     return f"{flow} (spans of its body)"
 
 
-def _body(group: list[SpanRecord], flow: SpanRecord, total_j: float | None) -> list[dict[str, Any]]:
+def _body(group: list[SpanRecord], flow: SpanRecord, whole: _Whole) -> list[dict[str, Any]]:
     """The spans that a flow's own body opened outside tasks, the named ones below; tasks in those are steps."""
-    top = _row(group, BODY, body_name(flow.name), depth=0, used=[own(span) for span in group], total_j=total_j)
+    top = _row(group, BODY, body_name(flow.name), depth=0, used=[own(span) for span in group], whole=whole)
     named = (
-        _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], total_j=total_j)
+        _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], whole=whole)
         for alike in _alike(group)
     )
     return [top, *named]
 
 
-def _with_inner(group: list[SpanRecord], name: str, spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
+def _with_inner(group: list[SpanRecord], name: str, spans: SpanTree, whole: _Whole) -> list[dict[str, Any]]:
     used = [spans.used[span.id] for span in group]
-    top = _row(group, group[0].kind, name, depth=0, used=used, total_j=total_j)
+    top = _row(group, group[0].kind, name, depth=0, used=used, whole=whole, inclusive=True)
     inside = spans.children[group[0].id]
     stretches = [one for one in inside if is_stretch(one, group[0])]
     if stretches:  # the time that it was suspended in between is none of its own
         lengths = [one.ended_at - one.started_at for one in stretches if one.ended_at is not None]
         top["duration_s"] = sum(lengths, start=top["duration_s"] or 0.0)
         inside = [child for one in inside for child in (spans.children[one.id] if one in stretches else [one])]
-    return [top, *_inner(inside, 1, spans, total_j)]
+    return [top, *_inner(inside, 1, spans, whole)]
 
 
 def is_stretch(span: SpanRecord, first: SpanRecord) -> bool:
@@ -133,7 +156,7 @@ def is_stretch(span: SpanRecord, first: SpanRecord) -> bool:
     return of_one and (span.task_run_id, span.attempt) == (first.task_run_id, first.attempt)
 
 
-def _inner(inside: list[SpanRecord], depth: int, spans: SpanTree, total_j: float | None) -> list[dict[str, Any]]:
+def _inner(inside: list[SpanRecord], depth: int, spans: SpanTree, whole: _Whole) -> list[dict[str, Any]]:
     """Rows for what lies inside a row: spans of one kind, name, status and attempt together."""
     rows = []
     pending = [(depth, group) for group in reversed(_alike(inside))]
@@ -147,7 +170,8 @@ def _inner(inside: list[SpanRecord], depth: int, spans: SpanTree, total_j: float
                 first.name,
                 depth=level,
                 used=[spans.used[span.id] for span in group],
-                total_j=total_j,
+                whole=whole,
+                inclusive=True,
             )
         )
         deeper = [child for span in group for child in spans.children[span.id]]
@@ -164,11 +188,14 @@ def _alike(spans: Iterable[SpanRecord]) -> list[list[SpanRecord]]:
 
 
 def _row(
-    group: list[SpanRecord], kind: str, name: str, *, depth: int, used: list[Used], total_j: float | None
-) -> dict[str, Any]:
-    whole = Used()
+    group: list[SpanRecord], kind: str, name: str, *, depth: int, used: list[Used], whole: _Whole,
+    inclusive: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """inclusive: what lies inside the spans is in `used`, too."""
+    sums = Used()
     for one in used:
-        whole.include(one)
+        sums.include(one)
+    lower = whole.around if inclusive else whole.lacking
     first = group[0]
     told = kind not in {BODY, ORCHESTRATION}
     durations = [span.ended_at - span.started_at for span in group if span.ended_at is not None]
@@ -183,11 +210,12 @@ def _row(
         "status": str(first.status) if told else None,
         "started_at": iso(first.started_at),
         "duration_s": sum(durations) if durations and kind != ORCHESTRATION else None,
-        "cpu_s": whole.cpu_ns / 1e9,
-        "inclusive_j": whole.joules,
-        "share": share(whole.joules, total_j),
-        "bytes_read": whole.bytes_read,
-        "bytes_written": whole.bytes_written,
+        "cpu_s": sums.cpu_ns / 1e9,
+        "inclusive_j": sums.joules,
+        "lower_bound": bool(lower) and any(span.id in lower for span in group),
+        "share": share(sums.joules, whole.joules),
+        "bytes_read": sums.bytes_read,
+        "bytes_written": sums.bytes_written,
     }
 
 
@@ -199,15 +227,18 @@ def share(joules: float | None, total_j: float | None) -> float | None:
 def consumers(rows: Iterable[dict[str, Any]], total_j: float | None) -> list[dict[str, Any]]:
     """The rows of depth 0 by name, the biggest first, with how many there were; rows without a figure left out."""
     by_name: dict[tuple[str, str], list[float]] = defaultdict(list)
+    lower = set()
     for row in rows:
         if row["depth"] == 0 and row["inclusive_j"] is not None:
             by_name[row["kind"], row["name"]].append(row["inclusive_j"])
+            lower |= {(row["kind"], row["name"])} if row["lower_bound"] else set()
     ranking = [
         {
             "kind": kind,
             "name": name,
             "count": len(joules),
             "inclusive_j": add(joules),
+            "lower_bound": (kind, name) in lower,
             "share": share(sum(joules), total_j),
         }
         for (kind, name), joules in by_name.items()

@@ -50,14 +50,15 @@ def summarise(
     found = assess(run, spans, outcomes)
     whole = replace(found.spent, energy=Figure(energy.total))  # waiting is paid for, too
     facility_j = whole.facility.value
-    rows = steps(spans, energy.total)
+    gaps, lacking = figures.gaps(run), figures.lacking(run)
+    rows = steps(spans, energy.total, lacking)
     return {
         "schema_version": SCHEMA_VERSION,
         "flow_run": _flow_run(spans, run.run_id),
         "energy_j": figures.energy_figures(energy),
-        "energy_j_range": figures.energy_range(run, energy),
+        "energy_j_range": figures.energy_range(run, energy, gaps),
         "provenance": figures.provenance(run, energy),
-        "gaps": figures.gaps(run),
+        "gaps": gaps,
         "sources": figures.sources(run),
         "static_policy": sorted({process.static_policy for process in run.processes}),
         "not_attributed_j": figures.not_attributed(spans),
@@ -79,7 +80,7 @@ def summarise(
         "attributed_by": lineage.weights,
         "not_made": list(lineage.not_made),
         "kpis": by_name(found.kpis()),
-        "stages": by_stage(spans),
+        "stages": by_stage(spans, lacking),
         "carbon": figures.carbon(facility_j, grid.planned(run.decisions), grid.curve(run.decisions)),
         "waited": grid.waited(run, energy.total, figures.waiting(spans), found.spent.declared.pue),
     }

@@ -20,7 +20,7 @@ INDENT = 2
 DEEPEST = 6
 MOST_REASONS = 4
 FRAME = 6  # columns of a panel's corners and of the spaces around its title
-NARROW = 72  # columns, below which a table of steps has no room for bytes
+NARROW, NARROWEST = 72, 60  # columns, below which a table of steps has no room for bytes, or for CPU time either
 FACT = 16  # columns of the word before a fact
 
 
@@ -77,7 +77,7 @@ def _headline(summary: Summary, width: int) -> RenderableType:
     beside = phrases.facility(summary)
     lines += [Text(beside)] if beside else []
     lines += [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(phrases.kpi_lines(summary))]
-    found = (phrases.biggest(summary), phrases.lost(summary), waiting.waited(summary), phrases.cached(summary))
+    found = (phrases.biggest(summary), phrases.lost(summary), waiting.avoided(summary), phrases.cached(summary))
     lines += [Text(line) for line in found if line]
     style = "green" if good else "yellow"
     title = Text(phrases.title(summary))
@@ -100,15 +100,20 @@ def _table(title: str, *columns: str, flexible: int = 1, gap: int = 2) -> Table:
 
 def _steps(summary: Summary, width: int) -> Table:
     columns = ("step", "status", "try", "time", "CPU", "energy", "share", "read", "written")
-    left = len(columns) if width >= NARROW else len(columns) - 2  # without what was read and written
-    table = _table("Steps", *columns[:left], gap=2 if width >= WIDE else 1)
-    shown, folded = phrases.top_rows(summary, MOST_ROWS)
-    for row in shown:
-        table.add_row(*_step(row)[:left], style=_style(row))
+    spared = () if width >= NARROW else ("read", "written") if width >= NARROWEST else ("CPU", "read", "written")
+    shown = [index for index, column in enumerate(columns) if column not in spared]
+    table = _table("Steps", *(columns[index] for index in shown), gap=2 if width >= WIDE else 1)
+
+    def add_row(cells: list[str], style: str) -> None:
+        table.add_row(*(cells[index] for index in shown), style=style)
+
+    rows, folded = phrases.top_rows(summary, MOST_ROWS)
+    for row in rows:
+        add_row(_step(row), _style(row))
     if folded:
-        table.add_row(*_folded(folded, summary)[:left], style="dim")
-    total = [units.joules(summary["energy_j"]["total"]), units.percent(1.0 if summary["energy_j"]["total"] else None)]
-    table.add_row("total", "", "", "", "", *total, *[""] * (left - 7), style="bold")
+        add_row(_folded(folded, summary), "dim")
+    total = [phrases.whole(summary), units.percent(1.0 if summary["energy_j"]["total"] else None)]
+    add_row(["total", "", "", "", "", *total, "", ""], "bold")
     return table
 
 
@@ -119,7 +124,7 @@ def _step(row: dict[str, Any]) -> list[str]:
         "" if row["attempt"] is None else str(row["attempt"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
-        units.joules(row["inclusive_j"]),
+        phrases.row_joules(row),
         units.percent(row["share"]),
         units.size(row["bytes_read"]),
         units.size(row["bytes_written"]),
@@ -131,7 +136,7 @@ def _folded(rows: list[dict[str, Any]], summary: Summary) -> list[str]:
     total = summary["energy_j"]["total"]
     cpu = units.seconds(sum(row["cpu_s"] for row in rows))
     part = units.percent(share(joules, total))
-    return [f"... {len(rows)} smaller steps", "", "", "", cpu, units.joules(joules), part, "", ""]
+    return [f"... {len(rows)} smaller steps", "", "", "", cpu, phrases.together(rows), part, "", ""]
 
 
 def _style(row: dict[str, Any]) -> str:
@@ -141,13 +146,14 @@ def _style(row: dict[str, Any]) -> str:
 
 
 def _artifacts(summary: Summary, width: int) -> Table:
-    wide = width >= WIDE
+    wide, narrow = width >= WIDE, width < NARROW  # what is left out is in --json
     loaded = any(one["upstream_runs"] for one in summary["artifacts"])  # else it is the in-run figure again
     heads = [
         *(["size"] if wide else []), "in-run", *(["fully loaded"] if loaded else []), "attributed",
-        *(["CO2eq"] if wide or not loaded else []),
+        *(["CO2eq"] if wide or not (loaded or narrow) else []),
     ]  # fmt: skip
-    table = _table("Energy-to-Solution of artifacts", "artifact", "produced by", *heads, flexible=2)
+    texts = ["artifact"] if narrow else ["artifact", "produced by"]
+    table = _table("Energy-to-Solution of artifacts", *texts, *heads, flexible=len(texts), gap=1 if narrow else 2)
     for one in summary["artifacts"]:
         mark = phrases.bounds(one)
         version = f" v{one['version']}" if one["version"] is not None else ""
@@ -158,11 +164,11 @@ def _artifacts(summary: Summary, width: int) -> Table:
             "attributed": (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
             "CO2eq": (mark if one["emissions_g"] is not None else "") + units.grams(one["emissions_g"]),
         }
-        producer = units.printable(one["produced_by"] or units.UNKNOWN)
-        table.add_row(phrases.artifact_name(one["uri"]) + version, producer, *(figures[head] for head in heads))
+        names = [phrases.artifact_name(one["uri"]) + version, units.printable(one["produced_by"] or units.UNKNOWN)]
+        table.add_row(*names[: len(texts)], *(figures[head] for head in heads))
     if summary["unclaimed_j"]:
         cells = [units.joules(summary["unclaimed_j"]) if head == "attributed" else "" for head in heads]
-        table.add_row("no final product", "", *cells, style="dim")
+        table.add_row(*["no final product", ""][: len(texts)], *cells, style="dim")
     return table
 
 

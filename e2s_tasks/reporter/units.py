@@ -1,6 +1,7 @@
 """Figures for people: the one place where joules, grams, seconds and bytes become text. Plain ASCII."""
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import floor, log10
 
@@ -92,6 +93,19 @@ def seconds(value: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def at_least(figure: str, lower_bound: object = True) -> str:
+    """The figure, marked where it is a lower bound: ">= 212 kJ"; "-" stays as it is."""
+    return f">= {figure}" if lower_bound and figure != UNKNOWN else figure
+
+
+def between(bounds: Sequence[float | None] | None) -> str:
+    """A range given as [low, high] in joules: "130 J to 353 J"; "at least 130 J" where nobody knows the high end."""
+    low, high = bounds or (None, None)
+    if low is None:
+        return ""
+    return f"at least {joules(low)}" if high is None else f"{joules(low)} to {joules(high)}"
 
 
 def percent(share: float | None) -> str:

@@ -21,6 +21,17 @@ def waited(summary: Summary) -> str | None:
     return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
 
 
+def avoided(summary: Summary) -> str | None:
+    """What waiting avoided; of a run with a policy that did not wait, that, and what waiting would have saved."""
+    plan, said = summary["carbon"], waited(summary)
+    if said is not None or plan is None or plan["reason"].startswith("no policy"):
+        return said
+    saving = plan["potential_saving_percent"]
+    if saving is None or saving < 0.5:
+        return "did not wait for a cleaner grid, so nothing was avoided"
+    return f"did not wait for a cleaner grid: waiting would have saved {saving:.0f} % of the emissions"
+
+
 def _avoided(grams: float, signal: str | None = None) -> str:
     of = f" ({signal})" if signal else ""
     return f"{units.grams(abs(grams))} CO2eq {'more than at once' if grams < 0 else 'avoided'}{of}"

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from e2s_tasks.core.records import ProcessRecord, Status
+from e2s_tasks.core.records import Kind, ProcessRecord, Status
 from e2s_tasks.ledger import Ledger, this_process
+from e2s_tasks.reporter import summarise_run
 from e2s_tasks.settings import settings
 from tests.ledger.journals import started
-from tests.reporter.runs import NOON, RUN, full_run, span
+from tests.reporter.runs import NOON, RUN, full_run, process, root, span
+
+WHOLE = {"cpu_j": 1.0, "dram_j": 1.0, "static_j": 1.0}
 
 
 @pytest.fixture
@@ -74,6 +77,51 @@ def test_runs_lists_what_the_ledger_holds(e2s, ledger):
     assert (row["id"], row["flow"], row["name"], row["status"]) == (RUN, "flight-delays", "amber-fox", "completed")
     assert row["energy_j"] == pytest.approx(282.7)
     assert "4c1ad7d2" in e2s("runs")[1]
+
+
+REMOTE = {
+    "source": "LLM",
+    "where": "remote",
+    "provenance": "modelled",
+    "calls": 1,
+    "joules": 3.0,
+    "low": 1.0,
+    "high": 9.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("spans", "lower"),
+    [
+        ([span("a", **WHOLE), span("b", **WHOLE)], False),
+        ([span("a", **WHOLE), span("b", **WHOLE | {"dram_j": None})], True),
+        ([span("a", **WHOLE), span("b", status=Status.CACHED)], False),
+        ([span("a", **WHOLE), span("b", **WHOLE, attributes={"gaps": ["cpu"]})], True),
+        ([span("a", **WHOLE, attributes={"remote_work": "LLM"})], True),
+        (
+            [
+                span("a", **WHOLE, attributes={"remote_work": "LLM"}),
+                span("b", Kind.SPAN, parent_id="a", **WHOLE),
+                span("c", Kind.SPAN, parent_id="b", remote_j=3.0, **WHOLE, attributes={"remote": [REMOTE]}),
+            ],
+            False,
+        ),
+    ],
+)
+def test_runs_marks_an_energy_of_which_parts_are_missing_as_the_summary_does(e2s, data_dir, spans, lower):
+    opened = Ledger.open(settings().ledger)
+    opened.ingest([process(), root(**WHOLE), *spans])
+    (row,) = json.loads(e2s("runs", "--json")[1])["runs"]
+    assert row["lower_bound"] == lower == bool(summarise_run(opened, RUN)["gaps"])
+    assert (">= " in e2s("runs")[1]) == lower
+
+
+def test_runs_are_one_a_line_with_whole_names_at_50_columns(e2s, ledger, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    head, row = e2s("runs")[1].splitlines()
+    assert head.split() == ["run", "flow", "status", "began", "(UTC)", "energy"]
+    assert row.split()[:3] == [RUN[:8], "flight-delays", "ok"]
+    assert len(row) <= 50
 
 
 def test_an_artifact_is_found_by_the_end_of_its_uri(e2s, ledger):

@@ -94,6 +94,30 @@ def test_of_a_task_run_that_succeeded_again_after_it_was_cleared_the_last_succes
     assert kpis["joules_per_prediction"]["denominator"] == 200.0
 
 
+@pytest.mark.parametrize(
+    ("ended", "step", "said"),
+    [
+        (Status.FAILED, Status.FAILED, "the run failed in train before an outcome was recorded"),
+        (Status.CRASHED, Status.CRASHED, "the run crashed in train before an outcome was recorded"),
+        (Status.CANCELLED, Status.CANCELLED, "the run was cancelled in train before an outcome was recorded"),
+        (Status.TIMED_OUT, Status.COMPLETED, "the run timed out before an outcome was recorded"),
+        (Status.RUNNING, Status.COMPLETED, "the run goes on, and no outcome is recorded yet"),
+    ],
+)
+def test_a_run_that_did_not_get_as_far_as_an_outcome_says_what_happened_and_where(ended, step, said):
+    retried = [
+        span("i1", name="import", status=Status.FAILED, task_run_id="i", started_at=NOON + 9),
+        span("i2", name="import", attempt=2, task_run_id="i", started_at=NOON + 10),
+    ]
+    inner = span("n", name="fit", parent_id="t", status=step, task_run_id="n", started_at=NOON + 3)
+    train = span("t", name="train", status=step, task_run_id="t", started_at=NOON + 2)
+    summary = summarise(run(root(solution="forecast", status=ended, cpu_j=1.0), train, inner, *retried))
+    assert phrases.kpi_lines(summary) == [f"joules per unit: undefined, {said}"]
+    alone = summarise(run(root(status=ended, cpu_j=1.0), train, inner, *retried))
+    assert phrases.kpi_lines(alone) == []
+    assert phrases.no_outcome(alone) == said
+
+
 def test_an_accuracy_that_was_recorded_as_a_quality_counts_by_units():
     outcomes = [
         outcome("e", "o1", units=100.0, accurate=None, quality={"accuracy": 0.9}),

@@ -93,6 +93,38 @@ def test_a_solutions_kpi_counts_failed_runs_and_leaves_out_what_is_not_known(led
     assert found["kpis"]["cost_per_prediction"]["value"] == pytest.approx(360 * 1.5 / 3.6e6 * 0.3 / 295)
 
 
+def test_failed_runs_that_evaluated_nothing_are_no_evaluation_data_of_their_own(ledger):
+    ledger.ingest([
+        *records_of(10, 9.0, days_ago=2, status=Status.FAILED, solution="one"),
+        *records_of(11, 90.0, days_ago=2, solution="one", units=10.0, accurate=5.0),
+    ])  # fmt: skip
+    kpi = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]
+    assert kpi["runs"] == 2
+    assert kpi["caveat"].startswith("over 10 predictions, ")
+
+
+@pytest.mark.parametrize(("digests", "sets"), [(("sha256:ab", "sha256:ab"), 1), (("sha256:ab", "sha256:cd"), 2)])
+def test_evaluation_data_that_each_run_writes_anew_is_one_set_if_its_content_is(ledger, digests, sets):
+    for number, digest in zip((10, 11), digests, strict=True):
+        *records, outcome = records_of(number, 90.0, days_ago=2, solution="one", units=10.0, accurate=5.0)
+        version = VersionRecord(
+            f"d{number}", "file:///d/truth.csv", f"t{number}", f"run-{number}", NOW - 2 * DAY, content_digest=digest
+        )
+        read = ReadRecord(
+            f"r{number}", "file:///d/truth.csv", f"t{number}", f"run-{number}", NOW - 2 * DAY + 5, version.id
+        )
+        ledger.ingest([*records, outcome, version, read])
+    caveat = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
+    assert ("2 different sets of evaluation data" in caveat) == (sets == 2)
+    assert "truth.csv (sha256:ab)" in caveat
+
+
+def test_a_solution_of_which_no_run_got_as_far_as_an_outcome_says_why(ledger):
+    ledger.ingest(records_of(9, 9.0, days_ago=2, status=Status.CRASHED, solution="stuck"))
+    (kpi,) = solution_kpis(ledger, "stuck")["kpis"].values()
+    assert (kpi["value"], kpi["reason"]) == (None, "the run crashed before an outcome was recorded")
+
+
 def test_a_solutions_kpis_are_of_the_period_only(ledger):
     assert solution_kpis(ledger, "scoring")["runs"]["completed"] == 5
     nothing = solution_kpis(ledger, "scoring", NOW - 60.0)
@@ -174,7 +206,9 @@ def test_e2s_kpi_shows_the_latest_run_a_named_one_and_a_solution(ledger, e2s):
     [
         (("kpi", "run-1", "--solution", "scoring"), "give one of them"),
         (("kpi", "--since", "3d"), "--solution NAME"),
-        (("kpi", "--solution", "scoring", "--since", "soon"), "--since='soon' is no duration"),
+        (("kpi", "--solution", "scoring", "--since", "soon"), "'2026-11-24T12:00' or '30d' (ago)"),
+        (("report", "--since", "soon"), "--since='soon' is no point in time: write for example '2026-11-24'"),
+        (("report", "--since", "-soon"), "--since='-soon' is no point in time"),
         (("kpi", "--solution", "scoring", "--since", "-3d"), "negative"),
         (("kpi", "--solution", "scoring", "--since", "0"), "zero"),
         (("kpi", "--solution", "scoring", "--since", "3x"), "--since='3x' is no point in time"),

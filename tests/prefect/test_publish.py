@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from prefect.states import Cancelled, Cancelling
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task, record_outcome
 from e2s_tasks.core.records import SpanRecord
+from e2s_tasks.integrations.prefect import live
 from e2s_tasks.integrations.prefect.orphans import publish
 from e2s_tasks.integrations.prefect.publish import _page, e2s_publish_summary, is_final
 from e2s_tasks.io import read_parquet, write_parquet
@@ -101,6 +103,24 @@ def test_show_json_tells_the_same_run(tmp_path):
     assert summary["energy_j"]["gpu"] is None
 
 
+def test_a_run_loads_what_its_page_is_made_with_while_it_works(monkeypatch):
+    assert [import_module(name).__name__ for name in live.NEEDED] == list(live.NEEDED)
+    monkeypatch.setattr(live, "READY_S", 0.1)
+    monkeypatch.setattr(live, "NEEDED", ("colorsys",))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    loaded = []
+
+    @e2s_flow
+    def long():
+        end = time.monotonic() + 20
+        while "colorsys" not in sys.modules and time.monotonic() < end:
+            time.sleep(0.05)
+        loaded.append("colorsys" in sys.modules)
+
+    long()
+    assert loaded == [True]
+
+
 def test_the_page_of_a_run_that_goes_on_shows_what_it_has_used_and_at_the_end_all(monkeypatch):
     recorder = process_recorder()
     monkeypatch.setattr(recorder, "settings", replace(recorder.settings, live_s=0.2))
@@ -119,11 +139,11 @@ def test_the_page_of_a_run_that_goes_on_shows_what_it_has_used_and_at_the_end_al
             seen.extend(artifacts_of(run_id))
 
     run_id = long(return_state=True).state_details.flow_run_id
-    (live,), (final,) = seen, artifacts_of(run_id)
-    assert live["id"] == final["id"]
-    assert not is_final(live)
-    assert ": running" in live["data"]
-    assert "early" in live["data"]
+    (shown,), (final,) = seen, artifacts_of(run_id)
+    assert shown["id"] == final["id"]
+    assert not is_final(shown)
+    assert ": running" in shown["data"]
+    assert "early" in shown["data"]
     assert is_final(final)
     assert ": completed" in final["data"]
     time.sleep(0.5)

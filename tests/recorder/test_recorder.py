@@ -23,6 +23,7 @@ from e2s_tasks.recorder import drive, drive_generator
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
 from e2s_tasks.recorder.open_span import OpenSpan
 from e2s_tasks.recorder.recorder import SpanRecorder
+from e2s_tasks.recorder.starts import OwnThread
 from e2s_tasks.settings import Settings
 
 
@@ -106,6 +107,23 @@ def test_threads_that_work_at_once_are_measured_apart(recorded):
     for i in (1, 2, 3):
         own = spans[f"t{i}"].cpu_ns - spans[f"t{i}"].shared_cpu_ns
         assert own == pytest.approx(i * 0.05e9, abs=0.02e9)
+
+
+def test_what_a_thread_works_for_the_measuring_is_no_spans_also_once_the_thread_is_over(recorded):
+    meter = recorded.recorder.meter
+
+    def for_the_measuring():
+        meter.own_thread()
+        burn(0.4)
+        meter.leave_own_thread()
+
+    with span("waiting"):
+        thread = OwnThread(target=for_the_measuring)
+        thread.start()
+        thread.join()
+        time.sleep(0.1)
+    assert recorded.spans()["waiting"].cpu_ns < 0.2e9
+    assert len(meter._own) <= 1  # the recorder's own
 
 
 def test_gathered_coroutines_are_measured_apart_and_to_the_step(recorded):

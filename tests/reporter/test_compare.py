@@ -39,6 +39,17 @@ def test_each_figure_is_the_summarys_own():
         assert sum(one[side] or 0.0 for one in found["steps"]) == pytest.approx(summary["energy_j"]["total"])
 
 
+def test_steps_and_components_that_lack_a_part_are_lower_bounds_as_in_their_summaries():
+    a, b = summarise(full_run()), summarise(other_run())
+    found = compare(a, b)
+    for side, summary in (("a", a), ("b", b)):
+        lower = {one["name"] for one in found["components"] if one[f"{side}_lower_bound"]}
+        assert lower == summary["gaps"].keys() != set()
+        steps = {one["name"] for one in found["steps"] if one[f"{side}_lower_bound"]}
+        assert steps == {one["name"] for one in summary["consumers"] if one["lower_bound"]} != set()
+    assert not row(found["steps"], "train")["a_lower_bound"]
+
+
 def test_a_step_that_only_one_run_has_is_said_to_be():
     found = compare(summarise(full_run()), summarise(other_run()))
     assert row(found["steps"], "publish")["only_in"] == "b"

@@ -147,9 +147,61 @@ def test_steps_stages_components_and_times_add_up_as_in_the_summaries(found, sum
     for key in ("stages", "times", "flows", "solutions"):
         assert sum(row["energy_j"] or 0.0 for row in found[key]) == pytest.approx(found["energy_j"]), key
     of_runs = [{row["stage"]: row["energy_j"] for row in one["stages"]} for one in summaries if one["stages"]]
+    lower = {row["stage"] for one in summaries for row in one["stages"] if row["lower_bound"]}
     assert next(row for row in found["stages"] if row["stage"] == "inference") == next(
-        {**row, "share": row["energy_j"] / found["energy_j"]} for row in rows(of_runs) if row["stage"] == "inference"
+        {**row, "share": row["energy_j"] / found["energy_j"]}
+        for row in rows(of_runs, lower)
+        if row["stage"] == "inference"
     )
+
+
+def test_what_the_energy_rests_on_and_its_range_are_those_of_the_runs_together(found, summaries):
+    assert found["provenance"]["dram"] == "measured"
+    assert found["provenance"]["cpu"] == "modelled"  # it is measured in the failed run alone
+    assert found["provenance"]["gpu"] == "missing"
+    low, high = found["energy_j_range"]["total"]
+    assert low == pytest.approx(sum(one["energy_j_range"]["total"][0] for one in summaries))
+    assert (found["lower_bounds"], high) == (4, None)
+
+
+def test_without_missing_parts_the_range_has_both_ends_and_no_row_is_a_lower_bound(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    used = {"dram_j": 1.0, "static_j": 1.0, "storage_j": 0.0, "network_j": 0.0}
+    whole = run(root(cpu_j=1.0, **used), span("m", name="make", cpu_j=5.0, stage="training", attempt=1, **used))
+    ledger.ingest([process(), *moved(whole, "one", 0), *moved(whole, "two", DAY)])
+    found = fleet(ledger, NOON - 1, NOON + 2 * DAY)
+    bounds = [summarise_run(ledger, name)["energy_j_range"]["total"] for name in ("one", "two")]
+    assert found["energy_j_range"]["total"] == pytest.approx([sum(ends) for ends in zip(*bounds, strict=True)])
+    assert not any(row["lower_bounds"] for key in ("flows", "solutions", "times") for row in found[key])
+    assert not any(row["lower_bound"] for key in ("stages", "steps", "top_runs") for row in found[key])
+
+
+def test_a_row_is_a_lower_bound_where_a_part_of_what_it_adds_up_is_missing(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    used = {"cpu_j": 5.0, "dram_j": 1.0, "static_j": 1.0}
+    lacks = {**used, "cpu_j": None, "static_j": None}
+    records = run(
+        root(**used),
+        span("m", name="make", stage="training", attempt=1, **used),
+        span("i", Kind.SPAN, "inside", parent_id="m", **lacks),
+        span("s", name="score", stage="inference", attempt=1, **used),
+    )
+    whole = run(root(**used), span("s", name="score", stage="inference", attempt=1, **used))
+    ledger.ingest([process(), *moved(records, "lacking", 0), *moved(whole, "whole", DAY)])
+    found = fleet(ledger, NOON - 1, NOON + 2 * DAY)
+    assert {row["name"]: row["lower_bound"] for row in found["steps"]} == {
+        "make": True, "score": False, "orchestration and flow body": False,
+    }  # fmt: skip
+    assert {row["stage"]: row["lower_bound"] for row in found["stages"]} == {
+        "training": True, "inference": False, "orchestration": False,
+    }  # fmt: skip
+    assert [row["lower_bounds"] for row in found["times"]] == [1, 0, 0]
+    assert [row["lower_bounds"] for row in found["components"]] == [1, 0, 0, 1, 0, 0, 0]
+    summary = summarise_run(ledger, "lacking")
+    assert [(row["name"], row["lower_bound"]) for row in summary["steps"]] == [
+        ("make", True), ("inside", True), ("score", False), ("orchestration and flow body", False),
+    ]  # fmt: skip
+    assert {row["name"]: row["lower_bound"] for row in summary["consumers"]}["make"]
 
 
 def test_what_sensors_told_is_told_apart(found):

@@ -75,12 +75,20 @@ def test_the_page_lists_the_newest_first_with_links_and_marks_regressions():
     assert "The last run used 20.0 J: **a regression**, +100 % against the median." in page
     table = [line for line in page.splitlines() if line.startswith("| [")]
     assert len(table) == 30
-    assert table[0] == (
-        "| [ran 0](http://host/runs/flow-run/run-0) | 11-29 12:00 | 20.0 J | - | **+100 %** | 200 mg | ok |"
-    )
+    assert table[0] == ("| [ran 0](http://host/runs/flow-run/run-0)<br>11-29 12:00 | 20.0 J<br>200 mg | **+100 %** |")
     assert "**failed**" in table[2]
     assert "\\>= 10.0 J" in table[3]
     assert page.count("data:image/svg+xml;base64,") == 1
+
+
+def test_no_row_of_the_page_is_wider_than_a_phone():
+    kpi = {"kpi": "joules_per_row", "kpi_value": 0.00512, "kpi_per": "row", "lower_bound": True}
+    rows = [past(day, 212_345.0, name="a-rather-long-name-of-a-run", **kpi) for day in range(5)]
+    page = history.render("f/d", rows, 0.2, "http://host/")
+    (first, *_) = [line for line in page.splitlines() if line.startswith("| [")]
+    cells = [re.sub(r"\]\([^)]*\)|[\\*\[]", "", cell).split("<br>") for cell in first.strip("| ").split(" | ")]
+    assert cells[0] == ["a-rather-long-", "name-of-a-run", "11-29 12:00"]
+    assert sum(max(map(len, lines)) for lines in cells) <= 36
 
 
 def test_a_run_without_the_kpi_of_the_others_leaves_its_place_in_the_chart_empty():
@@ -90,7 +98,8 @@ def test_a_run_without_the_kpi_of_the_others_leaves_its_place_in_the_chart_empty
     assert "The last run used 20.0 J, 2.00 J per row" in page
     svg = b64decode(re.search(r"base64,([^)]+)", page)[1]).decode()
     assert svg.count("<rect") == 3
-    assert "joules per row, the highest 2.00 J" in svg
+    assert "joules per row<" in svg
+    assert "the highest 2.00 J" in svg
 
 
 def test_a_first_run_has_a_page_without_a_chart_or_a_link():
@@ -98,4 +107,4 @@ def test_a_first_run_has_a_page_without_a_chart_or_a_link():
     assert "its first run" in page
     assert "too few runs before it" in page
     assert "svg" not in page
-    assert "| ran 0 |" in page
+    assert "| ran 0<br>" in page

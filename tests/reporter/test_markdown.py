@@ -4,8 +4,9 @@ import re
 from base64 import b64decode
 from xml.etree import ElementTree as ET
 
+from e2s_tasks.core.records import Kind, Status, VersionRecord
 from e2s_tasks.reporter import markdown, summarise
-from tests.reporter.runs import full_run, root, run, span
+from tests.reporter.runs import NOON, RUN, full_run, root, run, span
 
 
 def rows_of(text):
@@ -38,20 +39,65 @@ def test_the_commands_that_sentences_name_are_code_and_a_name_s_backticks_are_no
 def test_the_total_is_all_of_it():
     text = markdown.render(summarise(full_run()))
     (total,) = [cells for cells in rows_of(text) if "total" in cells[0]]
-    assert [cell.strip() for cell in total[1:3]] == ["**283 J**", "**100 %**"]
+    assert [cell.strip() for cell in total[1:3]] == ["**\\>= 283 J**", "**100 %**"]
 
 
 def test_every_row_of_a_table_has_the_columns_of_its_head():
     text = markdown.render(summarise(run(root(), span("a", name="x|y\nz", cpu_j=1.0))))
-    assert {len(cells) for cells in rows_of(text)} == {9}
+    assert {len(cells) for cells in rows_of(text)} == {3}
+
+
+def test_no_line_of_a_table_or_of_a_chart_is_wider_than_a_phone():
+    long = "a very long name of a step, and one_that_has_no_blank_to_be_broken_at_whatever_is_done"
+    spans = [
+        span("a", name=long, cpu_j=1.0, bytes_read=123_456_789, bytes_written=987_654_321, task_run_id="a"),
+        span("b", Kind.SPAN, name="inside", parent_id="a", cpu_j=1.0),
+        span("w", Kind.WRITE, parent_id="b", storage_j=1.0),
+    ]
+    versions = [VersionRecord("v", f"file:///data/{long.replace(' ', '-')}.parquet", "w", RUN, NOON, 10_000_000)]
+    text = markdown.render(summarise(run(root(), *spans, versions=versions)))
+    for cells in rows_of(text):
+        lines = [max(shown(cell).split("<br>"), key=len) for cell in cells]
+        assert len(lines) <= 3
+        assert sum(len(line.strip()) for line in lines) <= (45 if len(lines) == 3 else 46), lines
+    svg = chart_of(text)
+    assert float(svg.get("width")) <= 360
+    assert float(svg.get("font-size")) >= 12
+    by_line = {}
+    for one in svg.iter("{http://www.w3.org/2000/svg}text"):
+        by_line.setdefault(one.get("y"), []).append(one.text)
+    assert max(sum(map(len, line)) for line in by_line.values()) <= 48
+
+
+def shown(cell):
+    """A cell as a person reads it."""
+    return re.sub(r"\\(.)", r"\1", cell).replace("*", "")
+
+
+def test_what_lies_inside_a_step_is_marked_by_what_the_page_really_shows():
+    text = markdown.render(summarise(run(root(), span("a", cpu_j=1.0), span("b", Kind.SPAN, parent_id="a", cpu_j=1.0))))
+    assert [row[0].split("<br>")[0].strip() for row in rows_of(text)][2:4] == ["a", "\u00b7 b"]
+    assert "&emsp;" not in text
+
+
+def test_a_failed_attempt_says_so_below_its_name_and_an_ok_one_says_nothing():
+    spans = [
+        span("f1", name="build", status=Status.FAILED, attempt=1, cpu_j=1.0, task_run_id="t"),
+        span("f2", name="build", attempt=2, cpu_j=1.0, bytes_read=1000, task_run_id="t", started_at=NOON + 3),
+    ]
+    cells = [row[0].strip() for row in rows_of(markdown.render(summarise(run(root(), *spans)))) if "build" in row[0]]
+    assert cells == [
+        "build<br>**failed**, try 1<br>2.00 s, CPU 0 ms",
+        "build<br>try 2<br>2.00 s, CPU 0 ms<br>1.00 kB in",
+    ]
 
 
 def test_more_than_thirty_steps_fold_into_one_row_with_their_sum():
     many = [span(f"t{i}", name=f"step{i}", cpu_j=1.0) for i in range(100)]
     text = markdown.render(summarise(run(root(), *many)))
     (folded,) = [cells for cells in rows_of(text) if "smaller steps" in cells[0]]
-    assert folded[0].strip() == "*70 smaller steps*"
-    assert folded[1].strip() == "70.0 J"
+    assert folded[0].strip() == "*70 smaller steps*<br>CPU 0 ms"
+    assert folded[1].strip() == "\\>= 70.0 J"
 
 
 def test_the_page_says_what_the_terminal_says():

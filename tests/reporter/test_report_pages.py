@@ -85,7 +85,7 @@ def test_the_report_of_a_run_says_what_show_says(ledger):
     for name in (RUN, "waiting", "failed"):
         summary, text = summarise_run(ledger, name), Page(render_run(ledger, name)).text
         said = [
-            phrases.whole(summary), units.watt_hours(summary["energy_j"]["total"]), phrases.worth(summary)[2:],
+            phrases.whole(summary), units.watt_hours(summary["energy_j"]["total"]), phrases.worth(summary),
             phrases.biggest(summary), phrases.lost(summary) or "", waiting.waited(summary) or "",
             waiting.carbon(summary)[1:], phrases.not_attributed(summary), phrases.gaps(summary) or "",
             *(line.partition(" per ")[0] for line in phrases.kpi_lines(summary)[:1] if "undefined" not in line),
@@ -119,6 +119,20 @@ def test_the_report_of_a_period_says_what_the_sums_are(ledger):
     for one in found["kpis"]:
         for kpi in one["kpis"].values():
             assert kpi["value"] is None or units.quantity(kpi["value"], kpi["unit"]) in text
+
+
+def test_the_top_of_a_periods_report_says_what_its_energy_rests_on_with_the_range(ledger, tmp_path):
+    found, text = fleet(ledger, NOON - 1, NOW.timestamp()), Page(render_fleet(ledger, NOON - 1, NOW)).text
+    top = text[: text.index("by day")]
+    low = units.joules(found["energy_j_range"]["total"][0])
+    assert f"Energy >= {units.joules(found['energy_j'])} " in top
+    assert f"partly measured, partly modelled (at least {low}; parts are missing)" in top
+    used = {"dram_j": 1.0, "static_j": 1.0}
+    other = Ledger.open(f"sqlite:///{tmp_path / 'whole.db'}")
+    other.ingest([process(), root(cpu_j=1.0, **used), span("m", cpu_j=5.0, **used)])
+    bounds = fleet(other, NOON - 1, NOW.timestamp())["energy_j_range"]["total"]
+    between = " and ".join(units.joules(end) for end in bounds)
+    assert f"(between {between})" in Page(render_fleet(other, NOON - 1, NOW)).text
 
 
 def test_a_page_asks_nothing_of_anybody_and_runs_nothing(ledger):

@@ -1,6 +1,7 @@
 """The summary in a terminal."""
 
 import io
+import re
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +11,7 @@ import pytest
 from e2s_tasks.core.records import Kind, Status, VersionRecord
 from e2s_tasks.reporter import summarise, terminal
 from e2s_tasks.reporter.commands import command
-from tests.reporter.runs import RUN, decision, full_run, process, root, run, span
+from tests.reporter.runs import NOON, RUN, decision, full_run, process, root, run, span
 
 
 def printed(records, encoding="utf-8", **options):
@@ -64,11 +65,38 @@ def test_long_names_fold_at_any_width(monkeypatch, width):
     assert max(len(line) for line in text.splitlines()) <= width
 
 
+def test_at_50_columns_names_stay_whole_and_every_figure_is_there(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    whole = {"cpu_j": 1.0, "dram_j": 1.0, "static_j": 1.0}
+    version = VersionRecord("v1", "file:///data/forecast.parquet", "b", RUN, NOON, 100)
+    text = printed(run(root(), span("a", name="build_features", **whole), span("b", **whole), versions=[version]))
+    assert max(len(line) for line in text.splitlines() if "e2s show" not in line) <= 50
+    steps = text[text.index("Steps") :]
+    assert re.search(r"^build_features +ok +2.00 s +3.00 J +50 %$", steps, re.MULTILINE)
+    assert re.search(r"^forecast.parquet +3.00 J +3.00 J$", steps, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("decided", "said"),
+    [
+        (decision(), "did not wait for a cleaner grid: waiting would have saved 50 % of the emissions"),
+        (decision(plan={"rung": "average"}), "did not wait for a cleaner grid, so nothing was avoided"),
+        (decision(start=None, reason="no policy"), None),
+    ],
+)
+def test_the_headline_says_whether_waiting_avoided_anything_where_there_was_a_policy(decided, said, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    text = printed(run(root(), span("a", cpu_j=1.0), decisions=[decided]))
+    headline = text[: text.index("Steps")]
+    assert ("did not wait" in headline) == (said is not None)
+    assert said is None or said in headline
+
+
 def test_a_stranger_finds_the_figures_that_matter():
     text = printed(full_run())
     for phrase in (
         "283 J", "per accurate prediction", "/ 80 accurate predictions", "mg CO2eq (GB, average, direct)",
-        "61 % in train (2 attempts)", "build_features failed 1", "build_features ok 2", "orchestration",
+        "61 % of it in train (2 attempts)", "build_features failed 1", "build_features ok 2", "orchestration",
         "features.parquet v3", "measured", "modelled", "no GPU on this host", "would have saved 50 %",
         "not additive", "dedicated", "attempts that did not succeed", "e2s show 4c1ad7d2",
     ):  # fmt: skip

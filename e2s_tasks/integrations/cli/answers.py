@@ -1,5 +1,6 @@
 """What each command of `e2s` answers, as plain JSON values; heavy packages are imported where they are needed."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from e2s_tasks.reporter import ArtifactHistory
 
 DEFAULT_PERIOD = "30d"
+_NOT_AGO = re.compile(r"-\s*\d.*|0+(\.0*)?\s*[a-z]*")  # a length of time, but a negative one, or none
 
 
 def open_ledger() -> "Ledger":
@@ -37,8 +39,12 @@ def publish_what_waits() -> None:
 
 def runs(limit: int) -> list[dict[str, Any]]:
     """The latest runs at a glance, the newest first."""
+    from e2s_tasks.reporter.figures import gaps
     from e2s_tasks.reporter.units import iso
 
+    ledger = open_ledger()
+    rows = ledger.runs(limit)
+    lower = {run.run_id for run in ledger.samples([row.run_id for row in rows]) if gaps(run)}
     return [
         {
             "id": row.run_id,
@@ -52,8 +58,9 @@ def runs(limit: int) -> list[dict[str, Any]]:
             "duration_s": None if row.ended_at is None else row.ended_at - row.started_at,
             "spans": row.spans,
             "energy_j": row.energy.total,
+            "lower_bound": row.run_id in lower,
         }
-        for row in open_ledger().runs(limit)
+        for row in rows
     ]
 
 
@@ -111,7 +118,11 @@ def kpi(run: str | None, solution: str | None, since: str | None, level: float) 
 
 
 def moment_of(since: str) -> float:
-    """The time (seconds since the epoch) that lies so far back, or is so called."""
+    """The time (seconds since the epoch) that lies so far back, or is so called.
+
+    Raises:
+        SettingError: it is neither a length of time above zero, nor a day.
+    """
     import time
 
     from e2s_tasks.core.policy import duration
@@ -120,7 +131,7 @@ def moment_of(since: str) -> float:
     try:
         return time.time() - duration(since, "--since", above_zero=True).total_seconds()
     except SettingError:
-        if not since[:1].isdigit() or since.strip("0") in ("", "d", "h", "m", "s"):
+        if _NOT_AGO.fullmatch(since.strip()):
             raise
         return moment(since, "--since")  # weeks, years, or a date
 

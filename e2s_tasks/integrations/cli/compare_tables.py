@@ -86,7 +86,7 @@ def _dearer(row: Row) -> bool:
 def _component(row: Row) -> list[str | Text]:
     worth = [row[f"{side}_provenance"] for side in ("a", "b")]
     said = worth[0] if worth[0] == worth[1] else " / ".join(worth)
-    joules = [units.joules(row[side]) for side in ("a", "b")]
+    joules = [units.at_least(units.joules(row[side]), row[f"{side}_lower_bound"]) for side in ("a", "b")]
     return [f"{row['name']} ({said})", *joules, _changed(row["change_percent"])]
 
 
@@ -102,17 +102,14 @@ def _steps(rows: list[Row]) -> list[list[str | Text]]:
 def _step(row: Row) -> list[str | Text]:
     counts = row["a_count"], row["b_count"]
     times = f" ({counts[0]} and {counts[1]} times)" if counts[0] != counts[1] and all(counts) else ""
-    joules = [units.joules(row[side]) for side in ("a", "b")]
+    joules = [units.at_least(units.joules(row[side]), row[f"{side}_lower_bound"]) for side in ("a", "b")]
     last = ONLY[row["only_in"]] if row["only_in"] else _changed(row["change_percent"])
     return [units.printable(row["name"]) + times, *joules, last]
 
 
 def _artifact(row: Row) -> list[str | Text]:
     figures = row["in_run_j"]
-    sides = [
-        (">= " if row[f"{side}_lower_bound"] and figures[side] is not None else "") + units.joules(figures[side])
-        for side in ("a", "b")
-    ]
+    sides = [units.at_least(units.joules(figures[side]), row[f"{side}_lower_bound"]) for side in ("a", "b")]
     last = ONLY[row["only_in"]] if row["only_in"] else _changed(figures["change_percent"])
     return [row["name"], *sides, last]
 

@@ -33,9 +33,9 @@ def _title(found: Row) -> str:
     if "solution" in found and "runs" in found:
         said = ", ".join(f"{count} {phrases.status(status or None)}" for status, count in found["runs"].items())
         since = f" since {units.clock(found['since'])[:10]}" if found["since"] else ""
-        energy = units.joules(found["energy_j"])
+        energy = units.at_least(units.joules(found["energy_j"]), found["lower_bound"])
         return f"{units.printable(found['solution'])}{since}: {said or 'no runs'}; {energy}"
-    return f"{phrases.title({'flow_run': found['run']})}; {units.joules(found['energy_j']['total'])}"
+    return f"{phrases.title({'flow_run': found['run']})}; {phrases.energy(found)}"
 
 
 def _table(kpis: list[Row], level: float | None) -> Table:
@@ -82,6 +82,6 @@ def _print_stages(out: Console, stages: list[Row]) -> None:
     table.add_column("share", justify="right")
     for row in stages:
         stage = row["stage"].replace("_", " ")
-        table.add_row(stage, units.joules(row["energy_j"]), units.percent(row["share"]))
+        table.add_row(stage, phrases.sum_joules(row), units.percent(row["share"]))
     out.print("")
     out.print(table)

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import origins, phrases, units
-from e2s_tasks.reporter.terminal import console
+from e2s_tasks.reporter.terminal import NARROW, console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 MOST_ROWS = 40
@@ -21,7 +21,7 @@ def _table(*columns: str, figures: int, whole: tuple[str, ...]) -> Table:
         if index >= len(columns) - figures:
             table.add_column(column, justify="right", no_wrap=True)
         else:
-            table.add_column(column, overflow="fold", no_wrap=column in whole)
+            table.add_column(column, overflow="fold", no_wrap=column in whole, min_width=None if column in whole else 8)
     return table
 
 
@@ -30,21 +30,29 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
     if not rows:
         console().print(NOTHING_YET)
         return
-    table = _table(
-        "run", "flow", "name", "status", STARTED, "time", "energy", figures=2, whole=("run", "status", STARTED)
-    )
+    out = console()
+    wide = out.width >= NARROW
+    more = ("name",) if wide else ()
+    figures = ("time", "energy") if wide else ("energy",)
+    began = STARTED if wide else "began (UTC)"
+    whole = ("run", "status", began)
+    table = _table("run", "flow", *more, "status", began, *figures, figures=len(figures), whole=whole)
     for row in rows:
+        told = {
+            "name": units.printable(row["name"] or ""),
+            "time": units.seconds(row["duration_s"]),
+            "energy": units.at_least(units.joules(row["energy_j"]), row["lower_bound"]),
+        }
         table.add_row(
             row["id"][:8],
             units.printable(row["flow"]),
-            units.printable(row["name"] or ""),
+            *(told[column] for column in more),
             phrases.STATUS.get(row["status"], row["status"]),
-            units.clock(row["started_at"])[:16],
-            units.seconds(row["duration_s"]),
-            units.joules(row["energy_j"]),
+            units.clock(row["started_at"])[0 if wide else 5 : 16],
+            *(told[column] for column in figures),
             style="red" if row["status"] in phrases.BROKEN else "",
         )
-    console().print(table)
+    out.print(table)
 
 
 def print_artifact(found: dict[str, Any]) -> None:

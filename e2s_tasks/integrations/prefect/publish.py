@@ -50,11 +50,11 @@ def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
     from e2s_tasks.ledger import Ledger, replay
     from e2s_tasks.ledger.endings import has_ended
     from e2s_tasks.ledger.orphans import forget, publish_orphans
-    from e2s_tasks.reporter import summarise_run, terminal
+    from e2s_tasks.reporter import summarise_run
 
     options = settings()
     recorder = process_recorder()
-    end_live(str(flow_run.id))
+    untouched = end_live(str(flow_run.id)) and flow_run.run_count <= 1  # an earlier life may have left a page
     wait_for_the_grid(recorder, str(flow_run.id))
     recorder.flush()
     if not recorder.delivered:
@@ -68,9 +68,11 @@ def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
         return True  # who started it tells of it, too, at its own end
     summary = summarise_run(ledger, run_id)
     if _wants_terminal(flow_run):
+        from e2s_tasks.reporter import terminal
+
         terminal.print_summary(summary, page=_page(run_id), stream=sys.stderr)
     with get_client(sync_client=True) as client:
-        put_summary(client, summary, run_id)
+        put_summary(client, summary, run_id, new=untouched and run_id == str(flow_run.id))
     forget(options.journals, run_id)
     send_ended_run(options, ledger, run_id)
     publish_orphans(options.journals)  # of flow runs that were killed, which the replay may have found
@@ -96,21 +98,24 @@ def believe(ledger: Any, run_id: str, state: State[Any] | None) -> None:
         ledger.ingest(endings(ledger.as_written(run_id), ended))
 
 
-def put_summary(client: Any, summary: dict[str, Any], run_id: str) -> None:
-    """Put the summary of a run that is over on its page, and tell who follows the flow."""
+def put_summary(client: Any, summary: dict[str, Any], run_id: str, *, new: bool = False) -> None:
+    """Put the summary of a run that is over on its page, and tell who follows the flow. new: as for `put_page`."""
     from e2s_tasks.integrations.prefect.history import follow
 
-    follow(client, put_page(client, summary, run_id))
+    follow(client, put_page(client, summary, run_id, new=new))
 
 
-def put_page(client: Any, summary: dict[str, Any], run_id: str) -> dict[str, Any]:
-    """Put a summary on the page of its flow run, in place of the one that is there; the result is its headline."""
+def put_page(client: Any, summary: dict[str, Any], run_id: str, *, new: bool = False) -> dict[str, Any]:
+    """Put a summary on the page of its flow run, in place of the one that is there; the result is its headline.
+
+    new: there is surely none yet, so that nobody need ask an orchestrator that is busy at that moment.
+    """
     from e2s_tasks.reporter import markdown, phrases
     from e2s_tasks.reporter.headline import headline, to_texts
 
     now = headline(summary)
     line, page, told = phrases.one_line(summary), markdown.render(summary), to_texts(now)
-    for earlier in summaries(client, run_id):
+    for earlier in [] if new else summaries(client, run_id):
         client.update_artifact(UUID(earlier["id"]), ArtifactUpdate(description=line, data=page, metadata_=told))
         break
     else:

@@ -61,9 +61,14 @@ def _day(moment: str) -> str:
     return units.clock(moment)[:10]
 
 
-def _bound(found: Found, text: str, missing: int = 0) -> str:
-    """The figure, marked where parts of it are missing."""
-    return f">= {text}" if (found["lower_bounds"] or missing) and text != units.UNKNOWN else text
+def _joules(row: Found) -> str:
+    """The energy of some runs, marked where parts of it are missing."""
+    return units.at_least(units.joules(row["energy_j"]), row["lower_bounds"])
+
+
+def _grams(row: Found) -> str:
+    """The emissions of some runs, marked where parts of their energy, or those of a run, are missing."""
+    return units.at_least(units.grams(row["emissions_g"]), row["lower_bounds"] or row["without_emissions"])
 
 
 def _runs_of(count: int) -> str:
@@ -80,15 +85,16 @@ def _facts(found: Found) -> list[tuple[str, str]]:
 
 
 def _cards(found: Found) -> list[Card]:
-    joules, grams = found["energy_j"], found["emissions_g"]
+    joules = found["energy_j"]
     unknown = found["without_emissions"]
     lost = share_of(found["unsuccessful_j"], joules)
     return [
-        Card("Energy", _bound(found, units.joules(joules)), lines(
-            units.watt_hours(joules), f"of {_runs_of(found['runs'])}",
+        Card("Energy", _joules(found), lines(
+            None if joules is None else units.watt_hours(joules),
+            None if joules is None else f"{phrases.worth(found)}, of {_runs_of(found['runs'])}",
             f"a lower bound: parts are missing in {_runs_of(found['lower_bounds'])}" if found["lower_bounds"] else None,
         )),
-        Card("Emissions", _bound(found, units.grams(grams), unknown), lines(
+        Card("Emissions", _grams(found), lines(
             "CO2eq, each run at its own carbon intensity", f"not known of {_runs_of(unknown)}" if unknown else None,
         )),
         Card("Failed attempts", units.joules(found["unsuccessful_j"]), lines(f"{units.percent(lost)} of the energy")),
@@ -125,7 +131,7 @@ def _sentences(found: Found) -> list[str]:
     if found["steps"] and found["steps"][0]["share"]:
         step = found["steps"][0]
         name, flow = units.printable(step["name"]), units.printable(step["flow"])
-        said.append(f"The costliest step: {name} in {flow}, {units.joules(step['energy_j'])}.")
+        said.append(f"The costliest step: {name} in {flow}, {phrases.sum_joules(step)}.")
     return said
 
 
@@ -134,8 +140,12 @@ def _bars(rows: list[Found], by: str) -> list[charts.Bar]:
 
 
 def _bar(name: str, row: Found) -> charts.Bar:
-    said = f"{units.joules(row['energy_j'])}, {units.percent(row['share'])}"
+    said = f"{_row_joules(row)}, {units.percent(row['share'])}"
     return charts.Bar(name, row["energy_j"] or 0.0, said, row["unsuccessful_j"] or 0.0)
+
+
+def _row_joules(row: Found) -> str:
+    return _joules(row) if "lower_bounds" in row else phrases.sum_joules(row)
 
 
 def _step_bars(rows: list[Found]) -> list[charts.Bar]:
@@ -148,8 +158,7 @@ def _groups(rows: list[Found], by: str, caption: str) -> Table:
     shown = [
         Row([
             units.printable(row[by] or NO_SOLUTION), units.count(row["runs"]), units.count(row["failed_runs"]),
-            units.joules(row["energy_j"]), units.percent(row["share"]), units.joules(row["unsuccessful_j"]),
-            units.grams(row["emissions_g"]),
+            _joules(row), units.percent(row["share"]), units.joules(row["unsuccessful_j"]), _grams(row),
         ])
         for row in rows[:MOST_GROUPS]
     ]  # fmt: skip
@@ -157,14 +166,14 @@ def _groups(rows: list[Found], by: str, caption: str) -> Table:
     if rest:
         joules, part = sum(row["energy_j"] or 0.0 for row in rest), sum(row["share"] or 0.0 for row in rest)
         counts = [units.count(sum(row[name] for row in rest)) for name in ("runs", "failed_runs")]
-        shown.append(Row([f"{len(rest)} others", *counts, units.joules(joules), units.percent(part), "", ""], "more"))
+        known = units.at_least(units.joules(joules), any(row["lower_bounds"] for row in rest))
+        shown.append(Row([f"{len(rest)} others", *counts, known, units.percent(part), "", ""], "more"))
     return Table(caption, head, shown)
 
 
 def _stages(rows: list[Found]) -> Table:
     cells = [
-        Row([row["stage"].replace("_", " "), units.joules(row["energy_j"]), units.percent(row["share"])])
-        for row in rows
+        Row([row["stage"].replace("_", " "), phrases.sum_joules(row), units.percent(row["share"])]) for row in rows
     ]
     return Table("Energy by life-cycle stage", ["stage", "energy", "share"], cells)
 
@@ -172,7 +181,7 @@ def _stages(rows: list[Found]) -> Table:
 def _steps(found: Found) -> Table:
     rows = [
         Row([
-            units.printable(row["name"]), units.printable(row["flow"]), units.joules(row["energy_j"]),
+            units.printable(row["name"]), units.printable(row["flow"]), phrases.sum_joules(row),
             units.percent(row["share"]), units.joules(row["unsuccessful_j"]),
         ])
         for row in found["steps"]
@@ -185,8 +194,7 @@ def _steps(found: Found) -> Table:
 def _times(found: Found, caption: str) -> Table:
     rows = [
         Row([
-            one["from"], units.count(one["runs"]), units.joules(one["energy_j"]), units.joules(one["unsuccessful_j"]),
-            units.grams(one["emissions_g"]),
+            one["from"], units.count(one["runs"]), _joules(one), units.joules(one["unsuccessful_j"]), _grams(one),
         ])
         for one in found["times"]
     ]  # fmt: skip
@@ -221,7 +229,8 @@ def _runs(found: Found) -> Table:
             [
                 one["id"][:8], units.printable(one["flow"]), units.printable(one["name"] or ""),
                 phrases.STATUS.get(one["status"], one["status"]), units.clock(one["started_at"])[:16],
-                (">= " if one["lower_bound"] else "") + units.joules(one["energy_j"]), units.grams(one["emissions_g"]),
+                units.at_least(units.joules(one["energy_j"]), one["lower_bound"]),
+                units.at_least(units.grams(one["emissions_g"]), one["lower_bound"]),
             ],
             "lost" if one["status"] in phrases.BROKEN else "",
         )
@@ -243,7 +252,7 @@ def _component(one: Found) -> Row:
     part = share_of(one["measured_j"], one["energy_j"])
     told = "as declared" if one["component"] == "remote" and one["energy_j"] is not None else units.percent(part)
     name = tables.NAMES[one["component"]]
-    return Row([name, units.joules(one["energy_j"]), told, units.count(one["runs_without"])])
+    return Row([name, _joules(one), told, units.count(one["runs_without"])])
 
 
 def _method(found: Found) -> list[tuple[str, str]]:

@@ -95,7 +95,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 def _cards(summary: Summary) -> list[Card]:
     """What a newcomer has to see: energy, emissions, the KPI, and what was avoided."""
     joules, emissions = summary["energy_j"]["total"], summary["emissions_g"]
-    worth = phrases.worth(summary).removeprefix(", ") if joules is not None else phrases.energy(summary)
+    worth = phrases.worth(summary) if joules is not None else phrases.energy(summary)
     cards = [Card("Energy", phrases.whole(summary), lines(None if joules is None else units.watt_hours(joules), worth))]
     if emissions["total"] is None:
         cards.append(Card("Emissions", "unknown", (phrases.emissions(summary),)))
@@ -108,7 +108,7 @@ def _cards(summary: Summary) -> list[Card]:
 def _kpi_card(summary: Summary) -> Card:
     found = phrases.main_kpis(summary)
     if not found:
-        return Card("Energy per result", "not known", ("No outcome was recorded, so there is nothing to divide by.",))
+        return Card("Energy per result", "not known", (_sentence(phrases.no_outcome(summary)),))
     said = phrases.kpi_lines(summary)[0]
     figure, _, rest = said.partition(" per ") if found[0]["value"] is not None else ("undefined", "", said)
     per, _, sides = rest.partition(" = ")
@@ -151,7 +151,7 @@ def _bars(summary: Summary) -> list[charts.Bar]:
             lost[key] = lost.get(key, 0.0) + (row["inclusive_j"] or 0.0)
     return [
         charts.Bar(
-            one["name"], one["inclusive_j"], f"{units.joules(one['inclusive_j'])}, {units.percent(one['share'])}",
+            one["name"], one["inclusive_j"], f"{phrases.row_joules(one)}, {units.percent(one['share'])}",
             lost.get((one["kind"], one["name"]), 0.0),
         )
         for one in summary["consumers"]

@@ -24,9 +24,11 @@ def steps(summary: Summary) -> Table:
         joules = add(row["inclusive_j"] for row in folded)
         part = units.percent(share(joules, summary["energy_j"]["total"]))
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
-        rows.append(Row([f"{len(folded)} smaller steps", "", "", units.joules(joules), part, "", cpu, "", ""], "more"))
+        rows.append(
+            Row([f"{len(folded)} smaller steps", "", "", phrases.together(folded), part, "", cpu, "", ""], "more")
+        )
     whole = summary["energy_j"]["total"]
-    total = [units.joules(whole), units.percent(1.0 if whole else None)]
+    total = [phrases.whole(summary), units.percent(1.0 if whole else None)]
     rows.append(Row(["total", "", "", *total, "", "", "", ""], "total"))
     return Table("Steps of the run and what each used", head, rows, texts=(0, 1))
 
@@ -36,7 +38,7 @@ def _step(row: dict[str, Any]) -> Row:
         phrases.step_name(row),
         phrases.mark(row),
         "" if row["attempt"] is None else str(row["attempt"]),
-        units.joules(row["inclusive_j"]),
+        phrases.row_joules(row),
         units.percent(row["share"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
@@ -108,8 +110,9 @@ def components(summary: Summary) -> Table:
 
 
 def _sum(summary: Summary, name: str, said: str) -> Row:
-    figures = units.joules(summary["energy_j"][name]), _between(summary["energy_j_range"][name])
-    return Row([said, *figures, "", ""], "total")
+    lacking = summary["gaps"] and (name == "total" or {*summary["gaps"]} & {*HOST})
+    figure = units.at_least(units.joules(summary["energy_j"][name]), lacking)
+    return Row([said, figure, _between(summary["energy_j_range"][name]), "", ""], "total")
 
 
 def _component(summary: Summary, name: str) -> Row:
@@ -119,13 +122,11 @@ def _component(summary: Summary, name: str) -> Row:
         word, why = phrases.missing(summary, name)
         why = "" if why == name else why
     between = _between(bounds) if kind == "modelled" else ""
-    return Row([NAMES[name], units.joules(summary["energy_j"][name]), between, word, *printable([why])])
+    return Row([NAMES[name], phrases.component_joules(summary, name), between, word, *printable([why])])
 
 
-def _between(bounds: list[float] | None) -> str:
-    if not bounds or bounds[0] == bounds[1]:
-        return ""
-    return f"{units.joules(bounds[0])} to {units.joules(bounds[1])}"
+def _between(bounds: list[float | None] | None) -> str:
+    return "" if not bounds or bounds[0] == bounds[1] else units.between(bounds)
 
 
 def _sources(summary: Summary, name: str) -> list[str]:
