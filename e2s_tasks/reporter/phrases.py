@@ -72,12 +72,15 @@ def whole(summary: Summary) -> str:
 
 def worth(summary: Summary) -> str:
     """What the run's energy rests on, to be added to it, with its range."""
-    kinds = {kind for kind in summary["provenance"].values() if kind != "missing"}
-    if kinds == {"measured"}:
-        return ", measured"
-    bounds = summary["energy_j_range"]["total"]
+    word, bounds = rests_on(summary), summary["energy_j_range"]["total"]
     between = f" (between {units.joules(bounds[0])} and {units.joules(bounds[1])})" if bounds else ""
-    return (", modelled" if kinds == {"modelled"} else ", partly modelled") + between
+    return f", {word}" + ("" if word == "measured" else between)
+
+
+def rests_on(summary: Summary) -> str:
+    """Whether the energy is measured, modelled or partly modelled."""
+    kinds = {kind for kind in summary["provenance"].values() if kind != "missing"}
+    return kinds.pop() if len(kinds) == 1 else "partly modelled"
 
 
 def emissions(summary: Summary) -> str:
@@ -283,6 +286,8 @@ def named(task: str, run_name: str | None) -> str:
     name, run_name = units.printable(task), units.printable(run_name or "")
     if not run_name or run_name == name or (run_name[:-3] == f"{name}-" and _GIVEN.fullmatch(run_name[-3:])):
         return name
+    if run_name.startswith(f"{name}["):  # an instance of a mapped task
+        return run_name
     return f"{name}: {_own_part(run_name, name)}"
 
 
