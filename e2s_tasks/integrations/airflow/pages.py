@@ -96,12 +96,12 @@ def _run(dag_id: str, run_id: str, row: RunRow | None) -> "Row":
 
     name = units.printable(run_id)
     if row is None:
-        return Row([name, "not measured", "", "", units.UNKNOWN], "more")
+        return Row([name, "not measured", units.UNKNOWN, "", ""], "more")
     took = None if row.ended_at is None else row.ended_at - row.started_at
     so_far = " so far" if row.status == "running" else ""
     cells = [
-        name, phrases.mark({"status": row.status}), units.clock(units.iso(row.started_at)), units.seconds(took),
-        units.joules(row.energy.total) + so_far,
+        name, phrases.mark({"status": row.status}), units.joules(row.energy.total) + so_far, units.seconds(took),
+        units.clock(units.iso(row.started_at)),
     ]  # fmt: skip
     href = f"{quote(dag_id, safe='')}/run?{urlencode({'run_id': run_id})}"
     return Row(cells, "lost" if row.status in phrases.BROKEN else "", 0, href)

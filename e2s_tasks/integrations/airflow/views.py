@@ -5,7 +5,6 @@ each of these depends on the same checks as Airflow's own pages of DAG runs and 
 path names. A browser shows who it is by the cookie that Airflow's login has set.
 """
 
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,6 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-_BOLT = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="{}" stroke-width="2" '
-    'stroke-linecap="round" stroke-linejoin="round"><path d="M13 2 4 14h7l-1 8 9-12h-7z"/></svg>'
-)
-
 Message = MutableMapping[str, Any]
 
 
@@ -92,9 +86,4 @@ def external_views() -> list[dict[str, Any]]:
         ("dag_run", "energy-run", f"{dag}/run?run_id={{RUN_ID}}"),
         ("task_instance", "energy", f"{dag}/task-instance?{of_task}"),
     )
-    look = {"name": "Energy", "icon": _icon("#1f2933"), "icon_dark_mode": _icon("#e8ecf1")}
-    return [look | {"destination": where, "url_route": route, "href": href} for where, route, href in tabs]
-
-
-def _icon(colour: str) -> str:
-    return "data:image/svg+xml;base64," + b64encode(_BOLT.format(colour).encode()).decode()
+    return [{"name": "Energy", "destination": where, "url_route": route, "href": href} for where, route, href in tabs]

@@ -34,9 +34,9 @@ def render_task_run(found: Summary, title: str, run_href: str, now: datetime | N
 
 
 def render_runs(title: str, rows: Sequence[Row], now: datetime | None = None) -> str:
-    """The page of a flow's latest runs; a row has name, status, start, duration and energy."""
-    head = ["run", "status", "started", "took", "energy"]
-    table = Table("The latest runs and what each used", head, list(rows), texts=(0, 1, 2))
+    """The page of a flow's latest runs; a row has name, status, energy, duration and start."""
+    head = ["run", "status", "energy", "took", "started"]
+    table = Table("The latest runs and what each used", head, list(rows), texts=(0, 1))
     return render(
         "runs.html.jinja", inside=True, title=units.printable(title), facts=[], cards=[], sentences=[], runs=table,
         made=_made(now),
@@ -133,7 +133,7 @@ def _attempts(found: Summary) -> Table:
     """Each attempt, with its range and what it rests on, and the rows of what went on inside it."""
     moved = _moved(found)
     head = [
-        "attempt", "status", "energy", "share of run", "time", "CPU time", "peak memory",
+        "attempt", "status", "energy", "share", "time", "CPU time", "memory",
         *(["read", "written"] if moved else []), "it is", "range",
     ]  # fmt: skip
     rows = []
