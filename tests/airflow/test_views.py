@@ -116,6 +116,7 @@ def _crafted(ran):
     yield DAG, ran.secret
     yield "~", ran.secret
     head, _, tail = ran.secret.partition(":")  # "DAG:begin" and "of the run" make the same text as DAG and its run
+    assert dag_run_id(f"{SECRET}:{head}", tail) == dag_run_id(SECRET, ran.secret)
     yield f"{SECRET}:{head}", tail
     yield DAG, f"../{SECRET}/{ran.secret}"
 
