@@ -15,6 +15,9 @@ from e2s_tasks.core.energy import Energy, add
 # far, each as bytes (read, written, read from storage, written to storage) since some moment of the process's life.
 PROCESS_IO = "process_io"
 
+# Attribute of an attempt: the most memory, in bytes, that its process had, or the biggest child that this waited for.
+PEAK_MEMORY = "peak_memory_bytes"
+
 
 class Kind(StrEnum):
     """What sort of work a span is; orchestration: what an orchestrator's own process did around an attempt."""

@@ -1,7 +1,7 @@
 """The ledger: takes records in, idempotently, and answers questions about runs and artifacts."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, cast
@@ -125,6 +125,11 @@ class Ledger:
         """Root runs, newest first: those that started at or after `since` (epoch seconds), `limit` at most."""
         with self._reading() as connection:
             return runs.latest(connection, limit, since)
+
+    def known_runs(self, run_ids: Sequence[str]) -> list[RunRow]:
+        """Those of these root runs that the ledger has, at a glance, in the order given."""
+        with self._reading() as connection:
+            return runs.known(connection, run_ids)
 
     def changes(self, since: int | None) -> changes.Changes:
         """The runs that were written to since an earlier answer's `until`; None: none, only that number."""

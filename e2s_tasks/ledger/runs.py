@@ -114,6 +114,12 @@ def rows_of(connection: sa.Connection, run_ids: Sequence[str]) -> list[RunRow]:
     return [_row(heads[run_id], *energies[run_id]) for run_id in run_ids]
 
 
+def known(connection: sa.Connection, run_ids: Sequence[str]) -> list[RunRow]:
+    """Those of these root runs that are known, at a glance, in the order given."""
+    heads = _heads(connection, run_ids)
+    return rows_of(connection, [run_id for run_id in run_ids if run_id in heads])
+
+
 def _heads(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, list[SpanRecord]]:
     """The root spans of each run, in the order of their starts; a flow's before anything else."""
     heads: dict[str, list[SpanRecord]] = defaultdict(list)

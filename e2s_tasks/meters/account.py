@@ -27,7 +27,7 @@ class Account:
     ran for this span, spans inside it on the same thread apart. estimates: by component, what late sources estimated
     while a root span was open and what they told in all, in joules. closed_ns: when its span ended, 0 until then.
     ends_in: the last segment in which it was open, once known. lent: threads that it did not begin on have worked for
-    it. summed: inclusive_j, its joules with all inside it, is kept.
+    it. summed: inclusive_j and inclusive_cpu_ns, its joules and CPU time with all inside it, are kept.
     """
 
     fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time
@@ -39,6 +39,7 @@ class Account:
     ends_in: int | None = None
     lent = summed = False
     inclusive_j = 0.0
+    inclusive_cpu_ns = 0
     any_summed = False  # of the class: nobody's time is spent on it before one is
 
     def __init__(self, role: Role, parent: Optional["Account"] = None) -> None:
@@ -53,17 +54,24 @@ class Account:
         for component, joules in components.items():
             self.joules[component] = self.joules.get(component, 0.0) + joules
         if Account.any_summed:
-            self._sum_up(sum(components.values()))
+            self._sum_up(sum(components.values()), 0)
+
+    def spend(self, ns: int) -> None:
+        """Add nanoseconds of CPU time."""
+        self.cpu_ns += ns
+        if Account.any_summed:
+            self._sum_up(0.0, ns)
 
     def sum_up(self) -> None:
-        """Keep inclusive_j from now on."""
+        """Keep inclusive_j and inclusive_cpu_ns from now on."""
         Account.any_summed = self.summed = True
 
-    def _sum_up(self, joules: float) -> None:
+    def _sum_up(self, joules: float, ns: int) -> None:
         account: Account | None = self
         while account is not None:
             if account.summed:
                 account.inclusive_j += joules
+                account.inclusive_cpu_ns += ns
             account = account.parent
 
     def estimate(self, component: str, estimated_j: float, told_j: float) -> None:

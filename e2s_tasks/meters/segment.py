@@ -119,14 +119,14 @@ def _cpu_seconds(raw: RawSegment) -> dict[Account, float]:
     """CPU seconds of each account, its part of what is shared included; adds them up on the accounts."""
     cpu_s = {account: ns * 1e-9 for account, ns in raw.own.items()}
     for account, ns in raw.own.items():
-        account.cpu_ns += ns
+        account.spend(ns)
     if raw.shared_ns:
         sharers = _sharers(raw)
         weight = sum(sharers.values())
         for account, part in sharers.items():
             share_ns = raw.shared_ns * part // weight
             cpu_s[account] = cpu_s.get(account, 0.0) + raw.shared_ns * part / weight * 1e-9
-            account.cpu_ns += share_ns
+            account.spend(share_ns)
             account.shared_ns += share_ns if len(sharers) > 1 else 0
     return cpu_s
 

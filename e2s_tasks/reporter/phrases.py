@@ -70,14 +70,19 @@ def whole(summary: Summary) -> str:
 
 def worth(found: dict[str, Any]) -> str:
     """What the energy of a run, or of a period, rests on, with its range: no upper end where parts are missing."""
-    kinds = {kind for kind in found["provenance"].values() if kind != "missing"}
+    what = rests_on(found)
     low, high = found["energy_j_range"]["total"] or (None, None)
-    if kinds == {"measured"}:
-        return "measured" if high is not None else "measured, but parts are missing"
-    what = "modelled" if kinds == {"modelled"} else "partly measured, partly modelled"
+    if what == "measured":
+        return what if high is not None else f"{what}, but parts are missing"
     if high is None:
         return f"{what} ({units.between([low, high])}; parts are missing)"
     return f"{what} (between {units.joules(low)} and {units.joules(high)})"
+
+
+def rests_on(found: dict[str, Any]) -> str:
+    """Whether the energy is measured, modelled, or partly each."""
+    kinds = {kind for kind in found["provenance"].values() if kind != "missing"}
+    return str(kinds.pop()) if kinds in ({"measured"}, {"modelled"}) else "partly measured, partly modelled"
 
 
 def emissions(summary: Summary) -> str:
@@ -309,6 +314,8 @@ def named(task: str, run_name: str | None) -> str:
     name, run_name = units.printable(task), units.printable(run_name or "")
     if not run_name or run_name == name or (run_name[:-3] == f"{name}-" and _GIVEN.fullmatch(run_name[-3:])):
         return name
+    if run_name.startswith(f"{name}["):  # an instance of a mapped task
+        return run_name
     return f"{name}: {_own_part(run_name, name)}"
 
 

@@ -22,7 +22,11 @@ def summarise_run(ledger: "Ledger", run_id: str) -> dict[str, Any]:
         NotFoundError: the ledger holds no such run.
         LedgerError: the ledger cannot be read.
     """
-    run = ledger.run(run_id)
+    return summarise_records(ledger, ledger.run(run_id))
+
+
+def summarise_records(ledger: "Ledger", run: RunRecords) -> dict[str, Any]:
+    """The same of a root run whose records the ledger has given already."""
     producers = Producers(ledger)
     return summarise(run, producers.joules, producers.replayed(run), Upstream(ledger.loader(), MOST_SPANS))
 

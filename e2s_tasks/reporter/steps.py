@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from e2s_tasks.core.energy import Energy, add, total
-from e2s_tasks.core.records import Kind, SpanRecord, Status
+from e2s_tasks.core.records import PEAK_MEMORY, Kind, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree, Used, own
 from e2s_tasks.reporter.units import iso
 
@@ -146,6 +146,7 @@ def _with_inner(group: list[SpanRecord], name: str, spans: SpanTree, whole: _Who
     if stretches:  # the time that it was suspended in between is none of its own
         lengths = [one.ended_at - one.started_at for one in stretches if one.ended_at is not None]
         top["duration_s"] = sum(lengths, start=top["duration_s"] or 0.0)
+        top["peak_memory_bytes"] = peak_memory([*group, *stretches])
         inside = [child for one in inside for child in (spans.children[one.id] if one in stretches else [one])]
     return [top, *_inner(inside, 1, spans, whole)]
 
@@ -216,7 +217,14 @@ def _row(
         "share": share(sums.joules, whole.joules),
         "bytes_read": sums.bytes_read,
         "bytes_written": sums.bytes_written,
+        "peak_memory_bytes": peak_memory(group),
     }
+
+
+def peak_memory(spans: Iterable[SpanRecord]) -> int | None:
+    """The most memory, in bytes, that the process of one of these attempts had; None where none was told."""
+    told = (one.attributes.get(PEAK_MEMORY) for one in spans if one.kind == Kind.ATTEMPT)
+    return max((one for one in told if one is not None), default=None)
 
 
 def share(joules: float | None, total_j: float | None) -> float | None:

@@ -22,7 +22,8 @@ def environment(home, **more):
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ada:admin,vic:viewer",
+        "AIRFLOW__CORE__AUTH_MANAGER": "strict_auth.StrictAuthManager",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ada:admin,vic:viewer,tim:viewer",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
@@ -33,7 +34,7 @@ def environment(home, **more):
         "E2S_DATA_DIR": str(home / "e2s"),
         "E2S_ZONE": "DE",
         "E2S_GRID": "none",
-        "PYTHONPATH": str(DAGS),
+        "PYTHONPATH": f"{DAGS}{os.pathsep}{DAGS.parent}",
         **more,
     }
 

@@ -91,6 +91,15 @@ def test_runs_come_newest_first_with_their_whole_energy(ledger, flow, span):
     assert [row.run_id for row in ledger.runs(since=20.0)] == ["run-2", "alone"]
 
 
+def test_those_of_some_runs_that_are_known_come_at_a_glance_in_the_order_asked_for(ledger, flow):
+    ledger.ingest([flow("one"), flow("two")])
+    rows = ledger.runs()
+    by_id = {row.run_id: row for row in rows}
+    asked = [*(row.run_id for row in rows[::-1]), "no such run"]
+    assert ledger.known_runs(asked) == [by_id[run_id] for run_id in asked[:-1]]
+    assert ledger.known_runs([]) == []
+
+
 def test_a_flow_run_with_several_process_lives_is_one_run_with_the_last_ones_status(ledger, flow):
     ledger.ingest(
         [

@@ -1,6 +1,7 @@
 """Reports as pages: what `e2s show` says, nothing from elsewhere, and readable without seeing the charts."""
 
 import re
+import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from itertools import pairwise
 import matplotlib as mpl
 import pytest
 
-from e2s_tasks.core.records import Kind, Status, VersionRecord
+from e2s_tasks.core.records import PEAK_MEMORY, Kind, Status, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.reporter import phrases, summarise_run, units, waiting
@@ -274,3 +275,29 @@ def test_a_missing_package_is_named_with_what_to_install(monkeypatch, ledger):
     monkeypatch.setitem(page.NEEDED, "no_such_module", "NoSuch")
     with pytest.raises(SettingError, match=r"A report needs NoSuch: pip install 'e2s-tasks\[report\]'\."):
         render_run(ledger, RUN)
+
+
+def test_in_a_frame_a_report_is_made_without_matplotlib_with_its_charts_in_words(monkeypatch, ledger):
+    drawn = render_run(ledger, RUN, inside=lambda span: f"task/{span.id}")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    told = render_run(ledger, RUN, inside=lambda span: f"task/{span.id}")
+    assert "<svg" in drawn
+    assert "<svg" not in told
+    summary = summarise_run(ledger, RUN)
+    for one in (one for one in summary["consumers"] if one["inclusive_j"]):
+        assert f"{one['name']}: {units.joules(one['inclusive_j'])}" in Page(told).text
+    for html in (drawn, told):
+        assert '<a href="task/f1">build_features</a>' in html
+
+
+def test_the_memory_of_attempts_has_a_column_where_it_is_known(ledger):
+    assert "peak memory" not in render_run(ledger, RUN)
+    with_memory = run(root(cpu_j=1.0), span("a", cpu_j=1.0, attempt=1, attributes={PEAK_MEMORY: 255_000_000}))
+    ledger.ingest(moved(with_memory, "memory", 5 * DAY))
+    assert "peak memory" in render_run(ledger, "memory")
+    assert "255 MB" in render_run(ledger, "memory")
+
+
+def test_a_run_that_goes_on_says_so_far(ledger):
+    ledger.ingest(moved(run(root(cpu_j=1.0, status=Status.RUNNING)), "goes-on", 6 * DAY))
+    assert "Energy so far" in render_run(ledger, "goes-on")

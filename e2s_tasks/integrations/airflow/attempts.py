@@ -13,19 +13,17 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-from e2s_tasks.core.records import STOPPED, EdgeRecord, Kind, Status
+from e2s_tasks.core.records import PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.airflow import assets, declared, xcoms
+from e2s_tasks.integrations.airflow import assets, declared, metrics, xcoms
 from e2s_tasks.integrations.airflow.dag_runs import root_span
-from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
+from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 
 ORCHESTRATOR = "airflow"
-PEAK_MEMORY = "peak_memory_bytes"  # attribute of an attempt: of its process, and of the biggest child it waited for
 OPERATOR = "operator"
-TASK_INSTANCE = "task_instance"
 KIB = 1 if sys.platform == "darwin" else 1024  # what the system counts memory in
 ENDINGS = {
     "success": Status.COMPLETED, "skipped": Status.SKIPPED, "deferred": Status.SUSPENDED,
@@ -101,6 +99,7 @@ def attempt_begins(task_instance: Any) -> None:
     _write_edges(xcoms.edges_of(task_instance))
     if isinstance(span, OpenSpan):
         assets.begun(span, task)
+        metrics.wanted(span)
 
 
 def _write_edges(edges: Iterable[xcoms.Edge]) -> None:
@@ -226,9 +225,12 @@ def process_ends() -> None:
     attempt = _here.attempt
     if attempt is not None:
         _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
-        attempt.span.note({PEAK_MEMORY: _peak_memory()})
+        peak = _peak_memory()
+        attempt.span.note({PEAK_MEMORY: peak})
         attempt.span.end(_ending(attempt))
         _here.attempt = None
+        if isinstance(attempt.span, OpenSpan):
+            metrics.tell(attempt.span, attempt.task_instance, peak)
     _close_around()
     process_recorder().close()
 

@@ -2,6 +2,8 @@
 
 from uuid import NAMESPACE_URL, uuid5
 
+TASK_INSTANCE = "task_instance"  # attribute of an attempt: its task_id, map_index and try, as Airflow has them
+
 
 def dag_run_id(dag_id: str, run_id: str) -> str:
     """The root run of a DAG run."""

@@ -1,4 +1,4 @@
-"""What Airflow loads in each of its processes: the listener, where it is switched on."""
+"""What Airflow loads in each of its processes: the listener and the Energy tabs, where it is switched on."""
 
 from typing import Any, ClassVar
 
@@ -26,8 +26,19 @@ def _listeners() -> list[Any]:
     return [listener]
 
 
+def _views(name: str) -> list[Any]:
+    if not is_active():
+        return []
+    from e2s_tasks.integrations.airflow import views
+
+    found: list[Any] = getattr(views, name)()
+    return found
+
+
 class E2SPlugin(AirflowPlugin):
     """Energy of task instances and DAG runs."""
 
     name = "e2s"
     listeners: ClassVar[list[Any]] = _listeners()
+    fastapi_apps: ClassVar[list[Any]] = _views("fastapi_apps")
+    external_views: ClassVar[list[Any]] = _views("external_views")

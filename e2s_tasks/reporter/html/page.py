@@ -9,6 +9,7 @@ from typing import Any
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.factors import OWN_TABLE, factors, table
 from e2s_tasks.reporter import units
+from e2s_tasks.reporter.html.svg import can_draw
 from e2s_tasks.settings import settings
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -26,11 +27,15 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table. kind: "lost", "total", "more" or nothing; depth: how far it lies inside the rows above."""
+    """A row of a table. kind: "lost", "total", "more" or nothing; depth: how far it lies inside the rows above.
+
+    href: where its first cell leads.
+    """
 
     cells: Sequence[str]
     kind: str = ""
     depth: int = 0
+    href: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,11 @@ def check() -> None:
         raise SettingError(f"A report needs {' and '.join(missing)}: pip install 'e2s-tasks[report]'.")
 
 
-def render(template: str, **given: Any) -> str:
-    """The page that a template makes of what is given. Whatever it shows is text, but for the charts' SVG."""
-    check()
+def render(template: str, *, inside: bool = False, **given: Any) -> str:
+    """The page that a template makes of what is given. Whatever it shows is text, but for the charts' SVG.
+
+    inside: it is shown in a frame of another page, which has a heading of its own.
+    """
     from importlib.metadata import version
 
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -67,7 +74,9 @@ def render(template: str, **given: Any) -> str:
         keep_trailing_newline=True,
     )  # fmt: skip
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    text = environment.get_template(template).render(style=style, version=version("e2s-tasks"), **given)
+    text = environment.get_template(template).render(
+        style=style, version=version("e2s-tasks"), inside=inside, drawn=can_draw(), **given
+    )
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

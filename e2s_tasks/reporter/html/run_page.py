@@ -1,19 +1,20 @@
 """The report of one run: the summary of `e2s show` as a page with charts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import e2s_tasks.reporter.html.run_tables as tables
 from e2s_tasks.core.lineage import lineage_of
-from e2s_tasks.core.records import RunRecords
+from e2s_tasks.core.records import RunRecords, SpanRecord
 from e2s_tasks.reporter import phrases, units, waiting
 from e2s_tasks.reporter.energy_flow import energy_flow
 from e2s_tasks.reporter.html import charts, time_charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, check, factor_table, lines, printable, render
 from e2s_tasks.reporter.html.svg import Chart
 from e2s_tasks.reporter.phrases import Summary
-from e2s_tasks.reporter.run import summarise_run
+from e2s_tasks.reporter.run import summarise_records
 from e2s_tasks.reporter.timeline import timeline
 from e2s_tasks.reporter.tree import SpanTree, adopted, tree
 
@@ -33,21 +34,28 @@ class _Found:
     spans: SpanTree
 
 
-def render_run(ledger: "Ledger", run_id: str, now: datetime | None = None) -> str:
+def render_run(
+    ledger: "Ledger", run_id: str, now: datetime | None = None, *, inside: Callable[[SpanRecord], str] | None = None
+) -> str:
     """The report of a root run as HTML.
+
+    inside: it is shown in a frame of another page, where this says which page tells of an attempt ("" for none); it is
+    then made without matplotlib, too, with the charts in words.
 
     Raises:
         NotFoundError: the ledger holds no such run.
         SettingError: a package that reports need is not installed, or the factor table cannot be used.
         LedgerError: the ledger cannot be read.
     """
-    check()
+    if inside is None:
+        check()
     run = ledger.run(run_id)
-    found = _Found(summarise_run(ledger, run_id), run, tree(run.spans, run.run_id))
+    found = _Found(summarise_records(ledger, run), run, tree(run.spans, run.run_id))
     summary = found.summary
     flows = _flows(found)
     return render(
         "run.html.jinja",
+        inside=inside is not None,
         title=_name(summary),
         subtitle=phrases.title(summary),
         facts=_facts(summary),
@@ -58,7 +66,7 @@ def render_run(ledger: "Ledger", run_id: str, now: datetime | None = None) -> st
         flow_table=tables.flow(flows),
         attributed_by=summary["attributed_by"],
         power=_power(found),
-        steps=tables.steps(summary),
+        steps=tables.steps(summary, _links(found, inside)),
         artifacts=tables.artifacts(summary),
         bounds=phrases.reasons(summary),
         not_made=phrases.not_made(summary),
@@ -73,6 +81,14 @@ def render_run(ledger: "Ledger", run_id: str, now: datetime | None = None) -> st
         factors=factor_table(),
         made=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
+
+
+def _links(found: _Found, inside: Callable[[SpanRecord], str] | None) -> tables.Link:
+    def link(row: dict[str, Any]) -> str:
+        span = found.spans.by_id.get(row["span_id"] or "") if row["depth"] == 0 else None
+        return "" if span is None or inside is None else inside(span)
+
+    return link
 
 
 def _name(summary: Summary) -> str:
@@ -96,7 +112,9 @@ def _cards(summary: Summary) -> list[Card]:
     """What a newcomer has to see: energy, emissions, the KPI, and what was avoided."""
     joules, emissions = summary["energy_j"]["total"], summary["emissions_g"]
     worth = phrases.worth(summary) if joules is not None else phrases.energy(summary)
-    cards = [Card("Energy", phrases.whole(summary), lines(None if joules is None else units.watt_hours(joules), worth))]
+    so_far = " so far" if summary["flow_run"]["status"] == "running" else ""
+    in_wh = None if joules is None else units.watt_hours(joules)
+    cards = [Card(f"Energy{so_far}", phrases.whole(summary), lines(in_wh, worth))]
     if emissions["total"] is None:
         cards.append(Card("Emissions", "unknown", (phrases.emissions(summary),)))
     else:

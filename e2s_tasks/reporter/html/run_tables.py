@@ -1,5 +1,6 @@
 """The tables of a run's report: the summary's figures, in the same words as `e2s show` has them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from e2s_tasks.core.energy import HOST, MOVEMENT, add
@@ -15,25 +16,40 @@ NAMES = {
 }  # fmt: skip
 
 
-def steps(summary: Summary) -> Table:
-    """Each step with its attempts, the failed ones marked."""
-    head = ["step", "status", "try", "energy", "share", "time", "CPU time", "read", "written"]
+Link = Callable[[dict[str, Any]], str]  # where a row of the summary's steps leads; "" for nowhere
+
+
+def nowhere(row: dict[str, Any]) -> str:  # noqa: ARG001
+    """No row leads anywhere."""
+    return ""
+
+
+def steps(summary: Summary, link: Link = nowhere) -> Table:
+    """Each step with its attempts, the failed ones marked; with their memory, where that is known."""
+    memory = any(row["peak_memory_bytes"] is not None for row in summary["steps"])
+    more = ["peak memory"] if memory else []
+    head = ["step", "status", "try", "energy", "share", "time", "CPU time", *more, "read", "written"]
     shown, folded = phrases.top_rows(summary, MOST_ROWS)
-    rows = [_step(row) for row in shown]
+    rows = [_step(row, link, memory=memory) for row in shown]
     if folded:
         joules = add(row["inclusive_j"] for row in folded)
         part = units.percent(share(joules, summary["energy_j"]["total"]))
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
-        rows.append(
-            Row([f"{len(folded)} smaller steps", "", "", phrases.together(folded), part, "", cpu, "", ""], "more")
-        )
+        cells = [f"{len(folded)} smaller steps", "", "", phrases.together(folded), part, "", cpu, *_none(more), "", ""]
+        rows.append(Row(cells, "more"))
     whole = summary["energy_j"]["total"]
     total = [phrases.whole(summary), units.percent(1.0 if whole else None)]
-    rows.append(Row(["total", "", "", *total, "", "", "", ""], "total"))
+    cpu = units.seconds(sum(row["cpu_s"] for row in summary["steps"] if row["depth"] == 0))
+    rows.append(Row(["total", "", "", *total, "", cpu, *_none(more), "", ""], "total"))
     return Table("Steps of the run and what each used", head, rows, texts=(0, 1))
 
 
-def _step(row: dict[str, Any]) -> Row:
+def _none(columns: list[str]) -> list[str]:
+    """Empty cells for these columns."""
+    return [""] * len(columns)
+
+
+def _step(row: dict[str, Any], link: Link, *, memory: bool) -> Row:
     cells = [
         phrases.step_name(row),
         phrases.mark(row),
@@ -42,10 +58,11 @@ def _step(row: dict[str, Any]) -> Row:
         units.percent(row["share"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
+        *([units.size(row["peak_memory_bytes"])] if memory else []),
         units.size(row["bytes_read"]),
         units.size(row["bytes_written"]),
     ]
-    return Row(cells, "lost" if row["status"] in phrases.BROKEN else "", min(row["depth"], 6))
+    return Row(cells, "lost" if row["status"] in phrases.BROKEN else "", min(row["depth"], 6), link(row))
 
 
 def artifacts(summary: Summary) -> Table | None:
@@ -112,7 +129,7 @@ def components(summary: Summary) -> Table:
 def _sum(summary: Summary, name: str, said: str) -> Row:
     lacking = summary["gaps"] and (name == "total" or {*summary["gaps"]} & {*HOST})
     figure = units.at_least(units.joules(summary["energy_j"][name]), lacking)
-    return Row([said, figure, _between(summary["energy_j_range"][name]), "", ""], "total")
+    return Row([said, figure, between(summary["energy_j_range"][name]), "", ""], "total")
 
 
 def _component(summary: Summary, name: str) -> Row:
@@ -121,11 +138,12 @@ def _component(summary: Summary, name: str) -> Row:
     if kind == "missing":
         word, why = phrases.missing(summary, name)
         why = "" if why == name else why
-    between = _between(bounds) if kind == "modelled" else ""
-    return Row([NAMES[name], phrases.component_joules(summary, name), between, word, *printable([why])])
+    said = between(bounds) if kind == "modelled" else ""
+    return Row([NAMES[name], phrases.component_joules(summary, name), said, word, *printable([why])])
 
 
-def _between(bounds: list[float | None] | None) -> str:
+def between(bounds: list[float | None] | None) -> str:
+    """A range that is one, in words."""
     return "" if not bounds or bounds[0] == bounds[1] else units.between(bounds)
 
 

@@ -5,9 +5,11 @@ Whatever is drawn takes its colours from here: hexadecimal codes that stand for 
 
 import io
 import re
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -24,6 +26,7 @@ VARIABLES = {
     **{code: f"--s{number}" for number, code in enumerate(SERIES, start=1)},
 }  # fmt: skip
 HREF = "{http://www.w3.org/1999/xlink}href"
+_DRAWING = threading.Lock()  # the settings of matplotlib, and filters of warnings, are the whole process's
 _COLOUR = re.compile("|".join(VARIABLES))
 _FONT = re.compile(r"font: (?:[\w ]+ )?([\d.]+)px [^;]*")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
@@ -32,7 +35,10 @@ _LONG = re.compile(r"-?\d+\.\d{3,}")
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing for wide pages and one for narrow ones, what they show in words, and the series in them by colour."""
+    """A drawing for wide pages and one for narrow ones, what they show in words, and the series in them by colour.
+
+    Both are empty where there is nothing to draw with.
+    """
 
     wide: str
     narrow: str
@@ -43,7 +49,7 @@ class Chart:
     @property
     def drawings(self) -> tuple[tuple[str, str], ...]:
         """Both, each with the class of what it is for."""
-        return ("wide", self.wide), ("narrow", self.narrow)
+        return (("wide", self.wide), ("narrow", self.narrow)) if self.wide else ()
 
 
 Draw = Callable[[int], "Figure"]
@@ -51,8 +57,15 @@ Draw = Callable[[int], "Figure"]
 
 def chart(name: str, draw: Draw, title: str, description: str, legend: tuple[tuple[str, str], ...] = ()) -> Chart:
     """A chart drawn in both widths. name: no other one of the page has it. description: what a reader would see."""
+    if not can_draw():
+        return Chart("", "", title, description)
     drawn = {width: _inline(draw, width, f"{name}-{width}", title, description) for width in (WIDE, NARROW)}
     return Chart(drawn[WIDE], drawn[NARROW], title, description, legend)
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
 
 
 def variable(code: str) -> str:
@@ -102,7 +115,7 @@ def _inline(draw: Draw, width: int, name: str, title: str, description: str) -> 
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with warnings.catch_warnings(), mpl.rc_context():
+    with _DRAWING, warnings.catch_warnings(), mpl.rc_context():
         warnings.simplefilter("ignore")  # of characters that its own fonts lack: the page's have them
         mpl.rcdefaults()  # whatever the user's own drawings look like
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": name})

@@ -1,0 +1,46 @@
+"""What Airflow's database knows of DAG runs and task instances, for the tabs: that they are there, and their states."""
+
+from typing import Any
+
+LATEST = 25  # runs of a DAG that its tab lists
+
+
+def latest_runs(dag_id: str) -> list[str]:
+    """The run ids of a DAG's latest runs, the newest first, `LATEST` at most."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = select(DagRun.run_id).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(LATEST)
+    with create_session() as session:
+        return list(session.scalars(query))
+
+
+def of_run(dag_id: str, run_id: str) -> str | None:
+    """The state of a DAG run; None where there is no such run."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+    with create_session() as session:
+        return _word(session.scalar(query))
+
+
+def of_task(dag_id: str, run_id: str, task_id: str) -> dict[int, str | None]:
+    """The states of a task's instances in a run by map index, -1 where it is not mapped; None before it is scheduled.
+
+    Airflow makes the row of a mapped task's instance when it expands the task.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    here = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
+    query = select(TaskInstance.map_index, TaskInstance.state).where(*here)
+    with create_session() as session:
+        return {index: _word(state) for index, state in session.execute(query)}
+
+
+def _word(state: Any) -> str | None:
+    return None if state is None else str(getattr(state, "value", state))
