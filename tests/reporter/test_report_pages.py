@@ -285,7 +285,7 @@ def test_in_a_frame_a_report_is_made_without_matplotlib_with_its_charts_in_words
     assert "<svg" not in told
     summary = summarise_run(ledger, RUN)
     for one in (one for one in summary["consumers"] if one["inclusive_j"]):
-        assert f"{one['name']}: {units.joules(one['inclusive_j'])}" in Page(told).text
+        assert f"{one['name']}: {phrases.row_joules(one)}" in Page(told).text
     for html in (drawn, told):
         assert '<a href="task/f1">build_features</a>' in html
 

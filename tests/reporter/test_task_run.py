@@ -39,7 +39,7 @@ def test_an_attempt_rests_on_the_sources_of_its_own_process():
     inside = next(one for one in records.spans if one.id == "w1")
     inside.process_id, inside.storage_j = "p2", None
     first, second = found(records, "build")["attempts"]
-    assert (phrases.rests_on(first), phrases.rests_on(second)) == ("partly modelled", "measured")
+    assert (phrases.rests_on(first), phrases.rests_on(second)) == ("partly measured, partly modelled", "measured")
     assert second["energy_j_range"]["total"] == [41.0, 41.0]
 
 
