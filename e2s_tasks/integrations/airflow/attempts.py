@@ -130,7 +130,7 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
 
 def _name(task_instance: Any, index: int) -> str:
     label = getattr(task_instance, "rendered_map_index", None) or (index if index >= 0 else None)
-    return str(task_instance.task_id) if label is None else f"{task_instance.task_id} {label}"
+    return str(task_instance.task_id) if label is None else f"{task_instance.task_id}[{label}]"
 
 
 def _step_of(task_instance: Any) -> str:
