@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import COMPONENTS, Energy, add, total
 from e2s_tasks.core.records import Kind, RunRecords, Status
-from e2s_tasks.reporter import figures, grid
+from e2s_tasks.reporter import avoided, figures, grid
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.period import solution_kpis
 from e2s_tasks.reporter.reuse import made_here
@@ -154,7 +154,7 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
         waiting_j=waiting_j,
         grams=figures.grams(energy.total, decision.intensity if decision else None, pue),
         lower_bound=bool(figures.gaps(run)),
-        waited=grid.waited(run, energy.total, waiting_j, pue) if moved else None,
+        waited=avoided.waited(run, energy.total, waiting_j, pue) if moved else None,
         stages=joules_by_stage(spans),
     )
 
