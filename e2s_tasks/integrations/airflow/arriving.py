@@ -78,6 +78,7 @@ def _decide(policy: CarbonPolicy, now: datetime, options: Settings, lesson: "Lea
 
 def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | None:
     """Why the task does not wait; None where it does."""
+    # Airflow fails a task that goes on before its scheduler has seen the process that deferred it end
     if found.start is None or found.start - found.at < timedelta(seconds=options.least_wait_s):
         return found.reason
     if options.wait == "never":

@@ -41,7 +41,7 @@ class WorksAndDefers(BaseOperator):
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
         work(context)
-        raise TaskDeferred(trigger=TimeDeltaTrigger(timedelta(seconds=2)), method_name="go_on")
+        raise TaskDeferred(trigger=TimeDeltaTrigger(timedelta(seconds=9)), method_name="go_on")
 
     def go_on(self, context, event=None):
         return "both"
