@@ -388,6 +388,13 @@ def test_a_task_of_which_nobody_knows_how_long_it_takes_begins_at_once_and_the_d
     assert "give expected_duration" in found.decision.reason
 
 
+def test_a_sensor_that_is_tried_again_or_cleared_tells_that_what_follows_starts_now(arriving):
+    sensor = CarbonIntensitySensor(task_id="s", policy=POLICY)
+    told = type(sensor).execute.__wrapped__(sensor, {"ti": arriving(try_number=2)})
+    assert told["start"] == pytest.approx(time.time(), abs=5)
+    assert told["reason"].startswith("start now")
+
+
 def test_whatever_goes_wrong_the_task_begins_at_once(arriving):
     broken = arriving()
     broken.task = None

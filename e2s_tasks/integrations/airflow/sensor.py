@@ -1,6 +1,7 @@
 """A task of its own that waits for a cleaner grid, for who wants to see the waiting in the graph."""
 
 from datetime import datetime
+from time import time
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator
@@ -51,7 +52,7 @@ class CarbonIntensitySensor(BaseSensorOperator):  # type: ignore[misc] # Airflow
             raise SettingError("A CarbonIntensitySensor takes either policy=CarbonPolicy(...), or zone and max_delay.")
         self.policy = policy
 
-    def execute(self, context: Any) -> dict[str, Any] | None:
+    def execute(self, context: Any) -> dict[str, Any]:
         """The decision, if what follows starts now.
 
         Raises:
@@ -90,9 +91,10 @@ class CarbonIntensitySensor(BaseSensorOperator):  # type: ignore[misc] # Airflow
 NAMES = ("at", "start", "end", "zone", "signal", "source", "reason", "intensity", "expected", "run_now")
 
 
-def _told(decision: Decision | None) -> dict[str, Any] | None:
-    """The decision as plain JSON; times as seconds since the epoch."""
+def _told(decision: Decision | None) -> dict[str, Any]:
+    """The decision as plain JSON, also where none was made; times as seconds since the epoch."""
     if decision is None:
-        return None
+        now = time()
+        return dict.fromkeys(NAMES) | {"at": now, "start": now, "reason": "start now: nothing was to be decided"}
     found = {name: getattr(decision, name) for name in NAMES}
     return {name: value.timestamp() if isinstance(value, datetime) else value for name, value in found.items()}
