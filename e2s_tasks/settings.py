@@ -137,6 +137,9 @@ class Settings:
         _one_of("auto", "never"),
         "never: flows with a carbon policy start at once, and only tell what waiting would have saved",
     )
+    least_wait_s: float = _setting(
+        60.0, _above_zero, "a task of Airflow waits for a cleaner grid only if that is at least so much later, s"
+    )
     powercap_root: Path = _setting(Path("/sys/class/powercap"), _path, "where the tree of RAPL counters is")
     external_meters: Path | None = _setting(
         None, _path, "TOML file of external meters (Prometheus), see docs/sources.md"

@@ -14,7 +14,7 @@ TEXTS = {
     "strategy": "strategy",
 }  # fmt: skip
 KNOWN = {*EXAMPLES, *TEXTS, "deadline", "threshold", "percentile"}
-DEADLINE = "e2s:deadline=2027-01-31T06:00Z"
+DEADLINE = "2027-01-31T06:00Z"
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -55,7 +55,7 @@ def policy_of(tags: Iterable[str]) -> CarbonPolicy | None:
     for name, example in EXAMPLES.items():
         if name not in texts:
             raise SettingError(f"The tag {CARBON} says nothing without e2s:{name}=...: add it, for example {example}.")
-    deadline = _moment(texts["deadline"]) if "deadline" in texts else None
+    deadline = moment_of(texts["deadline"], "The tag e2s:deadline=") if "deadline" in texts else None
     more: dict[str, Any] = {name: texts[tag] for tag, name in TEXTS.items() if tag in texts}
     more |= {name: _number(name, texts[name]) for name in ("threshold", "percentile") if name in texts}
     return CarbonPolicy(texts["zone"], texts["max-delay"], deadline=deadline, **more)
@@ -83,13 +83,19 @@ def _number(name: str, text: str) -> float:
         raise SettingError(f"The tag e2s:{name}={text} is no number: write for example e2s:{name}=25.") from None
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str, called: str = "deadline=") -> datetime:
+    """The moment that a text in ISO 8601 says.
+
+    Raises:
+        SettingError: it is none, or has no time zone; the message begins as it is called.
+    """
+    example = f"write for example {called.rpartition(' ')[2]}{DEADLINE}"
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise SettingError(f"The tag e2s:deadline={text} is no time: write for example {DEADLINE}.") from None
+        raise SettingError(f"{called}{text} is no time: {example}.") from None
     if at.tzinfo is None:
-        raise SettingError(f"The tag e2s:deadline={text} has no time zone: write for example {DEADLINE}.")
+        raise SettingError(f"{called}{text} has no time zone: {example}.")
     return at
 
 

@@ -84,6 +84,11 @@ STOPPED = "stopped"  # attribute of a running span whose process was told to sto
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 
 
+# Of the plan of a decision for a part of a run: the step that it is for, whether that waits, and what waits with it:
+# the whole run, or the tasks of these keys.
+OF_STEP, WAITS, OF_RUN, HELD_BACK = "step", "waits", "whole_run", "held_back"
+
+
 @dataclass(slots=True)
 class SpanRecord:
     """A piece of work with its EXCLUSIVE energy so far. A higher `seq` replaces a lower one.

@@ -1,5 +1,7 @@
 """What earlier runs of a flow teach about the next one: how long it takes, and what it uses."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from statistics import median
@@ -8,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from e2s_tasks.core.energy import COMPONENTS
-from e2s_tasks.core.records import Kind, Status
+from e2s_tasks.core.records import OF_STEP, DecisionRecord, Kind, Status
+from e2s_tasks.core.waits import alone, step_waits
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger.runs import is_flow
 from e2s_tasks.ledger.tables import decision, span
@@ -44,12 +47,34 @@ def learned(connection: sa.Connection, flow: str) -> Learned | None:
     )
     for run_id, waited_s in connection.execute(waits.group_by(span.c.run_id)):
         lengths[run_id] -= waited_s or 0.0
+    for run_id, waited_s in _waits_of_steps(connection, lengths):
+        lengths[run_id] -= waited_s
     joules = sum((sa.func.coalesce(span.c[f"{name}_j"], 0.0) for name in COMPONENTS), start=sa.literal(0.0))
     worked = (span.c.kind != Kind.WAIT.value) & (span.c.status != Status.SUSPENDED.value)
     used = sa.select(sa.func.sum(joules)).where(worked, span.c.run_id.in_(lengths)).group_by(span.c.run_id)
     energies = [one for (one,) in connection.execute(used) if one]
     in_order = sorted(max(one, 0.0) for one in lengths.values())
     return Learned(len(lengths), median(in_order), _p95(in_order), median(energies) if energies else None)
+
+
+def _waits_of_steps(connection: sa.Connection, run_ids: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """For how long (s) nothing went on in a run but the waiting of single steps, such as tasks of an Airflow DAG."""
+    decisions: dict[str, list[DecisionRecord]] = defaultdict(list)
+    wanted = sa.select(decision.c.run_id, decision.c.at, decision.c.plan).where(decision.c.run_id.in_(list(run_ids)))
+    for run_id, at, plan in connection.execute(wanted):
+        if plan and plan.get(OF_STEP) is not None:
+            decisions[run_id].append(DecisionRecord("", run_id, at, "", "", "", plan=plan))
+    attempts: dict[str, list[tuple[str, float, float]]] = defaultdict(list)
+    columns = span.c.run_id, span.c.task_run_id, span.c.started_at, span.c.ended_at
+    of_runs = (span.c.kind == Kind.ATTEMPT.value) & span.c.run_id.in_(list(decisions))
+    for run_id, step, start, end in connection.execute(sa.select(*columns).where(of_runs)):
+        attempts[run_id].append((step, start, end or start))
+    for run_id, of_run in decisions.items():
+        starts: dict[str, list[float]] = defaultdict(list)
+        for step, start, _ in attempts[run_id]:
+            starts[step].append(start)
+        waits = [(one.arrived, one.began) for one in step_waits(of_run, starts) if one.began is not None]
+        yield run_id, alone(waits, [(start, end) for _, start, end in attempts[run_id]])
 
 
 def learned_step(connection: sa.Connection, flow: str, step: str) -> Learned | None:

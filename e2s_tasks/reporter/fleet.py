@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import COMPONENTS, Energy, Provenance, add, total
 from e2s_tasks.core.records import Kind, RunRecords, Status
-from e2s_tasks.reporter import figures, grid
+from e2s_tasks.reporter import avoided, figures, grid
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.period import solution_kpis
 from e2s_tasks.reporter.reuse import made_here
@@ -178,7 +178,7 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
         missing=missing,
         lower_rows=frozenset(rows_of_spans[id_] for id_ in lacking),
         lower_stages=frozenset(lower_bounds(spans, lacking)),
-        waited=grid.waited(run, energy.total, waiting_j, pue) if moved else None,
+        waited=avoided.waited(run, energy.total, waiting_j, pue) if moved else None,
         stages=joules_by_stage(spans),
     )
 

@@ -11,6 +11,7 @@ from e2s_tasks.core.energy import COMPONENTS, JOULES_PER_KWH, Energy, add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.remote import why_missing
+from e2s_tasks.core.waits import length
 from e2s_tasks.reporter import figures, grid
 from e2s_tasks.reporter.tree import SpanTree, last_root, succeeded
 
@@ -166,18 +167,9 @@ def embodied(run: RunRecords) -> Figure:
 def _reserved_s(telling: list[SpanRecord], of_host: list[SpanRecord]) -> float:
     """Seconds in which at least one of the outermost spans was open; of one that never ended, to the last known end."""
     last = max((span.ended_at or span.started_at for span in of_host), default=0.0)
-    open_ = _length((span.started_at, span.ended_at or last) for span in telling)
+    open_ = length((span.started_at, span.ended_at or last) for span in telling)
     waits = [span for span in of_host if span.is_waiting]
-    return max(open_ - _length((span.started_at, span.ended_at or last) for span in waits), 0.0)
-
-
-def _length(intervals: Iterable[tuple[float, float]]) -> float:
-    """The length of a union of intervals."""
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted(intervals):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
+    return max(open_ - length((span.started_at, span.ended_at or last) for span in waits), 0.0)
 
 
 def achievements(run: RunRecords, outcomes: Iterable[OutcomeRecord], spans: SpanTree) -> Iterator[Achieved]:

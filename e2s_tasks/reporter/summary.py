@@ -11,7 +11,7 @@ from e2s_tasks.core.kpi import Figure
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.upstream import Upstream
-from e2s_tasks.reporter import figures, grid
+from e2s_tasks.reporter import avoided, figures, grid
 from e2s_tasks.reporter.artifacts import artifacts
 from e2s_tasks.reporter.io import process_io
 from e2s_tasks.reporter.kpis import assess, by_name
@@ -82,7 +82,7 @@ def summarise(
         "kpis": by_name(found.kpis()),
         "stages": by_stage(spans, lacking),
         "carbon": figures.carbon(facility_j, grid.planned(run.decisions), grid.curve(run.decisions)),
-        "waited": grid.waited(run, energy.total, figures.waiting(spans), found.spent.declared.pue),
+        "waited": avoided.waited(run, energy.total, figures.waiting(spans), found.spent.declared.pue),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from e2s_tasks.core.energy import COMPONENTS, Energy
 from e2s_tasks.core.kpi import Figure, Spent
 from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord
-from e2s_tasks.reporter import figures, grid
+from e2s_tasks.reporter import avoided, figures, grid
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.reuse import made_here
 from e2s_tasks.reporter.stages import joules_by_stage
@@ -76,7 +76,7 @@ def tally(run: RunRecords, avoided_by: figures.Avoided) -> Tally:
         cached_j=figures.total_avoided(figures.avoided(spans, made_here(spans.spans), avoided_by)),
         emissions_g=emissions["total"],
         signal=emissions["signal"],
-        avoided_g=(grid.waited(run, energy.total, waiting_j, declared(run).pue) or {}).get("avoided_g"),
+        avoided_g=(avoided.waited(run, energy.total, waiting_j, declared(run).pue) or {}).get("avoided_g"),
         gaps=figures.gaps(run),
         forecast=grid.planned(run.decisions),
     )

@@ -1,9 +1,14 @@
 """These tests run in an environment of their own, by `make test-airflow`, without what the others share."""
 
+import os
+import tempfile
 from contextlib import contextmanager
 
 import pytest
 from daemons import Airflow
+
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp()  # of what these tests themselves import of Airflow
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
 
 
 @pytest.fixture(scope="session")

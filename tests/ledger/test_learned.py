@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.core.records import DecisionRecord, Kind, SpanRecord
 from e2s_tasks.ledger import Ledger
 
 
@@ -55,4 +55,20 @@ def test_what_a_run_waited_is_no_part_of_its_length(ledger):
         for one in runs
     ]
     ledger.ingest([*runs, *waits])
+    assert ledger.learned("heavy").p50_s == 20.0
+
+
+def test_what_single_steps_of_a_run_waited_while_nothing_else_went_on_is_no_part_of_its_length(ledger):
+    runs = [flow(number, 100.0) for number in range(5)]
+    steps = [
+        replace(one, id=f"{part} {one.id}", kind=Kind.ATTEMPT, task_run_id=f"step of {one.id}", parent_id=one.id,
+                started_at=one.started_at + begin, ended_at=one.started_at + end)
+        for one in runs for part, begin, end in (("asks", 0.0, 1.0), ("works", 81.0, 100.0))
+    ]  # fmt: skip
+    waits = [
+        DecisionRecord(f"of {one.id}", one.run_id, one.started_at + 0.5, "", "", "",
+                       plan={"step": f"step of {one.id}", "waits": True, "arrived": one.started_at + 0.5})
+        for one in runs
+    ]  # fmt: skip
+    ledger.ingest([*runs, *steps, *waits])
     assert ledger.learned("heavy").p50_s == 20.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-from e2s_tasks.core.records import PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
+from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import assets, declared, metrics, xcoms
 from e2s_tasks.integrations.airflow.dag_runs import root_span
@@ -182,7 +182,7 @@ def _measured(work: Callable[..., Any], task_instance: Any) -> Callable[..., Any
 def _worked(task_instance: Any) -> None:
     """The operator has done its work: what it made is recorded, and told to who follows the assets."""
     attempt = _here.attempt
-    if attempt is None:
+    if attempt is None or not attempt.works:  # one that waited begins within what goes on after its waiting
         return
     if isinstance(attempt.span, OpenSpan):
         assets.made(attempt.span, task_instance)
@@ -210,6 +210,13 @@ def _pause(error: BaseException | None = None) -> None:
         attempt.works = False
         attempt.error = error
         attempt.span.suspend()
+
+
+@guarded
+def only_waits() -> None:
+    """The process does no more than have its task wait for a cleaner grid."""
+    if _here.around is not None:
+        _here.around.note({MOVED: True})
 
 
 @guarded

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.policy_tags import CARBON, policy_of
+from e2s_tasks.core.policy_tags import CARBON, moment_of, policy_of
 from e2s_tasks.core.stages import stage_of
 from e2s_tasks.errors import SettingError
 
 PARAM = "e2s"
 SOLUTION = "e2s:solution="
 KNOWN = ("solution", "stage", "zone", "max_delay", "expected_duration", "p95_duration", "minimum_gain", "strategy",
-         "threshold", "percentile", "deadline")  # fmt: skip
-OF_A_POLICY = KNOWN[2:]
+         "threshold", "percentile", "deadline", "wait")  # fmt: skip
+OF_A_POLICY = KNOWN[2:-1]
 
 
 def told(dag: Any, task: Any = None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -69,6 +69,18 @@ def stage(given: Mapping[str, Any]) -> str | None:
     return None if given.get("stage") is None else str(stage_of(given["stage"]))
 
 
+def waits(given: Mapping[str, Any]) -> bool:
+    """Whether work with a carbon policy may wait: not where `{"e2s": {"wait": false}}` is said, as in a run's `conf`.
+
+    Raises:
+        SettingError: it is neither true nor false.
+    """
+    found = given.get("wait", True)
+    if not isinstance(found, bool):
+        raise SettingError(f"The param {PARAM} has wait={found!r}: give true or false.")
+    return found
+
+
 def policy(tags: Iterable[str], given: Mapping[str, Any]) -> CarbonPolicy | None:
     """The carbon policy that a DAG's tags, or the param, say; None where they say none.
 
@@ -77,6 +89,8 @@ def policy(tags: Iterable[str], given: Mapping[str, Any]) -> CarbonPolicy | None
     """
     if any(name in given for name in ("zone", "max_delay")):
         options = {name: given[name] for name in OF_A_POLICY if given.get(name) is not None}
+        if isinstance(options.get("deadline"), str):
+            options["deadline"] = moment_of(options["deadline"])
         missing = {"zone", "max_delay"} - options.keys()
         if missing:
             raise SettingError(f"The param {PARAM} is a carbon policy without {missing.pop()}: add it.")

@@ -1,21 +1,10 @@
-"""What Airflow loads in each of its processes: the listener and the Energy tabs, where it is switched on."""
+"""What Airflow loads in each of its processes: listener and Energy tabs where it is switched on; waiting tasks."""
 
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from e2s_tasks.errors import SettingError
-from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.settings import settings
-
-
-def is_active() -> bool:
-    """Whether `E2S_AUTO=true` is in the environment of this process."""
-    try:
-        return settings().enabled and settings().auto
-    except SettingError as error:
-        warn_once("setting up (nothing is measured)", error)
-        return False
+from e2s_tasks.integrations.airflow.active import is_active
 
 
 def _listeners() -> list[Any]:
@@ -36,9 +25,16 @@ def _views(name: str) -> list[Any]:
 
 
 class E2SPlugin(AirflowPlugin):
-    """Energy of task instances and DAG runs."""
+    """Energy of task instances and DAG runs; tasks with a carbon policy."""
 
     name = "e2s"
     listeners: ClassVar[list[Any]] = _listeners()
     fastapi_apps: ClassVar[list[Any]] = _views("fastapi_apps")
     external_views: ClassVar[list[Any]] = _views("external_views")
+
+    @classmethod
+    def on_load(cls, *_: Any, **__: Any) -> None:
+        """Tasks that wait go on, also where their policy has been taken from them meanwhile."""
+        from e2s_tasks.integrations.airflow.gate import teach_operators
+
+        teach_operators()

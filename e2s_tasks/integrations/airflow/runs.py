@@ -4,6 +4,7 @@ import atexit
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,9 @@ from e2s_tasks.integrations.airflow.connections import with_keys
 from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
+
+LONG_S = 1800.0  # of a shorter run what was forecast is what was
+KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 
 
 @guarded
@@ -32,7 +36,7 @@ def ended(dag_run: Any) -> None:
     process_recorder().write(record)
     if record.run_id in _begun:
         _begun.discard(record.run_id)
-        _aside(_deliver)
+        _aside((lambda: _look_back(record)) if _is_long(record) else _deliver)
     else:
         _look_aside(dag_run, record.run_id)
 
@@ -82,6 +86,30 @@ def _look(run_id: str, zone: str | None) -> None:
         warn_once("looking at the grid", error)
         found = scheduler.average_now(zone, now, str(error))
     recorder.write(scheduler.to_record(found, run_id))
+    _deliver()
+
+
+def _is_long(run: SpanRecord) -> bool:
+    return run.ended_at is not None and run.ended_at - run.started_at >= LONG_S
+
+
+def _look_back(run: SpanRecord) -> None:
+    """Write down what the grid was while a long run went on, or while tasks of it waited."""
+    from e2s_tasks import scheduler
+    from e2s_tasks.ledger import Ledger, replay
+
+    recorder = process_recorder()
+    with closing(Ledger.open(recorder.settings.ledger)) as ledger:
+        replay(recorder.settings.journals, ledger)
+        known = [one for one in ledger.run(run.run_id).decisions if one.plan.get("rung") in KNOWN]
+    if known and run.ended_at is not None:
+        last = max(known, key=lambda one: (one.start is not None, one.at))
+        end = datetime.fromtimestamp(run.ended_at, UTC)
+        seen = scheduler.Decision(at=end, zone=last.zone, signal=last.signal, source=last.source, reason=last.reason)
+        start = datetime.fromtimestamp(run.started_at, UTC)
+        found = scheduler.observed(seen, start, end, with_keys(recorder.settings))
+        if found is not None:
+            recorder.write(scheduler.to_record(found, run.run_id))
     _deliver()
 
 

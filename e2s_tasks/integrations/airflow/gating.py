@@ -1,0 +1,86 @@
+"""Which tasks of a DAG with a carbon policy wait, and the hook that has them do so."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.integrations.airflow import declared
+from e2s_tasks.integrations.airflow.gate import CarbonGate
+
+OWN = ("zone", "max_delay")  # a param of a task that says one of these is a policy of its own
+
+
+def gate(task: Any) -> None:
+    """Put the hook on a task that is to wait: one with a policy of its own, or a first one of a DAG that has one.
+
+    Raises:
+        SettingError: the policy cannot be used.
+    """
+    hook = _hook(task)
+    if isinstance(hook, CarbonGate):
+        return
+    policy, of_run = _policy(task)
+    if policy is None:
+        return
+    gated = CarbonGate(policy, hook, whole_run=of_run)
+    if _is_mapped(task):
+        task.partial_kwargs["pre_execute"] = gated
+    else:
+        task._pre_execute_hook = gated  # noqa: SLF001 - where Airflow keeps it
+
+
+def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
+    """The policy that holds a task back, and whether it is of the whole run."""
+    dag = task.dag
+    own = _param(task)
+    given = declared.told(dag, task)
+    if not declared.waits(given):
+        return None, False
+    if own != _param(dag) and isinstance(own, Mapping) and any(name in own for name in OWN):
+        return declared.policy((), given), False
+    policy = declared.policy(dag.tags or (), declared.told(dag))
+    return (policy if is_first(task) else None), True
+
+
+def is_first(task: Any) -> bool:
+    """Whether a task begins the work of its DAG's run: nothing but sensors and empty tasks comes before it.
+
+    What the run waits for in any case, and tasks that do nothing, have no hour. A setup task that begins the run waits,
+    so that what it sets up does not stand idle meanwhile; what tears down never does.
+    """
+    if _has_no_hour(task) or getattr(task, "is_teardown", False):
+        return False
+    seen, pending = set(), [task]
+    while pending:
+        for before in pending.pop().upstream_list:
+            if before.task_id in seen:
+                continue
+            seen.add(before.task_id)
+            if not _has_no_hour(before):
+                return False
+            pending.append(before)
+    return True
+
+
+def _has_no_hour(task: Any) -> bool:
+    from airflow.sdk import BaseSensorOperator
+
+    kind = task.operator_class if _is_mapped(task) else type(task)
+    if getattr(task, "inherits_from_empty_operator", False):
+        return True
+    return isinstance(kind, type) and issubclass(kind, BaseSensorOperator)
+
+
+def _is_mapped(task: Any) -> bool:
+    return hasattr(task, "partial_kwargs")
+
+
+def _hook(task: Any) -> Any:
+    return task.partial_kwargs.get("pre_execute") if _is_mapped(task) else getattr(task, "_pre_execute_hook", None)
+
+
+def _param(of: Any) -> Any:
+    try:
+        return of.params[declared.PARAM]
+    except (KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,160 @@
+"""What a task waits in: it fires when a cleaner hour has come, and plans again whenever a new forecast may be there.
+
+All that it knows are absolute times, kept by Airflow's database, so that whichever triggerer takes it up goes on with
+it. Many wait in one event loop: whatever blocks is done on threads, and only the first one asks for a zone's forecast.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from e2s_tasks.core.policy_tags import policy_of
+from e2s_tasks.core.records import OF_RUN, OF_STEP, WAITS, to_dict
+from e2s_tasks.integrations.airflow.connections import with_keys
+from e2s_tasks.recorder.guard import warn_once
+from e2s_tasks.settings import settings
+
+if TYPE_CHECKING:
+    from e2s_tasks.core.policy import CarbonPolicy
+    from e2s_tasks.scheduler import Decision
+
+REPLAN_S = 900.0
+LAG_S = 60.0  # services have made their new forecast by then
+LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
+TIMELESS = {"average", "nothing"}  # rungs that tell no hour from another
+
+
+class CleanerGridTrigger(BaseTrigger):
+    """Fires at `start`, or at a cleaner hour that is found meanwhile, and never after `latest` (epoch seconds).
+
+    Its event is {"start": epoch seconds, "decision": the decision that moved it as a record, or None}.
+
+    arrived: when the task would have begun. policy: as tags. run, step: in the ledger. lesson: what is learned of it,
+    as `Learned` has it. every_s: how often it plans again.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: float,
+        latest: float,
+        arrived: float,
+        policy: list[str],
+        run: str,
+        step: str,
+        whole_run: bool = False,
+        lesson: dict[str, Any] | None = None,
+        every_s: float = REPLAN_S,
+    ) -> None:
+        super().__init__()
+        self.start, self.latest, self.arrived = start, latest, arrived
+        self.policy, self.run_id, self.step = policy, run, step
+        self.whole_run, self.lesson, self.every_s = whole_run, lesson, every_s
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What makes it anew, in whatever triggerer."""
+        given = {
+            "start": self.start, "latest": self.latest, "arrived": self.arrived, "policy": self.policy,
+            "run": self.run_id, "step": self.step, "whole_run": self.whole_run, "lesson": self.lesson,
+            "every_s": self.every_s,
+        }  # fmt: skip
+        return f"{type(self).__module__}.{type(self).__qualname__}", given
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """One event, when the task is to begin."""
+        start, moved, least_s = self.start, None, _least_s()
+        look_at = time.time() if time.time() - self.arrived > self.every_s else self._next_look(time.time())
+        while (left := min(start, self.latest) - (now := time.time())) > 0:
+            if now >= look_at and left > least_s:
+                found = await self._plan_again(start)
+                if found is not None and found.start is not None:
+                    start, moved = found.start.timestamp(), found
+                look_at = self._next_look(now)
+                continue
+            await asyncio.sleep(min(left, LONGEST_SLEEP_S, max(look_at - now, 0.0) if look_at > now else left))
+        yield TriggerEvent({"start": start, "decision": self._record(moved)})
+
+    def _slot(self, now: float) -> int:
+        return int((now - LAG_S) // self.every_s)
+
+    def _next_look(self, now: float) -> float:
+        return (self._slot(now) + 1) * self.every_s + LAG_S
+
+    def _record(self, moved: "Decision | None") -> dict[str, Any] | None:
+        if moved is None:
+            return None
+        try:
+            from e2s_tasks.integrations.airflow.arriving import record_of
+
+            moved.plan.update({OF_STEP: self.step, OF_RUN: self.whole_run, WAITS: True})
+            return to_dict(record_of(moved, self.run_id, self.step))
+        except Exception as error:  # noqa: BLE001 - law 5
+            warn_once("telling of a start that was moved", error)
+            return None
+
+    async def _plan_again(self, start: float) -> "Decision | None":
+        """The decision that moves the start, if the latest forecast knows one that is cleaner by enough.
+
+        Whatever goes wrong, the plan that it has stays good.
+        """
+        try:
+            policy = policy_of(self.policy)
+            if policy is None:
+                return None
+            await _polled(policy.zone, self._slot(time.time()), self.latest)
+            return await asyncio.to_thread(self._look, policy, datetime.fromtimestamp(start, UTC))
+        except Exception as error:  # noqa: BLE001 - law 5
+            warn_once("planning again", error, "the task starts as planned")
+            return None
+
+    def _look(self, policy: "CarbonPolicy", start: datetime) -> "Decision | None":
+        from e2s_tasks.ledger.learned import Learned
+        from e2s_tasks.scheduler.again import Arrival, decide_again, spread, worth_moving
+
+        options, now = with_keys(settings()), datetime.now(UTC)
+        lesson = Learned(**self.lesson) if self.lesson is not None else None
+        arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True)
+        found = decide_again(policy, now, arrival, options, lesson)
+        if found.start is None or found.plan.get("rung") in TIMELESS or not worth_moving(found, start):
+            return None
+        found = spread(found, self.step)
+        if found.start is None or abs(found.start - start) < timedelta(seconds=options.least_wait_s):
+            return None
+        return replace(found, start=min(found.start, datetime.fromtimestamp(self.latest, UTC)))
+
+
+def _least_s() -> float:
+    try:
+        return settings().least_wait_s
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once("reading the settings", error, "the task starts as planned")
+        return float("inf")
+
+
+_polls: dict[tuple[int, str, int], "asyncio.Task[None]"] = {}
+
+
+async def _polled(zone: str, slot: int, until: float) -> None:
+    """Return when this slot's forecast for the zone has been asked for, by the first trigger of the event loop.
+
+    What was answered is on the shelf that all processes share.
+    """
+    loop = id(asyncio.get_running_loop())
+    poll = _polls.get((loop, zone, slot))
+    if poll is None:
+        for gone in [key for key in _polls if key[:2] == (loop, zone) or _polls[key].done()]:
+            del _polls[gone]
+        poll = _polls[loop, zone, slot] = asyncio.create_task(asyncio.to_thread(_ask, zone, until))
+    await asyncio.shield(poll)
+
+
+def _ask(zone: str, until: float) -> None:
+    from e2s_tasks.grid.ladder import forecast_for
+
+    now = datetime.now(UTC)
+    forecast_for(zone, now, max(now, datetime.fromtimestamp(until, UTC)), with_keys(settings()))

@@ -1,0 +1,172 @@
+"""What waiting avoided where single steps of a run waited, as tasks of an Airflow DAG do: the sum over them.
+
+Each joule is compared with the same one as much earlier as the wait lasted: that of a step that waited with its own
+wait, and of what came after a step that had it, or the whole run, wait with that one's.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from e2s_tasks.core.emissions import Intensities, intensities
+from e2s_tasks.core.energy import add
+from e2s_tasks.core.records import Kind, RunRecords, SpanRecord
+from e2s_tasks.core.waits import StepWait, length, step_waits
+from e2s_tasks.reporter.figures import grams
+from e2s_tasks.reporter.grid import LEAST_S, WAITED, weighted
+from e2s_tasks.reporter.tree import own
+from e2s_tasks.reporter.units import iso
+
+
+def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, Any] | None:
+    """What the waits of a run's steps avoided, predicted and realised; None where none waited.
+
+    Without one that has begun there is only when the first would have. What waiting itself used is taken off.
+    """
+    waits = _waits(run)
+    begun = [one for one in waits if one.began is not None and one.delay_s >= LEAST_S]
+    if not begun:
+        still = [one for one in waits if one.began is None]
+        return _not_begun(still[0]) if still else None
+    grid = intensities(run.decisions)
+    parts = [_compared(wait, work, grid, pue) for wait, work in _work(run, begun)]
+    paid = grams(waiting_j, weighted([one for one in run.spans if one.is_waiting], grid), pue)
+    saved = _sum(part.saved_g for part in parts)
+    began = min(one.began for one in begun if one.began is not None)
+    return {
+        "arrived_at": iso(begun[0].arrived),
+        "began_at": iso(began),
+        "waited_s": length((one.arrived, one.began) for one in begun if one.began is not None),
+        "predicted_gco2eq_per_kwh": _mean(parts, lambda part: part.expected),
+        "predicted_run_now_gco2eq_per_kwh": _mean(parts, lambda part: part.run_now),
+        "predicted_avoided_g": _sum(part.predicted_g for part in parts),
+        "realised_gco2eq_per_kwh": _mean(parts, lambda part: part.met),
+        "would_have_been_gco2eq_per_kwh": _mean(parts, lambda part: part.would_have),
+        "avoided_g": None if saved is None else saved - (paid or 0.0),
+        "waiting_g": paid,
+        "observed_part": sum(part.observed for part in parts) / len(parts),
+        "signal": begun[0].decisions[0].signal,
+    }
+
+
+def _waits(run: RunRecords) -> list[StepWait]:
+    starts: dict[str, list[float]] = defaultdict(list)
+    for span in run.spans:
+        if span.kind == Kind.ATTEMPT and span.task_run_id is not None:
+            starts[span.task_run_id].append(span.started_at)
+    return step_waits(run.decisions, starts)
+
+
+def _not_begun(wait: StepWait) -> dict[str, Any]:
+    return dict.fromkeys(WAITED) | {"arrived_at": iso(wait.arrived), "signal": wait.decisions[0].signal}
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """The work that waited together: its joules, and the intensities (gCO2eq/kWh) that it met and would have met."""
+
+    joules: float | None
+    met: float | None
+    would_have: float | None
+    expected: float | None
+    run_now: float | None
+    saved_g: float | None
+    predicted_g: float | None
+    observed: float
+
+
+@dataclass(slots=True)
+class _Shifted:
+    """Spans, and how much earlier they would have been."""
+
+    spans: list[SpanRecord]
+    delay_s: float
+
+
+def _compared(wait: StepWait, work: _Shifted, grid: Intensities, pue: float | None) -> _Compared:
+    spans, delay = work.spans, work.delay_s
+    earlier = [_earlier(one, delay) for one in spans]
+    used = add(own(one).joules for one in spans)
+    met, would_have = weighted(spans, grid, ()), weighted(earlier, grid, ())
+    expected, run_now = wait.decisions[-1].expected, wait.decisions[0].run_now
+    begin = min((one.started_at for one in spans), default=wait.arrived + delay)
+    end = max([begin + 1.0, *(one.ended_at or one.started_at for one in spans)])
+    seen = grid.observed_part(begin, end), grid.observed_part(begin - delay, end - delay)
+    return _Compared(
+        used, met, would_have, expected, run_now,
+        _saved(used, met, would_have, pue), _saved(used, expected, run_now, pue), sum(seen) / 2,
+    )  # fmt: skip
+
+
+def _earlier(span: SpanRecord, by_s: float) -> SpanRecord:
+    end = span.ended_at
+    return replace(span, started_at=span.started_at - by_s, ended_at=None if end is None else end - by_s)
+
+
+def _saved(joules: float | None, then: float | None, at_once: float | None, pue: float | None) -> float | None:
+    if joules == 0:
+        return 0.0
+    return None if then is None or at_once is None else grams(joules, at_once - then, pue)
+
+
+def _work(run: RunRecords, waits: Sequence[StepWait]) -> list[tuple[StepWait, _Shifted]]:
+    """What each wait held back: that of the whole run all that began after it, and was not held back by another."""
+    by_step = {one.step: one for one in waits}
+    by_key = {key: one for one in waits for key in one.held_back}
+    first = _of_run(waits)
+    spans: dict[str, list[SpanRecord]] = defaultdict(list)
+    for span, attempt in _with_attempts(run):
+        step, key = (attempt.task_run_id, attempt.task_key) if attempt is not None else (None, None)
+        wait = by_step.get(step or "") or by_key.get(key or "") or first
+        if wait is not None and wait.began is not None and not span.is_waiting and span.started_at >= wait.began:
+            spans[wait.step].append(span)
+    known = [*waits, *([first] if first is not None and first.step in spans else [])]
+    return [(wait, _Shifted(spans[wait.step], wait.delay_s + _before(wait, first))) for wait in known]
+
+
+def _of_run(waits: Sequence[StepWait]) -> StepWait | None:
+    """The wait of the whole run: from the first arrival until the first of its tasks that waited began."""
+    whole = [one for one in waits if one.whole_run]
+    if not whole:
+        return None
+    return replace(whole[0], step="", began=min(one.began for one in whole if one.began is not None))
+
+
+def _before(wait: StepWait, of_run: StepWait | None) -> float:
+    """How long what waits by itself had been held back when it arrived, in seconds."""
+    if of_run is None or of_run.began is None or wait.whole_run or wait.arrived < of_run.began:
+        return 0.0
+    return of_run.delay_s
+
+
+def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | None]]:
+    """The spans but for those of flows, each with the outermost attempt that it is or lies in."""
+    by_id = {one.id: one for one in run.spans}
+    for span in run.spans:
+        if span.kind == Kind.FLOW:
+            continue
+        attempt, around, seen = None, span, {span.id}
+        while True:
+            if around.kind == Kind.ATTEMPT:
+                attempt = around
+            outer = by_id.get(around.parent_id or "")
+            if outer is None or outer.id in seen:
+                break
+            seen.add(outer.id)
+            around = outer
+        yield span, attempt
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """The sum; None where a part is not known."""
+    known = list(values)
+    return None if None in known else sum(one for one in known if one is not None)
+
+
+def _mean(parts: Sequence[_Compared], figure: Callable[[_Compared], float | None]) -> float | None:
+    """The mean by joules; None where that of a part with joules is not known."""
+    known = [(part.joules, figure(part)) for part in parts if part.joules]
+    if not known or any(value is None for _, value in known):
+        return None
+    return sum(used * (value or 0.0) for used, value in known) / sum(used for used, _ in known)

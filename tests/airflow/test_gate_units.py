@@ -1,0 +1,414 @@
+"""What a gate, a trigger and the cluster policy do, without any daemon."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from e2s_tasks import CarbonPolicy
+from e2s_tasks.core.policy_tags import tags_of
+from e2s_tasks.errors import SettingError
+from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate, declared
+from e2s_tasks.integrations.airflow.arriving import arrive
+from e2s_tasks.integrations.airflow.gate import BEGIN, CarbonGate, teach_operators
+from e2s_tasks.integrations.airflow.provider import get_provider_info
+from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
+from e2s_tasks.settings import settings
+
+HALF_HOUR, GB_TIME = timedelta(minutes=30), "%Y-%m-%dT%H:%MZ"
+POLICY = CarbonPolicy("GB", max_delay="1h", expected_duration="2s")
+DAG_FILE = """
+from datetime import timedelta
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.sensors.date_time import DateTimeSensor
+from airflow.sdk import DAG, setup, task, teardown
+from e2s_tasks import CarbonPolicy
+from e2s_tasks.integrations.airflow import carbon_gate
+
+def mine(context): pass
+
+with DAG("d", schedule=None, tags={tags!r}, params={params!r}):
+    @task
+    def python(): pass
+
+    @task
+    def each(number): pass
+
+    @setup
+    def prepare(): pass
+
+    @teardown
+    def tidy(): pass
+
+    first, last = prepare(), tidy()
+    sensor = DateTimeSensor(task_id="sensor", target_time="2026-01-01")
+    hooked = BashOperator(task_id="hooked", bash_command="true", pre_execute=mine)
+    gated = BashOperator(task_id="gated", bash_command="true",
+                         pre_execute=carbon_gate(CarbonPolicy("FR", "1h", "1h")))
+    own = BashOperator(task_id="own", bash_command="true",
+                       params={{"e2s": {{"zone": "DE", "max_delay": "1h", "expected_duration": "1h"}}}})
+    of_a_stage = BashOperator(task_id="of_a_stage", bash_command="true", params={{"e2s": {{"stage": "training"}}}})
+    never = BashOperator(task_id="never", bash_command="true", params={{"e2s": {{"wait": False}}}})
+    EmptyOperator(task_id="start") >> sensor >> each.expand(number=[1, 2]) >> python() >> own
+    python() >> of_a_stage
+    hooked >> gated
+    BashOperator.partial(task_id="bashes").expand(bash_command=["true", "false"])
+    work = BashOperator(task_id="work", bash_command="true")
+    first >> work >> last
+    last.as_teardown(setups=first)
+"""
+TAGS = ["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h", "e2s:expected-duration=1h"]
+
+
+@pytest.fixture
+def grid(tmp_path, monkeypatch):
+    """Has the grid be dirty, then clean after so many seconds; settings are those of a triggerer."""
+    trace = tmp_path / "trace.csv"
+
+    def dirty_for(seconds, dirty=300):
+        begin = time.time() - 10
+        rows = (
+            f"{datetime.fromtimestamp(begin + i, UTC).isoformat()},{dirty if i < seconds + 10 else 100}"
+            for i in range(600)
+        )
+        trace.write_text("\n".join(["ts_utc,ci_g_per_kwh", *rows]) + "\n")
+        return begin + seconds + 10
+
+    for name, value in {"TRACE": trace, "DATA_DIR": tmp_path, "AUTO": "true", "LEAST_WAIT_S": "0.5"}.items():
+        monkeypatch.setenv(f"E2S_{name}", str(value))
+    settings.cache_clear()
+    yield dirty_for
+    settings.cache_clear()
+
+
+@pytest.fixture
+def dags(tmp_path, monkeypatch):
+    """The tasks of a DAG with these tags and params, as a DAG processor has them; or its import errors."""
+
+    def read(tags=(), params=None, auto="true"):
+        from airflow.dag_processing.dagbag import DagBag
+
+        monkeypatch.setenv("E2S_AUTO", auto)
+        settings.cache_clear()
+        (tmp_path / "dag.py").write_text(DAG_FILE.format(tags=list(tags), params=params or {}))
+        bag = DagBag(str(tmp_path / "dag.py"))
+        return bag.import_errors, {one.task_id: one for one in bag.dags["d"].tasks} if bag.dags else {}
+
+    yield read
+    settings.cache_clear()
+
+
+def _gate(task):
+    hook = getattr(task, "partial_kwargs", {}).get("pre_execute") or getattr(task, "_pre_execute_hook", None)
+    return hook if isinstance(hook, CarbonGate) else None
+
+
+def test_of_a_dag_with_a_policy_the_first_tasks_have_the_hook_and_those_with_a_policy_of_their_own(dags):
+    errors, tasks = dags(TAGS)
+    assert not errors
+    zones = {name: _gate(one).policy.zone for name, one in tasks.items() if _gate(one)}
+    by_dag = dict.fromkeys(["prepare", "each", "python__1", "hooked", "bashes"], "GB")
+    assert zones == by_dag | {"own": "DE", "gated": "FR"}
+    assert {name for name in zones if _gate(tasks[name]).whole_run} == set(by_dag)
+
+
+def test_a_hook_of_the_users_is_called_after_the_waiting(dags):
+    _, tasks = dags(TAGS)
+    assert _gate(tasks["hooked"]).then.__name__ == "mine"
+
+
+def test_a_policy_may_be_the_param_of_a_dag(dags):
+    _, tasks = dags(params={"e2s": {"zone": "FR", "max_delay": "2h"}})
+    assert _gate(tasks["each"]).policy.max_delay == timedelta(hours=2)
+    assert _gate(tasks["of_a_stage"]) is None
+
+
+@pytest.mark.parametrize("given", [{"tags": TAGS, "auto": "false"}, {"tags": []}])
+def test_without_a_policy_or_where_it_is_switched_off_no_task_of_the_dag_has_the_hook(dags, given):
+    _, tasks = dags(**given)
+    assert {name for name, one in tasks.items() if _gate(one)} - {"own"} == {"gated"}
+
+
+def test_a_policy_that_cannot_be_used_is_an_import_error_that_names_the_value_and_the_remedy(dags):
+    errors, _ = dags(["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=soon"])
+    (text,) = errors.values()
+    assert "max_delay='soon'" in text
+    assert "write for example '2h'" in text
+
+
+def test_arguments_that_are_no_policy_are_told():
+    with pytest.raises(SettingError, match="is no carbon policy: give"):
+        carbon_gate("GB")
+    with pytest.raises(SettingError, match="without max_delay"):
+        CarbonIntensitySensor(task_id="s", zone="GB")
+    with pytest.raises(SettingError, match="either policy"):
+        CarbonIntensitySensor(task_id="s", zone="GB", policy=POLICY)
+    with pytest.raises(SettingError, match="wait='no': give true or false"):
+        declared.waits({"wait": "no"})
+
+
+def test_an_operator_can_go_on_after_waiting_whether_it_has_a_hook_or_not():
+    from airflow.sdk import BaseOperator
+
+    teach_operators()
+    assert callable(getattr(BaseOperator(task_id="any"), BEGIN))
+
+
+def test_the_provider_has_the_name_of_the_distribution():
+    from importlib.metadata import distribution
+
+    assert get_provider_info()["package-name"] == distribution("e2s-tasks").metadata["Name"]
+
+
+def trigger(start, latest, **fields):
+    given = {"arrived": time.time(), "policy": tags_of(POLICY), "run": "run", "step": "step"} | fields
+    return CleanerGridTrigger(start=start, latest=latest, **given)
+
+
+def fired(*triggers, within=15.0):
+    """The payload of each trigger's event, and when it came."""
+
+    async def one(waits):
+        found = [(event.payload, time.time()) async for event in waits.run()]
+        assert len(found) == 1
+        return found[0]
+
+    async def together():
+        return await asyncio.wait_for(asyncio.gather(*map(one, triggers)), within)
+
+    return asyncio.run(together())
+
+
+def test_a_trigger_fires_once_at_its_start(grid):
+    grid(0)
+    start = time.time() + 1
+    ((payload, at),) = fired(trigger(start, start + 60))
+    assert (payload["start"], payload["decision"]) == (start, None)
+    assert start <= at < start + 0.5
+
+
+def test_a_trigger_never_fires_after_its_latest_start(grid):
+    grid(0)
+    ((_, at),) = fired(trigger(time.time() + 60, time.time() + 1))
+    assert at < time.time() + 1.5
+    ((_, at),) = fired(trigger(time.time() - 60, time.time() - 30))
+    assert at <= time.time()
+
+
+def test_made_anew_by_another_triggerer_it_waits_for_the_same_moment(grid):
+    grid(0)
+    first = trigger(
+        time.time() + 1.5, time.time() + 60, lesson={"runs": 5, "p50_s": 1.0, "p95_s": 2.0, "energy_j": 9.0}
+    )
+    path, given = first.serialize()
+    assert path == "e2s_tasks.integrations.airflow.trigger.CleanerGridTrigger"
+    again = CleanerGridTrigger(**given)
+    assert again.serialize() == first.serialize()
+    ((payload, _),) = fired(again)
+    assert payload["start"] == first.start
+
+
+def test_a_new_forecast_moves_the_start_and_the_event_tells_the_decision(grid):
+    clean = grid(5)
+    ((payload, at),) = fired(trigger(time.time() + 3, time.time() + 300, every_s=1.0))
+    assert clean <= at < clean + 1
+    assert payload["decision"]["plan"]["step"] == "step"
+    assert payload["decision"]["start"] == payload["start"]
+
+
+def test_a_forecast_that_is_hardly_better_moves_nothing(grid):
+    grid(300, dirty=101)
+    start = time.time() + 3
+    ((payload, at),) = fired(trigger(start, start + 60, every_s=1.0))
+    assert payload == {"start": start, "decision": None}
+    assert at >= start
+
+
+def test_a_broken_trace_leaves_the_plan_as_it_is(grid, tmp_path):
+    (tmp_path / "trace.csv").write_text("nonsense\n")
+    start = time.time() + 2.5
+    with pytest.warns(UserWarning, match="planning again failed"):
+        ((payload, at),) = fired(trigger(start, start + 60, every_s=1.0))
+    assert payload["decision"] is None
+    assert start <= at < start + 0.5
+
+
+class SlowService(BaseHTTPRequestHandler):
+    """The GB Carbon Intensity API, which takes two seconds to say that all hours are alike."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        time.sleep(2)
+        begin = datetime.now(UTC).replace(minute=0, second=0) - timedelta(hours=1)
+        slots = [
+            {"from": f"{begin + i * HALF_HOUR:{GB_TIME}}", "to": f"{begin + (i + 1) * HALF_HOUR:{GB_TIME}}",
+             "intensity": {"forecast": 300}}
+            for i in range(100)
+        ]  # fmt: skip
+        body = json.dumps({"data": slots}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_many_triggers_ask_a_slow_service_once_and_leave_the_event_loop_free(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowService)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    for name, value in {"GB_API_URL": url, "GRID": "gb", "DATA_DIR": tmp_path, "LEAST_WAIT_S": "0.5"}.items():
+        monkeypatch.setenv(f"E2S_{name}", str(value))
+    settings.cache_clear()
+    longest = 0.0
+
+    async def watch():
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+
+    async def together():
+        watching = asyncio.create_task(watch())
+        many = [trigger(time.time() + 6, time.time() + 60, step=str(i), every_s=1.0) for i in range(50)]
+        await asyncio.gather(*(anext(one.run()) for one in many))
+        watching.cancel()
+
+    asyncio.run(together())
+    server.shutdown()
+    settings.cache_clear()
+    assert len(SlowService.asked) == 1
+    assert longest < 1.5
+
+
+LOOKS_BACK = """
+import time
+from e2s_tasks.core.records import DecisionRecord, Kind, SpanRecord
+from e2s_tasks.integrations.airflow import runs
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.recorder import process_recorder
+
+recorder, now = process_recorder(), time.time()
+run = SpanRecord("r", 1, "r", "r", Kind.FLOW, "dag", "completed", now - 5, ended_at=now, flow_run_id="r")
+recorder.write(run)
+recorder.write(DecisionRecord("d", "r", now - 5, "s", "s", "why", "GB", 200.0, now, plan={"rung": "trace"}))
+recorder.flush()
+runs._look_back(run)
+recorder.flush()
+with_it = Ledger.open(recorder.settings.ledger)
+print([one.intensity for one in with_it.run("r").decisions if one.plan.get("observed")])
+"""
+
+
+def test_once_a_run_has_ended_it_is_written_down_what_the_grid_was(grid):
+    grid(300)
+    done = subprocess.run([sys.executable, "-c", LOOKS_BACK], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip().startswith("[300")
+
+
+@pytest.fixture
+def arriving(grid, monkeypatch):
+    """A task instance as Airflow has it in the process of an attempt, while the grid is dirty for a minute."""
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import DAG
+
+    grid(60)
+    monkeypatch.setenv("E2S_AUTO", "false")  # nothing is to be measured here
+    settings.cache_clear()
+
+    def made(next_method=None, try_number=1, conf=None, looks=0, **options):
+        with DAG("d", schedule=None, **options):
+            task = BashOperator(task_id="t", bash_command="true")
+        dag_run = SimpleNamespace(dag_id="d", run_id="r", start_date=datetime.now(UTC), conf=conf)
+        context = SimpleNamespace(dag_run=dag_run, next_method=next_method, task_reschedule_count=looks)
+        return SimpleNamespace(
+            dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=try_number, task=task,
+            _ti_context_from_server=context,
+        )  # fmt: skip
+
+    return made
+
+
+def test_a_task_that_arrives_in_a_dirty_hour_is_deferred_without_a_time_out(arriving):
+    with pytest.raises(TaskDeferred) as deferred:
+        carbon_gate(POLICY)({"ti": arriving()})
+    assert (deferred.value.method_name, deferred.value.timeout) == (BEGIN, None)
+    waits = deferred.value.trigger
+    assert 50 < waits.start - waits.arrived < 65
+    assert waits.latest - waits.arrived == 3600 - 60  # of which a minute is kept back
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"try_number": 2},
+        {"looks": 1},
+        {"next_method": BEGIN},
+        {"next_method": "the_operators_own"},
+        {"conf": {"e2s": {"wait": False}}},
+        {"params": {"e2s": {"wait": False}}},
+    ],
+)
+def test_a_further_try_what_goes_on_and_what_says_so_begin_at_once(arriving, given):
+    called = []
+    assert carbon_gate(POLICY, then=called.append)({"ti": arriving(**given)}) is None
+    assert len(called) == 1
+
+
+def test_a_run_that_would_time_out_begins_at_once_with_a_warning(arriving):
+    with pytest.warns(UserWarning, match="dagrun_timeout would end it"):
+        carbon_gate(POLICY)({"ti": arriving(dagrun_timeout=timedelta(seconds=30))})
+
+
+@pytest.mark.parametrize(("name", "value"), [("E2S_WAIT", "never"), ("E2S_ENABLED", "false")])
+def test_where_waiting_is_switched_off_a_task_begins_at_once(arriving, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    assert carbon_gate(POLICY)({"ti": arriving()}) is None
+
+
+def test_a_task_of_which_nobody_knows_how_long_it_takes_begins_at_once_and_the_decision_says_why(arriving):
+    found = arrive(arriving(), CarbonPolicy("GB", max_delay="1h"))
+    assert found.trigger is None
+    assert "give expected_duration" in found.decision.reason
+
+
+def test_a_sensor_that_is_tried_again_or_cleared_tells_that_what_follows_starts_now(arriving):
+    sensor = CarbonIntensitySensor(task_id="s", policy=POLICY)
+    told = type(sensor).execute.__wrapped__(sensor, {"ti": arriving(try_number=2)})
+    assert told["start"] == pytest.approx(time.time(), abs=5)
+    assert told["reason"].startswith("start now")
+
+
+def test_whatever_goes_wrong_the_task_begins_at_once(arriving):
+    broken = arriving()
+    broken.task = None
+    with pytest.warns(UserWarning, match="waiting for a cleaner grid failed .*; the task starts now"):
+        carbon_gate(POLICY)({"ti": broken})
+
+
+def test_a_hook_that_tells_of_assets_is_called_as_airflow_does(arriving):
+    called = []
+
+    def tells(context):
+        called.append(context)
+        yield
+
+    ti = arriving(try_number=2)
+    carbon_gate(POLICY, then=tells)({"ti": ti, "outlet_events": {}})
+    assert len(called) == 1

@@ -1,0 +1,168 @@
+"""What waiting avoided where single steps of a run waited."""
+
+import pytest
+
+from e2s_tasks.core.records import MOVED, DecisionRecord, Kind
+from e2s_tasks.core.waits import alone, length, step_waits
+from e2s_tasks.reporter import waiting
+from e2s_tasks.reporter.grid import WAITED
+from e2s_tasks.reporter.summary import summarise
+from e2s_tasks.reporter.tally import tally
+from tests.reporter.runs import RUN, root, run, span
+
+KWH = 3.6e6
+HOUR = 3600.0
+GRID = [[0.0, 2 * HOUR, 200.0], [2 * HOUR, 4 * HOUR, 100.0], [4 * HOUR, 9 * HOUR, 300.0]]
+
+
+def decision(step, at=1.0, start=2 * HOUR, *, arrived=0.0, **plan):
+    """A step is to wait from 0:00 to 2:00, from 200 to 90 expected gCO2eq/kWh."""
+    return DecisionRecord(
+        f"{step} {at}", RUN, at, "average, direct", "somebody", "why", "GB", 200.0, start, None, 90.0, 210.0,
+        {"slots": GRID, "arrived": arrived, "step": step, "waits": True, **plan},
+    )  # fmt: skip
+
+
+def attempt(step, begin, end, kwh=1.0, **fields):
+    """An attempt of a step, or a stretch of one, of so many kWh."""
+    given = {"task_run_id": step, "task_key": f"dag.{step}", "started_at": begin * HOUR, "ended_at": end * HOUR}
+    return span(f"{step} {begin}", cpu_j=kwh * KWH, **given | fields)
+
+
+def process(begin, end, kwh=0.0, **fields):
+    """The process of an attempt."""
+    times = {"started_at": begin * HOUR, "ended_at": end * HOUR, "cpu_j": kwh * KWH}
+    return span(f"process {begin}", Kind.ORCHESTRATION, **times | fields)
+
+
+def dag_run(*spans, decisions):
+    return run(root(cpu_j=0.0, started_at=0.0, ended_at=9 * HOUR), *spans, decisions=decisions)
+
+
+def waited(*spans, decisions):
+    return summarise(dag_run(*spans, decisions=decisions))["waited"]
+
+
+def test_the_tasks_that_waited_are_compared_each_with_itself_at_its_arrival():
+    found = waited(
+        attempt("waits", 0.0, 0.001, 0.0, status="suspended"),
+        attempt("waits", 2.0, 3.0),
+        attempt("waits too", 0.0, 0.001, 0.0, status="suspended"),
+        attempt("waits too", 2.5, 3.5, 3.0),
+        attempt("does not", 1.0, 3.0, 5.0),
+        decisions=[decision("waits"), decision("waits too")],
+    )
+    assert found.keys() == set(WAITED)
+    assert found["avoided_g"] == pytest.approx((1 + 3) * (200 - 100))
+    assert found["predicted_avoided_g"] == pytest.approx((1 + 3) * (210 - 90))
+    assert (found["realised_gco2eq_per_kwh"], found["would_have_been_gco2eq_per_kwh"]) == (
+        pytest.approx(100), pytest.approx(200)
+    )  # fmt: skip
+    assert found["waited_s"] == 2.5 * HOUR
+    assert found["began_at"] == "1970-01-01T02:00:00+00:00"
+
+
+def test_all_stretches_after_the_wait_and_what_is_inside_them_count():
+    found = waited(
+        attempt("waits", 0.0, 0.001, 0.0, status="suspended"),
+        attempt("waits", 2.0, 2.5, 1.0, status="suspended"),
+        span("inside", Kind.SPAN, parent_id="waits 2.0", cpu_j=KWH, started_at=2 * HOUR, ended_at=2.5 * HOUR),
+        attempt("waits", 3.0, 3.5, 2.0),
+        decisions=[decision("waits")],
+    )
+    assert found["avoided_g"] == pytest.approx((1 + 1 + 2) * (200 - 100))
+
+
+def test_a_task_is_compared_with_the_hours_that_it_would_have_met_by_its_own_length():
+    found = waited(attempt("waits", 2.0, 5.0, 3.0), decisions=[decision("waits")])
+    assert found["avoided_g"] == pytest.approx((200 + 200 + 100) - (100 + 100 + 300))
+
+
+def test_what_waiting_used_itself_is_taken_off():
+    spans = [
+        process(0.0, 0.1, 0.5, attributes={MOVED: True}),
+        attempt("waits", 0.0, 0.1, 0.5, parent_id="process 0.0", status="suspended"),
+        attempt("waits", 2.0, 3.0, 2.0),
+    ]
+    summary = summarise(dag_run(*spans, decisions=[decision("waits")]))
+    assert summary["waiting_j"] == pytest.approx(1.0 * KWH)
+    assert summary["waited"]["waiting_g"] == pytest.approx(200)
+    assert summary["waited"]["avoided_g"] == pytest.approx(2 * 100 - 200)
+    assert tally(dag_run(*spans, decisions=[decision("waits")]), lambda _: None).avoided_g == pytest.approx(0)
+    assert "waited 2 h" in waiting.waited(summary)
+
+
+def test_where_the_whole_run_waited_all_that_came_after_counts():
+    found = waited(
+        attempt("looks", 0.0, 0.5, 7.0),
+        attempt("first", 2.0, 3.0),
+        process(3.0, 3.5, 1.0),
+        attempt("second", 3.0, 3.5, 2.0),
+        decisions=[decision("first", whole_run=True)],
+    )
+    assert found["avoided_g"] == pytest.approx((1 + 1 + 2) * (200 - 100))
+
+
+def test_a_task_with_a_wait_of_its_own_was_held_back_by_both():
+    found = waited(
+        attempt("first", 2.0, 3.0),
+        attempt("second", 5.0, 6.0),
+        decisions=[
+            decision("first", whole_run=True),
+            decision("second", 3 * HOUR + 1, 5 * HOUR, arrived=3 * HOUR),
+        ],
+    )
+    assert found["avoided_g"] == pytest.approx((200 - 100) + (200 - 300))  # the second would have run at 1:00
+
+
+def test_of_a_task_that_only_waits_what_follows_it_was_held_back():
+    found = waited(
+        attempt("sensor", 2.0, 2.001, 0.0),
+        attempt("train", 2.5, 3.5, 2.0),
+        attempt("beside", 2.5, 3.5, 5.0),
+        decisions=[decision("sensor", held_back=["dag.train"])],
+    )
+    assert found["avoided_g"] == pytest.approx(2 * (200 - 100))
+
+
+def test_a_run_whose_tasks_wait_still_has_avoided_nothing_yet():
+    spans = [attempt("waits", 0.0, 0.001, 0.0, status="suspended")]
+    summary = summarise(dag_run(*spans, decisions=[decision("waits")]))
+    assert (summary["waited"]["began_at"], summary["waited"]["avoided_g"]) == (None, None)
+    assert waiting.waited(summary).startswith("has not begun")
+
+
+def test_tasks_that_were_not_to_wait_did_not():
+    assert waited(attempt("retried", 0.0, 0.5), attempt("retried", 2.0, 3.0), decisions=[
+        decision("retried", waits=False)
+    ]) is None  # fmt: skip
+
+
+def test_what_a_part_emitted_unknown_makes_the_sum_unknown():
+    found = waited(
+        attempt("waits", 2.0, 3.0),
+        span("no meter", task_run_id="unknown", started_at=2 * HOUR, ended_at=3 * HOUR),
+        decisions=[decision("waits"), decision("unknown")],
+    )
+    assert found["avoided_g"] is None
+    assert found["waited_s"] == 2 * HOUR
+
+
+def test_a_decision_that_moved_the_start_meanwhile_tells_what_was_expected_last():
+    moved = decision("waits", HOUR, 3 * HOUR)
+    moved.expected = 80.0
+    found = waited(attempt("waits", 3.0, 4.0), decisions=[decision("waits"), moved])
+    assert found["predicted_gco2eq_per_kwh"] == 80
+    assert found["waited_s"] == 3 * HOUR
+
+
+def test_a_step_begins_with_its_first_attempt_after_the_decision():
+    (wait,) = step_waits([decision("waits", 5.0)], {"waits": [4.0, 100.0, 200.0]})
+    assert (wait.arrived, wait.began, wait.delay_s) == (0.0, 100.0, 100.0)
+    (wait,) = step_waits([decision("waits", 5.0)], {})
+    assert (wait.began, wait.delay_s) == (None, 0.0)
+
+
+def test_intervals_are_counted_once_and_only_where_nothing_else_goes_on():
+    assert length([(0, 2), (1, 3), (5, 6)]) == 4
+    assert alone([(0, 10), (5, 12)], [(2, 3), (11, 20)]) == 10
