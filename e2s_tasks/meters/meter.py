@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FLOW = Role.FLOW
 COALESCE_NS = 5_000_000
 SWEEP_NS = 5_000_000_000
+NOTHING_NOTED: dict[MeasuredThread, list[int]] = {}
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
 
@@ -40,6 +41,7 @@ class Meter:
         children: "Children | None" = None,
     ) -> None:
         self._sources = list(sources)
+        self._reads = [source.read for source in self._sources]
         self._busy = busy
         clocks = clocks or Clocks()
         self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
@@ -276,6 +278,8 @@ class Meter:
             return thread
 
     def _admit(self, account: Account, now: int) -> None:
+        if account.holder:  # before the segment closes, which then knows the integrals of idle power
+            self._holders.add(account, now)
         if not self._open:
             self._begin(now)
         elif now - self._start_ns >= COALESCE_NS:
@@ -285,22 +289,22 @@ class Meter:
         else:
             account.parent.open_children += 1
         self._open[account] = None
-        if account.holder:
-            self._holders.add(account, now)
 
     def _dismiss(self, account: Account, now: int) -> None:
         if account not in self._open:
+            if account.holder:  # a signal handler's exception may have struck while it was admitted
+                self._holders.remove(account, now)
             return
         if account.lent:
             self._hand_on(account, now)
+        if account.holder:
+            self._holders.remove(account, now)
         if now - self._start_ns >= COALESCE_NS or len(self._open) == 1:
             self._close_segment(now)
             account.ends_in = self._number - 1
         else:
             account.ends_in = self._number
             self._ended.append(account)
-        if account.holder:
-            self._holders.remove(account, now)
         if account.parent is None:
             del self._roots[account]
         else:
@@ -323,7 +327,7 @@ class Meter:
     def _noted(self) -> dict[MeasuredThread, list[int]]:
         """The CPU times in the notes of each thread that has left some; what is later than the first goes with it."""
         noted: dict[MeasuredThread, list[int]] = {}
-        for _, thread, _, _, then_ns in list(self._notes) if self._notes else ():
+        for _, thread, _, _, then_ns in list(self._notes):
             noted.setdefault(thread, []).append(then_ns)
         return noted
 
@@ -376,16 +380,16 @@ class Meter:
         if self._children is not None:
             self._children.begin()
         self._busy_before = self._busy.read()
-        self._before = [source.read() for source in self._sources]
+        self._before = [read() for read in self._reads]
 
     def _close_segment(self, now: int) -> None:
         now, start = max(now, self._start_ns), self._start_ns
         process_ns = self._process()  # before the threads' clocks: what these show more comes off the next segment
         mine_ns = self._cpu()
-        after = [source.read() for source in self._sources]
+        after = [read() for read in self._reads]
         busy, slept = self._busy.read(), self._slept()
         alone = self._charge_closer(process_ns, mine_ns, now)
-        outside_ns, noted_ns, own_ns = (0, 0, 0) if alone else self._charge_all(now)
+        outside_ns, noted_ns, own_ns = (0, 0, 0) if alone else self._charge_all(mine_ns, now)
         own, held, roots = self._taken()
         rest_ns = process_ns - self._process_ns - own_ns - sum(own.values()) - outside_ns - noted_ns + self._carried_ns
         shared_ns = 0 if alone else max(0, rest_ns)
@@ -425,7 +429,9 @@ class Meter:
         """Take from each account the CPU time of this segment, and for how long threads ran for it; the root spans."""
         own: dict[Account, int] = {}
         held: dict[Account, int] = {}
-        roots = [*self._roots, *(account for account in self._ended if account.parent is None)]
+        roots = list(self._roots)
+        if self._ended:
+            roots += [account for account in self._ended if account.parent is None]
         for account in (*self._open, *self._ended):
             if account.fresh_ns:
                 own[account] = account.fresh_ns
@@ -435,15 +441,17 @@ class Meter:
                 account.held_ns = 0
         return own, held, roots
 
-    def _charge_all(self, now: int) -> tuple[int, int, int]:
+    def _charge_all(self, mine_ns: int, now: int) -> tuple[int, int, int]:
         """Charge every owned thread. Returns CPU times: between steps, of what is only noted, of the meter's thread.
 
-        A thread that has left a note is read as it stood then: what it did since is booked with the note, and once.
+        mine_ns: the calling thread's. A thread that has left a note is read as it stood then: what it did since is
+        booked with the note, and once.
         """
-        noted = self._noted()
-        used = {thread: self._used(thread, noted) for thread in self._threads.values()}
+        noted = self._noted() if self._notes else NOTHING_NOTED
         outside_ns = noted_ns = 0
-        for thread, cpu_ns in used.items():
+        for thread in list(self._threads.values()):
+            mine = thread is self._closer and not noted
+            cpu_ns = mine_ns if mine else self._used(thread, noted)
             if cpu_ns is None:
                 self._threads.pop(thread.tid, None)
                 continue
