@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 FLOW = Role.FLOW
 COALESCE_NS = 5_000_000
 SWEEP_NS = 5_000_000_000
-NOTHING_NOTED: dict[MeasuredThread, list[int]] = {}
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
 
@@ -397,7 +396,9 @@ class Meter:
         if outside_ns:
             _add_orchestration(outside_ns, roots, own)
         if self._children is not None:
-            shared_ns += self._add_children(self._children.poll(), own)
+            used = self._children.poll()
+            if used:
+                shared_ns += self._add_children(used, own)
         busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
         self._books.add(
             RawSegment(
@@ -447,18 +448,20 @@ class Meter:
         mine_ns: the calling thread's. A thread that has left a note is read as it stood then: what it did since is
         booked with the note, and once.
         """
-        noted = self._noted() if self._notes else NOTHING_NOTED
+        noted = self._noted() if self._notes else None
         outside_ns = noted_ns = 0
         for thread in list(self._threads.values()):
-            mine = thread is self._closer and not noted
-            cpu_ns = mine_ns if mine else self._used(thread, noted)
+            if noted:
+                cpu_ns = self._used(thread, noted)
+            else:
+                cpu_ns = mine_ns if thread is self._closer else self._other_thread(thread.clock)
             if cpu_ns is None:
                 self._threads.pop(thread.tid, None)
                 continue
             thread.charge(cpu_ns, now, self._start_ns)
             outside_ns += thread.outside_ns
             thread.outside_ns = 0
-        for thread, (then_ns, *later) in noted.items():
+        for thread, (then_ns, *later) in noted.items() if noted else ():
             last_ns = later[-1] if later else then_ns
             noted_ns += max(0, (self._other_thread(thread.clock) or last_ns) - then_ns)
         return outside_ns, noted_ns, self._own_used()

@@ -61,7 +61,7 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext, given: Mapping[str
         facts["flow_run_id"] = str(run.flow_run_id)
     span = recorder.span(context.task.name, Kind.ATTEMPT, facts)
     attempt_begins(span)
-    if isinstance(span, OpenSpan) and run.run_count <= 1:
+    if run.task_inputs and run.run_count <= 1 and isinstance(span, OpenSpan):
         _record_edges(recorder, run, span.run_id)
     return span
 
