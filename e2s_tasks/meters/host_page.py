@@ -277,7 +277,7 @@ class HostPage:
         working, flowing = working + work, flowing + flows
         if working < 0 or flowing < 0:
             working, flowing = max(0, working), max(0, flowing)
-        self._write(version, now if now > last else last, of_work, of_flows, working, flowing)
+        self._write(version, max(now, last), of_work, of_flows, working, flowing)
         return of_work, of_flows
 
     def _write(self, version: int, *state: float) -> None:

@@ -18,7 +18,7 @@ from e2s_tasks import record_outcome, span
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.ledger.journal import read_journal, replay
+from e2s_tasks.ledger.replaying import read_journal, replay
 from e2s_tasks.recorder import drive, drive_generator
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
 from e2s_tasks.recorder.open_span import OpenSpan
