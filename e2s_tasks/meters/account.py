@@ -27,7 +27,7 @@ class Account:
     ran for this span, spans inside it on the same thread apart. estimates: by component, what late sources estimated
     while a root span was open and what they told in all, in joules. closed_ns: when its span ended, 0 until then.
     ends_in: the last segment in which it was open, once known. lent: threads that it did not begin on have worked for
-    it. inside_attempt: of an attempt around it. summed: inclusive_j, its joules with all inside it, is kept.
+    it. summed: inclusive_j, its joules with all inside it, is kept.
     """
 
     fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time
@@ -37,16 +37,15 @@ class Account:
     estimates: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - never changed, either
     gaps: frozenset[str] = frozenset()
     ends_in: int | None = None
-    lent = summed = inside_attempt = False
+    lent = summed = holder = False
     inclusive_j = 0.0
     any_summed = False  # of the class: nobody's time is spent on it before one is
 
     def __init__(self, role: Role, parent: Optional["Account"] = None) -> None:
         self.role = role
         self.parent = parent
-        if parent is not None and (parent.inside_attempt or parent.role is ATTEMPT):
-            self.inside_attempt = True
-        self.holder = parent is None or role is WAIT or (role is ATTEMPT and not self.inside_attempt)
+        if parent is None or role is WAIT or (role is ATTEMPT and not _inside_attempt(parent)):
+            self.holder = True
 
     def book(self, components: Mapping[str, float]) -> None:
         """Add joules by component."""
@@ -78,3 +77,11 @@ class Account:
         """The part, from 0 to 1, of each component that rests on estimates, where that is much."""
         parts = {name: part_j / all_j for name, (part_j, all_j) in self.estimates.items() if all_j > 0}
         return {name: min(part, 1.0) for name, part in parts.items() if part > MUCH}
+
+
+def _inside_attempt(account: Account | None) -> bool:
+    while account is not None:
+        if account.role is ATTEMPT:
+            return True
+        account = account.parent
+    return False
