@@ -393,9 +393,8 @@ def test_a_first_span_loads_nothing_that_only_reading_or_trouble_needs(tmp_path)
     """
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
     for expected in (["csv", "e2s_tasks.meters.tdp"], []):  # the hardware profile is found once per host
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert json.loads(done.stdout) == expected
 
 
