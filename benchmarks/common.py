@@ -216,7 +216,7 @@ def know_the_host() -> None:
 def runs_of(name: str) -> list[Any]:
     """What the ledger has of the runs of this name, the latest first, found as a command that reads it finds them."""
     from e2s_tasks.ledger import Ledger
-    from e2s_tasks.ledger.journal import replay
+    from e2s_tasks.ledger.replaying import replay
     from e2s_tasks.settings import settings
 
     ledger = Ledger.open(settings().ledger)

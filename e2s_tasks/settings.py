@@ -16,7 +16,7 @@ from typing import Any
 from e2s_tasks.core.declared import Declared, tariff
 from e2s_tasks.errors import SettingError
 
-LOGIN = re.compile(r"^([a-z][a-z0-9+.-]*://)?[^?#]*@", re.IGNORECASE)
+LOGIN = r"(?i)^([a-z][a-z0-9+.-]*://)?[^?#]*@"  # compiled only where it is needed
 
 
 def _above_zero(text: str | float) -> float:
@@ -228,7 +228,7 @@ def without_login(value: Any) -> Any:
     """A URL without the name, password and query that it may hold; anything else as it is."""
     if not isinstance(value, str):
         return value
-    start, query, _ = LOGIN.sub(lambda found: found[1] or "", value).partition("?")
+    start, query, _ = re.sub(LOGIN, lambda found: found[1] or "", value).partition("?")
     return f"{start}?..." if query else start
 
 

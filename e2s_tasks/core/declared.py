@@ -13,7 +13,7 @@ from typing import Any
 DECLARED = "declared"  # the attribute
 GRAMS_PER_KG = 1e3
 SECONDS_PER_YEAR = 365.25 * 86400
-_TARIFF = re.compile(r"([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*([A-Za-z]{3})(?:\s*/\s*kWh)?", re.IGNORECASE)
+_TARIFF = r"(?i)([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*([A-Za-z]{3})(?:\s*/\s*kWh)?"  # compiled only where it is needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def tariff(text: str) -> tuple[float, str]:
     Raises:
         ValueError: it is no such text.
     """
-    found = _TARIFF.fullmatch(str(text).strip())
+    found = re.fullmatch(_TARIFF, str(text).strip())
     if found is None or not math.isfinite(float(found[1])):
         raise ValueError('give a price per kWh with its currency, for example "0.25 EUR"')
     return float(found[1]), found[2].upper()

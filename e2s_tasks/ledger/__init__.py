@@ -2,17 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.ledger.journal import Journal, alive, journal_path, read_journal, replay, this_process
+from e2s_tasks.ledger.journal import Journal, alive, journal_path, this_process
 
 if TYPE_CHECKING:
     from e2s_tasks.ledger.ledger import Ledger
+    from e2s_tasks.ledger.replaying import read_journal, replay
     from e2s_tasks.ledger.runs import RunRow
 
 __all__ = ["Journal", "Ledger", "RunRow", "alive", "journal_path", "read_journal", "replay", "this_process"]
 
 
 def __getattr__(name: str) -> Any:
-    """Ledger and RunRow, on first use: a measured process journals without loading SQLAlchemy."""
+    """What reads, on first use: a measured process journals without loading SQLAlchemy."""
     if name == "Ledger":
         from e2s_tasks.ledger.ledger import Ledger
 
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from e2s_tasks.ledger.runs import RunRow
 
         return RunRow
+    if name in {"read_journal", "replay"}:
+        from e2s_tasks.ledger import replaying
+
+        return getattr(replaying, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

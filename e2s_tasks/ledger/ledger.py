@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import Kind, ProcessRecord, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
-from e2s_tasks.ledger import changes, journal, runs
+from e2s_tasks.ledger import changes, journal, replaying, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
 from e2s_tasks.ledger.learned import Learned, latest_policy, learned, learned_step
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
@@ -65,7 +65,7 @@ class Ledger:
         ledger = cls(connect(options.ledger, patience_s))
         journal.hold_nothing_back()
         try:
-            journal.replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))))
+            replaying.replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))))
         except LedgerBusyError:
             _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
         return ledger

@@ -37,7 +37,7 @@ class Account:
     estimates: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - never changed, either
     gaps: frozenset[str] = frozenset()
     ends_in: int | None = None
-    lent = summed = False
+    lent = summed = holder = False
     inclusive_j = 0.0
     inclusive_cpu_ns = 0
     any_summed = False  # of the class: nobody's time is spent on it before one is
@@ -45,7 +45,8 @@ class Account:
     def __init__(self, role: Role, parent: Optional["Account"] = None) -> None:
         self.role = role
         self.parent = parent
-        self.holder = parent is None or role is WAIT or (role is ATTEMPT and not _inside_attempt(parent))
+        if parent is None or role is WAIT or (role is ATTEMPT and not _inside_attempt(parent)):
+            self.holder = True
 
     def book(self, components: Mapping[str, float]) -> None:
         """Add joules by component."""

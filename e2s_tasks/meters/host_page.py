@@ -40,6 +40,8 @@ TRIES = 20
 PAUSE_S = 10e-6
 PATIENCE, PATIENCE_S = 250, 0.25
 REMEMBER_NS = 60_000_000_000
+LOCK, UNLOCK = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
+NOBODY = 0, 0
 SIZE = HEADER.size + SLOTS * SLOT.size
 
 
@@ -155,34 +157,35 @@ class HostPage:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         self._told = False
         self._listed = -1, dict[int, Measured]()
-        self._counts = [0, 0]
-        self._owed = [0, 0]
+        self._counts = NOBODY
+        self._owed = NOBODY
         self._of_page = self._mine = STATE.unpack_from(self._map, VERSION)[2:4]
         self._flock = keeping_flock()
 
     def integrals(self, now: int) -> tuple[float, float]:
         """See Page. Takes no lock."""
-        if any(self._owed):
+        if self._owed != NOBODY:
             return self.advance(now, 0, 0)
         return self._follow(self._look(now))
 
     def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
         """See Page."""
-        if not self._locked():
+        if self._flock(self._fd, LOCK) and not self._locked():
             mine = self._follow(self._look(now))
-            self._owed = [self._owed[0] + work, self._owed[1] + flows]
+            self._owed = self._owed[0] + work, self._owed[1] + flows
             return mine
         try:
-            work, flows = work + self._owed[0], flows + self._owed[1]
+            if self._owed != NOBODY:
+                work, flows = work + self._owed[0], flows + self._owed[1]
             mine = self._follow(self._advance(now, work, flows))
             if self._told and (work > 0 or flows > 0):  # it measures again
                 self._told = False
                 self._tell(self._slot, UNTOLD)
-            self._counts = [self._counts[0] + work, self._counts[1] + flows]
+            self._counts = self._counts[0] + work, self._counts[1] + flows
             COUNTS.pack_into(self._map, self._slot + 4, *self._counts)
-            self._owed = [0, 0]
+            self._owed = NOBODY
         finally:
-            self._flock(self._fd, fcntl.LOCK_UN)
+            self._flock(self._fd, UNLOCK)
         return mine
 
     def _look(self, now: int) -> tuple[float, float]:
@@ -199,7 +202,7 @@ class HostPage:
         While it holds another number than the page counts for it, its holders share what is due to the number counted.
         """
         of_work, of_flows = of_page[0] - self._of_page[0], of_page[1] - self._of_page[1]
-        if any(self._owed):
+        if self._owed != NOBODY:
             of_work, of_flows = (
                 moved * counted / (counted + owed) if counted + owed > 0 else 0.0
                 for moved, counted, owed in zip((of_work, of_flows), self._counts, self._owed, strict=True)
@@ -215,7 +218,7 @@ class HostPage:
                 self._advance(now, 0, 0)
                 self._sweep(now)
             finally:
-                self._flock(self._fd, fcntl.LOCK_UN)
+                self._flock(self._fd, UNLOCK)
 
     def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
         """See Page. The slot stays for a while after the process's end: its parents have to know that it had a meter.
@@ -229,7 +232,7 @@ class HostPage:
                     self._tell(self._slot, used_ns())
                     self._told = True
             finally:
-                self._flock(self._fd, fcntl.LOCK_UN)
+                self._flock(self._fd, UNLOCK)
 
     def processes(self) -> dict[int, Measured]:
         """See Page."""
@@ -262,7 +265,7 @@ class HostPage:
     def _locked(self) -> bool:
         """Take the lock, which others hold for microseconds; a tenth of a millisecond at most is spent on it."""
         for attempt in range(TRIES):
-            if self._flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB) == 0:
+            if self._flock(self._fd, LOCK) == 0:
                 return True
             if attempt >= TRIES // 2:  # its holder may wait for this CPU
                 time.sleep(PAUSE_S)

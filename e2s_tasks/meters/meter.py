@@ -1,23 +1,20 @@
 """The meter of a process: splits time into segments and books each one's joules on the spans that were open.
 
 The hot path (`begin`, `finish`; `enter`, `leave` for each step of a coroutine) reads a thread's clock in a turn. A
-boundary at least 5 ms after the last one closes a segment: what is read then keeps the interpreter's lock, so that no
-other thread gets in between. Splitting happens later, in `settle`, on the recorder's thread.
+boundary at least 5 ms after the last one closes a segment (`segments`). Splitting happens later, in `settle`, on the
+recorder's thread.
 """
 
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import BusyClock, Clocks
-from e2s_tasks.meters.holders import Holders
-from e2s_tasks.meters.host_page import LocalPage, Page
-from e2s_tasks.meters.segment import Books, RawSegment
+from e2s_tasks.meters.host_page import Page
+from e2s_tasks.meters.segments import Segments
 from e2s_tasks.meters.source import Source
 from e2s_tasks.meters.threads import MeasuredThread
-from e2s_tasks.meters.turn import Turn
 
 if TYPE_CHECKING:
     from e2s_tasks.meters.children import Children
@@ -25,10 +22,9 @@ if TYPE_CHECKING:
 FLOW = Role.FLOW
 COALESCE_NS = 5_000_000
 SWEEP_NS = 5_000_000_000
-IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
 
-class Meter:
+class Meter(Segments):
     """One meter per process. `counted_j` = what the spans were booked + `other_j` + `idle_j`, to float rounding."""
 
     def __init__(
@@ -39,62 +35,9 @@ class Meter:
         page: Page | None = None,
         children: "Children | None" = None,
     ) -> None:
-        self._sources = list(sources)
-        self._busy = busy
-        clocks = clocks or Clocks()
-        self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
-        self._other_thread, self._slept = clocks.other_thread, clocks.slept
-        self._local = threading.local()
-        self._turn = Turn(Meter.begin.__code__.co_filename)
+        super().__init__(Meter.begin.__code__.co_filename, sources, busy, clocks=clocks, page=page, children=children)
         self._holder: dict[int, Any] = self._turn.holder
-        self._notes = self._turn.notes
-        self._threads: dict[int, MeasuredThread] = {}
-        self._open: dict[Account, None] = {}
-        self._roots: dict[Account, None] = {}
-        self._ended: list[Account] = []
-        self._page = page or LocalPage()
-        self._holders = Holders(self._page)
-        self._children = children
-        self._books = Books(self._sources, coarse=busy.coarse)
-        self._number = 0
-        self._start_ns = self._slept_ns = self._swept_ns = 0
-        self._before: list[int | None] = []
-        self._busy_before: int | None = None
-        self._process_ns = self._carried_ns = 0
-        self._own: list[MeasuredThread] = []
-        self._own_ended_ns = 0  # what those that have ended had used since the last segment
-        self._closer: MeasuredThread | None = None  # who closed the segment in which all threads were asked last
-        self._others_ns = 0  # what all other threads of the process had used by then
-
-    @property
-    def active(self) -> bool:
-        """Whether any span is open."""
-        return bool(self._open)
-
-    @property
-    def open_accounts(self) -> list[Account]:
-        """The accounts of the spans that are open now."""
-        return list(self._open)
-
-    @property
-    def settled(self) -> int:
-        """The number of the last segment that is settled; -1 before the first."""
-        return self._books.settled
-
-    @property
-    def counted_j(self) -> float:
-        """What the sources counted in the settled segments, in joules."""
-        return self._books.counted_j
-
-    @property
-    def other_j(self) -> float:
-        """The part of it that other programs used."""
-        return self._books.other_j
-
-    @property
-    def idle_j(self) -> float:
-        """The part of it that nobody is given."""
-        return self._books.idle_j
+        self._swept_ns = 0
 
     # -- the hot path -------------------------------------------------------------------------------------------
 
@@ -269,14 +212,9 @@ class Meter:
             self._serve(thread)
         return left
 
-    def _thread(self) -> MeasuredThread:
-        try:
-            return self._local.thread  # type: ignore[no-any-return]
-        except AttributeError:
-            thread = self._local.thread = MeasuredThread()
-            return thread
-
     def _admit(self, account: Account, now: int) -> None:
+        if account.holder:  # before the segment closes, which then knows the integrals of idle power
+            self._holders.add(account, now)
         if not self._open:
             self._begin(now)
         elif now - self._start_ns >= COALESCE_NS:
@@ -286,22 +224,22 @@ class Meter:
         else:
             account.parent.open_children += 1
         self._open[account] = None
-        if account.holder:
-            self._holders.add(account, now)
 
     def _dismiss(self, account: Account, now: int) -> None:
         if account not in self._open:
+            if account.holder:  # a signal handler's exception may have struck while it was admitted
+                self._holders.remove(account, now)
             return
         if account.lent:
             self._hand_on(account, now)
+        if account.holder:
+            self._holders.remove(account, now)
         if now - self._start_ns >= COALESCE_NS or len(self._open) == 1:
             self._close_segment(now)
             account.ends_in = self._number - 1
         else:
             account.ends_in = self._number
             self._ended.append(account)
-        if account.holder:
-            self._holders.remove(account, now)
         if account.parent is None:
             del self._roots[account]
         else:
@@ -320,21 +258,6 @@ class Meter:
                 thread.stack = [heir or one if one is account else one for one in thread.stack]
                 if heir is None:
                     thread.stack.remove(account)
-
-    def _noted(self) -> dict[MeasuredThread, list[int]]:
-        """The CPU times in the notes of each thread that has left some; what is later than the first goes with it."""
-        noted: dict[MeasuredThread, list[int]] = {}
-        for _, thread, _, _, then_ns in list(self._notes) if self._notes else ():
-            noted.setdefault(thread, []).append(then_ns)
-        return noted
-
-    def _used(self, thread: MeasuredThread, noted: dict[MeasuredThread, list[int]]) -> int | None:
-        """The thread's CPU time, or that at its first note; None: it has ended, or this system has no such clock."""
-        now_ns = self._other_thread(thread.clock)
-        if thread not in noted:
-            return now_ns
-        then_ns = noted[thread][0]
-        return then_ns if now_ns is None else min(then_ns, now_ns)
 
     # -- segments -----------------------------------------------------------------------------------------------
 
@@ -375,131 +298,6 @@ class Meter:
                 self._own_ended_ns += self._cpu() - thread.last_ns
                 self._own.remove(thread)
 
-    def _begin(self, now: int) -> None:
-        self._start_ns, self._slept_ns = now, self._slept()
-        self._process_ns, self._carried_ns = self._process(), 0
-        self._own_used()
-        for thread in self._threads.values():  # what they did while nothing was open is nobody's
-            thread.last_ns = self._other_thread(thread.clock) or thread.last_ns
-            thread.since_ns = now
-        if self._children is not None:
-            self._children.begin()
-        self._busy_before = self._busy.read()
-        self._before = [source.read() for source in self._sources]
-
-    def _close_segment(self, now: int) -> None:
-        now, start = max(now, self._start_ns), self._start_ns
-        process_ns = self._process()  # before the threads' clocks: what these show more comes off the next segment
-        mine_ns = self._cpu()
-        after = [source.read() for source in self._sources]
-        busy, slept = self._busy.read(), self._slept()
-        alone = self._charge_closer(process_ns, mine_ns, now)
-        outside_ns, noted_ns, own_ns = (0, 0, 0) if alone else self._charge_all(now)
-        own, held, roots = self._taken()
-        rest_ns = process_ns - self._process_ns - own_ns - sum(own.values()) - outside_ns - noted_ns + self._carried_ns
-        shared_ns = 0 if alone else max(0, rest_ns)
-        self._carried_ns = rest_ns - shared_ns + noted_ns
-        if outside_ns:
-            _add_orchestration(outside_ns, roots, own)
-        if self._children is not None:
-            shared_ns += self._add_children(self._children.poll(), own)
-        busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
-        self._books.add(
-            RawSegment(
-                self._number, now - start, slept - self._slept_ns, busy_ns, own, shared_ns, held or self._innermost(),
-                self._holders.collect(now), roots, self._before, after,
-            )
-        )  # fmt: skip
-        self._number += 1
-        self._ended, self._process_ns = [], process_ns
-        self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
-
-    def _charge_closer(self, process_ns: int, mine_ns: int, now: int) -> bool:
-        """Charge the calling thread, and tell whether no other one has to be asked: none has run since all were.
-
-        What they may have used, 3 microseconds at most, is charged when they are asked next.
-        """
-        closer = self._thread()
-        others_ns = process_ns - mine_ns
-        # the last span's end leaves nothing behind; a closer between steps is orchestration
-        last = len(self._open) == 1 or self._notes or closer.steps
-        if last or closer is not self._closer or others_ns - self._others_ns > IDLE_NS:
-            self._closer, self._others_ns = closer, others_ns
-            return False
-        if closer.stack:
-            closer.charge(mine_ns, now, self._start_ns)
-        return True
-
-    def _taken(self) -> tuple[dict[Account, int], dict[Account, int], list[Account]]:
-        """Take from each account the CPU time of this segment, and for how long threads ran for it; the root spans."""
-        own: dict[Account, int] = {}
-        held: dict[Account, int] = {}
-        roots = [*self._roots, *(account for account in self._ended if account.parent is None)]
-        for account in (*self._open, *self._ended):
-            if account.fresh_ns:
-                own[account] = account.fresh_ns
-                account.fresh_ns = 0
-            if account.held_ns:
-                held[account] = account.held_ns
-                account.held_ns = 0
-        return own, held, roots
-
-    def _charge_all(self, now: int) -> tuple[int, int, int]:
-        """Charge every owned thread. Returns CPU times: between steps, of what is only noted, of the meter's thread.
-
-        A thread that has left a note is read as it stood then: what it did since is booked with the note, and once.
-        """
-        noted = self._noted()
-        used = {thread: self._used(thread, noted) for thread in self._threads.values()}
-        outside_ns = noted_ns = 0
-        for thread, cpu_ns in used.items():
-            if cpu_ns is None:
-                self._threads.pop(thread.tid, None)
-                continue
-            thread.charge(cpu_ns, now, self._start_ns)
-            outside_ns += thread.outside_ns
-            thread.outside_ns = 0
-        for thread, (then_ns, *later) in noted.items():
-            last_ns = later[-1] if later else then_ns
-            noted_ns += max(0, (self._other_thread(thread.clock) or last_ns) - then_ns)
-        return outside_ns, noted_ns, self._own_used()
-
-    def _innermost(self) -> dict[Account, int]:
-        """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
-        return dict.fromkeys([account for account in self._open if not account.open_children] or self._open, 1)
-
-    def _add_children(self, used: dict[Account | None, int], own: dict[Account, int]) -> int:
-        """Give the children's CPU time to who started them; returns what nobody is known to have started."""
-        shared_ns = used.pop(None, 0)
-        for starter, ns in used.items():
-            account: Account | None = starter
-            while account is not None and account not in self._open and account not in self._ended:
-                account = account.parent  # it has ended before its child
-            if account is not None:
-                own[account] = own.get(account, 0) + ns
-        return shared_ns
-
-    def _owner_of(self, tid: int) -> Account | None:
-        thread = self._threads.get(tid)
-        return thread.stack[-1] if thread is not None and thread.stack else None
-
-    def _own_used(self) -> int:
-        """CPU time of the measuring's own threads since the last question."""
-        used, self._own_ended_ns = self._own_ended_ns, 0
-        for thread in self._own:
-            now = self._other_thread(thread.clock)
-            if now is not None:
-                used += now - thread.last_ns
-                thread.last_ns = now
-        return used
-
     def settle(self, *, force: bool = False) -> None:
         """Split the closed segments and book their joules; see Books."""
         self._books.settle(self._in_turn, force=force)
-
-
-def _add_orchestration(outside_ns: int, roots: list[Account], own: dict[Account, int]) -> None:
-    """Between the steps that run on it a thread works for the flow runs; without one it is another program."""
-    flows = [account for account in roots if account.role is Role.FLOW]
-    for flow in flows:
-        own[flow] = own.get(flow, 0) + outside_ns // len(flows)

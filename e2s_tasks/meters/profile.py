@@ -9,8 +9,6 @@ from typing import Any
 from e2s_tasks.errors import SettingError
 from e2s_tasks.host import host_name
 from e2s_tasks.meters.cpu_limit import reserved_cpus
-from e2s_tasks.meters.cpu_threads import threads
-from e2s_tasks.meters.tdp import tdp_w
 from e2s_tasks.settings import Settings
 
 # CodeCarbon 3: DEFAULT_POWER_PER_CORE in codecarbon/core/cpu.py, for CPUs that its table does not know.
@@ -121,6 +119,9 @@ def _full_power(name: str, virtual: bool, sockets: int, cpus: int) -> tuple[floa
     A virtual machine has a share of its CPU: TDP x vCPUs / the CPU's threads, where its name tells those. Where it does
     not, the CPU's TDP is only an upper bound of CodeCarbon's default per thread.
     """
+    from e2s_tasks.meters.cpu_threads import threads  # once per host: the profile is read from its file from then on
+    from e2s_tasks.meters.tdp import tdp_w
+
     tdp = tdp_w(name)
     per_thread = WATTS_PER_THREAD * cpus
     if virtual:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from e2s_tasks.errors import LedgerBusyError, LedgerError
-from e2s_tasks.ledger.journal import Journal, portions, replay_ended
+from e2s_tasks.ledger.journal import Journal
 from e2s_tasks.recorder.courier import Courier
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
@@ -111,6 +111,7 @@ class Delivery:
 
     def _ingest(self) -> None:
         from e2s_tasks.ledger import Ledger
+        from e2s_tasks.ledger.replaying import portions
 
         ledger = self._ledger if isinstance(self._ledger, Ledger) else Ledger.open(self._settings.ledger, PATIENCE_S)
         self._ledger = ledger
@@ -126,6 +127,7 @@ class Delivery:
     def _sweep(self) -> None:
         """Take in what killed processes of this host left: nobody may ever read a ledger of several hosts here."""
         from e2s_tasks.ledger import Ledger
+        from e2s_tasks.ledger.replaying import replay_ended
 
         if not self.complete or time.monotonic() - self._swept < SWEEP_EVERY_S:
             return

@@ -23,6 +23,7 @@ CURRENT: ContextVar["OpenSpan | None"] = ContextVar("e2s_span", default=None)
 ROLES = dict.fromkeys(Kind, Role.SPAN) | {
     Kind.FLOW: Role.FLOW, Kind.ORCHESTRATION: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT, Kind.WAIT: Role.WAIT
 }  # fmt: skip
+PLAIN = Kind.SPAN
 NO_FACTS: Mapping[str, Any] = {}
 COMPLETED, RUNNING = Status.COMPLETED, Status.RUNNING  # found more quickly than on the class
 
@@ -70,7 +71,6 @@ class OpenSpan(Account):
     status = RUNNING
     started_at = 0.0
     _id: str | None = None
-    known = ""  # its line's beginning, if that has been written down
     _heritage: dict[str, Any] | None = None
     _heritage_text: str | None = None
     _notes: dict[str, Any] | None = None
@@ -87,7 +87,8 @@ class OpenSpan(Account):
         self.recorder: SpanRecorder = recorder
         outer = self.outer = CURRENT.get() or current_span()
         # what was opened before a fork has no account in this process
-        Account.__init__(self, ROLES[kind], outer if outer is not None and outer.recorder is recorder else None)
+        role = Role.SPAN if kind is PLAIN else ROLES[kind]  # hashing a kind takes longer
+        Account.__init__(self, role, outer if outer is not None and outer.recorder is recorder else None)
         self.name, self.kind, self.given = name, kind, facts
         self._number = next(_numbers)
 

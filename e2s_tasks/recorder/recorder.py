@@ -36,7 +36,7 @@ from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.recorder.telling import telling
 from e2s_tasks.settings import Settings, settings
 
-BACKLOG = 4000  # ended spans that are not left to wait for the tick
+BACKLOG = 2000  # ended spans that are not left to wait for the tick; three times as many take 8 MB
 BATCH = 200  # records that are written at once
 FIELDS = [(component, f"{component}_j") for component in HOST]
 ASYNCIO, LOADED = "asyncio.base_events", sys.modules
@@ -74,6 +74,7 @@ class SpanRecorder:
         self._delivery = Delivery(self._journal, self.process.id, options, self.meter.own_thread, self._io.own_work)
         self._telling = telling(options)
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
+        self._later: deque[Record] = deque()
         self._draining = Turn(SpanRecorder.drain.__code__.co_filename)
         self._takers = threading.local()
         self._wake = threading.Event()  # drain now, before the tick
@@ -135,6 +136,10 @@ class SpanRecorder:
             return
         self._journal.append_lines(self._beginnings(of))
         self._journal.append(record)
+
+    def write_later(self, record: Record) -> None:
+        """The same with what ends next: for what says nothing of a span that a kill cuts short."""
+        self._later.append(record)
 
     def _beginnings(self, span: OpenSpan | None) -> list[bytes]:
         """The lines that say so, of spans that wait for the tick: else a kill would leave what is of an unknown run."""
@@ -221,6 +226,7 @@ class SpanRecorder:
             return taker
 
     def _write_ended(self) -> None:
+        self._journal.append(*[self._later.popleft() for _ in range(len(self._later))])
         lines: list[bytes] = []
         waiting = []
         for span in self._take_ended():

@@ -339,3 +339,26 @@ def test_what_a_sensor_counted_while_the_process_was_stopped_is_booked():
     meter.stop(task)
     meter.settle(force=True)
     assert task.joules["static"] == pytest.approx(100 * IDLE_W)
+
+
+def test_an_attempt_that_an_exception_struck_while_it_began_answers_for_no_idle_power():
+    world = World()
+    counter = WorldCounter(world)
+    meter = WorldMeter(world, counter)
+    flow = meter.start(Account(Role.FLOW))
+    world.run(100 * MS, {})
+    struck = Account(Role.ATTEMPT, flow)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    reads, meter._reads = meter._reads, [interrupted]  # as a signal handler may, between any two lines
+    with pytest.raises(KeyboardInterrupt):
+        meter.start(struck)
+    meter._reads = reads
+    meter.stop(struck)
+    world.run(100 * MS, {})
+    meter.stop(flow)
+    meter.settle(force=True)
+    assert "static" not in struck.joules
+    assert flow.joules["static"] == pytest.approx(0.2 * IDLE_W)

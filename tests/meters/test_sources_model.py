@@ -7,6 +7,7 @@ import pytest
 
 from e2s_tasks.errors import SettingError
 from e2s_tasks.meters import profile as profiles
+from e2s_tasks.meters import tdp
 from e2s_tasks.meters.cpu_limit import reserved_cpus
 from e2s_tasks.meters.cpu_threads import threads
 from e2s_tasks.meters.model import PER_CPU_SECOND, CpuModel
@@ -30,7 +31,7 @@ def test_the_threads_of_a_cpu_are_told_by_its_name_or_not_at_all(name, expected)
 
 
 def test_a_virtual_machine_has_its_share_of_the_cpus_tdp(monkeypatch):
-    monkeypatch.setattr(profiles, "tdp_w", lambda _: 280.0)
+    monkeypatch.setattr(tdp, "tdp_w", lambda _: 280.0)
     watts, source, (low, high) = _full_power("AMD EPYC 7763 64-Core Processor", True, 1, 8)
     assert watts == pytest.approx(280 * 8 / 128)
     assert "8 of 128 threads" in source
@@ -38,7 +39,7 @@ def test_a_virtual_machine_has_its_share_of_the_cpus_tdp(monkeypatch):
 
 
 def test_a_virtual_machine_on_an_unknown_cpu_has_the_default_per_vcpu_and_a_wider_range(monkeypatch):
-    monkeypatch.setattr(profiles, "tdp_w", lambda _: None)
+    monkeypatch.setattr(tdp, "tdp_w", lambda _: None)
     watts, source, (low, high) = _full_power("AMD EPYC", True, 1, 2)
     assert watts == 8.0
     assert "default" in source
@@ -46,7 +47,7 @@ def test_a_virtual_machine_on_an_unknown_cpu_has_the_default_per_vcpu_and_a_wide
 
 
 def test_a_whole_host_has_the_tdp_of_all_its_sockets(monkeypatch):
-    monkeypatch.setattr(profiles, "tdp_w", lambda _: 280.0)
+    monkeypatch.setattr(tdp, "tdp_w", lambda _: 280.0)
     assert _full_power("AMD EPYC 7763 64-Core Processor", False, 2, 256)[0] == 560.0
 
 

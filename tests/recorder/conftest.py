@@ -2,7 +2,7 @@ import pytest
 
 from e2s_tasks.core import spans
 from e2s_tasks.core.records import SpanRecord
-from e2s_tasks.ledger.journal import read_journal
+from e2s_tasks.ledger.replaying import read_journal
 from e2s_tasks.recorder.open_span import CURRENT
 from e2s_tasks.recorder.recorder import SpanRecorder
 from e2s_tasks.settings import Settings

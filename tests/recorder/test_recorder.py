@@ -18,7 +18,7 @@ from e2s_tasks import record_outcome, span
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.ledger.journal import read_journal, replay
+from e2s_tasks.ledger.replaying import read_journal, replay
 from e2s_tasks.recorder import drive, drive_generator
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
 from e2s_tasks.recorder.open_span import OpenSpan
@@ -396,6 +396,24 @@ def test_importing_the_package_loads_no_heavy_packages():
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_first_span_loads_nothing_that_only_reading_or_trouble_needs(tmp_path):
+    program = """
+        import sys, json
+        from e2s_tasks import span
+        with span("first"):
+            pass
+        with span("second"):
+            pass
+        spared = {"csv", "logging", "e2s_tasks.meters.tdp", "e2s_tasks.ledger.replaying", "sqlalchemy"}
+        print(json.dumps(sorted(spared & set(sys.modules))))
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
+    for expected in (["csv", "e2s_tasks.meters.tdp"], []):  # the hardware profile is found once per host
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == expected
 
 
 def test_ids_differ_in_their_first_digits_and_across_forks():

@@ -84,7 +84,7 @@ class MeasuredFunction:
         fn = self.__wrapped__
         if self._in_steps is not None:
             return self._in_steps(self, args, kwargs)
-        ending = _Ending()
+        started = time.monotonic()
         span, beside = self.begin(self.__name__), self.beside
         span.run()
         try:
@@ -96,9 +96,10 @@ class MeasuredFunction:
             if beside is not None:
                 beside.succeeded(span, args, kwargs, result)
         except BaseException as error:
-            span.stop(ending(error))
+            span.stop(_Ending(started)(error))
             raise
-        _note_result(span, result)
+        if result is not None:
+            _note_result(span)
         span.stop(Status.COMPLETED)
         if beside is not None:
             beside.ended(span)
@@ -119,7 +120,7 @@ class MeasuredFunction:
             return result
 
         alone = beside is None and self.before is None
-        return drive_generator(span, work if alone else told(), _Ending())
+        return drive_generator(span, work if alone else told(), _Ending(time.monotonic()))
 
     def _async_generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         span, beside = self.begin(self.__name__), self.beside
@@ -136,7 +137,7 @@ class MeasuredFunction:
                 beside.succeeded(span, args, kwargs, None)
 
         alone = beside is None and self.before is None
-        return drive_async_generator(span, work if alone else told(), _Ending())
+        return drive_async_generator(span, work if alone else told(), _Ending(time.monotonic()))
 
     async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         span, beside = self.begin(self.__name__), self.beside
@@ -147,12 +148,13 @@ class MeasuredFunction:
             if beside is not None:
                 beside.begun(span, args, kwargs)
             result = await self.__wrapped__(*args, **kwargs)
-            _note_result(span, result)
+            if result is not None:
+                _note_result(span)
             if beside is not None:
                 beside.succeeded(span, args, kwargs, result)
             return result
 
-        result = await drive(span, noted(), _Ending())
+        result = await drive(span, noted(), _Ending(time.monotonic()))
         if beside is not None:
             beside.ended(span)
         return result
@@ -177,17 +179,16 @@ def original(fn: Any) -> Any:
     return plain
 
 
-def _note_result(span: OpenSpan | Unmeasured, result: Any) -> None:
+def _note_result(span: OpenSpan | Unmeasured) -> None:
     """A result may be handed on by ways that nobody sees, which makes later figures lower bounds: lineage asks this."""
-    if result is not None:
-        span.note({RETURNED: True})
+    span.note({RETURNED: True})
 
 
 class _Ending:
     """How a call ended: Prefect's time-outs arrive as a cancellation, its SIGTERM as an exception of its own."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
+    def __init__(self, started: float) -> None:
+        self._started = started
 
     def __call__(self, error: BaseException) -> Status:
         from prefect.context import FlowRunContext, TaskRunContext

@@ -1,7 +1,7 @@
 """Spans from Prefect's context: a task run's attempt, a flow run, a cached task run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from prefect.settings import get_current_settings
 from prefect.transactions import get_transaction
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.records import EdgeRecord, Kind, SpanRecord, Status
+from e2s_tasks.core.records import EdgeRecord, Kind, Record, SpanRecord, Status
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.called import record_call
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
@@ -61,15 +61,15 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext, given: Mapping[str
         facts["flow_run_id"] = str(run.flow_run_id)
     span = recorder.span(context.task.name, Kind.ATTEMPT, facts)
     attempt_begins(span)
-    if isinstance(span, OpenSpan) and run.run_count <= 1:
-        _record_edges(recorder, run, span.run_id)
+    if run.task_inputs and run.run_count <= 1 and isinstance(span, OpenSpan):
+        _record_edges(recorder.write_later, run, span.run_id)
     return span
 
 
-def _record_edges(recorder: SpanRecorder, run: TaskRun, run_id: str) -> None:
+def _record_edges(write: Callable[[Record], None], run: TaskRun, run_id: str) -> None:
     """The results of other task runs that this one was handed, as Prefect knows them."""
     for upstream in upstream_of(run):
-        recorder.write(EdgeRecord(f"{upstream}>{run.id}", run_id, upstream, str(run.id)))
+        write(EdgeRecord(f"{upstream}>{run.id}", run_id, upstream, str(run.id)))
 
 
 def begin_flow_run(
@@ -150,6 +150,6 @@ def e2s_record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
                 attributes={"task_run_name": run.name, "flow": flow.flow.name if flow and flow.flow else None},
             )
         )  # fmt: skip
-        _record_edges(recorder, run, run_id)
+        _record_edges(recorder.write, run, run_id)
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("recording a cached task run", error)

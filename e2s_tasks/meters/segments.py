@@ -1,0 +1,251 @@
+"""Segments: from one reading of the energy counters and of all clocks to the next, with what each span used in between.
+
+What is read keeps the interpreter's lock, so that no other thread gets in between. All of it happens in a turn.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.clocks import BusyClock, Clocks
+from e2s_tasks.meters.holders import Holders
+from e2s_tasks.meters.host_page import LocalPage, Page
+from e2s_tasks.meters.segment import Books, RawSegment
+from e2s_tasks.meters.source import Source
+from e2s_tasks.meters.threads import MeasuredThread
+from e2s_tasks.meters.turn import Turn
+
+if TYPE_CHECKING:
+    from e2s_tasks.meters.children import Children
+
+IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
+
+
+class Segments:
+    """The segment that is open, and who is open in it; closed ones go to the books.
+
+    code: the file whose code works in turns.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        sources: Iterable[Source],
+        busy: BusyClock,
+        *,
+        clocks: Clocks | None,
+        page: Page | None,
+        children: "Children | None",
+    ) -> None:
+        self._sources = list(sources)
+        self._reads = [source.read for source in self._sources]
+        self._busy = busy
+        clocks = clocks or Clocks()
+        self._now, self._cpu, self._process = clocks.now, clocks.thread, clocks.process
+        self._other_thread, self._slept = clocks.other_thread, clocks.slept
+        self._local = threading.local()
+        self._turn = Turn(code)
+        self._notes = self._turn.notes
+        self._threads: dict[int, MeasuredThread] = {}
+        self._open: dict[Account, None] = {}
+        self._roots: dict[Account, None] = {}
+        self._ended: list[Account] = []
+        self._page = page or LocalPage()
+        self._holders = Holders(self._page)
+        self._children = children
+        self._books = Books(self._sources, coarse=busy.coarse)
+        self._number = 0
+        self._start_ns = self._slept_ns = 0
+        self._before: list[int | None] = []
+        self._busy_before: int | None = None
+        self._process_ns = self._carried_ns = 0
+        self._own: list[MeasuredThread] = []
+        self._own_ended_ns = 0  # what those that have ended had used since the last segment
+        self._closer: MeasuredThread | None = None  # who closed the segment in which all threads were asked last
+        self._others_ns = 0  # what all other threads of the process had used by then
+
+    @property
+    def active(self) -> bool:
+        """Whether any span is open."""
+        return bool(self._open)
+
+    @property
+    def open_accounts(self) -> list[Account]:
+        """The accounts of the spans that are open now."""
+        return list(self._open)
+
+    @property
+    def settled(self) -> int:
+        """The number of the last segment that is settled; -1 before the first."""
+        return self._books.settled
+
+    @property
+    def counted_j(self) -> float:
+        """What the sources counted in the settled segments, in joules."""
+        return self._books.counted_j
+
+    @property
+    def other_j(self) -> float:
+        """The part of it that other programs used."""
+        return self._books.other_j
+
+    @property
+    def idle_j(self) -> float:
+        """The part of it that nobody is given."""
+        return self._books.idle_j
+
+    def _thread(self) -> MeasuredThread:
+        try:
+            return self._local.thread  # type: ignore[no-any-return]
+        except AttributeError:
+            thread = self._local.thread = MeasuredThread()
+            return thread
+
+    def _noted(self) -> dict[MeasuredThread, list[int]]:
+        """The CPU times in the notes of each thread that has left some; what is later than the first goes with it."""
+        noted: dict[MeasuredThread, list[int]] = {}
+        for _, thread, _, _, then_ns in list(self._notes):
+            noted.setdefault(thread, []).append(then_ns)
+        return noted
+
+    def _used(self, thread: MeasuredThread, noted: dict[MeasuredThread, list[int]]) -> int | None:
+        """The thread's CPU time, or that at its first note; None: it has ended, or this system has no such clock."""
+        now_ns = self._other_thread(thread.clock)
+        if thread not in noted:
+            return now_ns
+        then_ns = noted[thread][0]
+        return then_ns if now_ns is None else min(then_ns, now_ns)
+
+    def _begin(self, now: int) -> None:
+        self._start_ns, self._slept_ns = now, self._slept()
+        self._process_ns, self._carried_ns = self._process(), 0
+        self._own_used()
+        for thread in self._threads.values():  # what they did while nothing was open is nobody's
+            thread.last_ns = self._other_thread(thread.clock) or thread.last_ns
+            thread.since_ns = now
+        if self._children is not None:
+            self._children.begin()
+        self._busy_before = self._busy.read()
+        self._before = [read() for read in self._reads]
+
+    def _close_segment(self, now: int) -> None:
+        now, start = max(now, self._start_ns), self._start_ns
+        process_ns = self._process()  # before the threads' clocks: what these show more comes off the next segment
+        mine_ns = self._cpu()
+        after = [read() for read in self._reads]
+        busy, slept = self._busy.read(), self._slept()
+        alone = self._charge_closer(process_ns, mine_ns, now)
+        outside_ns, noted_ns, own_ns = (0, 0, 0) if alone else self._charge_all(mine_ns, now)
+        own, held, roots = self._taken()
+        rest_ns = process_ns - self._process_ns - own_ns - sum(own.values()) - outside_ns - noted_ns + self._carried_ns
+        shared_ns = 0 if alone else max(0, rest_ns)
+        self._carried_ns = rest_ns - shared_ns + noted_ns
+        if outside_ns:
+            _add_orchestration(outside_ns, roots, own)
+        if self._children is not None:
+            used = self._children.poll()
+            if used:
+                shared_ns += self._add_children(used, own)
+        busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
+        self._books.add(
+            RawSegment(
+                self._number, now - start, slept - self._slept_ns, busy_ns, own, shared_ns, held or self._innermost(),
+                self._holders.collect(now), roots, self._before, after,
+            )
+        )  # fmt: skip
+        self._number += 1
+        self._ended, self._process_ns = [], process_ns
+        self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
+
+    def _charge_closer(self, process_ns: int, mine_ns: int, now: int) -> bool:
+        """Charge the calling thread, and tell whether no other one has to be asked: none has run since all were.
+
+        What they may have used, 3 microseconds at most, is charged when they are asked next.
+        """
+        closer = self._thread()
+        others_ns = process_ns - mine_ns
+        # the last span's end leaves nothing behind; a closer between steps is orchestration
+        last = len(self._open) == 1 or self._notes or closer.steps
+        if last or closer is not self._closer or others_ns - self._others_ns > IDLE_NS:
+            self._closer, self._others_ns = closer, others_ns
+            return False
+        if closer.stack:
+            closer.charge(mine_ns, now, self._start_ns)
+        return True
+
+    def _taken(self) -> tuple[dict[Account, int], dict[Account, int], list[Account]]:
+        """Take from each account the CPU time of this segment, and for how long threads ran for it; the root spans."""
+        own: dict[Account, int] = {}
+        held: dict[Account, int] = {}
+        roots = list(self._roots)
+        if self._ended:
+            roots += [account for account in self._ended if account.parent is None]
+        for account in (*self._open, *self._ended):
+            if account.fresh_ns:
+                own[account] = account.fresh_ns
+                account.fresh_ns = 0
+            if account.held_ns:
+                held[account] = account.held_ns
+                account.held_ns = 0
+        return own, held, roots
+
+    def _charge_all(self, mine_ns: int, now: int) -> tuple[int, int, int]:
+        """Charge every owned thread. Returns CPU times: between steps, of what is only noted, of the meter's thread.
+
+        mine_ns: the calling thread's. A thread that has left a note is read as it stood then: what it did since is
+        booked with the note, and once.
+        """
+        noted = self._noted() if self._notes else None
+        outside_ns = noted_ns = 0
+        for thread in list(self._threads.values()):
+            if noted:
+                cpu_ns = self._used(thread, noted)
+            else:
+                cpu_ns = mine_ns if thread is self._closer else self._other_thread(thread.clock)
+            if cpu_ns is None:
+                self._threads.pop(thread.tid, None)
+                continue
+            thread.charge(cpu_ns, now, self._start_ns)
+            outside_ns += thread.outside_ns
+            thread.outside_ns = 0
+        for thread, (then_ns, *later) in noted.items() if noted else ():
+            last_ns = later[-1] if later else then_ns
+            noted_ns += max(0, (self._other_thread(thread.clock) or last_ns) - then_ns)
+        return outside_ns, noted_ns, self._own_used()
+
+    def _innermost(self) -> dict[Account, int]:
+        """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
+        return dict.fromkeys([account for account in self._open if not account.open_children] or self._open, 1)
+
+    def _add_children(self, used: dict[Account | None, int], own: dict[Account, int]) -> int:
+        """Give the children's CPU time to who started them; returns what nobody is known to have started."""
+        shared_ns = used.pop(None, 0)
+        for starter, ns in used.items():
+            account: Account | None = starter
+            while account is not None and account not in self._open and account not in self._ended:
+                account = account.parent  # it has ended before its child
+            if account is not None:
+                own[account] = own.get(account, 0) + ns
+        return shared_ns
+
+    def _owner_of(self, tid: int) -> Account | None:
+        thread = self._threads.get(tid)
+        return thread.stack[-1] if thread is not None and thread.stack else None
+
+    def _own_used(self) -> int:
+        """CPU time of the measuring's own threads since the last question."""
+        used, self._own_ended_ns = self._own_ended_ns, 0
+        for thread in self._own:
+            now = self._other_thread(thread.clock)
+            if now is not None:
+                used += now - thread.last_ns
+                thread.last_ns = now
+        return used
+
+
+def _add_orchestration(outside_ns: int, roots: list[Account], own: dict[Account, int]) -> None:
+    """Between the steps that run on it a thread works for the flow runs; without one it is another program."""
+    flows = [account for account in roots if account.role is Role.FLOW]
+    for flow in flows:
+        own[flow] = own.get(flow, 0) + outside_ns // len(flows)
