@@ -58,6 +58,11 @@ def test_a_stretch_that_nothing_has_followed_yet_leaves_the_attempt_suspended(of
     assert steps_of(run).steps[0].status == "suspended"
 
 
+def test_an_attempt_that_its_orchestrator_never_let_go_on_was_cancelled(of):
+    run = of(root(seq=1, status="failed", ended_at=99.0), *stretch(0), *stretch(1))
+    assert {one.status for one in run.spans if one.kind == "attempt"} == {"cancelled"}
+
+
 def test_a_retry_after_a_suspended_attempt_is_another_attempt(of):
     run = of(root(), *stretch(0), *stretch(1, "failed"), *stretch(2, "completed", attempt=2))
     (step,) = steps_of(run).steps

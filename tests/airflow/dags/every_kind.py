@@ -39,7 +39,7 @@ class Pokes(BaseSensorOperator):
 
     def poke(self, context):
         burn(0.05)
-        return PokeReturnValue(is_done=datetime.now(UTC) > context["dag_run"].start_date + timedelta(seconds=15))
+        return PokeReturnValue(is_done=datetime.now(UTC) > context["dag_run"].start_date + timedelta(seconds=12))
 
 
 with DAG(
@@ -99,7 +99,7 @@ with DAG(
         mapped.expand(number=list(range(int(os.environ.get("BENCHMARK_TASKS", "4"))))),
         bash,
         DefersItself(task_id="defers"),
-        Pokes(task_id="pokes", mode="reschedule", poke_interval=1),
+        Pokes(task_id="pokes", mode="reschedule", poke_interval=9),
     ]
     first >> work
     work >> last
