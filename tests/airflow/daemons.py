@@ -134,8 +134,13 @@ class Airflow:
 
     def task_instances(self, dag_id, run_id):
         """The task instances of a DAG run."""
-        answer = self.client.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 500})
-        return answer.raise_for_status().json()["task_instances"]
+        found = []
+        while True:  # Airflow gives a hundred at a time
+            path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+            page = self.client.get(path, params={"limit": 100, "offset": len(found)}).raise_for_status().json()
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"]:
+                return found
 
     def wait(self, dag_id, run_id, patience_s=PATIENCE_S):
         """Wait until a DAG run has ended; its state."""
