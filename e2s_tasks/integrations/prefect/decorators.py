@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from copy import copy
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 import prefect
 from prefect import Flow, Task
@@ -13,11 +13,8 @@ from prefect.tasks import MaterializingTask
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.policy_tags import with_policy
 from e2s_tasks.errors import SettingError
-from e2s_tasks.grid.country import country
-from e2s_tasks.grid.services import names_zones_itself
 from e2s_tasks.integrations.prefect.declared import Assets
 from e2s_tasks.integrations.prefect.functions import MeasuredFunction, original
-from e2s_tasks.integrations.prefect.gate import Gate
 from e2s_tasks.integrations.prefect.handed import handing_over
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
@@ -25,6 +22,9 @@ from e2s_tasks.integrations.prefect.results import measure_results
 from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
 from e2s_tasks.integrations.prefect.told import Told
 from e2s_tasks.settings import settings, switched_on
+
+if TYPE_CHECKING:
+    from e2s_tasks.integrations.prefect.gate import Gate
 
 quiet_hooks()
 measure_results()
@@ -149,9 +149,18 @@ def measure_flow(
     """Measure the runs of a flow, in place."""
     fn = original(flow.fn)
     begin = partial(begin_flow_run, solution, carbon, given=told.facts())
-    flow.fn = MeasuredFunction(fn, begin, told.beside(fn), Gate(carbon) if carbon is not None else None)
+    flow.fn = MeasuredFunction(fn, begin, told.beside(fn), _gate(carbon))
     for ending in FLOW_ENDINGS:
         setattr(flow, ending, _with(getattr(flow, ending), e2s_publish_summary))
+
+
+def _gate(carbon: CarbonPolicy | None) -> "Gate | None":
+    """What holds a flow's runs back; flows without a policy are spared the import of all that plans."""
+    if carbon is None:
+        return None
+    from e2s_tasks.integrations.prefect.gate import Gate
+
+    return Gate(carbon)
 
 
 def _with(hooks: list[Any] | None, ours: Any) -> list[Any]:
@@ -252,6 +261,9 @@ def _check_policy(carbon: CarbonPolicy | None) -> None:
         raise SettingError(
             f"e2s_flow(carbon={carbon!r}): pass a CarbonPolicy(zone=..., max_delay=..., expected_duration=...)"
         )
+    from e2s_tasks.grid.country import country
+    from e2s_tasks.grid.services import names_zones_itself
+
     if switched_on() and settings().trace is None and not names_zones_itself(settings()):  # as a trace does
         country(carbon.zone)
 

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import get_current_settings
 from prefect.transactions import get_transaction
@@ -15,7 +15,6 @@ from e2s_tasks.core.records import EdgeRecord, Kind, Record, SpanRecord, Status
 from e2s_tasks.integrations.mlflow import outbox
 from e2s_tasks.integrations.prefect.called import record_call
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
-from e2s_tasks.integrations.prefect.gate import arrival
 from e2s_tasks.integrations.prefect.handed import handed_to
 from e2s_tasks.integrations.prefect.inputs import upstream_of
 from e2s_tasks.integrations.prefect.live import show_live
@@ -25,6 +24,9 @@ from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import CURRENT, NO_FACTS, OpenSpan, Unmeasured, new_id
 from e2s_tasks.settings import settings
+
+if TYPE_CHECKING:
+    from e2s_tasks.scheduler.again import Arrival
 
 
 def begin_attempt(name: str, given: Mapping[str, Any] = NO_FACTS) -> OpenSpan | Unmeasured:
@@ -116,10 +118,16 @@ def _flow_run(
             recorder.write(EdgeRecord(f"{upstream}>{run.id}", span.run_id, upstream, str(run.id)))
         if span.outer is None:
             record_call(recorder, run)
-            look_at_the_grid(recorder, span.run_id, policy, partial(arrival, run), context.flow.name)
+            look_at_the_grid(recorder, span.run_id, policy, partial(_arrival, run), context.flow.name)
             show_live(recorder, span.run_id)
             outbox.begun(recorder.settings, recorder.process, span.run_id)
     return span
+
+
+def _arrival(run: FlowRun) -> "Arrival":
+    from e2s_tasks.integrations.prefect.gate import arrival
+
+    return arrival(run)
 
 
 def _where() -> dict[str, str]:
