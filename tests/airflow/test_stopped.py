@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -64,3 +66,26 @@ def test_a_child_in_the_background_belongs_to_its_task_while_that_lives(airflow)
     assert airflow.wait("in_the_background", run_id) == "success"
     _, attempt = _attempt(airflow, "in_the_background", run_id)
     assert attempt.cpu_ns / 1e9 == pytest.approx(1.0, abs=0.3)
+
+
+ENDS = """
+from types import SimpleNamespace
+from e2s_tasks.integrations.airflow import runs
+from e2s_tasks.integrations.airflow.dag_runs import root_span
+from e2s_tasks.recorder import process_recorder
+
+begun = SimpleNamespace(dag_id={dag_id!r}, run_id={run_id!r}, state="running", clear_number=0, start_date=None)
+process_recorder().write(root_span(begun))
+runs.end_what_has_ended()
+"""
+
+
+def test_a_run_that_ended_while_no_scheduler_was_there_to_tell_is_ended_afterwards(airflow, tmp_path):
+    run_id = airflow.trigger("in_the_background")
+    assert airflow.wait("in_the_background", run_id) == "success"
+    code = ENDS.format(dag_id="in_the_background", run_id=run_id)
+    subprocess.run([sys.executable, "-c", code], env=airflow.env | {"E2S_DATA_DIR": str(tmp_path)}, check=True)
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    replay(tmp_path / "journal", ledger)
+    (found,) = ledger.runs()
+    assert (found.status, found.flow_run_name) == ("completed", run_id)

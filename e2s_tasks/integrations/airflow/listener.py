@@ -16,8 +16,6 @@ def on_starting(component: Any) -> None:
     """A process of Airflow begins."""
     if _runs_a_task(component):
         attempts.process_begins()
-    else:
-        runs.component_begins(component)
 
 
 @hookimpl

@@ -16,16 +16,22 @@ from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 
+LATEST = 500  # runs that are looked through for ends that nobody told
 LONG_S = 1800.0  # of a shorter run what was forecast is what was
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 
 
 @guarded
 def begun(dag_run: Any) -> None:
-    """Write down that a run has begun, and look at the grid, on a thread: Airflow waits for nothing of it."""
+    """Write down that a run has begun, and look at the grid, on a thread: Airflow waits for nothing of it.
+
+    At the first one, runs that ended while no scheduler was there to tell are ended, too.
+    """
     record = _root_span(dag_run)
+    if not _begun:
+        _aside(end_what_has_ended)
     process_recorder().write(record)
-    _begun.add(record.run_id)
+    _begun.update((_FIRST, record.run_id))
     _look_aside(dag_run, record.run_id)
 
 
@@ -41,14 +47,8 @@ def ended(dag_run: Any) -> None:
         _look_aside(dag_run, record.run_id)
 
 
-@guarded
-def component_begins(component: Any) -> None:
-    """A scheduler starts: runs that ended while none was there to tell are ended now."""
-    if type(component).__name__ == "SchedulerJobRunner" or getattr(component, "job_type", None) == "SchedulerJob":
-        _aside(_end_what_has_ended)
-
-
-_begun: set[str] = set()  # runs that have begun in this process
+_begun: set[str] = set()  # runs that have begun in this process, and what stands for the first of them
+_FIRST = ""
 _aside_now: set[threading.Thread] = set()
 
 
@@ -120,7 +120,8 @@ def _deliver() -> None:
         recorder.flush()
 
 
-def _end_what_has_ended() -> None:
+def end_what_has_ended() -> None:
+    """Write down the ends, as Airflow has them, of the latest runs that the ledger takes to go on."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -133,7 +134,7 @@ def _end_what_has_ended() -> None:
     replay(recorder.settings.journals, ledger)
     open_runs = [
         one.attributes[DAG_RUN]
-        for row in ledger.runs(limit=None)
+        for row in ledger.runs(limit=LATEST)
         if row.status == "running" and row.flow_run_id
         for one in ledger.as_written(row.run_id).spans
         if DAG_RUN in one.attributes
