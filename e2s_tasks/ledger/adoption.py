@@ -38,10 +38,11 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
     """
     first: dict[tuple[str | None, int | None], SpanRecord] = {}
     last: dict[tuple[str | None, int | None], SpanRecord] = {}
-    suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one)}
+    waits = {one.id for one in spans if one.is_waiting}  # a process that only had its task wait did none of its work
+    suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one) and one.parent_id not in waits}
     for one in spans if suspended else ():
         key = (one.task_run_id, one.attempt)
-        if one.kind != Kind.ATTEMPT or key not in suspended:
+        if one.kind != Kind.ATTEMPT or key not in suspended or one.parent_id in waits:
             continue
         if key in first:
             one.parent_id = first[key].id
@@ -50,7 +51,7 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
     over = any(one.kind == Kind.FLOW and one.is_of_no_process and one.status != Status.RUNNING for one in spans)
     for one in spans if suspended else ():
         key = (one.task_run_id, one.attempt)
-        if one.kind == Kind.ATTEMPT and key in suspended:
+        if one.kind == Kind.ATTEMPT and key in suspended and key in last and one.parent_id not in waits:
             goes_on = last[key].status != Status.SUSPENDED or not over
             one.status = last[key].status if goes_on else Status.CANCELLED
 

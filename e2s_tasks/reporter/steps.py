@@ -43,7 +43,9 @@ def outermost(spans: SpanTree) -> Outermost:
     while pending:
         span, flow = pending.pop()
         inside = reversed(spans.children[span.id])
-        if span.is_orchestration:
+        if span.kind == Kind.ORCHESTRATION and span.is_waiting:  # with what it opened for the attempt that waits
+            found.moved += spans.within(span)
+        elif span.is_orchestration:
             (found.moved if span.is_waiting else found.flows).append(span)
             home = span if span.kind == Kind.FLOW or flow is None else flow
             pending += [(child, home) for child in inside]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2s_tasks.core.records import STOPPED, Kind, ProcessRecord, SpanRecord, Status
+from e2s_tasks.core.records import MOVED, STOPPED, Kind, ProcessRecord, SpanRecord, Status
 from e2s_tasks.core.steps import steps_of
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
@@ -61,6 +61,19 @@ def test_a_stretch_that_nothing_has_followed_yet_leaves_the_attempt_suspended(of
 def test_an_attempt_that_its_orchestrator_never_let_go_on_was_cancelled(of):
     run = of(root(seq=1, status="failed", ended_at=99.0), *stretch(0), *stretch(1))
     assert {one.status for one in run.spans if one.kind == "attempt"} == {"cancelled"}
+
+
+def test_what_an_attempt_does_after_it_waited_for_a_cleaner_grid_is_its_work_and_no_waiting(of):
+    around, waiting = stretch(0)
+    around.attributes = {MOVED: True}
+    run = of(root(), around, waiting, *stretch(1), *stretch(2, "completed", joules=40.0))
+    (step,) = steps_of(run).steps
+    assert (step.attempts, step.status, step.energy.cpu) == (1, "completed", 41.0)
+    summary = summarise(run)
+    assert summary["waiting_j"] == 1.5  # the process that had it wait, and what it did for the attempt
+    assert {row["kind"]: row["inclusive_j"] for row in summary["steps"]} == {
+        "attempt": 41.0, "wait": 1.5, "orchestration": 1.0,
+    }  # fmt: skip
 
 
 def test_a_retry_after_a_suspended_attempt_is_another_attempt(of):

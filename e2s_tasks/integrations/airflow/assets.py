@@ -11,6 +11,7 @@ from e2s_tasks.recorder.open_span import OpenSpan
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 EXTRA = "e2s"
+MUCH = 4_000_000  # bytes of journals: taking in so many takes half a second
 
 
 def name_of(asset: Any) -> str | None:
@@ -78,6 +79,10 @@ def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:
 
     recorder = span.recorder
     recorder.write_down()
+    if sum(one.stat().st_size for one in recorder.settings.journals.glob("*.jsonl")) > MUCH:
+        what = f"more than {MUCH / 1e6:.0f} MB of journals wait: `e2s runs` takes them in"
+        warn_once("reading what an asset has cost (its event tells the attempt's energy alone)", RuntimeError(what))
+        return {}
     try:
         ledger = Ledger.open(recorder.settings.ledger, PATIENCE_S)
         replay(recorder.settings.journals, ledger)

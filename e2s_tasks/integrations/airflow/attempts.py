@@ -2,13 +2,16 @@
 
 A span of kind orchestration is open from the process's start to its end: what Airflow itself does there, such as
 reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does: from before its
-`pre_execute` to the end of its `execute` or of the method that goes on after a deferral, wrapped on the instance, since
-no hook is called between the end of the work and the report of its state.
+`pre_execute` to the end of its `post_execute`; the runner's function for it is wrapped, since no hook is called between
+the end of the work and the report of its state.
 """
 
+import os
 import resource
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -33,11 +36,12 @@ ENDINGS = {
 
 @dataclass(slots=True)
 class Attempt:
-    """The attempt of this process. works: its work goes on, on the thread that it began on."""
+    """The attempt of this process. works: its work goes on, on the thread that it began on. stopped: it was told to."""
 
     task_instance: Any
     span: OpenSpan | Unmeasured
     works: bool = True
+    stopped: bool = False
     error: BaseException | str | None = None
 
 
@@ -95,7 +99,8 @@ def attempt_begins(task_instance: Any) -> None:
     _here.attempt = Attempt(task_instance, span)
     span.start()
     span.resume()
-    _watch(task_instance)
+    _watch_work()
+    _watch_for_the_end()
     _write_edges(xcoms.edges_of(task_instance))
     if isinstance(span, OpenSpan):
         assets.begun(span, task)
@@ -156,51 +161,61 @@ def _solution(task: Any, given: dict[str, Any]) -> str | None:
         return None
 
 
-def _watch(task_instance: Any) -> None:
-    """From now on the attempt's work ends with what the operator executes, and is known to be told to stop."""
-    task = task_instance.task
-    for name in ("execute", "resume_execution"):
-        object.__setattr__(task, name, _measured(getattr(task, name), task_instance))
-    object.__setattr__(task, "on_kill", _told_to_stop(task.on_kill))
+def _watch_work() -> None:
+    """From now on an attempt's work ends with what the runner executes, before it reports the state.
 
+    Wrapped where the runner calls it: the operator itself stays as it is, so that it can be copied and pickled.
+    """
+    from airflow.sdk.execution_time import task_runner
 
-def _measured(work: Callable[..., Any], task_instance: Any) -> Callable[..., Any]:
-    @wraps(work)
+    execute = getattr(task_runner, "_execute_task", None)
+    if execute is None or hasattr(execute, "e2s_measures"):
+        return
+
+    @wraps(execute)
     def measured(*args: Any, **kwargs: Any) -> Any:
         try:
-            result = work(*args, **kwargs)
+            result = execute(*args, **kwargs)
         except BaseException as error:
             _pause(error)
             raise
-        _worked(task_instance)
+        _worked()
         return result
 
-    return measured
+    measured.e2s_measures = True  # type: ignore[attr-defined]
+    task_runner._execute_task = measured  # noqa: SLF001 - no hook is called there
 
 
 @guarded
-def _worked(task_instance: Any) -> None:
+def _worked() -> None:
     """The operator has done its work: what it made is recorded, and told to who follows the assets."""
     attempt = _here.attempt
-    if attempt is None or not attempt.works:  # one that waited begins within what goes on after its waiting
+    if attempt is None:
         return
     if isinstance(attempt.span, OpenSpan):
-        assets.made(attempt.span, task_instance)
-    _write_edges(xcoms.pulled(task_instance))
+        assets.made(attempt.span, attempt.task_instance)
+    _write_edges(xcoms.pulled(attempt.task_instance))
     _pause()
     if isinstance(attempt.span, OpenSpan):
-        assets.tell(attempt.span, task_instance)
+        assets.tell(attempt.span, attempt.task_instance)
 
 
-def _told_to_stop(on_kill: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(on_kill)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        for span in (_here.attempt.span if _here.attempt else None, _here.around):
-            if span is not None:  # the next tick writes it down: this may be a signal's handler
-                span.note({STOPPED: True})
-        return on_kill(*args, **kwargs)
+def _watch_for_the_end() -> None:
+    """Note when Airflow tells the process to stop, before it does what it does at that."""
+    tells, here = signal.getsignal(signal.SIGTERM), os.getpid()
+    if not callable(tells) or hasattr(tells, "e2s_notes") or threading.current_thread() is not threading.main_thread():
+        return
 
-    return told
+    def noted(number: int, frame: Any) -> None:
+        if os.getpid() == here and _here.attempt is not None:
+            _here.attempt.stopped = True
+            for span in (_here.attempt.span, _here.around):
+                if span is not None:  # the next tick writes it down
+                    span.note({STOPPED: True})
+        tells(number, frame)
+
+    noted.e2s_notes = True  # type: ignore[attr-defined]
+    signal.signal(signal.SIGTERM, noted)
 
 
 @guarded
@@ -252,6 +267,8 @@ def _ending(attempt: Attempt) -> Status:
     state = getattr(attempt.task_instance.state, "value", attempt.task_instance.state)
     if str(state) in ENDINGS:
         return ENDINGS[str(state)]
+    if attempt.stopped:
+        return Status.CANCELLED
     timed_out = type(attempt.error).__name__ in {"AirflowTaskTimeout", "AirflowSensorTimeout"}
     return Status.TIMED_OUT if timed_out else Status.FAILED
 

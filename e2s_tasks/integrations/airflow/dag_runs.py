@@ -23,16 +23,22 @@ def root_span(dag_run: Any, *, solution: str | None = None, attributes: Mapping[
     """
     status = ENDED.get(str(getattr(dag_run.state, "value", dag_run.state)), Status.RUNNING)
     run_id = dag_run_id(dag_run.dag_id, dag_run.run_id)
+    began = _seconds(dag_run.start_date)
+    ended = None if status is Status.RUNNING else _seconds(dag_run.end_date) or time()
     return SpanRecord(
-        id=run_id.replace("-", ""), seq=2 * (dag_run.clear_number or 0) + (status is not Status.RUNNING),
-        process_id=run_id, run_id=run_id, flow_run_id=run_id, kind=Kind.FLOW, name=dag_run.dag_id, status=status,
-        started_at=_seconds(dag_run.start_date) or time(), ended_at=None if status is Status.RUNNING else
-        _seconds(dag_run.end_date) or time(), attempt=1 + (dag_run.clear_number or 0), solution=solution,
+        id=run_id.replace("-", ""), seq=_number(began, ended), process_id=run_id, run_id=run_id, flow_run_id=run_id,
+        kind=Kind.FLOW, name=dag_run.dag_id, status=status, started_at=began or time(), ended_at=ended,
+        attempt=1 + (dag_run.clear_number or 0), solution=solution,
         attributes={
             "flow_run_name": dag_run.run_id, DAG_RUN: {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id},
             **(attributes or {}),
         },
     )  # fmt: skip
+
+
+def _number(began: float | None, ended: float | None) -> int:
+    """The sequence number of what is known: a later change of the run's state has a higher one, whoever tells it."""
+    return 0 if began is None else int(1000 * began) if ended is None else int(1000 * max(began, ended)) + 1
 
 
 def _seconds(moment: datetime | None) -> float | None:

@@ -1,11 +1,10 @@
 """DAG runs as the scheduler and the API server see them: that they begin and end, and the grid of their time."""
 
-import atexit
-import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from e2s_tasks.core.records import SpanRecord
@@ -16,6 +15,7 @@ from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 
+MOST = 10_000
 LATEST = 500  # runs that are looked through for ends that nobody told
 LONG_S = 1800.0  # of a shorter run what was forecast is what was
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
@@ -31,6 +31,8 @@ def begun(dag_run: Any) -> None:
     if not _begun:
         _aside(end_what_has_ended)
     process_recorder().write(record)
+    if len(_begun) > MOST:  # of runs that end in another process, such as those that a person marks, nothing is heard
+        _begun.clear()
     _begun.update((_FIRST, record.run_id))
     _look_aside(dag_run, record.run_id)
 
@@ -49,7 +51,6 @@ def ended(dag_run: Any) -> None:
 
 _begun: set[str] = set()  # runs that have begun in this process, and what stands for the first of them
 _FIRST = ""
-_aside_now: set[threading.Thread] = set()
 
 
 def _look_aside(dag_run: Any, run_id: str) -> None:
@@ -57,19 +58,14 @@ def _look_aside(dag_run: Any, run_id: str) -> None:
     _aside(lambda: _look(run_id, zone))
 
 
-def _aside(work: Callable[[], None]) -> None:
-    """Do it on a thread, for which the end of the process waits as long as for a request."""
-    _aside_now.difference_update([one for one in _aside_now if not one.is_alive()])
-    thread = threading.Thread(target=guarded(work), name="e2s-airflow", daemon=True)
-    _aside_now.add(thread)
-    thread.start()
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, "e2s-airflow")
 
 
-@atexit.register
-def _wait() -> None:
-    until = time.monotonic() + 3.0
-    for thread in list(_aside_now):
-        thread.join(max(0.0, until - time.monotonic()))
+def _aside(work: Callable[[], Any]) -> None:
+    """Do it on one of two threads, for which the end of the process waits."""
+    _threads().submit(guarded(work))
 
 
 def _root_span(dag_run: Any) -> SpanRecord:

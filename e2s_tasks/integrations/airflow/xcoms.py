@@ -77,6 +77,8 @@ def watch_pulls(task_instance_class: type[Any]) -> None:
 
     @wraps(pull)
     def watched(self: Any, task_ids: Any = None, dag_id: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(task_ids, str | None):
+            task_ids = list(task_ids)  # which may be had only once
         _note(self, task_ids, dag_id, kwargs)
         return pull(self, task_ids, dag_id, *args, **kwargs)
 

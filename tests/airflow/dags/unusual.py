@@ -1,0 +1,75 @@
+"""Operators that copy, pickle and call themselves, and a DAG whose param `e2s` is somebody else's."""
+
+import copy
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from multiprocessing import get_context
+
+from airflow.sdk import DAG, Asset, BaseOperator, task
+
+
+class Copies(BaseOperator):
+    """Has a copy of itself do the work."""
+
+    factor = 0
+
+    def execute(self, context):
+        if self.factor:
+            return self.factor
+        other = copy.copy(self)
+        other.factor = 7
+        return other.execute(context)
+
+
+class CallsItself(BaseOperator):
+    """Does a part of its work by calling itself, and the rest afterwards."""
+
+    depth = 0
+
+    def execute(self, context):
+        from time import thread_time
+
+        self.depth += 1
+        if self.depth == 1:
+            self.execute(context)
+            end = thread_time() + 0.5
+            while thread_time() < end:
+                sum(range(1000))
+
+
+class UsesAPool(BaseOperator):
+    """Sends a method of its own to other processes."""
+
+    def square(self, number):
+        return number * number
+
+    def execute(self, context):
+        with ProcessPoolExecutor(2, get_context("fork")) as pool:
+            return list(pool.map(self.square, [1, 2, 3]))
+
+
+@task
+def lists():
+    return [1, 2, 3]
+
+
+@task
+def pulls_by_a_generator(ti=None):
+    found = ti.xcom_pull(task_ids=(name for name in ["lists"]))
+    assert found == [[1, 2, 3]], found
+
+
+@task(execution_timeout=timedelta(seconds=3), outlets=[Asset("made just in time")])
+def makes_it_just_in_time():
+    from time import sleep
+
+    sleep(2.9)
+
+
+with DAG("unusual", schedule=None, params={"e2s": "prod"}):
+    [Copies(task_id="copies"), CallsItself(task_id="calls_itself")]
+    lists() >> pulls_by_a_generator()
+    makes_it_just_in_time()
+
+with DAG("pool", schedule=None):
+    UsesAPool(task_id="uses_a_pool")

@@ -1,0 +1,52 @@
+"""What operators do with themselves goes on as if nobody measured them."""
+
+import time
+
+import pytest
+
+from e2s_tasks.core.records import Kind
+from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.ledger import Ledger, replay
+
+PATIENCE_S = 30
+
+
+def _run(airflow, run_id):
+    ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
+    replay(airflow.home / "e2s" / "journal", ledger)
+    return ledger.run(dag_run_id("unusual", run_id))
+
+
+@pytest.fixture(scope="module")
+def ran(airflow):
+    run_id = airflow.trigger("unusual")  # whose param `e2s` is somebody else's
+    airflow.wait("unusual", run_id)
+    return run_id
+
+
+def test_operators_that_copy_or_call_themselves_and_iterators_that_are_pulled_succeed(airflow, ran):
+    states = {one["task_id"]: one["state"] for one in airflow.task_instances("unusual", ran)}
+    assert states == dict.fromkeys(states, "success")
+
+
+def test_an_operator_can_send_its_own_methods_to_other_processes(airflow):
+    assert airflow.wait("pool", airflow.trigger("pool")) == "success"
+
+
+def test_a_copy_of_an_operator_does_the_work(airflow, ran):
+    path = f"/api/v2/dags/unusual/dagRuns/{ran}/taskInstances/copies/xcomEntries/return_value"
+    assert airflow.client.get(path).raise_for_status().json()["value"] in {7, "7"}
+
+
+def test_what_an_operator_does_after_it_called_itself_is_the_attempts(airflow, ran):
+    (attempt,) = [one for one in _run(airflow, ran).spans if one.kind == Kind.ATTEMPT and one.name == "calls_itself"]
+    assert attempt.cpu_ns > 0.45e9
+
+
+def test_a_run_that_a_person_marks_otherwise_afterwards_is_what_was_said_last(airflow, ran):
+    path = f"/api/v2/dags/unusual/dagRuns/{ran}"
+    airflow.client.patch(path, json={"state": "failed"}).raise_for_status()
+    until = time.monotonic() + PATIENCE_S
+    while next(one for one in _run(airflow, ran).spans if one.kind == Kind.FLOW).status != "failed":
+        assert time.monotonic() < until
+        time.sleep(0.5)
