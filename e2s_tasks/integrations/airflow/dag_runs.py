@@ -26,7 +26,8 @@ def root_span(dag_run: Any, *, solution: str | None = None, attributes: Mapping[
     began = _seconds(dag_run.start_date)
     ended = None if status is Status.RUNNING else _seconds(dag_run.end_date) or time()
     return SpanRecord(
-        id=run_id.replace("-", ""), seq=_number(began, ended), process_id=run_id, run_id=run_id, flow_run_id=run_id,
+        id=run_id.replace("-", ""), seq=_number(began, is_over=ended is not None), process_id=run_id,
+        run_id=run_id, flow_run_id=run_id,
         kind=Kind.FLOW, name=dag_run.dag_id, status=status, started_at=began or time(), ended_at=ended,
         attempt=1 + (dag_run.clear_number or 0), solution=solution,
         attributes={
@@ -36,9 +37,12 @@ def root_span(dag_run: Any, *, solution: str | None = None, attributes: Mapping[
     )  # fmt: skip
 
 
-def _number(began: float | None, ended: float | None) -> int:
-    """The sequence number of what is known: a later change of the run's state has a higher one, whoever tells it."""
-    return 0 if began is None else int(1000 * began) if ended is None else int(1000 * max(began, ended)) + 1
+def _number(began: float | None, *, is_over: bool) -> int:
+    """The sequence number of what is known: who tells an end later has the last word, until the run begins anew.
+
+    A run that has ended and is marked otherwise keeps its time, so that its end says nothing of the order.
+    """
+    return int(1000 * time()) if is_over else int(1000 * (began or 0.0))
 
 
 def _seconds(moment: datetime | None) -> float | None:
