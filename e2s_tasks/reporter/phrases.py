@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT, add
 from e2s_tasks.core.records import Kind
-from e2s_tasks.reporter import units
+from e2s_tasks.reporter import figures, units
 from e2s_tasks.reporter.steps import ORCHESTRATION
 
 Summary = dict[str, Any]
@@ -267,8 +267,10 @@ def gaps(summary: Summary) -> str | None:
     """Which figures are lower bounds because spans lack a part."""
     if not summary["gaps"]:
         return None
-    parts = [f"{name} in {count} span{'s' if count > 1 else ''}" for name, count in summary["gaps"].items()]
-    return f"no figure for {', '.join(parts)}: the sums are lower bounds"
+    parts = ", ".join(figures.why_lower(summary["gaps"], summary["cut_short"]))
+    said = [f"no figure for {parts}"] if parts else []
+    said += [figures.CUT_SHORT] if summary["cut_short"] else []
+    return f"{'; '.join(said)}: the sums are lower bounds"
 
 
 def idle_policy(summary: Summary) -> str:
