@@ -196,6 +196,11 @@ def sum_joules(row: dict[str, Any]) -> str:
     return units.at_least(units.joules(row["energy_j"]), row["lower_bound"])
 
 
+def flow_joules(row: dict[str, Any]) -> str:
+    """The energy of a step in a product, marked where a part of the step's is missing."""
+    return units.at_least(units.joules(row["joules"]), row["lower_bound"])
+
+
 def lost(summary: Summary) -> str | None:
     """What attempts that did not succeed had used, if there were any."""
     if not summary["unsuccessful_j"]:
