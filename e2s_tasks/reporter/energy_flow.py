@@ -33,8 +33,9 @@ def energy_flow(run: RunRecords, lineage: Lineage) -> list[dict[str, Any]]:
     least = NOTHING * sum(abs(joules) for joules in flows.values())
     uris = {version.id: version.uri for version in run.versions}
     lower = _lower_steps(run, lineage)
-    unsure = {product for product in parts if lineage.versions[product].lower_bound}
-    unsure |= {target for (name, target), joules in flows.items() if name in lower and joules > least}
+    unsure: set[str | None] = {product for product in parts if lineage.versions[product].lower_bound}
+    if any(name in lower and target is None and joules > least for (name, target), joules in flows.items()):
+        unsure.add(None)
     return [
         {
             "step": name,

@@ -318,6 +318,7 @@ def test_what_lacks_a_part_is_marked_in_the_flow_in_its_description_and_in_the_p
     assert "train into model v1: &gt;= 90.0 J" in html
     assert "model v1 in all: &gt;= 90.0 J" in html
     assert "look into no final product: 5.00 J" in html
+    assert "no final product in all: 5.00 J" in html
     assert re.search(r"<text[^>]*>model v1 +&gt;= 90.0 J</text>", html)
     powers = html[html.index("Power of the steps") :]
     train, look = (re.search(rf'">{name}</th>(.*?)</tr>', powers, re.DOTALL).group(1) for name in ("train", "look"))
