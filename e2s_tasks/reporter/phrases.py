@@ -205,7 +205,9 @@ def lost(summary: Summary) -> str | None:
     """What attempts that did not succeed had used, if there were any."""
     if not summary["unsuccessful_j"]:
         return None
-    return f"{units.joules(summary['unsuccessful_j'])} of it in attempts that did not succeed"
+    broken = (row for row in summary["steps"] if row["kind"] == Kind.ATTEMPT and row["status"] in BROKEN)
+    joules = units.at_least(units.joules(summary["unsuccessful_j"]), any(row["lower_bound"] for row in broken))
+    return f"{joules} of it in attempts that did not succeed"
 
 
 def cached(summary: Summary) -> str | None:

@@ -317,6 +317,7 @@ def test_what_a_killed_process_had_used_is_a_lower_bound_in_its_step_and_in_all_
     assert phrases.one_line(summary).startswith("at least 8.00 J")
     said = "up to a second of work before it was killed is not in it: the sums are lower bounds"
     assert phrases.gaps(summary) == said
+    assert phrases.lost(summary) == ">= 5.00 J of it in attempts that did not succeed"
 
 
 @pytest.mark.parametrize("fields", [{"status": Status.CANCELLED}, {"cpu_j": 0.0, "dram_j": 0.0, "static_j": 0.0}])
