@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from e2s_tasks.core.energy import Energy, add
+from e2s_tasks.core.energy import HOST, Energy, add
 
 # Attribute of the root spans of each process: what the process had moved at their beginning, and at their end or so
 # far, each as bytes (read, written, read from storage, written to storage) since some moment of the process's life.
@@ -81,6 +81,7 @@ class ProcessRecord:
 
 
 STOPPED = "stopped"  # attribute of a running span whose process was told to stop: if it dies, it was cancelled
+KILLED = "killed"  # attribute of a span whose process died while it ran: what it used since the last tick is lost
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 
 
@@ -137,6 +138,19 @@ class SpanRecord:
     def is_waiting(self) -> bool:
         """Whether it only waited for a cleaner grid, or was a process that did no more than move its run there."""
         return self.kind == Kind.WAIT or MOVED in self.attributes
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it was killed after it had used energy: its last second at most is in no figure."""
+        return self.status == Status.CRASHED and KILLED in self.attributes and bool(self.energy.host)
+
+    @property
+    def incomplete(self) -> frozenset[str]:
+        """The components of which its figure lacks a part: a source told nothing for some time, or it was cut short."""
+        named: frozenset[str] = frozenset(self.attributes.get("gaps", ()))
+        if not self.is_cut_short:
+            return named
+        return named | {name for name in HOST if getattr(self, f"{name}_j") is not None}
 
     @property
     def is_of_no_process(self) -> bool:

@@ -82,7 +82,10 @@ def steps_of(run: RunRecords) -> Steps:
         name = names.get(home.key) if home.kind == "body" else None
         found.steps.append(_step(home, spans, name, absent))
     _add_silent_bodies(run, homes, found)
-    of_flows = tuple(why_missing(run.spans, {span.id for span in found.orchestration}))
+    of_flows = (
+        *why_missing(run.spans, {span.id for span in found.orchestration}),
+        *dict.fromkeys(_why_cut_short(span) for span in found.orchestration if span.is_cut_short),
+    )
     if of_flows:  # every step's figure has its share of the orchestration
         found.steps = [replace(step, gaps=(*step.gaps, *of_flows)) for step in found.steps]
     return found
@@ -223,6 +226,8 @@ def _gaps(spans: list[SpanRecord], energies: list[Energy], absent: dict[str, set
             if component == "static" and "cpu" in gaps:  # a part of it, missing with it: said once
                 continue
             yield f"{component} energy of {span.name!r} is missing for some time"
+        if span.is_cut_short:
+            yield _why_cut_short(span)
         if span.status == Status.RUNNING:
             yield f"{span.name!r} is still running"
     known = total(energies)
@@ -231,3 +236,7 @@ def _gaps(spans: list[SpanRecord], energies: list[Energy], absent: dict[str, set
             if component in expected and getattr(known, component) is None:
                 yield f"{component} energy of {spans[0].name!r} is missing"
     yield from why_missing(spans)
+
+
+def _why_cut_short(span: SpanRecord) -> str:
+    return f"up to a second of {span.name!r} before it was killed is not in it"

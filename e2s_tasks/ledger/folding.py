@@ -121,4 +121,4 @@ def _gaps(one: SpanRecord) -> tuple[bool, ...]:
 
 def _is_known(one: SpanRecord) -> bool:
     """Whether the span's energy is all known: a gap stays where it is, since a sum would hide it or spread it."""
-    return not all(_gaps(one)) and not one.attributes.get("gaps")
+    return not all(_gaps(one)) and not one.incomplete

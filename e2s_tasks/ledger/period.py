@@ -15,7 +15,7 @@ from e2s_tasks.ledger.query import chunks, select_in
 from e2s_tasks.ledger.tables import decision, process, span
 
 # Attributes that figures look at in any span, or the start of their names.
-TOLD = re.compile('"(declared|moved_its_run|gaps|estimated|remote|result)')
+TOLD = re.compile('"(declared|moved_its_run|gaps|killed|estimated|remote|result)')
 _NEEDED = (
     "id", "process_id", "run_id", "kind", "name", "status", "started_at", "parent_id", "ended_at", "flow_run_id",
     "task_run_id", "solution", "stage", "cpu_j", "dram_j", "gpu_j", "static_j", "storage_j", "network_j", "remote_j",
@@ -40,7 +40,7 @@ def samples(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecord
     text = sa.cast(span.c.attributes, sa.Text)
     alike = [
         *(span.c[f"{name}_j"].is_(None) for name in HOST), span.c.status == str(Status.CACHED),
-        text.like('%"gaps"%'), text.like('%"remote%'),
+        text.like('%"gaps"%'), _cut_short(text), text.like('%"remote%'),
     ]  # fmt: skip
     whole, ids = set(), []
     for chunk in chunks(root_of):
@@ -57,6 +57,12 @@ def samples(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecord
         run.processes = [processes[one] for one in {one.process_id for one in run.spans} if one in processes]
     yield from (run for run_id, run in found.items() if run_id not in whole)
     yield from _records_of(connection, sorted(whole))
+
+
+def _cut_short(text: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether a span is one that `SpanRecord.is_cut_short`. text: of its attributes."""
+    used = sa.or_(*(sa.func.coalesce(span.c[f"{name}_j"], 0.0) > 0 for name in HOST))
+    return sa.and_(span.c.status == str(Status.CRASHED), text.like('%"killed"%'), used)
 
 
 def _records_of(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecords]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from e2s_tasks.core.records import STOPPED, ProcessRecord, Record, SpanRecord, Status
+from e2s_tasks.core.records import KILLED, STOPPED, ProcessRecord, Record, SpanRecord, Status
 from e2s_tasks.errors import LedgerBusyError, LedgerError
 from e2s_tasks.host import host_name
 from e2s_tasks.ledger.journal import PORTION, SUFFIX, TORN, alive, decode, this_boot
@@ -174,4 +174,5 @@ def _crashed(running: Iterable[SpanRecord], path: Path) -> list[SpanRecord]:
 def _crash(span: SpanRecord, seen: float) -> SpanRecord:
     ended_at = max(span.started_at, span.ended_at or 0.0, seen)
     status = Status.CANCELLED if STOPPED in span.attributes else Status.CRASHED
-    return replace(span, seq=span.seq + 1, status=status, ended_at=ended_at)
+    attributes = {**span.attributes, KILLED: True}
+    return replace(span, seq=span.seq + 1, status=status, ended_at=ended_at, attributes=attributes)

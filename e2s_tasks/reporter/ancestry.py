@@ -21,7 +21,10 @@ Key = tuple[str, str, str | int]
 
 @dataclass(slots=True)
 class _Node:
-    """A row of the tree. own_j: a step's energy with its share of the orchestration; joules: with all below it."""
+    """A row of the tree. own_j: a step's energy with its share of the orchestration; joules: with all below it.
+
+    lower: whether something is not known of it, or of what is below it.
+    """
 
     key: Key
     parent: int | None
@@ -31,6 +34,7 @@ class _Node:
     joules: float | None = None
     measured_j: float = 0.0
     reasons: list[str] = field(default_factory=list)
+    lower: bool = False
 
 
 def ancestry(loaded: FullyLoaded, upstream: Upstream, run_id: str, version_id: str) -> list[dict[str, Any]]:
@@ -40,7 +44,11 @@ def ancestry(loaded: FullyLoaded, upstream: Upstream, run_id: str, version_id: s
     only named (`repeated`) at the others.
     """
     nodes = _Walk(upstream).rows((run_id, "version", version_id))
+    nodes[0].lower = bool(loaded.reasons)
     for node in reversed(nodes):
+        node.lower |= bool(node.reasons) or node.key[1] == "unknown"
+        if node.parent is not None:
+            nodes[node.parent].lower |= node.lower
         node.joules = node.own_j if node.joules is None else node.joules + (node.own_j or 0.0)
         if node.parent is not None and node.joules is not None:
             above = nodes[node.parent]
@@ -60,6 +68,7 @@ def _row(number: int, node: _Node, total: float | None) -> dict[str, Any]:
         **node.row,
         "own_j": node.own_j,
         "joules": node.joules,
+        "lower_bound": node.lower,
         "share": share(node.joules, total),
         "provenance": _worth(node),
         "reasons": node.reasons,

@@ -58,10 +58,10 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
     )
 
 
-def columns(figures: Sequence[tuple[float | None, bool]], what: str) -> str:
+def columns(figures: Sequence[tuple[float | None, bool]], what: str, *, lower_bound: bool = False) -> str:
     """The SVG of figures as columns, those that are marked in another colour; empty where there are fewer than two.
 
-    what: they are.
+    what: they are. lower_bound: whether the highest is one.
     """
     known = [value for value, _ in figures if value]
     if len(figures) < 2 or not known:
@@ -77,7 +77,7 @@ def columns(figures: Sequence[tuple[float | None, bool]], what: str) -> str:
     scale = (
         f'<line x1="{left:.0f}" y1="{HIGH}" x2="{WIDTH}" y2="{HIGH}" stroke="{TEXT}"/>'
         + _text(0, HIGH + LINE - 4, what)
-        + _text(0, HIGH + 2 * LINE - 4, f"the highest {units.joules(top)}")
+        + _text(0, HIGH + 2 * LINE - 4, f"the highest {units.at_least(units.joules(top), lower_bound)}")
         + _text(WIDTH, HIGH + 2 * LINE - 4, "the last run", "end")
     )
     return _svg(HIGH + 2 * LINE, marks + scale)

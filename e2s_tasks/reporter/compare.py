@@ -11,28 +11,50 @@ from e2s_tasks.reporter import phrases, units
 
 Summary = dict[str, Any]
 Row = dict[str, Any]
+DOUBT = "a change of figures that are bounds is told only where it is certain, else '-'"
+ELSE = "; of what is"
 OF_ARTIFACTS = ("in_run_j", "fully_loaded_j", "attributed_j", "emissions_g")
 
 
 def compare(a: Summary, b: Summary) -> dict[str, Any]:
     """The comparison of two summaries as plain JSON values. A change is of B against A, in percent."""
-    return {
-        "a": a["flow_run"],
-        "b": b["flow_run"],
-        "same_flow": a["flow_run"]["flow"] == b["flow_run"]["flow"],
+    tables: dict[str, list[Row]] = {
         "totals": list(_totals(a, b)),
         "components": [_component(name, a, b) for name in COMPONENTS],
         "steps": _steps(a, b),
         "artifacts": _artifacts(a, b),
         "kpis": list(_kpis(a, b)),
+    }
+    pairs = (pair for rows in tables.values() for row in rows for pair in (row, row.get("in_run_j") or row))
+    doubt = [DOUBT] if any(pair.get("change_unknown") for pair in pairs) else []
+    return {
+        "a": a["flow_run"],
+        "b": b["flow_run"],
+        "same_flow": a["flow_run"]["flow"] == b["flow_run"]["flow"],
+        **tables,
         "without_figure": {side: dict(_without_figure(run)) for side, run in (("a", a), ("b", b))},
-        "notes": list(_notes(a, b)),
+        "notes": [*_notes(a, b), *doubt],
     }
 
 
 def change(before: float | None, after: float | None) -> float | None:
     """By how many percent the second differs from the first; None where one is missing or the first is 0."""
     return 100 * (after - before) / before if before and after is not None else None
+
+
+def bounded(row: Row) -> Row:
+    """The row of a pair with the change that can be told of it where A or B is a bound, else None.
+
+    change_at_least: B is a bound and A is not, so that it changed by so much or more. change_unknown: by how much, and
+    which way, nobody knows.
+    """
+    bounds = {side: {end for end in ("lower", "upper") if row.get(f"{side}_{end}_bound")} for side in ("a", "b")}
+    percent = row["change_percent"]
+    if percent is None or not (bounds["a"] or bounds["b"]):
+        return row | {"change_at_least": False, "change_unknown": False}
+    certain = not bounds["a"] and bounds["b"] == {"lower" if percent > 0 else "upper"} and percent != 0
+    told = percent if certain else None
+    return row | {"change_percent": told, "change_at_least": certain, "change_unknown": not certain}
 
 
 def _pair(name: str, unit: str, a: float | None, b: float | None) -> Row:
@@ -62,13 +84,13 @@ def _totals(a: Summary, b: Summary) -> Iterable[Row]:
     for (name, unit), (one, other) in found.items():
         if name in always or one or other:
             lower = [name in {"energy", "emissions"} and bool(run["gaps"]) for run in (a, b)]
-            yield _pair(name, unit, one, other) | {"a_lower_bound": lower[0], "b_lower_bound": lower[1]}
+            yield bounded(_pair(name, unit, one, other) | {"a_lower_bound": lower[0], "b_lower_bound": lower[1]})
 
 
 def _component(name: str, a: Summary, b: Summary) -> Row:
     worth = {f"{side}_provenance": one["provenance"][name] for side, one in (("a", a), ("b", b))}
     lower = {f"{side}_lower_bound": name in one["gaps"] for side, one in (("a", a), ("b", b))}
-    return _pair(name, "J", a["energy_j"][name], b["energy_j"][name]) | worth | lower
+    return bounded(_pair(name, "J", a["energy_j"][name], b["energy_j"][name]) | worth | lower)
 
 
 def _without_figure(run: Summary) -> Iterable[tuple[str, str]]:
@@ -81,13 +103,20 @@ def headline(found: dict[str, Any]) -> str:
     energy = next(row for row in found["totals"] if row["name"] == "energy")
     if energy["a"] is None or energy["b"] is None:
         return "nothing can be said about the energy: it is unknown in " + ("A" if energy["a"] is None else "B")
-    said = f"{_marked(energy, 'a')} in A, {_marked(energy, 'b')} in B: {units.change(energy['change_percent'])}"
-    differences = [(abs((row["b"] or 0.0) - (row["a"] or 0.0)), row) for row in found["steps"]]
+    said = f"{_marked(energy, 'a')} in A, {_marked(energy, 'b')} in B: "
+    said += f"which took more is not known{ELSE}" if energy["change_unknown"] else changed(energy)
+    known = (row for row in found["steps"] if not row["change_unknown"])
+    differences = [(abs((row["b"] or 0.0) - (row["a"] or 0.0)), row) for row in known]
     most, row = max(differences, key=lambda one: one[0], default=(0.0, None))
     if row is None or not most:
-        return said
+        return said.removesuffix(ELSE)
     sign = "+" if (row["b"] or 0.0) > (row["a"] or 0.0) else "-"
     return f"{said}, most in {units.printable(row['name'])} ({sign}{units.joules(most)})"
+
+
+def changed(row: Row) -> str:
+    """The change in percent, as far as it can be told: "at least +18 %" where B is a lower bound."""
+    return ("at least " if row.get("change_at_least") else "") + units.change(row["change_percent"])
 
 
 def _marked(row: Row, run: str) -> str:
@@ -104,7 +133,8 @@ def _steps(a: Summary, b: Summary) -> list[Row]:
         joules = [None if one is None else one["inclusive_j"] for one in (of_a, of_b)]
         counts = {"a_count": (of_a or {}).get("count", 0), "b_count": (of_b or {}).get("count", 0)}
         lower = {f"{side}_lower_bound": bool((of or {}).get("lower_bound")) for side, of in (("a", of_a), ("b", of_b))}
-        rows.append(_pair(name, "J", *joules) | {"kind": kind, **counts, **lower, "only_in": _only_in(of_a, of_b)})
+        more = {"kind": kind, **counts, **lower, "only_in": _only_in(of_a, of_b)}
+        rows.append(bounded(_pair(name, "J", *joules) | more))
     return sorted(rows, key=lambda row: -max(row["a"] or 0.0, row["b"] or 0.0))
 
 
@@ -152,11 +182,16 @@ def _artifact(of_a: Row | None, of_b: Row | None) -> Row:
         "b_lower_bound": bool(of_b and of_b["lower_bound"]),
         "a_bytes": of_a and of_a["bytes"],
         "b_bytes": of_b and of_b["bytes"],
-        **{
-            name: {"a": sides[0][name], "b": sides[1][name], "change_percent": change(sides[0][name], sides[1][name])}
-            for name in OF_ARTIFACTS
-        },
+        **{name: _of_artifact(name, sides) for name in OF_ARTIFACTS},
     }
+
+
+def _of_artifact(name: str, sides: list[Row]) -> Row:
+    """A figure of an artifact in A and in B, and its change, as far as that can be told."""
+    figures = {"a": sides[0][name], "b": sides[1][name]}
+    key = "fully_loaded_lower_bound" if name.startswith("fully_loaded") else "lower_bound"
+    lower = {f"{side}_lower_bound": bool(one.get(key)) for side, one in zip(("a", "b"), sides, strict=True)}
+    return figures | bounded({"change_percent": change(*figures.values())} | lower)
 
 
 def _kpis(a: Summary, b: Summary) -> Iterable[Row]:
@@ -175,7 +210,7 @@ def _kpis(a: Summary, b: Summary) -> Iterable[Row]:
             "a_reason": sides[0]["reason"] if sides[0] else "not in this run",
             "b_reason": sides[1]["reason"] if sides[1] else "not in this run",
         }
-        yield row if alike else row | {"b": None, "change_percent": None, "b_reason": "it is in another unit"}
+        yield bounded(row) if alike else row | {"b": None, "change_percent": None, "b_reason": "it is in another unit"}
 
 
 def _notes(a: Summary, b: Summary) -> Iterable[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from e2s_tasks.core.lineage import Lineage
 from e2s_tasks.core.records import RunRecords
+from e2s_tasks.reporter import figures
 from e2s_tasks.reporter.steps import ORCHESTRATION_NAME
 
 NOTHING = 1e-9  # of the whole: what is left of differences of floats
@@ -13,7 +14,8 @@ NOTHING = 1e-9  # of the whole: what is left of differences of floats
 def energy_flow(run: RunRecords, lineage: Lineage) -> list[dict[str, Any]]:
     """Joules by step and final product, the URI and number of one; both None for what led to no final product.
 
-    The rows of a product add up to its `attributed_j`, those of none to `unclaimed_j`.
+    The rows of a product add up to its `attributed_j`, those of none to `unclaimed_j`. lower_bound: of the step's
+    energy a part is missing; product_lower_bound: of all that went into the product.
     """
     costs, parts = lineage.graph.costs, lineage.parts
     flows: dict[tuple[str, str | None], float] = defaultdict(float)
@@ -30,13 +32,26 @@ def energy_flow(run: RunRecords, lineage: Lineage) -> list[dict[str, Any]]:
         flows[ORCHESTRATION_NAME, target] += (whole or 0.0) - own
     least = NOTHING * sum(abs(joules) for joules in flows.values())
     uris = {version.id: version.uri for version in run.versions}
+    lower = _lower_steps(run, lineage)
+    unsure: set[str | None] = {product for product in parts if lineage.versions[product].lower_bound}
+    if any(name in lower and target is None and joules > least for (name, target), joules in flows.items()):
+        unsure.add(None)
     return [
         {
             "step": name,
             "uri": None if target is None else uris[target],
             "version": run.version_numbers.get(target or ""),
             "joules": joules,
+            "lower_bound": name in lower,
+            "product_lower_bound": target in unsure,
         }
         for (name, target), joules in flows.items()
         if joules > least
     ]
+
+
+def _lower_steps(run: RunRecords, lineage: Lineage) -> set[str]:
+    """The names of the steps, and of the orchestration, whose energy lacks a part."""
+    found, lacking = lineage.graph.found, figures.lacking(run)
+    lower = {found.steps[found.of_span[id_]].name for id_ in lacking if id_ in found.of_span}
+    return lower | {ORCHESTRATION_NAME for span in found.orchestration if span.id in lacking}

@@ -13,6 +13,7 @@ from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
 
 ESTIMATE_RANGE = (0.5, 2.0)  # of energy for which a late source had no samples: power went on as before, or did not
+CUT_SHORT = "up to a second of work before it was killed is not in it"
 COUNTED = COMPONENTS[:-1]  # of what sources of processes tell; remote is what the work itself tells
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
@@ -207,12 +208,26 @@ def gaps(run: RunRecords) -> dict[str, int]:
     return dict(Counter(name for names in lacking(run).values() for name in names))
 
 
+def cut_short(run: RunRecords) -> dict[str, int]:
+    """Of the `gaps`, how many are of spans that lack no more than what they used since the last tick when killed."""
+    killed = [span for span in run.spans if span.is_cut_short]
+    return dict(Counter(name for span in killed for name in span.incomplete - {*span.attributes.get("gaps", ())}))
+
+
+def why_lower(gaps: dict[str, int], cut_short: dict[str, int]) -> Iterator[str]:
+    """What the components lack, apart from what was lost as a process was killed: "cpu in 2 spans"."""
+    for name, count in gaps.items():
+        others = count - cut_short.get(name, 0)
+        if others:
+            yield f"{name} in {others} span{'s' if others > 1 else ''}"
+
+
 def lacking(run: RunRecords) -> dict[str, list[str]]:
     """The components that spans lack a part of, by the id of the span."""
     expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
     missing: dict[str, list[str]] = {}
     for span in run.spans:
-        named, joules = span.attributes.get("gaps", ()), _HOST_JOULES(span)
+        named, joules = span.incomplete, _HOST_JOULES(span)
         if not named and None not in joules:
             continue
         for name, known in zip(HOST, joules, strict=True):

@@ -23,7 +23,7 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
     parts = [
         f"### {text(name)}: its last {len(shown)} runs" if len(shown) > 1 else f"### {text(name)}: its first run",
         _said(shown, marks),
-        _chart(figures, marks, f"joules per {per}" if per else "energy of the run"),
+        _chart(figures, marks, f"joules per {per}" if per else "energy of the run", lower_bound=_top(figures, shown)),
         table(
             "Runs",
             ["run", cell("energy", "CO2eq"), cell("KPI", "change")],
@@ -56,10 +56,15 @@ def _mark(one: Headline, rows: Sequence[Headline], threshold: float) -> tuple[st
     return ("", False) if found is None else (f"{100 * found.change:+.0f} %", found.regressed(threshold))
 
 
-def _chart(figures: Sequence[float | None], marks: Sequence[tuple[str, bool]], what: str) -> str:
+def _top(figures: Sequence[float | None], shown: Sequence[Headline]) -> bool:
+    """Whether the highest figure is a lower bound, or nobody knows which is the highest since one of them is."""
+    return any(one["lower_bound"] for figure, one in zip(figures, shown, strict=True) if figure)
+
+
+def _chart(figures: Sequence[float | None], marks: Sequence[tuple[str, bool]], what: str, *, lower_bound: bool) -> str:
     """The energy per unit, or of the run, from the oldest to the newest; a run without it leaves its place empty."""
     columns = [*zip(reversed(figures), (regressed for _, regressed in reversed(marks)), strict=True)]
-    svg = chart.columns(columns, what)
+    svg = chart.columns(columns, what, lower_bound=lower_bound)
     return f"![Energy by run]({chart.data_url(svg)})" if svg else ""
 
 

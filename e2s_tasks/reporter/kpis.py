@@ -120,9 +120,10 @@ def _why_none(run: RunRecords, spans: SpanTree) -> str:
 
 
 def _bounds(run: RunRecords) -> Iterator[str]:
-    for name, count in figures.gaps(run).items():
-        if name != "remote":
-            yield f"no figure for {name} in {count} span{'s' if count > 1 else ''}"
+    killed = figures.cut_short(run)
+    gaps = {name: count for name, count in figures.gaps(run).items() if name != "remote"}
+    yield from (f"no figure for {part}" for part in figures.why_lower(gaps, killed))
+    yield from [figures.CUT_SHORT] if killed else []
     yield from dict.fromkeys(why_missing(run.spans))
 
 

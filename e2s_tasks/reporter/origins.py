@@ -40,7 +40,8 @@ def ancestor(row: dict[str, Any], above: dict[str, Any] | None) -> list[tuple[st
         return [(f"{name} (see above)", "", "", "")]
     worth = row["provenance"] if row["own_j"] is not None else ""
     missing = [(f"{indent}  ? {_shortened(reason)}", units.UNKNOWN, "", "missing") for reason in row["reasons"]]
-    return [(name, units.joules(row["joules"]), units.percent(row["share"]), worth), *missing]
+    joules = units.at_least(units.joules(row["joules"]), row["lower_bound"])
+    return [(name, joules, units.percent(row["share"]), worth), *missing]
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from e2s_tasks.core.energy import COMPONENTS, MOVEMENT, add
 from e2s_tasks.core.records import Kind
-from e2s_tasks.reporter import units
+from e2s_tasks.reporter import figures, units
 from e2s_tasks.reporter.steps import ORCHESTRATION
 
 Summary = dict[str, Any]
@@ -196,11 +196,18 @@ def sum_joules(row: dict[str, Any]) -> str:
     return units.at_least(units.joules(row["energy_j"]), row["lower_bound"])
 
 
+def flow_joules(row: dict[str, Any]) -> str:
+    """The energy of a step in a product, marked where a part of the step's is missing."""
+    return units.at_least(units.joules(row["joules"]), row["lower_bound"])
+
+
 def lost(summary: Summary) -> str | None:
     """What attempts that did not succeed had used, if there were any."""
     if not summary["unsuccessful_j"]:
         return None
-    return f"{units.joules(summary['unsuccessful_j'])} of it in attempts that did not succeed"
+    broken = (row for row in summary["steps"] if row["kind"] == Kind.ATTEMPT and row["status"] in BROKEN)
+    joules = units.at_least(units.joules(summary["unsuccessful_j"]), any(row["lower_bound"] for row in broken))
+    return f"{joules} of it in attempts that did not succeed"
 
 
 def cached(summary: Summary) -> str | None:
@@ -267,8 +274,10 @@ def gaps(summary: Summary) -> str | None:
     """Which figures are lower bounds because spans lack a part."""
     if not summary["gaps"]:
         return None
-    parts = [f"{name} in {count} span{'s' if count > 1 else ''}" for name, count in summary["gaps"].items()]
-    return f"no figure for {', '.join(parts)}: the sums are lower bounds"
+    parts = ", ".join(figures.why_lower(summary["gaps"], summary["cut_short"]))
+    said = [f"no figure for {parts}"] if parts else []
+    said += [figures.CUT_SHORT] if summary["cut_short"] else []
+    return f"{'; '.join(said)}: the sums are lower bounds"
 
 
 def idle_policy(summary: Summary) -> str:

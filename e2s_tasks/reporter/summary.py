@@ -59,6 +59,7 @@ def summarise(
         "energy_j_range": figures.energy_range(run, energy, gaps),
         "provenance": figures.provenance(run, energy),
         "gaps": gaps,
+        "cut_short": figures.cut_short(run),
         "sources": figures.sources(run),
         "static_policy": sorted({process.static_policy for process in run.processes}),
         "not_attributed_j": figures.not_attributed(spans),

@@ -48,12 +48,13 @@ def _worth(run: RunRecords, spans: list[SpanRecord]) -> dict[str, Any]:
     """The energy of some of a run's spans, with its range, and what it rests on."""
     processes = {one.process_id for one in spans}
     part = replace(run, spans=spans, processes=[one for one in run.processes if one.id in processes])
-    energy = figures.run_energy(spans)
+    energy, gaps = figures.run_energy(spans), figures.gaps(part)
     return {
         "energy_j": figures.energy_figures(energy),
-        "energy_j_range": figures.energy_range(part, energy),
+        "energy_j_range": figures.energy_range(part, energy, gaps),
         "provenance": figures.provenance(part, energy),
-        "gaps": figures.gaps(part),
+        "gaps": gaps,
+        "cut_short": figures.cut_short(part),
         "sources": figures.sources(part),
         "static_policy": sorted({process.static_policy for process in part.processes}),
     }

@@ -97,6 +97,19 @@ REMOTE = {
         ([span("a", **WHOLE), span("b", **WHOLE | {"dram_j": None})], True),
         ([span("a", **WHOLE), span("b", status=Status.CACHED)], False),
         ([span("a", **WHOLE), span("b", **WHOLE, attributes={"gaps": ["cpu"]})], True),
+        ([span("a", **WHOLE, status=Status.CRASHED, attributes={"killed": True})], True),
+        ([span("a", **WHOLE, status=Status.CANCELLED, attributes={"killed": True})], False),
+        (
+            [
+                span(
+                    "a",
+                    **WHOLE | dict.fromkeys(("cpu_j", "dram_j", "static_j"), 0.0),
+                    status=Status.CRASHED,
+                    attributes={"killed": True},
+                )
+            ],
+            False,
+        ),
         ([span("a", **WHOLE, attributes={"remote_work": "LLM"})], True),
         (
             [

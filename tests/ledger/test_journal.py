@@ -276,6 +276,7 @@ def test_a_killed_process_leaves_its_attempt_crashed_with_the_energy_it_had_used
     assert replay(tmp_path, ledger) == 1
     [span] = ledger.run("run").spans
     assert (span.status, span.cpu_j, span.seq, span.ended_at) == ("crashed", 8.0, 3, last_sign)
+    assert span.is_cut_short
     assert list(tmp_path.glob("*.jsonl")) == []
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
 from e2s_tasks.reporter import summarise
-from e2s_tasks.reporter.compare import change, compare, headline
+from e2s_tasks.reporter.compare import DOUBT, change, changed, compare, headline
 from tests.reporter.runs import NOON, RUN, decision, full_run, outcome, process, root, run, span
 
 
@@ -121,7 +121,35 @@ def test_artifacts_are_matched_by_uri_else_by_a_name_that_only_one_has():
 
 def test_the_headline_names_the_step_that_made_most_of_the_difference():
     assert headline(compare(summarise(full_run()), summarise(other_run()))) == (
-        ">= 283 J in A, >= 350 J in B: +24 %, most in train (+172 J)"
+        ">= 283 J in A, >= 350 J in B: which took more is not known; of what is, most in train (+172 J)"
     )
+
+
+def used(joules, **fields):
+    """A run that used so much in a step."""
+    nothing = {"dram_j": 0.0, "static_j": 0.0}
+    return summarise(run(root(cpu_j=0.0, **nothing), span("t", name="train", cpu_j=joules, **nothing, **fields)))
+
+
+PARTLY = {"attributes": {"gaps": ["cpu"]}}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told", "said"),
+    [
+        (used(100.0), used(3.0), (-97.0, False, False), "-97 %"),
+        (used(100.0), used(3.0, **PARTLY), (None, False, True), "-"),
+        (used(100.0), used(150.0, **PARTLY), (50.0, True, False), "at least +50 %"),
+        (used(100.0, **PARTLY), used(150.0), (None, False, True), "-"),
+        (used(100.0, **PARTLY), used(150.0, **PARTLY), (None, False, True), "-"),
+    ],
+)
+def test_of_a_lower_bound_only_a_rise_from_an_exact_figure_is_told(a, b, told, said):
+    found = compare(a, b)
+    for one in (row(found["totals"], "energy"), row(found["components"], "cpu"), row(found["steps"], "train")):
+        assert (one["change_percent"], one["change_at_least"], one["change_unknown"]) == told
+        assert changed(one) == said
+    assert (DOUBT in found["notes"]) == told[2]
+    assert ("which took more is not known" in headline(found)) == told[2]
     unknown = summarise(run(root(), span("w", Kind.ATTEMPT)))
     assert headline(compare(unknown, unknown)).endswith("it is unknown in A")

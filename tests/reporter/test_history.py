@@ -102,6 +102,13 @@ def test_a_run_without_the_kpi_of_the_others_leaves_its_place_in_the_chart_empty
     assert "the highest 2.00 J" in svg
 
 
+@pytest.mark.parametrize(("bounds", "said"), [((True, False), "&gt;= 3.00 J"), ((False, False), "3.00 J")])
+def test_the_highest_of_the_chart_is_a_lower_bound_where_a_run_of_it_is(bounds, said):
+    rows = [past(number, 3.0 - number, lower_bound=lower) for number, lower in enumerate(bounds)]
+    svg = b64decode(re.search(r"base64,([^)]+)", history.render("f/d", rows, 0.2, None))[1]).decode()
+    assert f"the highest {said}<" in svg
+
+
 def test_a_first_run_has_a_page_without_a_chart_or_a_link():
     page = history.render("f/d", [past(0, 20.0)], 0.2, None)
     assert "its first run" in page

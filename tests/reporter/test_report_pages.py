@@ -301,3 +301,26 @@ def test_the_memory_of_attempts_has_a_column_where_it_is_known(ledger):
 def test_a_run_that_goes_on_says_so_far(ledger):
     ledger.ingest(moved(run(root(cpu_j=1.0, status=Status.RUNNING)), "goes-on", 6 * DAY))
     assert "Energy so far" in render_run(ledger, "goes-on")
+
+
+def test_what_lacks_a_part_is_marked_in_the_flow_in_its_description_and_in_the_powers(tmp_path):
+    records = run(
+        root(cpu_j=0.0, dram_j=0.0, static_j=0.0, ended_at=NOON + 9),
+        span("k", name="train", task_run_id="t", attempt=1, status=Status.CRASHED, cpu_j=40.0, dram_j=0.0,
+             static_j=0.0, attributes={"killed": True}),
+        span("t", name="train", task_run_id="t", attempt=2, cpu_j=50.0, dram_j=0.0, static_j=0.0, started_at=NOON + 3),
+        span("l", name="look", task_run_id="l", attempt=1, cpu_j=5.0, dram_j=0.0, static_j=0.0, started_at=NOON + 6),
+        versions=[VersionRecord("v", "file:///d/model", "t", RUN, NOON + 5, 10)],
+    )  # fmt: skip
+    opened = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    opened.ingest([process(), *records.spans, *records.versions])
+    html = render_run(opened, RUN)
+    assert "train into model v1: &gt;= 90.0 J" in html
+    assert "model v1 in all: &gt;= 90.0 J" in html
+    assert "look into no final product: 5.00 J" in html
+    assert "no final product in all: 5.00 J" in html
+    assert re.search(r"<text[^>]*>model v1 +&gt;= 90.0 J</text>", html)
+    powers = html[html.index("Power of the steps") :]
+    train, look = (re.search(rf'">{name}</th>(.*?)</tr>', powers, re.DOTALL).group(1) for name in ("train", "look"))
+    assert train.count("&gt;= ") == 3
+    assert "&gt;= " not in look

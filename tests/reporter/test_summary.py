@@ -5,9 +5,9 @@ from types import NoneType
 
 import pytest
 
-from e2s_tasks.core.records import Kind, SourceRecord, Status
-from e2s_tasks.reporter import summarise
-from tests.reporter.runs import NOON, SOURCES, decision, full_run, outcome, process, root, run, span
+from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
+from e2s_tasks.reporter import phrases, summarise
+from tests.reporter.runs import NOON, RUN, SOURCES, decision, full_run, outcome, process, root, run, span
 
 NUMBER, TEXT, FLAG = (int, float, NoneType), (str, NoneType), (bool, NoneType)
 ENERGY = dict.fromkeys(("total", "host", "cpu", "dram", "gpu", "static", "storage", "network"), NUMBER)
@@ -301,6 +301,45 @@ def test_other_and_idle_are_those_of_the_root_only():
 def test_a_span_without_a_figure_that_its_process_could_give_is_a_gap():
     summary = summarise(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), span("killed", status=Status.CRASHED)))
     assert summary["gaps"] == {"cpu": 1, "dram": 1, "static": 1}
+
+
+def killed(**fields):
+    used = {"cpu_j": 3.0, "dram_j": 1.0, "static_j": 1.0}
+    return span("t", status=Status.CRASHED, attributes={"killed": True}, **used | fields)
+
+
+def test_what_a_killed_process_had_used_is_a_lower_bound_in_its_step_and_in_all_that_comes_of_it():
+    whole = span("w", cpu_j=1.0, dram_j=1.0, static_j=1.0)
+    summary = summarise(run(root(cpu_j=0.0, dram_j=0.0, static_j=0.0), whole, killed()))
+    assert summary["gaps"] == summary["cut_short"] == {"cpu": 1, "dram": 1, "static": 1}
+    assert summary["energy_j_range"]["total"][1] is None
+    assert {row["name"]: row["lower_bound"] for row in summary["consumers"]}.items() >= {"t": True, "w": False}.items()
+    assert phrases.one_line(summary).startswith("at least 8.00 J")
+    said = "up to a second of work before it was killed is not in it: the sums are lower bounds"
+    assert phrases.gaps(summary) == said
+    assert phrases.lost(summary) == ">= 5.00 J of it in attempts that did not succeed"
+
+
+@pytest.mark.parametrize("fields", [{"status": Status.CANCELLED}, {"cpu_j": 0.0, "dram_j": 0.0, "static_j": 0.0}])
+def test_a_killed_span_that_was_cancelled_or_had_used_nothing_bounds_nothing(fields):
+    of_killed = killed()
+    for name, value in fields.items():
+        setattr(of_killed, name, value)
+    summary = summarise(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), of_killed))
+    assert (summary["gaps"], summary["cut_short"]) == ({}, {})
+
+
+def test_what_a_killed_attempt_is_part_of_cost_at_least_its_figure_and_says_why():
+    again = span("t2", name="t", task_run_id="t", attempt=2, cpu_j=1.0, dram_j=1.0, static_j=1.0)
+    wrote = span("w", Kind.WRITE, parent_id="t2", cpu_j=0.0, dram_j=0.0, static_j=0.0, storage_j=0.0)
+    made = VersionRecord("v", "file:///a.parquet", "w", RUN, NOON, 1)
+    (artifact,) = summarise(
+        run(
+            root(cpu_j=0.0, dram_j=0.0, static_j=0.0), killed(task_run_id="t", attempt=1), again, wrote, versions=[made]
+        )
+    )["artifacts"]
+    assert artifact["lower_bound"]
+    assert "up to a second of 't' before it was killed is not in it" in artifact["reasons"]
 
 
 NEVER_ANSWERED = {"cpu_j": None, "static_j": None, "attributes": {"gaps": ["cpu", "static"]}}

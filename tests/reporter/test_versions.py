@@ -26,7 +26,9 @@ def test_the_rows_of_a_tree_add_up_to_the_fully_loaded_energy_and_every_row_to_w
             loaded = upstream.of(graph, version.id)
             rows = ancestry(loaded, upstream, run.run_id, version.id)
             assert sum(row["own_j"] or 0.0 for row in rows) == pytest.approx(loaded.joules.total or 0.0)
+            assert rows[0]["lower_bound"] == bool(loaded.reasons)
             for row in rows:
+                assert row["lower_bound"] or not any(one["lower_bound"] for one in rows if one["parent"] == row["id"])
                 below = sum(one["joules"] or 0.0 for one in rows if one["parent"] == row["id"])
                 assert (row["joules"] or 0.0) == pytest.approx((row["own_j"] or 0.0) + below)
             steps = [(row["run_id"], row["name"], row["at"]) for row in rows if row["own_j"] is not None]
@@ -63,6 +65,19 @@ def test_what_two_branches_need_stands_in_the_first_and_is_named_in_the_second()
         ("      right", False, 5.0),
         ("        raw", True, None),
     ]
+
+
+def test_a_row_is_a_lower_bound_where_something_below_it_is_not_known():
+    run = Run()
+    load, look = run.task("load", 20.0), run.task("look", 5.0)
+    run.read(None, by=load)
+    join = run.task("join", 50.0)
+    for name, task in (("loaded", load), ("seen", look)):
+        run.read(run.write(name, by=task), by=join)
+    rows = tree_of([run.records], run.write("joined", by=join))
+    assert {row["name"] for row in rows if row["lower_bound"]} == {"joined", "join", "loaded", "load"}
+    told = {cells[0].strip(): cells[1] for row in rows for cells in origins.ancestor(row | {"version": 1}, None)}
+    assert (told["joined v1"], told["look"]) == (">= 75.0 J", "5.00 J")
 
 
 def test_a_tree_of_thousands_of_levels_needs_no_recursion():

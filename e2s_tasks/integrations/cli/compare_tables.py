@@ -8,7 +8,7 @@ from rich.text import Text
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import kpi_phrases, phrases, units
-from e2s_tasks.reporter.compare import change, headline
+from e2s_tasks.reporter.compare import bounded, change, changed, headline
 from e2s_tasks.reporter.terminal import console
 
 Row = dict[str, Any]
@@ -59,7 +59,7 @@ def _known(row: Row) -> bool:
 
 def _figure(row: Row) -> list[str | Text]:
     sides = [_marked(row, side) + _shown(row[side], row["unit"]) for side in ("a", "b")]
-    return [row["name"], *sides, _changed(row["change_percent"], worse=_dearer(row))]
+    return [row["name"], *sides, _changed(row, worse=_dearer(row))]
 
 
 def _marked(row: Row, side: str) -> str:
@@ -87,7 +87,7 @@ def _component(row: Row) -> list[str | Text]:
     worth = [row[f"{side}_provenance"] for side in ("a", "b")]
     said = worth[0] if worth[0] == worth[1] else " / ".join(worth)
     joules = [units.at_least(units.joules(row[side]), row[f"{side}_lower_bound"]) for side in ("a", "b")]
-    return [f"{row['name']} ({said})", *joules, _changed(row["change_percent"])]
+    return [f"{row['name']} ({said})", *joules, _changed(row)]
 
 
 def _steps(rows: list[Row]) -> list[list[str | Text]]:
@@ -95,7 +95,10 @@ def _steps(rows: list[Row]) -> list[list[str | Text]]:
     found = [_step(row) for row in shown]
     if rest:
         a, b = (add(row[side] for row in rest) for side in ("a", "b"))
-        found.append([f"... {len(rest)} smaller steps", units.joules(a), units.joules(b), _changed(change(a, b))])
+        lower = {name: any(row[name] for row in rest) for name in ("a_lower_bound", "b_lower_bound")}
+        more = bounded({"a": a, "b": b, "change_percent": change(a, b)} | lower)
+        joules = [units.at_least(units.joules(more[side]), more[f"{side}_lower_bound"]) for side in ("a", "b")]
+        found.append([f"... {len(rest)} smaller steps", *joules, _changed(more)])
     return found
 
 
@@ -103,14 +106,14 @@ def _step(row: Row) -> list[str | Text]:
     counts = row["a_count"], row["b_count"]
     times = f" ({counts[0]} and {counts[1]} times)" if counts[0] != counts[1] and all(counts) else ""
     joules = [units.at_least(units.joules(row[side]), row[f"{side}_lower_bound"]) for side in ("a", "b")]
-    last = ONLY[row["only_in"]] if row["only_in"] else _changed(row["change_percent"])
+    last = ONLY[row["only_in"]] if row["only_in"] else _changed(row)
     return [units.printable(row["name"]) + times, *joules, last]
 
 
 def _artifact(row: Row) -> list[str | Text]:
     figures = row["in_run_j"]
     sides = [units.at_least(units.joules(figures[side]), row[f"{side}_lower_bound"]) for side in ("a", "b")]
-    last = ONLY[row["only_in"]] if row["only_in"] else _changed(figures["change_percent"])
+    last = ONLY[row["only_in"]] if row["only_in"] else _changed(figures)
     return [row["name"], *sides, last]
 
 
@@ -119,7 +122,7 @@ def _kpi(row: Row) -> list[str | Text]:
     return [
         units.printable(row["name"]),
         *sides,
-        _changed(row["change_percent"], worse=bool(row["unit"]) and "1/" not in row["unit"]),
+        _changed(row, worse=bool(row["unit"]) and "1/" not in row["unit"]),
     ]
 
 
@@ -144,9 +147,9 @@ def _without_figure(found: dict[str, dict[str, str]]) -> Iterable[str]:
         yield from (f"{word} in {name}: {said}" for word, said in found[side].items())
 
 
-def _changed(percent: float | None, *, worse: bool = True) -> Text:
+def _changed(row: Row, *, worse: bool = True) -> Text:
     """The change, red where it is for the worse: more of what costs, less of what is gained."""
-    text = units.change(percent)
+    percent, text = row["change_percent"], changed(row)
     if percent is None or abs(percent) < LEAST:
         return Text(text)
     return Text(text, style="red" if (percent > 0) == worse else "green")

@@ -74,8 +74,9 @@ def print_artifact(found: dict[str, Any]) -> None:
         for number, cells in enumerate(origins.ancestor(row, above)):
             table.add_row(*cells, style="dim" if number else style)
     if folded:
-        own = add(row["own_j"] for row in folded)
-        table.add_row(f"... {len(folded)} smaller ones", units.joules(own), "", "", style="dim")
+        own = units.joules(add(row["own_j"] for row in folded))
+        lower = any(row["lower_bound"] for row in folded)
+        table.add_row(f"... {len(folded)} smaller ones", units.at_least(own, lower), "", "", style="dim")
     out.print(table)
     for line in origins.loaded_reasons(one):
         out.print(Text(line, style="dim"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.reporter import units
+from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.html import svg
 from e2s_tasks.reporter.html.svg import LINE, LOST, MUTED, NARROW, REST, SERIES, Chart
 
@@ -86,17 +86,29 @@ def _bars(shown: Sequence[Bar], width: int) -> "Figure":
 def flow(name: str, rows: Sequence[dict[str, Any]], title: str) -> Chart | None:
     """The energy of steps on the left, flowing into products on the right; None where there is none.
 
-    rows: step, product, joules.
+    rows: step, product, joules, and whether a part of these (`lower_bound`) or of the product's is missing.
     """
     if not rows:
         return None
-    said = "; ".join(f"{row['step']} into {row['product']}: {units.joules(row['joules'])}" for row in rows[:12])
-    return svg.chart(name, lambda width: _flow(rows, width), title, f"{said}.")
+    said = [f"{row['step']} into {row['product']}: {phrases.flow_joules(row)}" for row in rows[:12]]
+    lower = _lower(rows)[1]
+    said += [f"{key} in all: {_figure(joules, key, lower)}" for key, joules in _sums(rows, "product").items()]
+    return svg.chart(name, lambda width: _flow(rows, width), title, f"{'; '.join(said)}.")
+
+
+def _lower(rows: Sequence[dict[str, Any]]) -> tuple[set[str], set[str]]:
+    """The steps, and the products, whose energy lacks a part."""
+    steps = {row["step"] for row in rows if row["lower_bound"]}
+    return steps, {row["product"] for row in rows if row["product_lower_bound"]}
+
+
+def _figure(joules: float, key: str, lower: set[str]) -> str:
+    return units.at_least(units.joules(joules), key in lower)
 
 
 def _flow(rows: Sequence[dict[str, Any]], width: int) -> "Figure":
     sides = [_sums(rows, side) for side in ("step", "product")]
-    whole, scale = sum(sides[0].values()), 240.0
+    whole, scale, lower = sum(sides[0].values()), 240.0, _lower(rows)
     slots = [_slots(side, whole, scale) for side in sides]
     fig = svg.figure(width, max(end for _, end in slots) + 4)
     axes = svg.canvas(fig)
@@ -116,7 +128,7 @@ def _flow(rows: Sequence[dict[str, Any]], width: int) -> "Figure":
             node = x - 14 if side == 0 else x
             colour = colours[key] if side == 0 else REST
             svg.boxes(axes, [(node, y, 14, max(high, 1))], colour)
-            said, at = units.joules(sides[side][key]), (x + place * 22, y + min(high, slot) / 2)
+            said, at = _figure(sides[side][key], key, lower[side]), (x + place * 22, y + min(high, slot) / 2)
             _label(axes, key, said, at, align, narrow=width == NARROW)
     return fig
 

@@ -1,5 +1,6 @@
 """The report of one run: the summary of `e2s show` as a page with charts."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -179,15 +180,21 @@ def _bars(summary: Summary) -> list[charts.Bar]:
 def _flows(found: _Found) -> list[dict[str, Any]]:
     """The flows of energy with products as a person calls them; the smaller steps and products together."""
     rows = energy_flow(found.run, lineage_of(adopted(found.run, found.spans)))
-    named = [{"step": units.printable(row["step"]), "product": _product(row), "joules": row["joules"]} for row in rows]
-    merged: dict[tuple[str, str], float] = {}
+    named = [row | {"step": units.printable(row["step"]), "product": _product(row)} for row in rows]
+    merged: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     kept = {side: _biggest(named, side) for side in ("step", "product")}
     for row in named:
         step = row["step"] if row["step"] in kept["step"] else "smaller steps"
         product = row["product"] if row["product"] in kept["product"] else "smaller products"
-        merged[step, product] = merged.get((step, product), 0.0) + row["joules"]
-    ranking = sorted(merged.items(), key=lambda one: -one[1])
-    return [{"step": step, "product": product, "joules": joules} for (step, product), joules in ranking]
+        merged[step, product].append(row)
+    flows = [{"step": step, "product": product} | _together(of_both) for (step, product), of_both in merged.items()]
+    return sorted(flows, key=lambda one: -one["joules"])
+
+
+def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Flows as one: their joules, and whether a part of these, or of what went into their product, is missing."""
+    bounds = {key: any(row[key] for row in rows) for key in ("lower_bound", "product_lower_bound")}
+    return {"joules": sum(row["joules"] for row in rows), **bounds}
 
 
 def _product(row: dict[str, Any]) -> str:
@@ -208,10 +215,11 @@ def _power(found: _Found) -> tuple[Chart, Table] | None:
     line = timeline(found.run, found.spans)
     if line is None:
         return None
-    rows = []
-    for (_, name), watts in line.watts.items():
-        powers = [f"{units.number(float(found))} W" for found in (watts.mean(), watts.max())]
-        rows.append(Row([units.printable(name), units.joules(float(watts.sum()) * line.seconds), *powers]))
+    rows, lower = [], {(one["kind"], one["name"]) for one in found.summary["consumers"] if one["lower_bound"]}
+    for step, watts in line.watts.items():
+        powers = [f"{units.number(float(power))} W" for power in (watts.mean(), watts.max())]
+        said = [units.joules(float(watts.sum()) * line.seconds), *powers]
+        rows.append(Row([units.printable(step[1]), *(units.at_least(figure, step in lower) for figure in said)]))
     head = ["step", "energy", "mean power over the run", "highest power"]
     return time_charts.power("power", line, "Power of each step over time"), Table("Power of the steps", head, rows)
 

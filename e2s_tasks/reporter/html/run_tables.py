@@ -154,5 +154,5 @@ def _sources(summary: Summary, name: str) -> list[str]:
 
 def flow(rows: list[dict[str, Any]]) -> Table:
     """The energy of each step that went into each product."""
-    cells = [Row([row["step"], row["product"], units.joules(row["joules"])]) for row in rows]
+    cells = [Row([row["step"], row["product"], phrases.flow_joules(row)]) for row in rows]
     return Table("Energy of steps in final products", ["step", "final product", "energy"], cells, texts=(0, 1))
