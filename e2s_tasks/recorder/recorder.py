@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from e2s_tasks.core.declared import DECLARED
-from e2s_tasks.core.energy import HOST
+from e2s_tasks.core.energy import HOST, Provenance
 from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord
 from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, ask_first, encode, journal_path, this_process
@@ -277,6 +277,13 @@ class SpanRecorder:
             if span.estimates and span.estimated:
                 record.attributes["estimated"] = span.estimated
         return span.as_it_stands()
+
+    def host_energy(self, span: OpenSpan) -> tuple[float, Provenance]:
+        """The host energy (J) of a span that sums up, with all inside it, settled at once, and what it rests on."""
+        self.meter.tick()
+        self.meter.settle(force=True)
+        worth = {one.provenance for one in self.process.sources if one.component in span.joules}
+        return span.inclusive_j, Provenance.MEASURED if worth == {Provenance.MEASURED} else Provenance.MODELLED
 
     @guarded
     def _tell(self) -> None:

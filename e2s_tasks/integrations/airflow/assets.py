@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from e2s_tasks.core.energy import Provenance
 from e2s_tasks.io.places import uri_of
 from e2s_tasks.recorder.artifacts import record_artifact, record_input
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -55,15 +54,8 @@ def tell(span: OpenSpan, task_instance: Any) -> None:
     outlets = {name: one for one in task_instance.task.outlets or () if (name := name_of(one)) is not None}
     if not outlets:
         return
-    recorder = span.recorder
-    recorder.meter.tick()
-    recorder.meter.settle(force=True)
-    worth = {one.provenance for one in recorder.process.sources if one.component in span.joules}
-    told = {
-        "run_id": span.run_id,
-        "attempt_host_energy_j": span.inclusive_j,
-        "provenance": str(Provenance.MEASURED if worth == {Provenance.MEASURED} else Provenance.MODELLED),
-    }
+    joules, provenance = span.recorder.host_energy(span)
+    told = {"run_id": span.run_id, "attempt_host_energy_j": joules, "provenance": str(provenance)}
     found = _from_the_ledger(span)
     events = task_instance.get_template_context()["outlet_events"]
     for name, outlet in outlets.items():

@@ -11,7 +11,6 @@ from typing import Any
 from prefect.context import AssetContext
 from prefect.tasks import MaterializingTask, Task
 
-from e2s_tasks.core.energy import Provenance
 from e2s_tasks.core.products import PRODUCTS, USES, WEIGHT, WEIGHTS
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.places import PathLike, uri_of
@@ -214,15 +213,8 @@ class Assets:
         context = AssetContext.get()
         if not self._keys or context is None or not isinstance(span, OpenSpan):
             return
-        recorder = span.recorder
-        recorder.meter.tick()
-        recorder.meter.settle(force=True)
-        worth = {one.provenance for one in recorder.process.sources if one.component in span.joules}
-        told = {
-            "e2s_host_energy_j": span.inclusive_j,
-            "e2s_provenance": str(Provenance.MEASURED if worth == {Provenance.MEASURED} else Provenance.MODELLED),
-            "e2s_run_id": span.run_id,
-        }
+        joules, provenance = span.recorder.host_energy(span)
+        told = {"e2s_host_energy_j": joules, "e2s_provenance": str(provenance), "e2s_run_id": span.run_id}
         for key in self._keys:
             context.add_asset_metadata(key, told)
 
