@@ -71,8 +71,8 @@ def test_the_runs_of_a_deployment_have_a_history_that_each_run_adds_to(tmp_path)
             client.create_flow(flow), "Every Night", path=str(tmp_path), entrypoint="nightly.py:nightly_flow"
         )
         runs = []
-        for _ in range(2):
-            run = client.create_flow_run_from_deployment(deployment)
+        for name in ("first-night", "second-night"):  # a random name may be longer than a line of the table
+            run = client.create_flow_run_from_deployment(deployment, name=name)
             done = subprocess.run(
                 [sys.executable, "-m", "prefect.engine"],
                 env=environment | {"PREFECT__FLOW_RUN_ID": str(run.id), "PYTHONPATH": str(ROOT)},
