@@ -188,6 +188,9 @@ class Settings:
         _yes,
         "true: measure every Prefect task and flow (with PREFECT_PLUGINS_ENABLED=true) and every Airflow operator",
     )
+    airflow: str | None = _setting(
+        None, _text, "name of this Airflow, for all of its components, where several report to one ledger"
+    )
     enabled: bool = _setting(True, _yes, "false: run everything unmeasured")
 
     def __post_init__(self) -> None:

@@ -9,20 +9,26 @@ from e2s_tasks.reporter import summarise_run
 
 @pytest.fixture(scope="module")
 def ran(airflow):
-    """The summaries of a DAG run that made an artifact and of one that made another of it, and the asset events."""
+    """The summaries of a DAG run that made an artifact, of one that made another of it and of one that named its assets
+    while it ran; and the asset events.
+    """
     ids = {}
-    for dag_id in ("makes_raw", "makes_clean"):
+    for dag_id in ("makes_raw", "makes_clean", "makes_by_alias"):
         ids[dag_id] = airflow.trigger(dag_id)
         assert airflow.wait(dag_id, ids[dag_id]) == "success"
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
     replay(airflow.home / "e2s" / "journal", ledger)
     summaries = {name: summarise_run(ledger, dag_run_id(name, run_id)) for name, run_id in ids.items()}
     events = airflow.client.get("/api/v2/assets/events").raise_for_status().json()["asset_events"]
-    return summaries, {(one["source_dag_id"], one["name"] if "name" in one else one["uri"]): one for one in events}
+    return summaries, events
 
 
 def _artifact(summary, end):
     return next(one for one in summary["artifacts"] if one["uri"].endswith(end))
+
+
+def _of(events, dag_id, name):
+    return [one for one in events if (one["source_dag_id"], one["name"]) == (dag_id, name)]
 
 
 def test_what_another_dag_put_into_an_input_is_in_the_fully_loaded_figure(ran):
@@ -45,7 +51,7 @@ def test_an_outlet_that_nothing_measured_wrote_is_a_version_too(ran):
 
 def test_the_event_of_an_asset_carries_its_energy_to_solution(ran):
     summaries, events = ran
-    extra = next(one for (dag, name), one in events.items() if dag == "makes_clean" and "clean" in name)["extra"]["e2s"]
+    [extra] = [one["extra"]["e2s"] for one in _of(events, "makes_clean", "clean")]
     clean = _artifact(summaries["makes_clean"], "clean.parquet")
     assert extra["run_id"] == summaries["makes_clean"]["flow_run"]["id"]
     assert extra["version"] == 1
@@ -53,6 +59,24 @@ def test_the_event_of_an_asset_carries_its_energy_to_solution(ran):
     assert extra["in_run_j"] <= clean["in_run_j"] * 1.001  # the orchestration of the process's end comes on top
     assert extra["lower_bound"] is False
     assert extra["provenance"] in {"measured", "modelled"}
+
+
+def test_assets_that_a_task_adds_to_an_alias_are_artifacts_and_each_event_tells_what_they_cost(ran):
+    summaries, events = ran
+    made = {one["uri"]: one for one in summaries["makes_by_alias"]["artifacts"]}
+    assert {"asset:/lake/norway", "asset:/lake/sweden"} <= set(made)
+    told = [one["extra"] for name in ("lake/norway", "lake/sweden") for one in _of(events, "makes_by_alias", name)]
+    assert len(told) == 3  # one of each alias and asset
+    assert [one["rows"] for one in told if "rows" in one] == [7]
+    assert all(one["e2s"]["in_run_j"] > 0 and one["e2s"]["version"] == 1 for one in told)
+
+
+def test_an_outlet_that_is_named_by_reference_is_the_asset_it_refers_to(ran):
+    summaries, events = ran
+    again = _artifact(summaries["makes_by_alias"], "clean.parquet")
+    assert again["version"] == 2
+    [event] = _of(events, "makes_by_alias", "clean")
+    assert event["extra"]["e2s"]["version"] == 2
 
 
 def test_outcomes_and_the_solution_of_a_param_make_kpis(ran):

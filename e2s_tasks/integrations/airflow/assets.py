@@ -35,10 +35,29 @@ def begun(span: OpenSpan, task: Any) -> None:
 @guarded
 def made(span: OpenSpan, task_instance: Any) -> None:
     """The operator has done its work: its outlets are new versions, unless a measured write has already said so."""
-    for outlet in task_instance.task.outlets or ():
-        name = name_of(outlet)
-        if name is not None and not _is_written(span, uri_of(name)):
+    for name in _events(task_instance):
+        if not _is_written(span, uri_of(name)):
             record_artifact(name)
+
+
+def _events(task_instance: Any) -> dict[str, list[dict[str, Any]]]:
+    """What the event of each asset that the task made carries as `extra`, by the asset's name in the ledger.
+
+    An alias stands for the assets that the task has added to it; one that several aliases stand for has several events.
+    """
+    from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
+
+    outlets = [one for one in task_instance.task.outlets or () if isinstance(one, Asset | AssetAlias | AssetRef)]
+    told = task_instance.get_template_context()["outlet_events"] if outlets else {}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for outlet in outlets:
+        of = told[outlet]
+        single = [] if isinstance(outlet, AssetAlias) else [(of.key, of.extra)]
+        for key, extra in [*single, *((one.dest_asset_key, one.extra) for one in of.asset_alias_events)]:
+            name = name_of(key)
+            if name is not None:
+                found.setdefault(name, []).append(extra)
+    return found
 
 
 def _is_written(span: OpenSpan, uri: str) -> bool:
@@ -51,15 +70,16 @@ def tell(span: OpenSpan, task_instance: Any) -> None:
 
     Called after the work: who waits for the asset gets the event with the report of the task's state.
     """
-    outlets = {name: one for one in task_instance.task.outlets or () if (name := name_of(one)) is not None}
-    if not outlets:
+    events = _events(task_instance)
+    if not events:
         return
     joules, provenance = span.recorder.host_energy(span)
     told = {"run_id": span.run_id, "attempt_host_energy_j": joules, "provenance": str(provenance)}
     found = _from_the_ledger(span)
-    events = task_instance.get_template_context()["outlet_events"]
-    for name, outlet in outlets.items():
-        events[outlet].extra[EXTRA] = told | _energy_to_solution(span, found.get(uri_of(name)))
+    for name, extras in events.items():
+        carried = told | _energy_to_solution(span, found.get(uri_of(name)))
+        for extra in extras:
+            extra[EXTRA] = carried
 
 
 def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from airflow.sdk import DAG, Asset, task
+from airflow.sdk import DAG, Asset, AssetAlias, task
 
 FOLDER = Path(os.environ["AIRFLOW_HOME"]) / "lake"
 RAW = Asset(name="raw", uri=(FOLDER / "raw.parquet").as_uri())
@@ -30,6 +30,16 @@ def clean():
     write_parquet(rows[rows["x"] > 10], FOLDER / "clean.parquet")
     record_outcome(units=len(rows), accurate=len(rows) - 11, name="row")
 
+
+@task(outlets=[AssetAlias("by country"), AssetAlias("all countries"), Asset.ref(name="clean")])
+def split(*, outlet_events):
+    outlet_events[AssetAlias("by country")].add(Asset("lake/norway"), extra={"rows": 7})
+    outlet_events[AssetAlias("by country")].add(Asset("lake/sweden"))
+    outlet_events[AssetAlias("all countries")].add(Asset("lake/norway"))
+
+
+with DAG("makes_by_alias", schedule=None):
+    split()
 
 with DAG("makes_raw", schedule=None):
     make()
