@@ -1,16 +1,13 @@
-"""What measuring adds to the process of an Airflow attempt, whether each attempt is there once, and Prefect beside it.
+"""What measuring adds to the process of an Airflow attempt, and whether each attempt is there once.
 
     .venv-airflow/bin/python benchmarks/airflow.py
 
 A real Airflow with all its daemons runs mapped tasks that do nothing, in turns with and without measuring, and a DAG
-with an attempt of every kind. Then the flight-delay pipeline runs as a DAG and, by `.venv/bin/python` where that is, as
-a Prefect flow, with one thread each for the models: CPU seconds of the same steps.
+with an attempt of every kind.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -20,15 +17,12 @@ from common import FOLDER, ROOT, Row, main
 
 sys.path.insert(0, str(ROOT / "tests" / "airflow"))
 DAGS = ROOT / "benchmarks" / "airflow_dags"
-PREFECT = ROOT / ".venv" / "bin" / "python"
-STEPS = ("import_flights", "build_features", "train", "score", "evaluate")
 
 
 def measure(quick: bool) -> list[Row]:
     """Milliseconds, megabytes and attempts."""
     rows = _added(10 if quick else 60, 1 if quick else 3)
-    rows += _every_attempt(10 if quick else 100)
-    return rows + _beside_prefect("0.05" if quick else None)
+    return rows + _every_attempt(10 if quick else 100)
 
 
 def _added(tasks: int, turns: int) -> list[Row]:
@@ -126,62 +120,6 @@ def _found(home: Path, runs: list[tuple[str, str]]) -> Counter[Any]:
                 told = one.attributes["task_instance"]
                 found[dag_id, told["task_id"], told["map_index"], told["try"]] += 1
     return found
-
-
-def _beside_prefect(sample: str | None) -> list[Row]:
-    """CPU seconds of each step of the pipeline, in Airflow against Prefect."""
-    if not PREFECT.exists():
-        return []
-    airflow, prefect = _in_airflow(sample), _in_prefect(sample)
-    rows = []
-    for step in STEPS:
-        apart = 100 * abs(airflow[step] / prefect[step] - 1)
-        note = f"{airflow[step]:.3f} and {prefect[step]:.3f} s"
-        rows.append(Row(f"CPU time of {step} in Airflow and in Prefect: apart", apart, "%", 3.0, note=note))
-    return rows
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """What both run with; one thread each, since threads that wait for each other burn what they find free."""
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
-    return one_thread | {
-        "E2S_DATA_DIR": str(home / "e2s"), "E2S_OUTPUT": str(home / "output"), "E2S_WAIT": "never", "E2S_GRID": "none",
-        "PREFECT_HOME": str(home / "prefect"),
-    }  # fmt: skip
-
-
-def _in_airflow(sample: str | None) -> dict[str, float]:
-    """CPU seconds of the steps of the pipeline, by real daemons: a process for each attempt."""
-    from daemons import Airflow
-
-    home = FOLDER / "pipeline-airflow"
-    home.mkdir()
-    more = {"AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "flows")}
-    with Airflow(home, **_environment(home), **more) as running:
-        run_id = running.trigger("flight_delays", {"sample": float(sample)} if sample else {})
-        assert running.wait("flight_delays", run_id, 600) == "success"
-    return _cpu_seconds(home, sys.executable)
-
-
-def _in_prefect(sample: str | None) -> dict[str, float]:
-    """The same by the flow, all steps in one process."""
-    home = FOLDER / "pipeline-prefect"
-    home.mkdir()
-    call = f"flight_delays(Path({str(home / 'output')!r}), sample={sample})"
-    code = f"from pathlib import Path; from flows.flight_delays import flight_delays; {call}"
-    env = os.environ | _environment(home)
-    subprocess.run([PREFECT, "-c", code], env=env, check=True, capture_output=True, cwd=ROOT)
-    return _cpu_seconds(home, str(PREFECT))
-
-
-def _cpu_seconds(home: Path, python: str) -> dict[str, float]:
-    show = [Path(python).parent / "e2s", "show", "--json"]
-    told = subprocess.run(show, env=os.environ | _environment(home), check=True, capture_output=True, text=True).stdout
-    seconds: Counter[str] = Counter()
-    for row in json.loads(told)["steps"]:
-        if row["depth"] == 0:
-            seconds[row["name"]] += row["cpu_s"]
-    return dict(seconds)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow_errors import TaskDeferred
 
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
@@ -96,7 +96,10 @@ def dags(tmp_path, monkeypatch):
     """The tasks of a DAG with these tags and params, as a DAG processor has them; or its import errors."""
 
     def read(tags=(), params=None, auto="true"):
-        from airflow.dag_processing.dagbag import DagBag
+        try:
+            from airflow.dag_processing.dagbag import DagBag
+        except ImportError:  # Airflow 3.1
+            from airflow.models.dagbag import DagBag
 
         monkeypatch.setenv("E2S_AUTO", auto)
         settings.cache_clear()

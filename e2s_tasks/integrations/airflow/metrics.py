@@ -42,11 +42,12 @@ def tell(span: OpenSpan, task_instance: Any, peak_memory: int) -> None:
 
 
 def _stats() -> Any:
-    """What takes Airflow's metrics; None where they are off, or this version has it elsewhere."""
+    """What takes Airflow's metrics; None where they are off."""
     try:
         from airflow.sdk.configuration import conf
         from airflow.sdk.observability import stats
-    except ImportError:
-        return None
+    except ImportError:  # Airflow 3.1
+        from airflow.configuration import conf
+        from airflow.stats import Stats as stats  # noqa: N813
     on = any(conf.getboolean("metrics", name, fallback=False) for name in SWITCHES)
     return stats if on and hasattr(stats, "gauge") else None

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, get_current_context, task
-from airflow.sdk.exceptions import AirflowException
+from airflow_errors import AirflowException
 
 EVIL = "<script>alert(1)</script>"
 FEATURES = Asset("s3://delays/features.parquet")

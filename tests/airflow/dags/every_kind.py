@@ -5,11 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, PokeReturnValue, TaskGroup, setup, task, teardown
-
-try:
-    from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
-except ImportError:  # before 3.2
-    from airflow.exceptions import AirflowException, AirflowSkipException, TaskDeferred
+from airflow_errors import AirflowException, AirflowSkipException, TaskDeferred
 
 
 def burn(seconds):

@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, setup, task, teardown
 from airflow.sdk.bases.sensor import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowException, TaskDeferred
+from airflow_errors import AirflowException, TaskDeferred
 
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate
