@@ -21,7 +21,8 @@ NO_OUTCOME = "no outcome was recorded: call record_outcome(units=...), or give t
 NO_ENERGY = "the energy is missing"
 NO_INTENSITY = "no carbon intensity is known"
 NO_HARDWARE = "embodied hardware is not declared: set E2S_EMBODIED_KG and E2S_LIFETIME_YEARS"
-NO_PUE = "the overhead of the facility is not declared: set E2S_PUE"
+NO_PUE = "the computers' energy alone, for the overhead of the facility is not declared: set E2S_PUE"
+WITHOUT_HARDWARE = f"operational carbon alone, for {NO_HARDWARE}"
 NO_TARIFF = "no tariff is declared: set E2S_TARIFF, for example to '0.25 EUR'"
 NO_REFERENCE = "no reference is declared: set E2S_REFERENCE_ACCURACY and E2S_REFERENCE_J"
 NO_ACCURACY = "no accuracy is known: record accurate= or quality={'accuracy': ...}"
@@ -152,13 +153,12 @@ def _energy_per_unit(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
 
 def _carbon_and_money(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
     name, units, embodied = achieved.name, achieved.units, spent.embodied
-    no_pue = () if spent.declared.pue is not None else (NO_PUE,)
-    overhead = replace(_resting(spent, pue=True, carbon=True), bounds=(*spent.bounds, *no_pue))
+    overhead = _resting(spent, pue=True, carbon=True)
     whole = _both(spent.operational, embodied, operator.add)
     if embodied.value is not None:
         yield _per_unit(f"carbon per {name}", whole, GRAMS, per=name, count=units, spent=overhead)
     else:
-        without = replace(overhead, bounds=(*overhead.bounds, embodied.missing or NO_HARDWARE))
+        without = _without_hardware(overhead, embodied.missing or NO_HARDWARE)
         yield _per_unit(f"carbon per {name}", spent.operational, GRAMS, per=name, count=units, spent=without)
     sci = _per_unit(f"SCI per {name}", whole, GRAMS, per=name, count=units, spent=overhead)
     yield replace(sci, label=f"SCI (ISO/IEC 21031) per {name}")
@@ -167,11 +167,20 @@ def _carbon_and_money(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
     yield replace(cost, label=f"energy cost per {name}")
 
 
+def _without_hardware(spent: Spent, missing: str) -> Spent:
+    """The same for carbon without M: operational carbon, or a lower bound where a part of M was declared."""
+    if missing == NO_HARDWARE:
+        return replace(spent, rests_on=(*spent.rests_on, WITHOUT_HARDWARE))
+    return replace(spent, bounds=(*spent.bounds, missing))
+
+
 def _resting(spent: Spent, *, pue: bool = False, carbon: bool = False, money: bool = False) -> Spent:
     """The same, naming what is declared or looked up beside the energy."""
     declared, said = spent.declared, list(spent.rests_on)
     if pue and declared.pue is not None:
         said.append(f"PUE {declared.pue:g} (declared)")
+    elif carbon:
+        said.append(NO_PUE)
     if carbon and spent.intensity.value is not None:
         said.append(f"{spent.intensity.value:.4g} gCO2eq/kWh ({spent.intensity_source or 'unknown source'})")
     if carbon and spent.embodied.value is not None:

@@ -58,7 +58,8 @@ class Assessment:
         )
         whole = self.spent.energy.value
         if fully_loaded:
-            spent = replace(_by_emissions(spent, artifact["fully_loaded_g"]), embodied=Figure(None, EARLIER_HARDWARE))
+            unknown = EARLIER_HARDWARE if self.spent.embodied.value is not None else self.spent.embodied.missing
+            spent = replace(_by_emissions(spent, artifact["fully_loaded_g"]), embodied=Figure(None, unknown))
         elif self.spent.embodied.value is not None and joules is not None and whole:
             spent = replace(spent, embodied=self.spent.embodied.times(joules / whole))
         return self._kpis(spent)

@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.core.declared import Declared
-from e2s_tasks.core.kpi import NO_HARDWARE, NO_OUTCOME, NO_PUE, Achieved, Figure, Spent, kpis, over_runs, undefined
+from e2s_tasks.core.kpi import (
+    NO_HARDWARE,
+    NO_OUTCOME,
+    NO_PUE,
+    WITHOUT_HARDWARE,
+    Achieved,
+    Figure,
+    Spent,
+    kpis,
+    over_runs,
+    undefined,
+)
 
 YEAR = 365.25 * 86400
 DECLARED = Declared(
@@ -100,13 +111,20 @@ def test_what_is_not_known_leaves_a_kpi_undefined_with_the_reason(lacking, names
         assert said in found[name].reason
 
 
-def test_carbon_without_declared_hardware_or_pue_is_a_lower_bound_that_says_so():
-    one = named(kpis(achieved(), spent(embodied=Figure(None, NO_HARDWARE), declared=Declared())))[
-        "carbon_per_prediction"
-    ]
-    assert one.value == pytest.approx(0.8)
-    assert one.lower_bound
-    assert one.bounds == (NO_PUE, NO_HARDWARE)
+def test_carbon_without_declared_hardware_or_pue_is_operational_carbon_as_the_emissions_are_and_says_so():
+    undeclared = Declared(tariff=0.25, currency="EUR")
+    spending = spent(declared=undeclared, embodied=Figure(None, NO_HARDWARE))
+    found = named(kpis(achieved(), spending))
+    one = found["carbon_per_prediction"]
+    assert (one.value, one.lower_bound, one.bounds) == (pytest.approx(2 * 400 / 1000), False, ())
+    assert one.numerator == spending.operational.value
+    assert {NO_PUE, WITHOUT_HARDWARE} <= set(one.rests_on)
+    assert found["sci_per_prediction"].reason == NO_HARDWARE
+
+
+def test_carbon_of_which_a_part_of_the_declared_hardware_is_not_known_is_a_lower_bound():
+    one = named(kpis(achieved(), spent(embodied=Figure(None, "of earlier runs"))))["carbon_per_prediction"]
+    assert (one.lower_bound, one.bounds) == (True, ("of earlier runs",))
 
 
 def test_an_energy_that_is_a_lower_bound_bounds_what_is_gained_per_energy_from_above():
