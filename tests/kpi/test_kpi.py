@@ -198,6 +198,41 @@ def test_over_runs_what_lacks_a_figure_is_left_out_of_both_sums_and_said():
     assert "at least 2 runs" in found.interval.reason
 
 
+def fruitless(**given):
+    return kpis(achieved(units=0.0, valid=0.0, accurate=0.0, accuracy=0.0), spent(**given))
+
+
+def test_over_runs_without_a_failed_one_of_unknown_energy_every_kpi_is_a_bound_and_says_why():
+    found = named(over_runs([kpis(achieved(), spent()), fruitless(joules=None)]))
+    for one in found.values():
+        assert (one.lower_bound, one.upper_bound) == (not one.inverse, one.inverse), one.name
+        assert one.bounds == ("1 run without a result not in it: the energy is missing",)
+        assert one.left_out == ("1 run: the energy is missing",)
+        assert one.value == pytest.approx(BY_HAND[one.name][0])
+    completed = kpis(achieved(), spent(joules=None))  # which is in neither sum
+    assert not named(over_runs([kpis(achieved(), spent()), completed]))["joules_per_prediction"].lower_bound
+
+
+def test_over_runs_an_accuracy_is_a_mean_by_units_over_the_energy_of_a_run_that_has_one():
+    runs = [(100.0, 0.9, 1.8e6), (300.0, 0.5, 3.6e6), (0.0, 0.0, 1.8e6)]
+    found = [kpis(achieved(units=units, accuracy=share), spent(joules)) for units, share, joules in runs]
+    one = named(over_runs(found))["accuracy_per_kwh_of_prediction"]
+    assert (one.numerator, one.denominator, one.runs) == (pytest.approx(0.6), pytest.approx(1.0), 3)
+    assert one.value == pytest.approx(0.6)
+    again = named(over_runs(found[:1] * 3))["accuracy_per_kwh_of_prediction"]
+    assert (again.numerator, again.value) == (pytest.approx(0.9), pytest.approx(1.8))
+    assert (again.interval.low, again.interval.high) == (pytest.approx(again.value), pytest.approx(again.value))
+
+
+def test_over_runs_a_kpi_is_undefined_for_what_those_lack_that_achieved_something():
+    undeclared = spent(embodied=Figure(None, NO_HARDWARE))
+    without = Achieved(name="prediction", units=Figure(None, "it recorded no prediction"))
+    found = named(over_runs([kpis(achieved(), undeclared), kpis(without, undeclared), kpis(without, undeclared)]))
+    assert found["sci_per_prediction"].reason == NO_HARDWARE
+    none = named(over_runs([kpis(without, undeclared)]))
+    assert none["sci_per_prediction"].reason == "it recorded no prediction"
+
+
 def test_over_runs_that_all_achieved_nothing_a_kpi_is_undefined():
     nothing = kpis(achieved(units=0.0, valid=0.0, accurate=0.0, accuracy=0.0), spent(1000.0))
     for one in over_runs([nothing, nothing]):
