@@ -209,9 +209,18 @@ def gaps(run: RunRecords) -> dict[str, int]:
 
 
 def cut_short(run: RunRecords) -> dict[str, int]:
-    """Of the `gaps`, how many are of spans that lack no more than what they used since the last tick when killed."""
-    killed = [span for span in run.spans if span.is_cut_short]
-    return dict(Counter(name for span in killed for name in span.incomplete - {*span.attributes.get("gaps", ())}))
+    """Of the `gaps`, how many are of spans that lack no more than what they used since the last tick when killed.
+
+    One that was killed before its first tick lacks all of it.
+    """
+    told = {(process, one.component) for process, found in _sources(run).items() for one in found}
+    names: list[str] = []
+    for span in run.spans:
+        if span.is_cut_short:
+            names += span.incomplete - {*span.attributes.get("gaps", ())}
+        elif span.is_unmeasured:
+            names += [name for name in HOST if (span.process_id, name) in told]
+    return dict(Counter(names))
 
 
 def why_lower(gaps: dict[str, int], cut_short: dict[str, int]) -> Iterator[str]:

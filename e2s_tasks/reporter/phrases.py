@@ -59,8 +59,14 @@ def energy(summary: Summary) -> str:
     """The run's energy, with its range and what it rests on."""
     joules = summary["energy_j"]["total"]
     if joules is None:
-        return "energy unknown: no source gave a figure (`e2s doctor` says why)"
+        return f"energy unknown: {_why_unknown(summary)}"
     return f"{whole(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
+
+
+def _why_unknown(summary: Summary) -> str:
+    if summary["cut_short"]:
+        return "it was killed within a second, before anything was measured"
+    return "no source gave a figure (`e2s doctor` says why)"
 
 
 def whole(summary: Summary) -> str:
@@ -266,6 +272,8 @@ def missing(summary: Summary, component: str) -> tuple[str, str]:
     known = [source for source in of_component if source["provenance"] != "missing"]
     if component in MOVEMENT and (known or not of_component):
         return "none recorded", name
+    if known and component in summary["cut_short"]:
+        return "missing", f"{name} (it was killed before anything was measured)"
     detail = "; ".join(units.printable(source["detail"]) for source in of_component if source["detail"])
     return "missing", f"{name} ({detail})" if detail else name
 
