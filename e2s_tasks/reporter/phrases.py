@@ -159,9 +159,11 @@ def facility(summary: Summary) -> str | None:
     """The facility's energy beside the host's, where a PUE is declared, and what it cost where a tariff is."""
     parts = []
     if summary["facility_j"] is not None:
-        parts.append(f"{units.joules(summary['facility_j'])} with the facility (PUE {summary['declared']['pue']:g})")
+        joules = units.at_least(units.joules(summary["facility_j"]), summary["gaps"])
+        parts.append(f"{joules} with the facility (PUE {summary['declared']['pue']:g})")
     if summary["cost"]["value"] is not None:
-        parts.append(f"{units.quantity(summary['cost']['value'], summary['cost']['currency'])} of energy")
+        cost = units.quantity(summary["cost"]["value"], summary["cost"]["currency"])
+        parts.append(f"{units.at_least(cost, summary['gaps'])} of energy")
     return ", ".join(parts) or None
 
 
@@ -209,11 +211,12 @@ def flow_joules(row: dict[str, Any]) -> str:
 
 def lost(summary: Summary) -> str | None:
     """What attempts that did not succeed had used, if there were any."""
-    if not summary["unsuccessful_j"]:
-        return None
-    broken = (row for row in summary["steps"] if row["kind"] == Kind.ATTEMPT and row["status"] in BROKEN)
-    joules = units.at_least(units.joules(summary["unsuccessful_j"]), any(row["lower_bound"] for row in broken))
-    return f"{joules} of it in attempts that did not succeed"
+    return f"{lost_joules(summary)} of it in attempts that did not succeed" if summary["unsuccessful_j"] else None
+
+
+def lost_joules(row: dict[str, Any]) -> str:
+    """The energy of attempts that did not succeed, marked where a part of it is missing."""
+    return units.at_least(units.joules(row["unsuccessful_j"]), row["unsuccessful_lower_bound"])
 
 
 def cached(summary: Summary) -> str | None:
