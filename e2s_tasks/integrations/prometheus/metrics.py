@@ -116,7 +116,7 @@ LAST_END = Metric(
 LAST_LOWER_BOUND = Metric(
     "e2s_last_run_lower_bound",
     GAUGE,
-    "1 where parts of the energy of the flow's last completed run are missing: it used, and emitted, at least its figures.",
+    "1 where parts of the energy of the flow's last completed run are missing: its figures are then lower bounds.",
     ("flow", "solution"),
 )
 KPI = Metric(
