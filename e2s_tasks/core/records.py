@@ -315,11 +315,20 @@ def from_dict(values: Mapping[str, Any]) -> Record:
 
 
 @dataclass(slots=True)
+class Seen:
+    """A version of another run that a run read, and the stage of the work that wrote it."""
+
+    version: VersionRecord
+    stage: str | None
+
+
+@dataclass(slots=True)
 class RunRecords:
     """Everything the ledger knows of one root run: what summaries and lineage are computed from.
 
     version_numbers: by version id, 1, 2, ... within its URI. What it has from other runs: writers, the root run of each
-    version that it read; producers, by a cached attempt's id, the root run and id of the attempt that made its result.
+    version that it read; producers, by a cached attempt's id, the root run and id of the attempt that made its result;
+    seen, if it has outcomes, the versions that it read.
     """
 
     run_id: str
@@ -333,3 +342,4 @@ class RunRecords:
     version_numbers: dict[str, int] = field(default_factory=dict)
     writers: dict[str, str] = field(default_factory=dict)
     producers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)

@@ -164,6 +164,38 @@ def test_evaluation_data_that_each_run_writes_anew_is_one_set_if_its_content_is(
     assert "truth.csv (sha256:ab)" in caveat
 
 
+@pytest.mark.parametrize(("sizes", "sets"), [((90, 90), 1), ((90, 91), 2)])
+def test_evaluation_data_without_a_digest_is_told_apart_by_its_rows_and_bytes(ledger, sizes, sets):
+    for number, size in zip((10, 11), sizes, strict=True):
+        *records, outcome = records_of(number, 90.0, days_ago=2, solution="one", units=10.0, accurate=5.0)
+        run_id, at = f"run-{number}", NOW - 2 * DAY
+        version = VersionRecord(f"d{number}", "file:///d/truth.parquet", f"f{number}", run_id, at, size, 7)
+        read = ReadRecord(f"r{number}", version.uri, f"t{number}", run_id, at + 5, version.id)
+        ledger.ingest([*records, outcome, version, read])
+    caveat = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
+    assert ("2 different sets of evaluation data" in caveat) == (sets == 2)
+    assert "truth.parquet (7 rows, 90 bytes, no digest)" in caveat
+
+
+def test_evaluation_data_and_a_model_of_earlier_runs_are_known_by_what_these_wrote(ledger):
+    made = [
+        VersionRecord("old", "file:///d/truth.csv", "f2", "run-2", NOW - 5 * DAY, 9, content_digest="sha256:ab"),
+        VersionRecord("model", "file:///d/model.bin", "t2", "run-2", NOW - 5 * DAY, 9, content_digest="sha256:cd"),
+        VersionRecord("again", "file:///d/truth.csv", "f3", "run-3", NOW - 4 * DAY, 9, content_digest="sha256:ab"),
+    ]
+    ledger.ingest(made)
+    for number, truth in ((10, "old"), (11, "again")):
+        *records, outcome = records_of(number, 90.0, days_ago=2, solution="one", units=10.0, accurate=5.0)
+        records = [replace(one, stage=None) if isinstance(one, SpanRecord) else one for one in records]
+        of_run = f"t{number}", f"run-{number}", NOW - 2 * DAY + 5
+        ledger.ingest([
+            *records, outcome, ReadRecord(f"a{number}", "file:///d/truth.csv", *of_run, truth),
+            ReadRecord(f"b{number}", "file:///d/model.bin", *of_run, "model"),
+        ])  # fmt: skip
+    caveat = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
+    assert caveat.startswith("over 10 predictions, truth.csv (sha256:ab): ")  # once; the model is of a training step
+
+
 def test_a_solution_of_which_no_run_got_as_far_as_an_outcome_says_why(ledger):
     ledger.ingest(records_of(9, 9.0, days_ago=2, status=Status.CRASHED, solution="stuck"))
     (kpi,) = solution_kpis(ledger, "stuck")["kpis"].values()
