@@ -342,7 +342,7 @@ def _pairs(known: Sequence[Kpi]) -> tuple[list[tuple[float, float]], int]:
 def _without_figure(gone: Iterable[Kpi]) -> tuple[str, ...]:
     """Why a ratio without these runs is a bound: those that achieved nothing have spent more, but not less, than 0."""
     fruitless = Counter(one.reason for one in gone if one.gained == 0)
-    return tuple(f"{_runs(count)} without a result not in it: {why}" for why, count in fruitless.most_common())
+    return tuple(f"without {_runs(count)} that achieved nothing: {why}" for why, count in fruitless.most_common())
 
 
 def _told(gone: Iterable[Kpi]) -> tuple[str, ...]:

@@ -206,7 +206,7 @@ def test_over_runs_without_a_failed_one_of_unknown_energy_every_kpi_is_a_bound_a
     found = named(over_runs([kpis(achieved(), spent()), fruitless(joules=None)]))
     for one in found.values():
         assert (one.lower_bound, one.upper_bound) == (not one.inverse, one.inverse), one.name
-        assert one.bounds == ("1 run without a result not in it: the energy is missing",)
+        assert one.bounds == ("without 1 run that achieved nothing: the energy is missing",)
         assert one.left_out == ("1 run: the energy is missing",)
         assert one.value == pytest.approx(BY_HAND[one.name][0])
     completed = kpis(achieved(), spent(joules=None))  # which is in neither sum

@@ -134,7 +134,7 @@ def test_a_solutions_kpi_without_a_crashed_run_of_unknown_energy_is_a_lower_boun
     ledger.ingest([*records_of(10, 100.0, days_ago=2, solution="one", units=10.0), *dead])
     kpi = solution_kpis(ledger, "one")["kpis"]["joules_per_prediction"]
     assert (kpi["value"], kpi["lower_bound"]) == (10.0, True)
-    assert kpi["bounds"] == ["1 run without a result not in it: the energy is missing"]
+    assert kpi["bounds"] == ["without 1 run that achieved nothing: the energy is missing"]
     assert solution_kpis(ledger, "one")["lower_bound"]
 
 
