@@ -50,6 +50,7 @@ FLOWS = [
         {
             "energy": (LAST.format("energy_joules"), JOULES),
             "CO2eq": (LAST.format("emissions_grams"), GRAMS),
+            "lower bound": (LAST.format("lower_bound"), COUNT),
             "took": (LAST.format("duration_seconds"), SECONDS),
             "ended": (f"{LAST.format('end_timestamp_seconds')} * 1000", AGO),
         },

@@ -21,7 +21,8 @@ NO_OUTCOME = "no outcome was recorded: call record_outcome(units=...), or give t
 NO_ENERGY = "the energy is missing"
 NO_INTENSITY = "no carbon intensity is known"
 NO_HARDWARE = "embodied hardware is not declared: set E2S_EMBODIED_KG and E2S_LIFETIME_YEARS"
-NO_PUE = "the overhead of the facility is not declared: set E2S_PUE"
+NO_PUE = "the computers' energy alone, for the overhead of the facility is not declared: set E2S_PUE"
+WITHOUT_HARDWARE = f"operational carbon alone, for {NO_HARDWARE}"
 NO_TARIFF = "no tariff is declared: set E2S_TARIFF, for example to '0.25 EUR'"
 NO_REFERENCE = "no reference is declared: set E2S_REFERENCE_ACCURACY and E2S_REFERENCE_J"
 NO_ACCURACY = "no accuracy is known: record accurate= or quality={'accuracy': ...}"
@@ -94,6 +95,7 @@ class Kpi:
     per: the unit of the outcome. inverse: energy stands below the line. lower_bound, upper_bound: whether the true
     value is at least, or at most, that; bounds: why. rests_on: measurements, models and declared inputs. caveat: what
     must be known to compare it. interval: over several runs. left_out: runs that the ratio is without, and why.
+    weight: the units that a numerator which does not add up over runs (an accuracy) is a share of; None: it adds up.
     """
 
     name: str
@@ -115,6 +117,17 @@ class Kpi:
     interval: Interval | None = None
     runs: int = 1
     left_out: tuple[str, ...] = ()
+    weight: float | None = None
+
+    @property
+    def gained(self) -> float | None:
+        """What was achieved: the side of the ratio that is no energy, carbon or money."""
+        return self.numerator if self.inverse else self.denominator
+
+    @property
+    def spent(self) -> float | None:
+        """What it took: the other side."""
+        return self.denominator if self.inverse else self.numerator
 
     def to_dict(self) -> dict[str, Any]:
         """The KPI as plain JSON values."""
@@ -152,13 +165,12 @@ def _energy_per_unit(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
 
 def _carbon_and_money(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
     name, units, embodied = achieved.name, achieved.units, spent.embodied
-    no_pue = () if spent.declared.pue is not None else (NO_PUE,)
-    overhead = replace(_resting(spent, pue=True, carbon=True), bounds=(*spent.bounds, *no_pue))
+    overhead = _resting(spent, pue=True, carbon=True)
     whole = _both(spent.operational, embodied, operator.add)
     if embodied.value is not None:
         yield _per_unit(f"carbon per {name}", whole, GRAMS, per=name, count=units, spent=overhead)
     else:
-        without = replace(overhead, bounds=(*overhead.bounds, embodied.missing or NO_HARDWARE))
+        without = _without_hardware(overhead, embodied.missing or NO_HARDWARE)
         yield _per_unit(f"carbon per {name}", spent.operational, GRAMS, per=name, count=units, spent=without)
     sci = _per_unit(f"SCI per {name}", whole, GRAMS, per=name, count=units, spent=overhead)
     yield replace(sci, label=f"SCI (ISO/IEC 21031) per {name}")
@@ -167,11 +179,20 @@ def _carbon_and_money(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
     yield replace(cost, label=f"energy cost per {name}")
 
 
+def _without_hardware(spent: Spent, missing: str) -> Spent:
+    """The same for carbon without M: operational carbon, or a lower bound where a part of M was declared."""
+    if missing == NO_HARDWARE:
+        return replace(spent, rests_on=(*spent.rests_on, WITHOUT_HARDWARE))
+    return replace(spent, bounds=(*spent.bounds, missing))
+
+
 def _resting(spent: Spent, *, pue: bool = False, carbon: bool = False, money: bool = False) -> Spent:
     """The same, naming what is declared or looked up beside the energy."""
     declared, said = spent.declared, list(spent.rests_on)
     if pue and declared.pue is not None:
         said.append(f"PUE {declared.pue:g} (declared)")
+    elif carbon:
+        said.append(NO_PUE)
     if carbon and spent.intensity.value is not None:
         said.append(f"{spent.intensity.value:.4g} gCO2eq/kWh ({spent.intensity_source or 'unknown source'})")
     if carbon and spent.embodied.value is not None:
@@ -195,7 +216,7 @@ def _efficiency(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
     per_kwh = _per_energy(label, achieved.accuracy, "accuracy", used=kwh, unit="kWh", per=name, spent=spent)
     if achieved.units.value != 0:  # a run that evaluated nothing has no evaluation data to warn of
         per_kwh = replace(per_kwh, caveat=_caveat(achieved))
-    yield per_kwh
+    yield replace(per_kwh, weight=achieved.units.value)
     weighed = _both(achieved.accuracy, achieved.units, operator.mul)
     what = f"accuracy x {name}s"
     label = f"accuracy per joule per {name}"
@@ -234,7 +255,7 @@ def _per_unit(label: str, spending: Figure, unit: str, *, per: str, count: Figur
 def _per_energy(label: str, gained: Figure, what: str, *, used: Figure, unit: str, per: str, spent: Spent) -> Kpi:
     """Something achieved per energy: an upper bound where the energy is a lower one."""
     value, reason = _ratio(gained, used, "no energy was used")
-    if gained.value == 0:
+    if gained.value == 0 and used.value is not None:
         value, reason = None, f"there was no {what}"
     return Kpi(
         name=_slug(label), label=label, unit=f"1/{unit}", per=per, inverse=True, value=value, reason=reason,
@@ -250,10 +271,10 @@ def _slug(label: str) -> str:
 def _ratio(numerator: Figure, denominator: Figure, nothing: str) -> tuple[float | None, str | None]:
     if denominator.value is None:
         return None, denominator.missing
-    if denominator.value == 0:
-        return None, nothing
     if numerator.value is None:
         return None, numerator.missing
+    if denominator.value == 0:
+        return None, nothing
     value = numerator.value / denominator.value
     return (value, None) if math.isfinite(value) else (None, f"{denominator.value:g} is too little to divide by")
 
@@ -268,7 +289,8 @@ def _both(one: Figure, other: Figure, combined: Callable[[float, float], float])
 def over_runs(runs: Sequence[Sequence[Kpi]], level: float = 0.95, method: Method = "fieller") -> list[Kpi]:
     """The KPIs of several runs: of each name the ratio of the sums, with its interval.
 
-    A run that lacks a figure is left out of both sums, and said so. A failed run without an outcome has achieved 0.
+    A run that lacks a figure is left out of both sums, and said so; the ratio is a bound where it achieved 0, as a
+    failed run does without an outcome. An accuracy is a mean by units, and the energy beside it that of a run.
     """
     by_name: dict[str, list[Kpi]] = {}
     for of_run in runs:
@@ -278,31 +300,64 @@ def over_runs(runs: Sequence[Sequence[Kpi]], level: float = 0.95, method: Method
 
 
 def _over_runs(alike: list[Kpi], level: float, method: Method) -> Kpi:
-    known = [one for one in alike if one.numerator is not None and one.denominator is not None]
-    gone = Counter(one.reason for one in alike if one.numerator is None or one.denominator is None)
-    left_out = tuple(f"{count} run{'s' if count > 1 else ''}: {reason}" for reason, count in gone.most_common())
+    known = [one for one in alike if one.gained is not None and one.spent is not None]
+    gone = [one for one in alike if one.gained is None or one.spent is None]
     first = known[0] if known else alike[0]
-    bounds = _each_once(one.bounds for one in known)
+    bounds = _each_once([*(one.bounds for one in known), _without_figure(gone)])
     result = replace(
-        first, value=None, numerator=None, denominator=None, runs=len(known), left_out=left_out, bounds=bounds,
+        first, value=None, numerator=None, denominator=None, weight=None, runs=len(known), bounds=bounds,
         lower_bound=bool(bounds) and not first.inverse, upper_bound=bool(bounds) and first.inverse,
-        rests_on=_each_once(one.rests_on for one in known), caveat=_caveats(known),
+        left_out=_told(gone), rests_on=_each_once(one.rests_on for one in known), caveat=_caveats(known),
     )  # fmt: skip
     if not known:
-        return replace(result, reason=gone.most_common(1)[0][0])
+        return replace(result, reason=_why_undefined(gone))
     if len({one.unit for one in known}) > 1:
         units = ", ".join(sorted({one.unit for one in known}))
         return replace(result, reason=f"the runs have several units: {units}")
-    pairs = [(one.numerator or 0.0, one.denominator or 0.0) for one in known]
-    gained, used = math.fsum(pair[0] for pair in pairs), math.fsum(pair[1] for pair in pairs)
+    pairs, achieving = _pairs(known)
+    gained, used = (math.fsum(column) / achieving for column in zip(*pairs, strict=True))
     result = replace(result, numerator=gained, denominator=used, reason=None)
     if used == 0 or (first.inverse and gained == 0):
         what = first.numerator_unit if first.inverse and used else first.denominator_unit
-        return replace(result, reason=f"there was no {what} in {len(known)} run{'s' if len(known) > 1 else ''}")
+        return replace(result, reason=f"there was no {what} in {_runs(len(known))}")
     value, reason = _ratio(Figure(gained), Figure(used), "")
     if value is None:
         return replace(result, reason=reason)
     return replace(result, value=value, interval=_not_negative(ratio_interval(pairs, level, method)))
+
+
+def _pairs(known: Sequence[Kpi]) -> tuple[list[tuple[float, float]], int]:
+    """Both sides of each run, and by what their sums are to be divided: the runs that achieved something, for means.
+
+    A share counts by the units that it is of, so that the sum over these runs is as many times their common share.
+    """
+    weights = [one.weight for one in known if one.weight]
+    if not weights:
+        return [(one.numerator or 0.0, one.denominator or 0.0) for one in known], 1
+    mean = math.fsum(weights) / len(weights)
+    shares = [((one.numerator or 0.0) * (one.weight or 0.0) / mean, one.denominator or 0.0) for one in known]
+    return shares, len(weights)
+
+
+def _without_figure(gone: Iterable[Kpi]) -> tuple[str, ...]:
+    """Why a ratio without these runs is a bound: those that achieved nothing have spent more, but not less, than 0."""
+    fruitless = Counter(one.reason for one in gone if one.gained == 0)
+    return tuple(f"without {_runs(count)} that achieved nothing: {why}" for why, count in fruitless.most_common())
+
+
+def _told(gone: Iterable[Kpi]) -> tuple[str, ...]:
+    """How many runs are left out for which reason."""
+    return tuple(f"{_runs(count)}: {reason}" for reason, count in Counter(one.reason for one in gone).most_common())
+
+
+def _why_undefined(gone: Sequence[Kpi]) -> str | None:
+    """Why no run has the KPI: what those lack that achieved something, else what most of them lack."""
+    achieving = [one for one in gone if one.gained] or [one for one in gone if one.gained is not None]
+    return Counter(one.reason for one in achieving or gone).most_common(1)[0][0]
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' if count > 1 else ''}"
 
 
 def _not_negative(interval: Interval) -> Interval:

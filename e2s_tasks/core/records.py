@@ -82,6 +82,8 @@ class ProcessRecord:
 
 STOPPED = "stopped"  # attribute of a running span whose process was told to stop: if it dies, it was cancelled
 KILLED = "killed"  # attribute of a span whose process died while it ran: what it used since the last tick is lost
+SOON_AFTER = "soon after"  # its value where the span itself had ended, but its energy was not settled yet
+ENDING = -1  # the `seq` of what says that a span has ended before its energy is settled: anything else has more to say
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 
 
@@ -141,8 +143,14 @@ class SpanRecord:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether it was killed after it had used energy: its last second at most is in no figure."""
-        return self.status == Status.CRASHED and KILLED in self.attributes and bool(self.energy.host)
+        """Whether its process was killed after it had used energy: its last second at most is in no figure."""
+        killed, host = self.attributes.get(KILLED), self.energy.host
+        return (killed == SOON_AFTER and host is not None) or bool(killed and self.status == Status.CRASHED and host)
+
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether its process was killed before the first tick that it saw: nothing is known of what it used."""
+        return KILLED in self.attributes and self.energy.host is None
 
     @property
     def incomplete(self) -> frozenset[str]:
@@ -307,11 +315,20 @@ def from_dict(values: Mapping[str, Any]) -> Record:
 
 
 @dataclass(slots=True)
+class Seen:
+    """A version of another run that a run read, and the stage of the work that wrote it."""
+
+    version: VersionRecord
+    stage: str | None
+
+
+@dataclass(slots=True)
 class RunRecords:
     """Everything the ledger knows of one root run: what summaries and lineage are computed from.
 
     version_numbers: by version id, 1, 2, ... within its URI. What it has from other runs: writers, the root run of each
-    version that it read; producers, by a cached attempt's id, the root run and id of the attempt that made its result.
+    version that it read; producers, by a cached attempt's id, the root run and id of the attempt that made its result;
+    seen, if it has outcomes, the versions that it read.
     """
 
     run_id: str
@@ -325,3 +342,4 @@ class RunRecords:
     version_numbers: dict[str, int] = field(default_factory=dict)
     writers: dict[str, str] = field(default_factory=dict)
     producers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)

@@ -239,4 +239,4 @@ def _gaps(spans: list[SpanRecord], energies: list[Energy], absent: dict[str, set
 
 
 def _why_cut_short(span: SpanRecord) -> str:
-    return f"up to a second of {span.name!r} before it was killed is not in it"
+    return f"up to a second of {span.name!r} before its process was killed is not in it"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import Kind, ReadRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.core.records import Kind, ReadRecord, RunRecords, Seen, SpanRecord, Status, VersionRecord
 from e2s_tasks.ledger.artifacts import holders
 from e2s_tasks.ledger.query import chunks, starts_with
 from e2s_tasks.ledger.tables import call, read, span, version
@@ -170,8 +170,23 @@ class Origins:
         roots = root_runs(connection, {run_of[one] for one in ids})
         for run in runs:
             run.writers = {one: roots[run_of[one]] for one in foreign[run.run_id] if one in run_of}
+        _describe(connection, [run for run in runs if run.outcomes])
 
 
+def _describe(connection: sa.Connection, runs: Sequence[RunRecords]) -> None:
+    """Say of runs what versions of others they read, without their files."""
+    ids = {one for run in runs for one in run.writers}
+    known = {}
+    query = sa.select(*_DESCRIBED, span.c.stage).outerjoin(span, span.c.id == version.c.span_id)
+    for chunk in chunks(ids):
+        for *values, stage in connection.execute(query.where(version.c.id.in_(chunk))):
+            one = VersionRecord(**dict(zip((column.name for column in _DESCRIBED), values, strict=True)))
+            known[one.id] = Seen(one, stage)
+    for run in runs:
+        run.seen = {one: known[one] for one in run.writers if one in known}
+
+
+_DESCRIBED = [column for column in version.columns if column.name != "written"]
 _VERSIONS = sa.select(
     version.c.id,
     version.c.uri,

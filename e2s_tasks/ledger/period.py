@@ -8,7 +8,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 
 from e2s_tasks.core.energy import HOST
-from e2s_tasks.core.records import DecisionRecord, ProcessRecord, RunRecords, SourceRecord, SpanRecord, Status
+from e2s_tasks.core.records import DecisionRecord, ProcessRecord, RunRecords, SourceRecord, SpanRecord
 from e2s_tasks.ledger import runs
 from e2s_tasks.ledger.adoption import adopt
 from e2s_tasks.ledger.query import chunks, select_in
@@ -39,8 +39,8 @@ def samples(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecord
     found = {run_id: RunRecords(run_id) for run_id in run_ids}
     text = sa.cast(span.c.attributes, sa.Text)
     alike = [
-        *(span.c[f"{name}_j"].is_(None) for name in HOST), span.c.status == str(Status.CACHED),
-        text.like('%"gaps"%'), _cut_short(text), text.like('%"remote%'),
+        *(span.c[f"{name}_j"].is_(None) for name in HOST), span.c.status,
+        _used(), text.like('%"killed"%'), text.like('%"gaps"%'), text.like('%"remote%'),
     ]  # fmt: skip
     whole, ids = set(), []
     for chunk in chunks(root_of):
@@ -59,10 +59,9 @@ def samples(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecord
     yield from _records_of(connection, sorted(whole))
 
 
-def _cut_short(text: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Whether a span is one that `SpanRecord.is_cut_short`. text: of its attributes."""
-    used = sa.or_(*(sa.func.coalesce(span.c[f"{name}_j"], 0.0) > 0 for name in HOST))
-    return sa.and_(span.c.status == str(Status.CRASHED), text.like('%"killed"%'), used)
+def _used() -> sa.ColumnElement[bool]:
+    """Whether a span has used host energy, as far as is known."""
+    return sa.or_(*(sa.func.coalesce(span.c[f"{name}_j"], 0.0) > 0 for name in HOST))
 
 
 def _records_of(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecords]:

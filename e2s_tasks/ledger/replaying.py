@@ -2,12 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from e2s_tasks.core.records import KILLED, STOPPED, ProcessRecord, Record, SpanRecord, Status
+from e2s_tasks.core.records import ENDING, KILLED, SOON_AFTER, STOPPED, ProcessRecord, Record, SpanRecord, Status
 from e2s_tasks.errors import LedgerBusyError, LedgerError
 from e2s_tasks.host import host_name
 from e2s_tasks.ledger.journal import PORTION, SUFFIX, TORN, alive, decode, this_boot
@@ -115,12 +115,13 @@ def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord],
         return 0
     ended = not is_alive(process)  # asked before reading: the file of an ended process no longer grows
     running: dict[str, SpanRecord] = {}
+    endings: dict[str, SpanRecord] = {}
     position = 0 if ended else _from(path, ledger.delivered(process.id))
     for records, position in portions(path, position):  # noqa: B020 - it goes on from where it is
         ledger.ingest(records, (process.id, position))
-        _keep_running(running, records)
+        _keep_running(running, endings, records)
     if ended:
-        crashed = _crashed(running.values(), path)
+        crashed = _crashed(running.values(), endings, path)
         ledger.ingest(crashed, (process.id, position))
         try:
             remember(path.parent, crashed)
@@ -151,27 +152,36 @@ def _first_process(path: Path) -> ProcessRecord | None:
         return None
 
 
-def _keep_running(running: dict[str, SpanRecord], records: list[Record]) -> None:
-    """Keep the last word on each span that has not ended."""
+def _keep_running(running: dict[str, SpanRecord], endings: dict[str, SpanRecord], records: list[Record]) -> None:
+    """Keep the last word on each span that has not ended, or of which only that is known yet: these are `endings`."""
     for record in records:
         if not isinstance(record, SpanRecord) or record.is_of_no_process:
             continue
-        if record.id not in running or record.seq > running[record.id].seq:
+        if record.seq == ENDING:
+            endings[record.id] = record
+        elif record.id not in running or record.seq > running[record.id].seq:
             running[record.id] = record
     for span_id in [span.id for span in running.values() if span.status != Status.RUNNING]:
         del running[span_id]
+        endings.pop(span_id, None)
 
 
-def _crashed(running: Iterable[SpanRecord], path: Path) -> list[SpanRecord]:
-    """The end of every span that its process left running: crashed at the last sign of life in the journal."""
+def _crashed(running: Iterable[SpanRecord], endings: Mapping[str, SpanRecord], path: Path) -> list[SpanRecord]:
+    """The end of every span that its process left running: crashed at the last sign of life in the journal.
+
+    One that had ended just before has not crashed, but lacks what it used since the last tick.
+    """
     try:
         seen = path.stat().st_mtime  # ticks append too, and carry no time of their own
     except OSError:
         seen = time.time()
-    return [_crash(span, seen) for span in running]
+    return [_crash(span, seen, endings.get(span.id)) for span in running]
 
 
-def _crash(span: SpanRecord, seen: float) -> SpanRecord:
+def _crash(span: SpanRecord, seen: float, ending: SpanRecord | None) -> SpanRecord:
+    if ending is not None:
+        told = {**span.attributes, KILLED: SOON_AFTER}
+        return replace(span, seq=span.seq + 1, status=ending.status, ended_at=ending.ended_at, attributes=told)
     ended_at = max(span.started_at, span.ended_at or 0.0, seen)
     status = Status.CANCELLED if STOPPED in span.attributes else Status.CRASHED
     attributes = {**span.attributes, KILLED: True}

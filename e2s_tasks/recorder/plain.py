@@ -11,6 +11,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from e2s_tasks.core.energy import HOST
+from e2s_tasks.core.records import ENDING
 from e2s_tasks.ledger.journal import line_of
 from e2s_tasks.recorder.open_span import OpenSpan
 
@@ -21,6 +22,16 @@ _text = lru_cache(maxsize=1024)(dumps)
 def start_line(span: OpenSpan) -> bytes:
     """The line that says that a span has begun."""
     return line_of(f'{{{_known(span)}"status":"{span.status}","seq":0,"type":"span"}}'.encode("ascii"))
+
+
+def ending_line(span: OpenSpan) -> bytes:
+    """The line that says that a span has ended and how, before its energy is settled: a kill may come first."""
+    ended_at = span.started_at + (span.closed_ns - span.opened_ns) * 1e-9
+    return line_of(
+        f'{{"run_id":{_quoted(span.run_id)},"process_id":"{span.recorder.process.id}","id":"{span.id}",'
+        f'"kind":"{span.kind}","name":{_text(span.name)},"started_at":{span.started_at!r},"status":"{span.status}",'
+        f'"seq":{ENDING},"ended_at":{ended_at!r},"type":"span"}}'.encode("ascii")
+    )
 
 
 def end_line(span: OpenSpan, covered: AbstractSet[str]) -> bytes | None:

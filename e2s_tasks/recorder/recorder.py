@@ -31,7 +31,7 @@ from e2s_tasks.recorder import loops
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
-from e2s_tasks.recorder.plain import end_line, start_line
+from e2s_tasks.recorder.plain import end_line, ending_line, start_line
 from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.recorder.telling import telling
 from e2s_tasks.settings import Settings, settings
@@ -115,6 +115,8 @@ class SpanRecorder:
         self._ended.append(span)
         if outermost and (span.role is ATTEMPT or span.kind is MOVE):
             self._write_down()  # its flow runs in another process, which may read the journal next
+        elif span.role is not SPAN or span.announced:
+            self._journal.append_lines([ending_line(span)])
         waiting = len(self._ended)
         if waiting >= BACKLOG:
             if not self._wake.is_set():
@@ -214,6 +216,7 @@ class SpanRecorder:
     def _write_open(self) -> None:
         still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
         for span in still_open:
+            span.announced = True
             if span.parent is None:
                 self._tell_io(span, self._io.now())
         self._journal.append(*[self._account_for(span) for span in still_open])

@@ -83,8 +83,15 @@ def _totals(a: Summary, b: Summary) -> Iterable[Row]:
     always = {"energy", "emissions", "time", "failed attempts"}
     for (name, unit), (one, other) in found.items():
         if name in always or one or other:
-            lower = [name in {"energy", "emissions"} and bool(run["gaps"]) for run in (a, b)]
+            lower = [_is_lower_bound(name, run) for run in (a, b)]
             yield bounded(_pair(name, unit, one, other) | {"a_lower_bound": lower[0], "b_lower_bound": lower[1]})
+
+
+def _is_lower_bound(name: str, run: Summary) -> bool:
+    """Whether a total lacks parts."""
+    if name == "failed attempts":
+        return bool(run["unsuccessful_lower_bound"])
+    return name in {"energy", "emissions", "with the facility", "energy cost"} and bool(run["gaps"])
 
 
 def _component(name: str, a: Summary, b: Summary) -> Row:

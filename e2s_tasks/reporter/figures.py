@@ -209,9 +209,18 @@ def gaps(run: RunRecords) -> dict[str, int]:
 
 
 def cut_short(run: RunRecords) -> dict[str, int]:
-    """Of the `gaps`, how many are of spans that lack no more than what they used since the last tick when killed."""
-    killed = [span for span in run.spans if span.is_cut_short]
-    return dict(Counter(name for span in killed for name in span.incomplete - {*span.attributes.get("gaps", ())}))
+    """Of the `gaps`, how many are of spans that lack no more than what they used since the last tick when killed.
+
+    One that was killed before its first tick lacks all of it.
+    """
+    told = {(process, one.component) for process, found in _sources(run).items() for one in found}
+    names: list[str] = []
+    for span in run.spans:
+        if span.is_cut_short:
+            names += span.incomplete - {*span.attributes.get("gaps", ())}
+        elif span.is_unmeasured:
+            names += [name for name in HOST if (span.process_id, name) in told]
+    return dict(Counter(names))
 
 
 def why_lower(gaps: dict[str, int], cut_short: dict[str, int]) -> Iterator[str]:
@@ -254,10 +263,20 @@ def waiting(spans: SpanTree) -> float:
 
 def unsuccessful(spans: SpanTree) -> float | None:
     """What attempts that failed, crashed, timed out or were cancelled used, in joules, each joule once."""
-    lost = [span for span in spans.spans if span.kind == Kind.ATTEMPT and span.status in UNSUCCESSFUL]
-    ids = {span.id for span in lost}
-    outermost = [span for span in lost if not any(around.id in ids for around in spans.ancestors(span))]
-    return add(spans.used[span.id].joules for span in outermost) if outermost else 0.0
+    ids = lost(spans)
+    return add(spans.own_j[id_] for id_ in ids) if ids else 0.0
+
+
+def lost(spans: SpanTree) -> set[str]:
+    """The ids of the attempts that did not succeed, and of all that is inside them.
+
+    What they used is a lower bound where one of these lacks a part.
+    """
+    found: set[str] = set()
+    for span in spans.spans:  # parents first
+        if spans.parents[span.id] in found or (span.kind == Kind.ATTEMPT and span.status in UNSUCCESSFUL):
+            found.add(span.id)
+    return found
 
 
 def without_waiting(total_j: float | None, waiting_j: float) -> float | None:

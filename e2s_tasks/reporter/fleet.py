@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import COMPONENTS, Energy, Provenance, add, total
-from e2s_tasks.core.records import Kind, RunRecords, Status
+from e2s_tasks.core.records import RunRecords, Status
 from e2s_tasks.reporter import avoided, figures, grid
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.period import solution_kpis
@@ -56,6 +56,7 @@ class _Run:
     grams: float | None
     missing: frozenset[str]
     lower_rows: frozenset[tuple[str, str]]
+    lower_lost_rows: frozenset[tuple[str, str]]
     lower_stages: frozenset[str]
     waited: dict[str, Any] | None
     stages: dict[str, float | None]
@@ -75,6 +76,7 @@ class _Sums:
     lower_bounds: int = 0
     joules: list[float | None] = field(default_factory=list)
     lost: list[float | None] = field(default_factory=list)
+    lower_lost: bool = False
     grams: list[float | None] = field(default_factory=list)
 
     def include(self, run: _Run) -> None:
@@ -84,6 +86,7 @@ class _Sums:
         self.lower_bounds += run.lower_bound
         self.joules.append(run.energy.total)
         self.lost.append(run.lost_j)
+        self.lower_lost |= bool(run.lower_lost_rows)
         self.grams.append(run.grams)
 
     def row(self, total_j: float | None) -> dict[str, Any]:
@@ -96,6 +99,7 @@ class _Sums:
             "energy_j": joules,
             "share": share(joules, total_j),
             "unsuccessful_j": add(self.lost),
+            "unsuccessful_lower_bound": self.lower_lost,
             "emissions_g": add(self.grams),
             "without_emissions": self.grams.count(None),
         }
@@ -112,6 +116,7 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
     runs: list[_Run] = []
     steps: dict[_Step, list[list[float]]] = defaultdict(lambda: [[], []])
     lower: set[_Step] = set()
+    lower_lost: set[_Step] = set()
     reused = _Reused(ledger)
     for records in ledger.period(since):
         spans = tree(records.spans, records.run_id)
@@ -120,6 +125,7 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
             runs.append(one)
             _add_steps(steps, one.flow, spans)
             lower |= {(one.flow, *row) for row in one.lower_rows}
+            lower_lost |= {(one.flow, *row) for row in one.lower_lost_rows}
             reused.include(spans)
     energy = total(run.energy for run in runs)
     everything = _Sums()
@@ -139,7 +145,7 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
         "flows": _groups(runs, "flow", energy.total),
         "solutions": _groups(runs, "solution", energy.total),
         "stages": rows((run.stages for run in runs), {row for run in runs for row in run.lower_stages}),
-        "steps": _steps(steps, lower, energy.total),
+        "steps": _steps(steps, lower, lower_lost, energy.total),
         "other_steps": max(0, len(steps) - MOST_STEPS),
         "by": _by(since, until),
         "times": _times(runs, since, until),
@@ -154,7 +160,7 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
     if root is None:
         return None
     energy, waiting_j, decision = figures.run_energy(run.spans), figures.waiting(spans), grid.met(run)
-    lacking = figures.lacking(run)
+    lacking, lost = figures.lacking(run), figures.lost(spans)
     missing = frozenset(name for names in lacking.values() for name in names)
     rows_of_spans = rows_of(spans) if lacking else {}
     pue = declared(run).pue
@@ -177,6 +183,7 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
         grams=figures.grams(energy.total, decision.intensity if decision else None, pue),
         missing=missing,
         lower_rows=frozenset(rows_of_spans[id_] for id_ in lacking),
+        lower_lost_rows=frozenset(rows_of_spans[id_] for id_ in lost.intersection(lacking)),
         lower_stages=frozenset(lower_bounds(spans, lacking)),
         waited=avoided.waited(run, energy.total, waiting_j, pue) if moved else None,
         stages=joules_by_stage(spans),
@@ -210,25 +217,26 @@ def _range(runs: list[_Run]) -> figures.Range:
 
 def _add_steps(steps: dict[_Step, list[list[float]]], flow: str, spans: SpanTree) -> None:
     """Add each step's joules, and those of its attempts that did not succeed."""
-    of_row = rows_of(spans)
-    outermost: set[str] = set()
+    of_row, lost = rows_of(spans), figures.lost(spans)
     for span in spans.spans:
         joules = spans.own_j[span.id]
         if joules:
             steps[flow, *of_row[span.id]][0].append(joules)
-        above = spans.parents[span.id] or ""
-        if above in outermost or (span.kind == Kind.ATTEMPT and span.status in figures.UNSUCCESSFUL):
-            outermost.add(span.id)
+        if span.id in lost:
             steps[flow, *of_row[span.id]][1].append(joules or 0.0)
 
 
 def _steps(
-    steps: dict[_Step, list[list[float]]], lower: Collection[_Step], total_j: float | None
+    steps: dict[_Step, list[list[float]]],
+    lower: Collection[_Step],
+    lower_lost: Collection[_Step],
+    total_j: float | None,
 ) -> list[dict[str, Any]]:
-    """The costliest steps over all runs. lower: those that lack a part."""
+    """The costliest steps over all runs. lower, lower_lost: those that lack a part, or their failed attempts do."""
     found: list[dict[str, Any]] = [
         {"flow": flow, "kind": kind, "name": name, "energy_j": sum(joules), "share": share(sum(joules), total_j),
-         "unsuccessful_j": sum(lost), "lower_bound": (flow, kind, name) in lower}
+         "unsuccessful_j": sum(lost), "lower_bound": (flow, kind, name) in lower,
+         "unsuccessful_lower_bound": (flow, kind, name) in lower_lost}
         for (flow, kind, name), (joules, lost) in steps.items()
     ]  # fmt: skip
     return sorted(found, key=lambda row: -row["energy_j"])[:MOST_STEPS]

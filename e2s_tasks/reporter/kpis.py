@@ -9,14 +9,14 @@ from e2s_tasks.core import kpi
 from e2s_tasks.core.declared import DECLARED, Declared
 from e2s_tasks.core.energy import COMPONENTS, JOULES_PER_KWH, Energy, add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
-from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.remote import why_missing
 from e2s_tasks.core.waits import length
 from e2s_tasks.reporter import figures, grid
-from e2s_tasks.reporter.tree import SpanTree, last_root, succeeded
+from e2s_tasks.reporter.evaluated import Evaluations
+from e2s_tasks.reporter.tree import SpanTree, last_root, outermost, succeeded
 
 ACCURACY = "accuracy"
-MOST_DATA = 5  # evaluation data that a caveat names
 _ENDED = {  # of a run that has no outcome because it did not get that far
     str(Status.FAILED): "the run failed",
     str(Status.CRASHED): "the run crashed",
@@ -58,7 +58,8 @@ class Assessment:
         )
         whole = self.spent.energy.value
         if fully_loaded:
-            spent = replace(_by_emissions(spent, artifact["fully_loaded_g"]), embodied=Figure(None, EARLIER_HARDWARE))
+            unknown = EARLIER_HARDWARE if self.spent.embodied.value is not None else self.spent.embodied.missing
+            spent = replace(_by_emissions(spent, artifact["fully_loaded_g"]), embodied=Figure(None, unknown))
         elif self.spent.embodied.value is not None and joules is not None and whole:
             spent = replace(spent, embodied=self.spent.embodied.times(joules / whole))
         return self._kpis(spent)
@@ -115,7 +116,7 @@ def _why_none(run: RunRecords, spans: SpanTree) -> str:
         if one.kind == Kind.ATTEMPT and one.status in figures.UNSUCCESSFUL and one.task_run_id not in done - {None}
     ]
     last = max(broken, key=lambda one: one.started_at, default=None)
-    where = "" if last is None else f" in {_outermost(last, spans).name}"
+    where = "" if last is None else f" in {outermost(last, spans).name}"
     return f"{ended}{where} before an outcome was recorded"
 
 
@@ -178,17 +179,19 @@ def achievements(run: RunRecords, outcomes: Iterable[OutcomeRecord], spans: Span
     named: dict[str, list[OutcomeRecord]] = defaultdict(list)
     for outcome in outcomes:
         named[outcome.name].append(outcome)
+    evaluations = Evaluations(run, spans)
     for name, recorded in named.items():
         counted = _counted(recorded, spans)
         valid, accurate = (_count(f"{word} {name}", recorded, counted, word) for word in ("valid", "accurate"))
         units = _count(name, recorded, counted, "units")
+        accuracy = _accuracy(name, recorded, counted, accurate)
         yield Achieved(
             name=name,
             units=units or Figure(None, kpi.NO_OUTCOME),
             valid=valid,
             accurate=accurate,
-            accuracy=_accuracy(name, recorded, counted, accurate),
-            evaluated_on=tuple(_evaluation_data(run, counted, spans)),
+            accuracy=accuracy,
+            evaluated_on=() if accuracy is None else evaluations.data_of(counted),
         )
 
 
@@ -218,34 +221,6 @@ def _accuracy(
     return Figure(accurate.value / units) if units else Figure(None, f"there was no {name}")
 
 
-def _evaluation_data(run: RunRecords, counted: list[OutcomeRecord], spans: SpanTree) -> Iterator[str]:
-    """What the steps read that recorded the outcomes: its version, and its digest where one is known."""
-    inside: set[str] = set()
-    for outcome in counted:
-        span = spans.by_id[outcome.span_id]
-        inside |= {one.id for one in spans.within(_outermost(span, spans))}
-    digests = {version.id: version.content_digest for version in run.versions}
-    names = list(dict.fromkeys(_data(read, run, digests) for read in run.reads if read.span_id in inside))
-    yield from names[:MOST_DATA]
-    if len(names) > MOST_DATA:
-        yield f"{len(names) - MOST_DATA} more"
-
-
-def _data(read: ReadRecord, run: RunRecords, digests: dict[str, str | None]) -> str:
-    name = read.uri.rstrip("/").rpartition("/")[2]
-    number, digest = run.version_numbers.get(read.version_id or ""), digests.get(read.version_id or "")
-    if digest and number is None:  # over many runs: the same content written again is the same evaluation data
-        return f"{name} ({digest})"
-    known = f"(version {read.version_id[:8]})" if read.version_id else "of no known version"
-    return f"{name} {known if number is None else f'v{number}'}" + (f" ({digest})" if digest else "")
-
-
-def _outermost(span: SpanRecord, spans: SpanTree) -> SpanRecord:
-    """The outermost attempt that a span lies in, else the span."""
-    around = [span, *spans.ancestors(span)]
-    return next((one for one in reversed(around) if one.kind == Kind.ATTEMPT), span)
-
-
 def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[OutcomeRecord]:
     """The outcomes that count: of successful attempts, of the flow run's last life that did the same work.
 
@@ -260,7 +235,7 @@ def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[Outcome
         span = spans.by_id.get(outcome.span_id)
         if span is None or not succeeded(span, spans):
             continue
-        work = _outermost(span, spans)
+        work = outermost(span, spans)
         if (work.attempt or 1) < successes.get(work.task_run_id, 0):
             continue
         flow = next((one for one in [work, *spans.ancestors(work)] if one.kind == Kind.FLOW), None)

@@ -1,7 +1,8 @@
 """KPIs of a run with those of its products, and of a solution over a period: what `e2s kpi` shows."""
 
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import add
@@ -20,7 +21,6 @@ from e2s_tasks.reporter.units import iso
 if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
 
-FRUITLESS = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
 NOTHING = Figure(0.0)
 RUN_FACTS = (
     "energy_j", "energy_j_range", "provenance", "gaps", "facility_j", "cost", "embodied_g", "emissions_g", "declared",
@@ -87,17 +87,18 @@ def solution_kpis(
     if not 0 < interval_level < 1:
         raise SettingError(f"interval_level={interval_level!r}: give a number between 0 and 1, for example 0.95.")
     producers = Producers(ledger)
-    assessed: list[tuple[str, Assessment]] = []
+    assessed: list[_Assessed] = []
     stages: list[dict[str, float | None]] = []
     lower: set[str] = set()
     for run in ledger.runs_of(solution, since):
         found, spans = _assessed(run, producers)
         root = last_root(spans, run.run_id)
-        assessed.append((str(root.status) if root is not None else "", found))
+        flow, status = (root.name, str(root.status)) if root is not None else ("", "")
+        assessed.append(_Assessed(flow, status, found))
         stages.append(joules_by_stage(spans))
         lower |= lower_bounds(spans, figures.lacking(run))
     by_stage = rows(stages, lower)
-    statuses = [status for status, _ in assessed]
+    statuses = [one.status for one in assessed]
     return {
         "solution": solution,
         "since": iso(since),
@@ -132,16 +133,42 @@ def _assessed(run: RunRecords, producers: Producers) -> tuple[Assessment, SpanTr
     return assess(run, spans, all_outcomes(run, spans, producers.replayed(run))), spans
 
 
-def _per_run(assessed: list[tuple[str, Assessment]]) -> Iterable[list[Kpi]]:
+@dataclass(frozen=True, slots=True)
+class _Assessed:
+    """A run of a solution: its flow, its status, and both sides of its KPIs."""
+
+    flow: str
+    status: str
+    found: Assessment
+
+
+def _per_run(runs: list[_Assessed]) -> Iterable[list[Kpi]]:
     """The KPIs of each run, of all names that any run has."""
     known: dict[str, Achieved] = {}
-    for _, found in assessed:
-        for one in found.achieved:
+    for run in runs:
+        for one in run.found.achieved:
             known[one.name] = _with_more(known.get(one.name), one)
-    for status, found in assessed:
-        here = {one.name: one for one in found.achieved}
-        said = [_said(here.get(name), like, status) for name, like in known.items()]
-        yield [one for achieved in said for one in kpis(achieved, found.spent)] or [found.undefined()]
+    aims = _aims(runs)
+    for run in runs:
+        here = {one.name: one for one in run.found.achieved}
+        said = [_said(here.get(name), like, run, aims) for name, like in known.items()]
+        yield [one for achieved in said for one in kpis(achieved, run.found.spent)] or [run.found.undefined()]
+
+
+def _aims(runs: list[_Assessed]) -> dict[str, set[str]]:
+    """The outcomes that each flow works for: those that its runs recorded.
+
+    Of a flow none of whose runs ended well nobody knows, but where the solution has one outcome alone.
+    """
+    recorded: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        recorded[run.flow] |= {one.name for one in run.found.achieved}
+    names = {name for of_flow in recorded.values() for name in of_flow}
+    well = {run.flow for run in runs if run.status == Status.COMPLETED}
+    return {
+        flow: names if not of_flow and flow not in well and len(names) == 1 else of_flow
+        for flow, of_flow in recorded.items()
+    }
 
 
 def _with_more(known: Achieved | None, other: Achieved) -> Achieved:
@@ -156,13 +183,18 @@ def _with_more(known: Achieved | None, other: Achieved) -> Achieved:
     )
 
 
-def _said(here: Achieved | None, like: Achieved, status: str) -> Achieved:
-    """What a run achieved; without this outcome nothing if it failed, else nobody knows what."""
-    if status == Status.RUNNING:
+def _said(here: Achieved | None, like: Achieved, run: _Assessed, aims: dict[str, set[str]]) -> Achieved:
+    """What a run achieved; without this outcome nothing if it failed on the way to it, else nobody knows what."""
+    if run.status == Status.RUNNING:
         return _all(like, Figure(None, "it still runs"))
-    if here is not None and (here.units.value is not None or status not in FRUITLESS):
+    fruitless = run.status in figures.UNSUCCESSFUL
+    if here is not None and (here.units.value is not None or not fruitless):
         return here
-    return _all(like, NOTHING if status in FRUITLESS else Figure(None, f"it recorded no {like.name}"))
+    if fruitless and like.name in aims[run.flow]:
+        return _all(like, NOTHING)
+    if fruitless:
+        return _all(like, Figure(None, f"it failed, and its flow recorded no {like.name} in any run"))
+    return _all(like, Figure(None, f"it recorded no {like.name}"))
 
 
 def _all(like: Achieved, figure: Figure) -> Achieved:

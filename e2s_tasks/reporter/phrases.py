@@ -59,8 +59,14 @@ def energy(summary: Summary) -> str:
     """The run's energy, with its range and what it rests on."""
     joules = summary["energy_j"]["total"]
     if joules is None:
-        return "energy unknown: no source gave a figure (`e2s doctor` says why)"
+        return f"energy unknown: {_why_unknown(summary)}"
     return f"{whole(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
+
+
+def _why_unknown(summary: Summary) -> str:
+    if summary["cut_short"]:
+        return "it was killed within a second, before anything was measured"
+    return "no source gave a figure (`e2s doctor` says why)"
 
 
 def whole(summary: Summary) -> str:
@@ -153,9 +159,11 @@ def facility(summary: Summary) -> str | None:
     """The facility's energy beside the host's, where a PUE is declared, and what it cost where a tariff is."""
     parts = []
     if summary["facility_j"] is not None:
-        parts.append(f"{units.joules(summary['facility_j'])} with the facility (PUE {summary['declared']['pue']:g})")
+        joules = units.at_least(units.joules(summary["facility_j"]), summary["gaps"])
+        parts.append(f"{joules} with the facility (PUE {summary['declared']['pue']:g})")
     if summary["cost"]["value"] is not None:
-        parts.append(f"{units.quantity(summary['cost']['value'], summary['cost']['currency'])} of energy")
+        cost = units.quantity(summary["cost"]["value"], summary["cost"]["currency"])
+        parts.append(f"{units.at_least(cost, summary['gaps'])} of energy")
     return ", ".join(parts) or None
 
 
@@ -203,11 +211,12 @@ def flow_joules(row: dict[str, Any]) -> str:
 
 def lost(summary: Summary) -> str | None:
     """What attempts that did not succeed had used, if there were any."""
-    if not summary["unsuccessful_j"]:
-        return None
-    broken = (row for row in summary["steps"] if row["kind"] == Kind.ATTEMPT and row["status"] in BROKEN)
-    joules = units.at_least(units.joules(summary["unsuccessful_j"]), any(row["lower_bound"] for row in broken))
-    return f"{joules} of it in attempts that did not succeed"
+    return f"{lost_joules(summary)} of it in attempts that did not succeed" if summary["unsuccessful_j"] else None
+
+
+def lost_joules(row: dict[str, Any]) -> str:
+    """The energy of attempts that did not succeed, marked where a part of it is missing."""
+    return units.at_least(units.joules(row["unsuccessful_j"]), row["unsuccessful_lower_bound"])
 
 
 def cached(summary: Summary) -> str | None:
@@ -266,6 +275,8 @@ def missing(summary: Summary, component: str) -> tuple[str, str]:
     known = [source for source in of_component if source["provenance"] != "missing"]
     if component in MOVEMENT and (known or not of_component):
         return "none recorded", name
+    if known and component in summary["cut_short"]:
+        return "missing", f"{name} (it was killed before anything was measured)"
     detail = "; ".join(units.printable(source["detail"]) for source in of_component if source["detail"])
     return "missing", f"{name} ({detail})" if detail else name
 

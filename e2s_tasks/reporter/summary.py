@@ -65,6 +65,7 @@ def summarise(
         "not_attributed_j": figures.not_attributed(spans),
         "orchestration_j": lineage.orchestration_j,
         "unsuccessful_j": figures.unsuccessful(spans),
+        "unsuccessful_lower_bound": not figures.lost(spans).isdisjoint(lacking),
         "unclaimed_j": lineage.unclaimed_j,
         "waiting_j": figures.waiting(spans),
         "avoided_j": figures.total_avoided(saved),

@@ -142,6 +142,12 @@ def last_root(spans: SpanTree, run_id: str) -> SpanRecord | None:
     return max(lives or spans.roots, key=lambda root: root.started_at, default=None)
 
 
+def outermost(span: SpanRecord, spans: SpanTree) -> SpanRecord:
+    """The outermost attempt that a span lies in, else the span."""
+    around = [span, *spans.ancestors(span)]
+    return next((one for one in reversed(around) if one.kind == Kind.ATTEMPT), span)
+
+
 def succeeded(span: SpanRecord, spans: SpanTree) -> bool:
     """Whether a span's work counts: the attempts that it lies in (or is) completed, or reused a result."""
     around = [span, *spans.ancestors(span)]

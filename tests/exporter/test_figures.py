@@ -154,6 +154,17 @@ def test_the_kpis_of_a_flows_last_completed_run_are_shown_and_a_failed_one_does_
     assert shown.one("e2s_runs", status="failed") == 1
 
 
+def test_the_figures_of_a_flows_last_run_say_where_they_are_bounds(ledger, start):
+    closed = run(root(cpu_j=80.0, dram_j=1.0, static_j=1.0), outcomes=[outcome("root")])
+    lacking = replace(closed.spans[0], attributes={"gaps": ["cpu"]})
+    ledger.ingest([*renamed(closed, 1), *renamed(replace(closed, spans=[lacking]), 2, flow="other")])
+    shown = start()()
+    for flow, bound in (("flight-delays", 0), ("other", 1)):
+        assert shown.one("e2s_last_run_lower_bound", flow=flow) == bound
+        assert shown.one("e2s_last_run_kpi_bound", flow=flow, kpi="joules_per_prediction") == bound
+        assert shown.one("e2s_last_run_kpi_bound", flow=flow, kpi="prediction_per_joule") == -bound
+
+
 @pytest.mark.slow
 @hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(measured_runs())

@@ -144,6 +144,59 @@ def test_the_caveat_names_the_data_that_the_evaluating_step_read():
     assert "other.csv" not in caveat
 
 
+def evaluation_data(*spans, wrote, read):
+    """What the caveat names, of versions by the steps that wrote them, and names by the steps that read them."""
+    versions = [
+        VersionRecord(name, f"file:///d/{name}", step, RUN, NOON + at, content_digest=f"sha256:{name}")
+        for at, (step, names) in enumerate(wrote.items()) for name in names
+    ]  # fmt: skip
+    known = {one.id for one in versions}
+    reads = [
+        ReadRecord(f"{step}-{name}", f"file:///d/{name}", step, RUN, NOON, name if name in known else None)
+        for step, names in read.items() for name in names
+    ]  # fmt: skip
+    found = run(root(cpu_j=1.0), *spans, outcomes=[outcome("evaluate")], versions=versions, reads=reads)
+    caveat = summarise(found)["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
+    return {name for name in (*known, "raw") if f"{name} (" in caveat or f"{name} of" in caveat}
+
+
+def test_a_model_that_was_trained_on_the_evaluation_data_is_judged_and_no_data():
+    steps = [span(name) for name in ("collect", "train", "evaluate")]
+    wrote = {"collect": ["rides"], "train": ["model"], "evaluate": ["forecast"]}
+    assert evaluation_data(
+        *steps, wrote=wrote, read={"train": ["rides"], "evaluate": ["rides", "model"]}
+    ) == {"rides"}  # fmt: skip
+
+
+def test_a_model_of_what_the_test_data_were_split_from_is_judged_and_no_data():
+    steps = [span(name) for name in ("split", "train", "evaluate")]
+    read = {"split": ["raw"], "train": ["learn"], "evaluate": ["test", "model"]}
+    assert evaluation_data(*steps, wrote={"split": ["learn", "test"], "train": ["model"]}, read=read) == {"test"}
+
+
+def test_of_a_step_that_read_nothing_but_a_forecast_the_data_are_what_that_was_made_from():
+    stages = {"build": "data_preparation", "train": "training", "score": "inference", "evaluate": "evaluation"}
+    wrote = {"build": ["features"], "train": ["model"], "score": ["forecast"]}
+    read = {"build": ["raw"], "train": ["features"], "score": ["features", "model"], "evaluate": ["forecast"]}
+    staged = [span(name, stage=stage) for name, stage in stages.items()]
+    assert evaluation_data(*staged, wrote=wrote, read=read) == {"features"}
+    same = [span(name, stage="training") for name in stages]  # which tells nothing apart
+    assert evaluation_data(*same, wrote=wrote, read=read) == {"forecast"}
+
+
+def test_where_stages_leave_no_data_the_step_read_data_all_the_same():
+    steps = [span("make", stage="training"), span("evaluate", stage="evaluation")]
+    assert evaluation_data(*steps, wrote={"make": ["test"]}, read={"evaluate": ["test"]}) == {"test"}
+
+
+def test_data_that_no_measured_write_explains_are_told_apart_by_their_bytes():
+    read = ReadRecord("r", "file:///d/truth.csv", "e", RUN, NOON, files=[["", 1234, 5]])
+    caveat = summarise(run(root(cpu_j=1.0), span("e"), outcomes=[outcome("e")], reads=[read]))["kpis"][
+        "accuracy_per_kwh_of_prediction"
+    ]["caveat"]
+    assert "truth.csv of no known version (1,234 bytes, no digest)" in caveat
+
+
 def remote(joules, provenance="modelled", source="BigQuery", low=None, high=None):
     low, high = (joules if low is None else low), (joules if high is None else high)
     return {

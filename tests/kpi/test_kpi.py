@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.core.declared import Declared
-from e2s_tasks.core.kpi import NO_HARDWARE, NO_OUTCOME, NO_PUE, Achieved, Figure, Spent, kpis, over_runs, undefined
+from e2s_tasks.core.kpi import (
+    NO_HARDWARE,
+    NO_OUTCOME,
+    NO_PUE,
+    WITHOUT_HARDWARE,
+    Achieved,
+    Figure,
+    Spent,
+    kpis,
+    over_runs,
+    undefined,
+)
 
 YEAR = 365.25 * 86400
 DECLARED = Declared(
@@ -100,13 +111,20 @@ def test_what_is_not_known_leaves_a_kpi_undefined_with_the_reason(lacking, names
         assert said in found[name].reason
 
 
-def test_carbon_without_declared_hardware_or_pue_is_a_lower_bound_that_says_so():
-    one = named(kpis(achieved(), spent(embodied=Figure(None, NO_HARDWARE), declared=Declared())))[
-        "carbon_per_prediction"
-    ]
-    assert one.value == pytest.approx(0.8)
-    assert one.lower_bound
-    assert one.bounds == (NO_PUE, NO_HARDWARE)
+def test_carbon_without_declared_hardware_or_pue_is_operational_carbon_as_the_emissions_are_and_says_so():
+    undeclared = Declared(tariff=0.25, currency="EUR")
+    spending = spent(declared=undeclared, embodied=Figure(None, NO_HARDWARE))
+    found = named(kpis(achieved(), spending))
+    one = found["carbon_per_prediction"]
+    assert (one.value, one.lower_bound, one.bounds) == (pytest.approx(2 * 400 / 1000), False, ())
+    assert one.numerator == spending.operational.value
+    assert {NO_PUE, WITHOUT_HARDWARE} <= set(one.rests_on)
+    assert found["sci_per_prediction"].reason == NO_HARDWARE
+
+
+def test_carbon_of_which_a_part_of_the_declared_hardware_is_not_known_is_a_lower_bound():
+    one = named(kpis(achieved(), spent(embodied=Figure(None, "of earlier runs"))))["carbon_per_prediction"]
+    assert (one.lower_bound, one.bounds) == (True, ("of earlier runs",))
 
 
 def test_an_energy_that_is_a_lower_bound_bounds_what_is_gained_per_energy_from_above():
@@ -178,6 +196,41 @@ def test_over_runs_what_lacks_a_figure_is_left_out_of_both_sums_and_said():
     assert (found.value, found.runs) == (1.0, 1)
     assert found.left_out == ("1 run: it recorded no prediction",)
     assert "at least 2 runs" in found.interval.reason
+
+
+def fruitless(**given):
+    return kpis(achieved(units=0.0, valid=0.0, accurate=0.0, accuracy=0.0), spent(**given))
+
+
+def test_over_runs_without_a_failed_one_of_unknown_energy_every_kpi_is_a_bound_and_says_why():
+    found = named(over_runs([kpis(achieved(), spent()), fruitless(joules=None)]))
+    for one in found.values():
+        assert (one.lower_bound, one.upper_bound) == (not one.inverse, one.inverse), one.name
+        assert one.bounds == ("without 1 run that achieved nothing: the energy is missing",)
+        assert one.left_out == ("1 run: the energy is missing",)
+        assert one.value == pytest.approx(BY_HAND[one.name][0])
+    completed = kpis(achieved(), spent(joules=None))  # which is in neither sum
+    assert not named(over_runs([kpis(achieved(), spent()), completed]))["joules_per_prediction"].lower_bound
+
+
+def test_over_runs_an_accuracy_is_a_mean_by_units_over_the_energy_of_a_run_that_has_one():
+    runs = [(100.0, 0.9, 1.8e6), (300.0, 0.5, 3.6e6), (0.0, 0.0, 1.8e6)]
+    found = [kpis(achieved(units=units, accuracy=share), spent(joules)) for units, share, joules in runs]
+    one = named(over_runs(found))["accuracy_per_kwh_of_prediction"]
+    assert (one.numerator, one.denominator, one.runs) == (pytest.approx(0.6), pytest.approx(1.0), 3)
+    assert one.value == pytest.approx(0.6)
+    again = named(over_runs(found[:1] * 3))["accuracy_per_kwh_of_prediction"]
+    assert (again.numerator, again.value) == (pytest.approx(0.9), pytest.approx(1.8))
+    assert (again.interval.low, again.interval.high) == (pytest.approx(again.value), pytest.approx(again.value))
+
+
+def test_over_runs_a_kpi_is_undefined_for_what_those_lack_that_achieved_something():
+    undeclared = spent(embodied=Figure(None, NO_HARDWARE))
+    without = Achieved(name="prediction", units=Figure(None, "it recorded no prediction"))
+    found = named(over_runs([kpis(achieved(), undeclared), kpis(without, undeclared), kpis(without, undeclared)]))
+    assert found["sci_per_prediction"].reason == NO_HARDWARE
+    none = named(over_runs([kpis(without, undeclared)]))
+    assert none["sci_per_prediction"].reason == "it recorded no prediction"
 
 
 def test_over_runs_that_all_achieved_nothing_a_kpi_is_undefined():

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -27,14 +28,16 @@ DAY = 86400.0
 DECLARED = {"pue": 1.5, "tariff": 0.3, "currency": "EUR", "embodied_kg": 100.0, "lifetime_years": 1.0}
 
 
-def records_of(number, joules, *, days_ago, status=Status.COMPLETED, solution="scoring", **counts):
+def records_of(
+    number, joules, *, days_ago, status=Status.COMPLETED, solution="scoring", flow="score", name="prediction", **counts
+):
     """A run of a flow (1 J) with a training step that used the rest, and its outcome if there are counts."""
     run_id, started = f"run-{number}", NOW - days_ago * DAY
     given = {"seq": 1, "process_id": "p1", "run_id": run_id, "flow_run_id": run_id, "started_at": started}
     ended = None if status == Status.RUNNING else started + 10
     found = [
         SpanRecord(
-            id=f"f{number}", kind=Kind.FLOW, name="score", status=status, solution=solution, ended_at=ended, cpu_j=1.0,
+            id=f"f{number}", kind=Kind.FLOW, name=flow, status=status, solution=solution, ended_at=ended, cpu_j=1.0,
             attributes={"flow_run_name": f"name-{number}", "declared": DECLARED}, **given,
         ),
         SpanRecord(
@@ -44,7 +47,7 @@ def records_of(number, joules, *, days_ago, status=Status.COMPLETED, solution="s
         VersionRecord(f"v{number}", "file:///d/scored.parquet", f"t{number}", run_id, started + 9, 100),
     ]  # fmt: skip
     if counts:
-        found.append(OutcomeRecord(f"o{number}", run_id, f"t{number}", started + 9, "prediction", **counts))
+        found.append(OutcomeRecord(f"o{number}", run_id, f"t{number}", started + 9, name, **counts))
     return found
 
 
@@ -93,6 +96,48 @@ def test_a_solutions_kpi_counts_failed_runs_and_leaves_out_what_is_not_known(led
     assert found["kpis"]["cost_per_prediction"]["value"] == pytest.approx(360 * 1.5 / 3.6e6 * 0.3 / 295)
 
 
+def joules_per(found, name):
+    kpi = found["kpis"][f"joules_per_{name}"]
+    return kpi["numerator"], kpi["denominator"], kpi["runs"]
+
+
+def test_a_failed_run_counts_for_the_outcomes_that_its_flow_records_and_no_others(ledger):
+    ledger.ingest([
+        *records_of(10, 100.0, days_ago=2, solution="two", units=10.0),
+        *records_of(11, 30.0, days_ago=2, solution="two", status=Status.FAILED),
+        *records_of(12, 900.0, days_ago=2, solution="two", flow="report", name="page", units=3.0),
+        *records_of(13, 500.0, days_ago=2, solution="two", flow="train", status=Status.CRASHED),
+    ])  # fmt: skip
+    found = solution_kpis(ledger, "two")
+    assert joules_per(found, "prediction") == (130.0, 10.0, 2)
+    assert joules_per(found, "page") == (900.0, 3.0, 1)
+    assert sorted(found["kpis"]["joules_per_page"]["left_out"]) == [
+        "1 run: it recorded no page",
+        "2 runs: it failed, and its flow recorded no page in any run",
+    ]
+
+
+@pytest.mark.parametrize(("trained", "joules"), [(None, 630.0), (Status.COMPLETED, 130.0)])
+def test_the_failed_runs_of_a_flow_that_never_ended_well_count_for_the_solutions_only_outcome(ledger, trained, joules):
+    ledger.ingest([
+        *records_of(10, 100.0, days_ago=2, solution="one", units=10.0),
+        *records_of(11, 30.0, days_ago=2, solution="one", status=Status.FAILED),
+        *records_of(12, 500.0, days_ago=2, solution="one", flow="train", status=Status.FAILED),
+        *(records_of(13, 700.0, days_ago=2, solution="one", flow="train", status=trained) if trained else ()),
+    ])  # fmt: skip
+    assert joules_per(solution_kpis(ledger, "one"), "prediction")[0] == joules
+
+
+def test_a_solutions_kpi_without_a_crashed_run_of_unknown_energy_is_a_lower_bound(ledger):
+    flow, step, *_ = records_of(11, 30.0, days_ago=2, solution="one", status=Status.CRASHED)
+    dead = [replace(one, cpu_j=None, status=Status.CRASHED, attributes={"killed": True}) for one in (flow, step)]
+    ledger.ingest([*records_of(10, 100.0, days_ago=2, solution="one", units=10.0), *dead])
+    kpi = solution_kpis(ledger, "one")["kpis"]["joules_per_prediction"]
+    assert (kpi["value"], kpi["lower_bound"]) == (10.0, True)
+    assert kpi["bounds"] == ["without 1 run that achieved nothing: the energy is missing"]
+    assert solution_kpis(ledger, "one")["lower_bound"]
+
+
 def test_failed_runs_that_evaluated_nothing_are_no_evaluation_data_of_their_own(ledger):
     ledger.ingest([
         *records_of(10, 9.0, days_ago=2, status=Status.FAILED, solution="one"),
@@ -117,6 +162,38 @@ def test_evaluation_data_that_each_run_writes_anew_is_one_set_if_its_content_is(
     caveat = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
     assert ("2 different sets of evaluation data" in caveat) == (sets == 2)
     assert "truth.csv (sha256:ab)" in caveat
+
+
+@pytest.mark.parametrize(("sizes", "sets"), [((90, 90), 1), ((90, 91), 2)])
+def test_evaluation_data_without_a_digest_is_told_apart_by_its_rows_and_bytes(ledger, sizes, sets):
+    for number, size in zip((10, 11), sizes, strict=True):
+        *records, outcome = records_of(number, 90.0, days_ago=2, solution="one", units=10.0, accurate=5.0)
+        run_id, at = f"run-{number}", NOW - 2 * DAY
+        version = VersionRecord(f"d{number}", "file:///d/truth.parquet", f"f{number}", run_id, at, size, 7)
+        read = ReadRecord(f"r{number}", version.uri, f"t{number}", run_id, at + 5, version.id)
+        ledger.ingest([*records, outcome, version, read])
+    caveat = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
+    assert ("2 different sets of evaluation data" in caveat) == (sets == 2)
+    assert "truth.parquet (7 rows, 90 bytes, no digest)" in caveat
+
+
+def test_evaluation_data_and_a_model_of_earlier_runs_are_known_by_what_these_wrote(ledger):
+    made = [
+        VersionRecord("old", "file:///d/truth.csv", "f2", "run-2", NOW - 5 * DAY, 9, content_digest="sha256:ab"),
+        VersionRecord("model", "file:///d/model.bin", "t2", "run-2", NOW - 5 * DAY, 9, content_digest="sha256:cd"),
+        VersionRecord("again", "file:///d/truth.csv", "f3", "run-3", NOW - 4 * DAY, 9, content_digest="sha256:ab"),
+    ]
+    ledger.ingest(made)
+    for number, truth in ((10, "old"), (11, "again")):
+        *records, outcome = records_of(number, 90.0, days_ago=2, solution="one", units=10.0, accurate=5.0)
+        records = [replace(one, stage=None) if isinstance(one, SpanRecord) else one for one in records]
+        of_run = f"t{number}", f"run-{number}", NOW - 2 * DAY + 5
+        ledger.ingest([
+            *records, outcome, ReadRecord(f"a{number}", "file:///d/truth.csv", *of_run, truth),
+            ReadRecord(f"b{number}", "file:///d/model.bin", *of_run, "model"),
+        ])  # fmt: skip
+    caveat = solution_kpis(ledger, "one")["kpis"]["accuracy_per_kwh_of_prediction"]["caveat"]
+    assert caveat.startswith("over 10 predictions, truth.csv (sha256:ab): ")  # once; the model is of a training step
 
 
 def test_a_solution_of_which_no_run_got_as_far_as_an_outcome_says_why(ledger):

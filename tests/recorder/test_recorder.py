@@ -303,6 +303,39 @@ def test_a_process_killed_with_9_leaves_what_it_had_used(tmp_path):
     assert last["killed"].cpu_j > 0
 
 
+@pytest.mark.parametrize("tick_s", ["0.1", "60"])
+def test_what_had_ended_just_before_a_kill_has_not_crashed_but_lacks_what_was_not_settled_yet(tmp_path, tick_s):
+    program = """
+        import os, signal, time
+        from e2s_tasks.core.records import Kind, Status
+        from e2s_tasks.recorder.recorder import process_recorder
+        recorder = process_recorder()
+        flow = recorder.span("flow", Kind.FLOW, {"flow_run_id": "run"})
+        with flow:
+            for name, failed in (("build", False), ("check", True)):
+                try:
+                    with recorder.span(name, Kind.ATTEMPT):
+                        end = time.monotonic() + 0.3
+                        while time.monotonic() < end:
+                            pass
+                        assert not failed
+                except AssertionError:
+                    pass
+            with recorder.span("train", Kind.ATTEMPT):
+                os.kill(os.getpid(), signal.SIGKILL)
+    """
+    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": tick_s}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, check=False)
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    replay(tmp_path / "journal", ledger)
+    spans = {one.name: one for one in ledger.run("run").spans}
+    assert {name: one.status for name, one in spans.items()} == {
+        "flow": "crashed", "build": "completed", "check": "failed", "train": "crashed",
+    }  # fmt: skip
+    assert spans["check"].ended_at - spans["check"].started_at == pytest.approx(0.3, abs=0.2)
+    assert tick_s == "0.1" or spans["check"].is_unmeasured
+
+
 def test_a_version_written_just_before_a_kill_is_of_a_run_that_the_ledger_knows(tmp_path):
     program = """
         import os, signal
@@ -320,7 +353,9 @@ def test_a_version_written_just_before_a_kill_is_of_a_run_that_the_ledger_knows(
     (row,) = ledger.runs()
     run = ledger.run(row.run_id)
     spans = {one.name: one for one in run.spans}
-    assert {name: one.status for name, one in spans.items()} == dict.fromkeys(("run", "step", "ended"), "crashed")
+    assert {name: one.status for name, one in spans.items()} == {
+        "run": "crashed", "step": "crashed", "ended": "completed",
+    }  # fmt: skip
     assert spans["step"].parent_id == spans["run"].id
     assert [one.span_id for one in run.versions] == [spans["ended"].id]
     assert [one.span_id for one in run.outcomes] == [spans["step"].id]

@@ -1,11 +1,13 @@
 """Two runs side by side: every figure is one of their summaries'."""
 
+from dataclasses import replace
+
 import pytest
 
 from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
 from e2s_tasks.reporter import summarise
 from e2s_tasks.reporter.compare import DOUBT, change, changed, compare, headline
-from tests.reporter.runs import NOON, RUN, decision, full_run, outcome, process, root, run, span
+from tests.reporter.runs import NOON, RUN, SOURCES, decision, full_run, outcome, process, root, run, span
 
 
 def row(rows, name):
@@ -21,6 +23,16 @@ def other_run(**fields):
         span("p1", name="publish", cpu_j=1.0, attempt=1, started_at=NOON + 4),
         **fields,
     )
+
+
+def test_what_failed_attempts_used_is_a_lower_bound_where_one_of_them_lacks_a_part():
+    killed = span("k", name="train", status=Status.CRASHED, cpu_j=1.0, attributes={"killed": True})
+    lower, closed = run(root(cpu_j=1.0), killed), run(root(cpu_j=1.0), replace(killed, attributes={}))
+    for side, records in (("a", lower), ("b", closed)):
+        records.processes = [process(SOURCES[:1])]
+        assert summarise(records)["unsuccessful_lower_bound"] is (side == "a")
+    total = row(compare(summarise(lower), summarise(closed))["totals"], "failed attempts")
+    assert (total["a_lower_bound"], total["b_lower_bound"]) == (True, False)
 
 
 def test_each_figure_is_the_summarys_own():

@@ -122,6 +122,18 @@ def test_the_totals_are_the_sums_of_the_runs_own(found, summaries):
     assert found["avoided_g"] > 0
 
 
+def test_what_failed_attempts_used_is_a_lower_bound_wherever_one_lacks_a_part(ledger, found):
+    assert [found[key] for key in ("unsuccessful_lower_bound", "lower_bounds")] == [False, 4]
+    killed = run(root(cpu_j=1.0, status=Status.CRASHED), span("k", name="load", cpu_j=9.0, attempt=1))
+    killed.spans[1] = replace(killed.spans[1], status=Status.CRASHED, attributes={"killed": True})
+    ledger.ingest(moved(killed, "killed", 2 * DAY + 90))
+    again = fleet(ledger, NOON - 1, NOON + 4 * DAY)
+    rows = [again, again["flows"][0], *(row for row in again["steps"] if row["name"] == "load")]
+    assert [row["unsuccessful_lower_bound"] for row in rows] == [True, True, True]
+    days = {row["from"][-2:]: row["unsuccessful_lower_bound"] for row in again["times"]}
+    assert sorted(days.values()) == [False] * (len(days) - 1) + [True]
+
+
 def test_each_run_has_the_figures_of_its_summary(found, summaries):
     by_id = {one["id"]: one for one in found["top_runs"]}
     for summary in summaries:

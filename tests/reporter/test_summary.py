@@ -1,6 +1,7 @@
 """The summary's figures and its shape."""
 
 import json
+from dataclasses import replace
 from types import NoneType
 
 import pytest
@@ -329,6 +330,24 @@ def test_a_killed_span_that_was_cancelled_or_had_used_nothing_bounds_nothing(fie
     assert (summary["gaps"], summary["cut_short"]) == ({}, {})
 
 
+def test_a_step_that_had_ended_when_its_process_was_killed_is_a_lower_bound_and_no_failed_attempt():
+    ended = replace(killed(), status=Status.COMPLETED, attributes={"killed": "soon after"})
+    summary = summarise(run(root(cpu_j=0.0, dram_j=0.0, static_j=0.0, status=Status.CRASHED), ended))
+    assert summary["gaps"] == summary["cut_short"] == {"cpu": 1, "dram": 1, "static": 1}
+    assert summary["unsuccessful_j"] == 0.0
+    assert summary["kpis"]["joules_per_unit"]["reason"] == "the run crashed before an outcome was recorded"
+
+
+def test_of_a_run_that_was_killed_before_its_first_tick_that_is_the_reason_and_no_source():
+    dead = {"status": Status.CRASHED, "attributes": {"killed": True}}
+    summary = summarise(run(root(**dead), span("t", **dead)))
+    assert summary["gaps"] == summary["cut_short"] == {"cpu": 2, "dram": 2, "static": 2}
+    assert phrases.energy(summary) == "energy unknown: it was killed within a second, before anything was measured"
+    assert phrases.gaps(summary).startswith("up to a second of work before it was killed")
+    lines = dict(phrases.provenance(summary))
+    assert lines["missing"].startswith("CPU (it was killed before anything was measured)")
+
+
 def test_what_a_killed_attempt_is_part_of_cost_at_least_its_figure_and_says_why():
     again = span("t2", name="t", task_run_id="t", attempt=2, cpu_j=1.0, dram_j=1.0, static_j=1.0)
     wrote = span("w", Kind.WRITE, parent_id="t2", cpu_j=0.0, dram_j=0.0, static_j=0.0, storage_j=0.0)
@@ -339,7 +358,7 @@ def test_what_a_killed_attempt_is_part_of_cost_at_least_its_figure_and_says_why(
         )
     )["artifacts"]
     assert artifact["lower_bound"]
-    assert "up to a second of 't' before it was killed is not in it" in artifact["reasons"]
+    assert "up to a second of 't' before its process was killed is not in it" in artifact["reasons"]
 
 
 NEVER_ANSWERED = {"cpu_j": None, "static_j": None, "attributes": {"gaps": ["cpu", "static"]}}

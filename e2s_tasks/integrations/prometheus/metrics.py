@@ -113,11 +113,23 @@ LAST_END = Metric(
     "When the flow's last completed run ended, in seconds since 1970.",
     ("flow", "solution"),
 )
+LAST_LOWER_BOUND = Metric(
+    "e2s_last_run_lower_bound",
+    GAUGE,
+    "1 where parts of the energy of the flow's last completed run are missing: its figures are then lower bounds.",
+    ("flow", "solution"),
+)
 KPI = Metric(
     "e2s_last_run_kpi",
     GAUGE,
     "KPIs of the flow's last completed run, in their own unit; docs/kpis.md.",
     ("flow", "solution", "kpi", "unit"),
+)
+KPI_BOUND = Metric(
+    "e2s_last_run_kpi_bound",
+    GAUGE,
+    "1 where a KPI of the flow's last completed run is at least its figure, -1 where it is at most that, else 0.",
+    ("flow", "solution", "kpi"),
 )
 FORECAST = Metric(
     "e2s_forecast_intensity_grams_per_kwh",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from e2s_tasks.core.kpi import Kpi
 from e2s_tasks.core.records import DecisionRecord, Status
 from e2s_tasks.integrations.labels import Names
 from e2s_tasks.integrations.prometheus import metrics
@@ -42,7 +43,7 @@ class Reading:
         self.names = Names(self._most, known.names)
         self.totals = Totals(known.floors)
         self._last: dict[Flow, Tally] = {}
-        self._last_kpis: dict[Flow, list[tuple[str, str, float]]] = {}
+        self._last_kpis: dict[Flow, list[Kpi]] = {}
         self._forecasts: dict[tuple[str, str], DecisionRecord] = {}
 
     @property
@@ -99,7 +100,7 @@ class Reading:
                 fresh |= self._keep_last(found)
         for flow in fresh:
             kpis = kpis_of_run(ledger, self._last[flow].run_id)
-            self._last_kpis[flow] = [(one.name, one.unit, one.value) for one in kpis if one.value is not None]
+            self._last_kpis[flow] = [one for one in kpis if one.value is not None]
 
     def _parts(self, run: Tally) -> Iterator[Sample]:
         flow = self.names.of("flow", run.flow)
@@ -149,17 +150,23 @@ class Reading:
                 (metrics.LAST_EMISSIONS, run.emissions_g),
                 (metrics.LAST_LENGTH, length),
                 (metrics.LAST_END, run.ended_at),
+                (metrics.LAST_LOWER_BOUND, int(bool(run.gaps))),
             ):
                 if figure is not None:
                     yield metric, labels, figure
-            for name, unit, value in self._last_kpis.get(labels, ()):
-                yield metrics.KPI, (*labels, self.names.of("kpi", name), self.names.of("unit", unit)), value
+            for kpi in self._last_kpis.get(labels, ()):
+                yield from self._of_kpi(labels, kpi)
         now = time.time()
         for key, decision in self._forecasts.items():
             for begin, end, intensity in decision.plan["slots"]:
                 if begin <= now < end:
                     yield metrics.FORECAST, key, intensity
                     break
+
+    def _of_kpi(self, labels: Flow, kpi: Kpi) -> Iterator[Sample]:
+        name = self.names.of("kpi", kpi.name)
+        yield metrics.KPI, (*labels, name, self.names.of("unit", kpi.unit)), kpi.value or 0.0
+        yield metrics.KPI_BOUND, (*labels, name), int(kpi.lower_bound) - int(kpi.upper_bound)
 
     def state(self) -> State:
         """What to remember over a restart."""

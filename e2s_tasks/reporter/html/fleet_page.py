@@ -97,7 +97,7 @@ def _cards(found: Found) -> list[Card]:
         Card("Emissions", _grams(found), lines(
             "CO2eq, each run at its own carbon intensity", f"not known of {_runs_of(unknown)}" if unknown else None,
         )),
-        Card("Failed attempts", units.joules(found["unsuccessful_j"]), lines(f"{units.percent(lost)} of the energy")),
+        Card("Failed attempts", phrases.lost_joules(found), lines(f"{units.percent(lost)} of the energy")),
         _avoided(found),
     ]  # fmt: skip
 
@@ -158,7 +158,7 @@ def _groups(rows: list[Found], by: str, caption: str) -> Table:
     shown = [
         Row([
             units.printable(row[by] or NO_SOLUTION), units.count(row["runs"]), units.count(row["failed_runs"]),
-            _joules(row), units.percent(row["share"]), units.joules(row["unsuccessful_j"]), _grams(row),
+            _joules(row), units.percent(row["share"]), phrases.lost_joules(row), _grams(row),
         ])
         for row in rows[:MOST_GROUPS]
     ]  # fmt: skip
@@ -182,7 +182,7 @@ def _steps(found: Found) -> Table:
     rows = [
         Row([
             units.printable(row["name"]), units.printable(row["flow"]), phrases.sum_joules(row),
-            units.percent(row["share"]), units.joules(row["unsuccessful_j"]),
+            units.percent(row["share"]), phrases.lost_joules(row),
         ])
         for row in found["steps"]
     ]  # fmt: skip
@@ -194,7 +194,7 @@ def _steps(found: Found) -> Table:
 def _times(found: Found, caption: str) -> Table:
     rows = [
         Row([
-            one["from"], units.count(one["runs"]), _joules(one), units.joules(one["unsuccessful_j"]), _grams(one),
+            one["from"], units.count(one["runs"]), _joules(one), phrases.lost_joules(one), _grams(one),
         ])
         for one in found["times"]
     ]  # fmt: skip
