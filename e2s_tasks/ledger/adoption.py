@@ -33,7 +33,7 @@ def adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord])
 def _join_stretches(spans: list[SpanRecord]) -> None:
     """Put the later stretches of an attempt that was suspended inside its first, and let all have ended as the last.
 
-    One that has not gone on when its orchestrator has ended the run was cancelled.
+    One that has not gone on when its orchestrator has ended the run has failed with it, else it was cancelled.
     Each stretch keeps its own time, so that what its joules met in the grid is not spread over the wait.
     """
     first: dict[tuple[str | None, int | None], SpanRecord] = {}
@@ -48,12 +48,13 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
             one.parent_id = first[key].id
         first.setdefault(key, one)
         last[key] = one
-    over = any(one.kind == Kind.FLOW and one.is_of_no_process and one.status != Status.RUNNING for one in spans)
+    ends = [one.status for one in spans if one.kind == Kind.FLOW and one.is_of_no_process]
     for one in spans if suspended else ():
         key = (one.task_run_id, one.attempt)
         if one.kind == Kind.ATTEMPT and key in suspended and key in last and one.parent_id not in waits:
-            goes_on = last[key].status != Status.SUSPENDED or not over
-            one.status = last[key].status if goes_on else Status.CANCELLED
+            one.status = last[key].status
+            if one.status == Status.SUSPENDED and ends and ends[-1] != Status.RUNNING:
+                one.status = Status.FAILED if ends[-1] == Status.FAILED else Status.CANCELLED
 
 
 def _is_suspended(one: SpanRecord) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from e2s_tasks.core.declared import DECLARED
 from e2s_tasks.core.energy import HOST, Provenance
-from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord
+from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord, Status
 from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, ask_first, encode, journal_path, this_process
 from e2s_tasks.meters.account import Role
@@ -280,6 +280,12 @@ class SpanRecorder:
             if span.estimates and span.estimated:
                 record.attributes["estimated"] = span.estimated
         return span.as_it_stands()
+
+    @guarded
+    def amend(self, span: OpenSpan, status: Status) -> None:
+        """Write down again a span that has ended, of which more was told since: how it ended, and its notes."""
+        span.status = status
+        self.write(self._account_for(span))
 
     def host_energy(self, span: OpenSpan) -> tuple[float, Provenance]:
         """The host energy (J) of a span that sums up, with all inside it, settled at once, and what it rests on."""

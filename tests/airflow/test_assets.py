@@ -9,11 +9,9 @@ from e2s_tasks.reporter import summarise_run
 
 @pytest.fixture(scope="module")
 def ran(airflow):
-    """The summaries of a DAG run that made an artifact, of one that made another of it and of one that named its assets
-    while it ran; and the asset events.
-    """
+    """The summaries of a run of each DAG, and the asset events."""
     ids = {}
-    for dag_id in ("makes_raw", "makes_clean", "makes_by_alias"):
+    for dag_id in ("makes_raw", "makes_clean", "makes_by_alias", "makes_of_an_alias", "ore", "metal"):
         ids[dag_id] = airflow.trigger(dag_id)
         assert airflow.wait(dag_id, ids[dag_id]) == "success"
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
@@ -77,6 +75,19 @@ def test_an_outlet_that_is_named_by_reference_is_the_asset_it_refers_to(ran):
     assert again["version"] == 2
     [event] = _of(events, "makes_by_alias", "clean")
     assert event["extra"]["e2s"]["version"] == 2
+
+
+def test_an_asset_made_of_another_by_its_name_carries_what_that_has_cost(ran):
+    summaries, _ = ran
+    ore, metal = _artifact(summaries["ore"], "ore"), _artifact(summaries["metal"], "metal")
+    assert metal["fully_loaded_j"] == pytest.approx(metal["in_run_j"] + ore["in_run_j"], rel=1e-6)
+    assert not metal["fully_loaded_lower_bound"]
+
+
+def test_what_is_made_of_an_alias_is_a_lower_bound(ran):
+    summaries, _ = ran
+    made = _artifact(summaries["makes_of_an_alias"], "stands for")
+    assert any("by country" in reason for reason in made["fully_loaded_reasons"]), made
 
 
 def test_outcomes_and_the_solution_of_a_param_make_kpis(ran):

@@ -69,23 +69,38 @@ def test_a_child_in_the_background_belongs_to_its_task_while_that_lives(airflow)
 
 
 ENDS = """
+import os
 from types import SimpleNamespace
+from e2s_tasks.settings import settings
 from e2s_tasks.integrations.airflow import runs
 from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.recorder import process_recorder
 
-begun = SimpleNamespace(dag_id={dag_id!r}, run_id={run_id!r}, state="running", clear_number=0, start_date=None)
-process_recorder().write(root_span(begun))
+for run_id in {run_ids!r}:
+    begun = SimpleNamespace(dag_id={dag_id!r}, run_id=run_id, state="running", clear_number=0, start_date=None)
+    process_recorder().write(root_span(begun))
+if {of_another!r}:
+    os.environ["E2S_AIRFLOW"] = "another"
+    settings.cache_clear()
 runs.end_what_has_ended()
 """
+
+
+def _ends(airflow, folder, run_ids, of_another=None):
+    """The status of each run after it was looked for runs of whose end nobody told; by a further Airflow or its own."""
+    code = ENDS.format(dag_id="in_the_background", run_ids=run_ids, of_another=of_another)
+    subprocess.run([sys.executable, "-c", code], env=airflow.env | {"E2S_DATA_DIR": str(folder)}, check=True)
+    ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
+    replay(folder / "journal", ledger)
+    return {one.flow_run_name: one.status for one in ledger.runs()}
 
 
 def test_a_run_that_ended_while_no_scheduler_was_there_to_tell_is_ended_afterwards(airflow, tmp_path):
     run_id = airflow.trigger("in_the_background")
     assert airflow.wait("in_the_background", run_id) == "success"
-    code = ENDS.format(dag_id="in_the_background", run_id=run_id)
-    subprocess.run([sys.executable, "-c", code], env=airflow.env | {"E2S_DATA_DIR": str(tmp_path)}, check=True)
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    replay(tmp_path / "journal", ledger)
-    (found,) = ledger.runs()
-    assert (found.status, found.flow_run_name) == ("completed", run_id)
+    found = _ends(airflow, tmp_path, [run_id, "that Airflow has no more"])
+    assert found == {run_id: "completed", "that Airflow has no more": "cancelled"}
+
+
+def test_runs_of_another_airflow_with_the_same_ledger_go_on(airflow, tmp_path):
+    assert _ends(airflow, tmp_path, ["elsewhere"], of_another=True) == {"elsewhere": "running"}

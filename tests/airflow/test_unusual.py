@@ -4,17 +4,22 @@ import time
 
 import pytest
 
-from e2s_tasks.core.records import Kind
+from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.ledger import Ledger, replay
 
 PATIENCE_S = 30
 
 
-def _run(airflow, run_id):
+def span_host_j(span):
+    """Its host energy in joules."""
+    return sum(one for one in (span.cpu_j, span.dram_j, span.gpu_j, span.static_j) if one is not None)
+
+
+def _run(airflow, run_id, dag_id="unusual"):
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
     replay(airflow.home / "e2s" / "journal", ledger)
-    return ledger.run(dag_run_id("unusual", run_id))
+    return ledger.run(dag_run_id(dag_id, run_id))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +46,31 @@ def test_a_copy_of_an_operator_does_the_work(airflow, ran):
 def test_what_an_operator_does_after_it_called_itself_is_the_attempts(airflow, ran):
     (attempt,) = [one for one in _run(airflow, ran).spans if one.kind == Kind.ATTEMPT and one.name == "calls_itself"]
     assert attempt.cpu_ns > 0.45e9
+
+
+def _attempt(run, name):
+    (found,) = [one for one in run.spans if one.kind == Kind.ATTEMPT and one.name == name]
+    return found
+
+
+def test_callbacks_after_the_work_are_no_part_of_the_attempt_and_its_asset_tells_all_that_it_used(airflow, ran):
+    attempt = _attempt(_run(airflow, ran), "is_called_back")
+    assert attempt.ended_at - attempt.started_at < 4  # seconds, which the callback alone takes
+    events = airflow.client.get("/api/v2/assets/events").raise_for_status().json()["asset_events"]
+    [told] = [one["extra"]["e2s"] for one in events if one["name"] == "told of before the callback"]
+    assert told["attempt_host_energy_j"] == pytest.approx(span_host_j(attempt), rel=1e-9)
+
+
+def test_a_label_that_a_mapped_instance_gives_itself_is_its_name(airflow, ran):
+    attempt = _attempt(_run(airflow, ran), "labels_itself")
+    assert attempt.attributes["task_run_name"] == "labels_itself[number 1]"
+
+
+def test_who_was_deferred_for_too_long_timed_out(airflow):
+    run_id = airflow.trigger("deferred_for_too_long")
+    assert airflow.wait("deferred_for_too_long", run_id) == "failed"
+    stretches = [one for one in _run(airflow, run_id, "deferred_for_too_long").spans if one.kind == Kind.ATTEMPT]
+    assert {one.status for one in stretches} == {Status.TIMED_OUT}
 
 
 def test_a_run_that_a_person_marks_otherwise_afterwards_is_what_was_said_last(airflow, ran):

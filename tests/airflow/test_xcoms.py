@@ -5,16 +5,24 @@ import pytest
 from e2s_tasks.core.records import Kind
 from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.ledger import Ledger, replay
+from e2s_tasks.reporter import summarise_run
 
 
 @pytest.fixture(scope="module")
-def edges(airflow):
-    """The edges of a run, by the names and map indices of the task instances."""
+def ran(airflow):
+    """The ledger, and the id of a run in it."""
     run_id = airflow.trigger("handed_over")
     assert airflow.wait("handed_over", run_id) == "success"
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
     replay(airflow.home / "e2s" / "journal", ledger)
-    run = ledger.run(dag_run_id("handed_over", run_id))
+    return ledger, dag_run_id("handed_over", run_id)
+
+
+@pytest.fixture(scope="module")
+def edges(ran):
+    """The edges of the run, by the names and map indices of the task instances."""
+    ledger, run_id = ran
+    run = ledger.run(run_id)
     told = {one.task_run_id: one.attributes["task_instance"] for one in run.spans if one.kind == Kind.ATTEMPT}
     names = {step: (one["task_id"], one["map_index"]) for step, one in told.items()}
     return {(names.get(one.upstream), names.get(one.downstream)) for one in run.edges}
@@ -46,6 +54,28 @@ def test_what_a_task_pulls_was_handed_to_it(edges):
 
 def test_what_a_template_pulls_was_handed_to_its_task(edges):
     assert (("one", -1), ("rendered", -1)) in edges
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_who_pulls_of_a_mapped_task_without_an_index_was_handed_the_results_of_all(edges, index):
+    assert (("doubled", index), ("rendered_of_all", -1)) in edges
+    assert (("group.inside", index), ("pulls_of_a_group", -1)) in edges
+
+
+def test_who_pulls_of_one_index_was_handed_that_alone(edges):
+    assert (("doubled", 1), ("pulls_one_of_many", -1)) in edges
+    assert (("doubled", 0), ("pulls_one_of_many", -1)) not in edges
+
+
+def test_what_a_task_asks_the_class_for_was_handed_to_it_too(edges):
+    assert (("one", -1), ("asks_for_it", -1)) in edges
+
+
+def test_what_is_made_of_a_result_of_another_run_is_a_lower_bound(ran):
+    ledger, run_id = ran
+    [made] = summarise_run(ledger, run_id)["artifacts"]
+    assert made["fully_loaded_lower_bound"]
+    assert any("xcom:/elsewhere" in reason for reason in made["fully_loaded_reasons"]), made
 
 
 def test_no_edge_names_a_step_that_never_was(edges):

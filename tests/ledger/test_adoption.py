@@ -58,11 +58,6 @@ def test_a_stretch_that_nothing_has_followed_yet_leaves_the_attempt_suspended(of
     assert steps_of(run).steps[0].status == "suspended"
 
 
-def test_an_attempt_that_its_orchestrator_never_let_go_on_was_cancelled(of):
-    run = of(root(seq=1, status="failed", ended_at=99.0), *stretch(0), *stretch(1))
-    assert {one.status for one in run.spans if one.kind == "attempt"} == {"cancelled"}
-
-
 def test_what_an_attempt_does_after_it_waited_for_a_cleaner_grid_is_its_work_and_no_waiting(of):
     around, waiting = stretch(0)
     around.attributes = {MOVED: True}
@@ -74,6 +69,12 @@ def test_what_an_attempt_does_after_it_waited_for_a_cleaner_grid_is_its_work_and
     assert {row["kind"]: row["inclusive_j"] for row in summary["steps"]} == {
         "attempt": 41.0, "wait": 1.5, "orchestration": 1.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("run", "attempt"), [("failed", "failed"), ("completed", "cancelled")])
+def test_an_attempt_that_never_went_on_failed_with_its_run_or_was_cancelled(of, run, attempt):
+    run = of(root(seq=1, status=run, ended_at=99.0), *stretch(0), *stretch(1))
+    assert {one.status for one in run.spans if one.kind == "attempt"} == {attempt}
 
 
 def test_a_retry_after_a_suspended_attempt_is_another_attempt(of):

@@ -22,14 +22,27 @@ def name_of(asset: Any) -> str | None:
 
 
 @guarded
-def begun(span: OpenSpan, task: Any) -> None:
-    """The attempt begins: its inlets are its inputs."""
+def begun(span: OpenSpan, task_instance: Any) -> None:
+    """The attempt begins: its inlets are its inputs. What an alias stands for is not known, nor what that has cost."""
+    from airflow.sdk.definitions.asset import AssetAlias, AssetNameRef
+
+    task = task_instance.task
     if task.outlets:
         span.sum_up()
     for inlet in task.inlets or ():
-        name = name_of(inlet)
+        if isinstance(inlet, AssetNameRef):  # as those of `@asset` are
+            name: str | None = _named(inlet.name, task_instance)
+        else:
+            name = f"asset-alias:/{inlet.name}" if isinstance(inlet, AssetAlias) else name_of(inlet)
         if name is not None:
             record_input(name)
+
+
+def _named(name: str, task_instance: Any) -> str:
+    """The asset of that name, which Airflow has looked up for the task's context."""
+    known = getattr(task_instance.get_template_context()["inlet_events"], "_assets", {})
+    found = next((name_of(one) for one in known if one.name == name), None)
+    return found or f"asset:/{name}"
 
 
 @guarded
@@ -77,7 +90,7 @@ def tell(span: OpenSpan, task_instance: Any) -> None:
     told = {"run_id": span.run_id, "attempt_host_energy_j": joules, "provenance": str(provenance)}
     found = _from_the_ledger(span)
     for name, extras in events.items():
-        carried = told | _energy_to_solution(span, found.get(uri_of(name)))
+        carried = told | _energy_to_solution(found.get(uri_of(name)))
         for extra in extras:
             extra[EXTRA] = carried
 
@@ -105,14 +118,13 @@ def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:
     return {row["uri"]: row for row in rows}
 
 
-def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None) -> dict[str, Any]:
+def _energy_to_solution(row: dict[str, Any] | None) -> dict[str, Any]:
     if row is None:
         return {}
-    still_running = f"{span.name!r} is still running"  # this attempt, of which no more than its report is left
     return {
         "version": row["version"],
         "in_run_j": row["in_run_j"],
         "fully_loaded_j": row["fully_loaded_j"],
         "emissions_g": row["emissions_g"],
-        "lower_bound": any(reason != still_running for reason in row["fully_loaded_reasons"]),
+        "lower_bound": bool(row["fully_loaded_reasons"]),
     }

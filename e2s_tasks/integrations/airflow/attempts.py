@@ -3,7 +3,8 @@
 A span of kind orchestration is open from the process's start to its end: what Airflow itself does there, such as
 reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does: from before its
 `pre_execute` to the end of its `post_execute`; the runner's function for it is wrapped, since no hook is called between
-the end of the work and the report of its state.
+the end of the work and the report of its state. What comes after it, such as callbacks, is orchestration again; if that
+makes something else of the attempt's end, it is written down anew.
 """
 
 import os
@@ -28,10 +29,19 @@ from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 ORCHESTRATOR = "airflow"
 OPERATOR = "operator"
 KIB = 1 if sys.platform == "darwin" else 1024  # what the system counts memory in
-ENDINGS = {
+BY_STATE = {
     "success": Status.COMPLETED, "skipped": Status.SKIPPED, "deferred": Status.SUSPENDED,
     "up_for_reschedule": Status.SUSPENDED, "awaiting_input": Status.SUSPENDED,
 }  # fmt: skip
+BY_EXCEPTION = {  # by name, since Airflow's versions have them in different places
+    "TaskDeferred": Status.SUSPENDED, "AirflowRescheduleException": Status.SUSPENDED,
+    "TaskAwaitingInput": Status.SUSPENDED, "AirflowSkipException": Status.SKIPPED,
+    "DownstreamTasksSkipped": Status.COMPLETED, "DagRunTriggerException": Status.COMPLETED,
+    "AirflowTaskTimeout": Status.TIMED_OUT, "AirflowSensorTimeout": Status.TIMED_OUT,
+    "TaskDeferralTimeout": Status.TIMED_OUT,
+}  # fmt: skip
+UNHAPPY = {Status.TIMED_OUT, Status.FAILED}
+NAME = "task_run_name"
 
 
 @dataclass(slots=True)
@@ -60,9 +70,7 @@ _here = Process()
 @guarded
 def process_begins() -> None:
     """The process of an attempt has started, and is about to read the DAG's file."""
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    xcoms.watch_pulls(RuntimeTaskInstance)
+    xcoms.watch_pulls()
     told = _told_to_the_log()
     if "dag_id" in told and "run_id" in told:
         _open_around(str(told["dag_id"]), str(told["run_id"]))
@@ -103,7 +111,7 @@ def attempt_begins(task_instance: Any) -> None:
     _watch_for_the_end()
     _write_edges(xcoms.edges_of(task_instance))
     if isinstance(span, OpenSpan):
-        assets.begun(span, task)
+        assets.begun(span, task_instance)
         metrics.wanted(span)
 
 
@@ -121,7 +129,7 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
         "task_key": f"{task_instance.dag_id}.{task_instance.task_id}",
         "attempt": max(1, task_instance.try_number),
         "attributes": {
-            "task_run_name": _name(task_instance, index),
+            NAME: _name(task_instance),
             OPERATOR: type(task_instance.task).__name__,
             TASK_INSTANCE: {"task_id": task_instance.task_id, "map_index": index, "try": task_instance.try_number},
         },
@@ -133,8 +141,9 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _name(task_instance: Any, index: int) -> str:
-    label = getattr(task_instance, "rendered_map_index", None) or (index if index >= 0 else None)
+def _name(task_instance: Any) -> str:
+    index = task_instance.map_index
+    label = getattr(task_instance, "rendered_map_index", None) or (None if index in {None, -1} else index)
     return str(task_instance.task_id) if label is None else f"{task_instance.task_id}[{label}]"
 
 
@@ -194,7 +203,7 @@ def _worked() -> None:
         return
     if isinstance(attempt.span, OpenSpan):
         assets.made(attempt.span, attempt.task_instance)
-    _write_edges(xcoms.pulled(attempt.task_instance))
+        _write_edges(xcoms.pulled(attempt.task_instance))
     _pause()
     if isinstance(attempt.span, OpenSpan):
         assets.tell(attempt.span, attempt.task_instance)
@@ -220,11 +229,14 @@ def _watch_for_the_end() -> None:
 
 @guarded
 def _pause(error: BaseException | None = None) -> None:
+    """The work is over: what the attempt used is known, and how it ended as far as its exception tells."""
     attempt = _here.attempt
     if attempt is not None and attempt.works:
         attempt.works = False
         attempt.error = error
         attempt.span.suspend()
+        attempt.span.note({PEAK_MEMORY: _peak_memory()})
+        attempt.span.end(_by_exception(attempt))
 
 
 @guarded
@@ -247,12 +259,10 @@ def process_ends() -> None:
     attempt = _here.attempt
     if attempt is not None:
         _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
-        peak = _peak_memory()
-        attempt.span.note({PEAK_MEMORY: peak})
-        attempt.span.end(_ending(attempt))
         _here.attempt = None
         if isinstance(attempt.span, OpenSpan):
-            metrics.tell(attempt.span, attempt.task_instance, peak)
+            _amend(attempt, attempt.span)
+            metrics.tell(attempt.span, attempt.task_instance)
     _close_around()
     process_recorder().close()
 
@@ -263,14 +273,30 @@ def _close_around() -> None:
         around.stop(Status.COMPLETED)
 
 
-def _ending(attempt: Attempt) -> Status:
+def _amend(attempt: Attempt, span: OpenSpan) -> None:
+    """Write down what the end of the work did not tell: the state that Airflow gives it, and a label made meanwhile."""
+    ending, name = _by_state(attempt), _name(attempt.task_instance)
+    if ending is not span.status or name != span.record.attributes.get(NAME):
+        span.note({NAME: name})
+        span.recorder.amend(span, ending)
+
+
+def _by_state(attempt: Attempt) -> Status:
     state = getattr(attempt.task_instance.state, "value", attempt.task_instance.state)
-    if str(state) in ENDINGS:
-        return ENDINGS[str(state)]
+    if str(state) in BY_STATE:
+        return BY_STATE[str(state)]
     if attempt.stopped:
         return Status.CANCELLED
-    timed_out = type(attempt.error).__name__ in {"AirflowTaskTimeout", "AirflowSensorTimeout"}
-    return Status.TIMED_OUT if timed_out else Status.FAILED
+    found = _by_exception(attempt)
+    return found if found in UNHAPPY else Status.FAILED
+
+
+def _by_exception(attempt: Attempt) -> Status:
+    if attempt.error is None:
+        return Status.COMPLETED
+    names = [cls.__name__ for cls in type(attempt.error).__mro__]
+    found = next((BY_EXCEPTION[name] for name in names if name in BY_EXCEPTION), Status.FAILED)
+    return Status.CANCELLED if attempt.stopped and found in UNHAPPY else found
 
 
 def _peak_memory() -> int:

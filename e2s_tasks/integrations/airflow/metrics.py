@@ -5,6 +5,7 @@ Tags are the DAG's and the task's ids: as many series as there are tasks, howeve
 
 from typing import Any
 
+from e2s_tasks.core.records import PEAK_MEMORY
 from e2s_tasks.recorder.guard import guarded
 from e2s_tasks.recorder.open_span import OpenSpan
 
@@ -22,11 +23,8 @@ def wanted(span: OpenSpan) -> None:
 
 
 @guarded
-def tell(span: OpenSpan, task_instance: Any, peak_memory: int) -> None:
-    """The attempt has ended: its gauges are set, and its joules are counted. Nothing where metrics are off.
-
-    peak_memory: of its process, in bytes.
-    """
+def tell(span: OpenSpan, task_instance: Any) -> None:
+    """The attempt has ended: its gauges are set, and its joules are counted. Nothing where metrics are off."""
     stats = _stats()
     if stats is None:
         return
@@ -38,7 +36,7 @@ def tell(span: OpenSpan, task_instance: Any, peak_memory: int) -> None:
         stats.gauge(ENERGY, span.inclusive_j, tags=tags)
         stats.incr(f"{ENERGY}_total", span.inclusive_j, tags=tags)
     stats.gauge(CPU, span.inclusive_cpu_ns / 1e9, tags=tags)
-    stats.gauge(MEMORY, peak_memory, tags=tags)
+    stats.gauge(MEMORY, span.record.attributes[PEAK_MEMORY], tags=tags)
 
 
 def _stats() -> Any:
@@ -46,8 +44,11 @@ def _stats() -> Any:
     try:
         from airflow.sdk.configuration import conf
         from airflow.sdk.observability import stats
+
+        taking: Any = stats if hasattr(stats, "gauge") else stats.Stats  # Airflow 3.2
     except ImportError:  # Airflow 3.1
         from airflow.configuration import conf
-        from airflow.stats import Stats as stats  # noqa: N813
-    on = any(conf.getboolean("metrics", name, fallback=False) for name in SWITCHES)
-    return stats if on and hasattr(stats, "gauge") else None
+        from airflow.stats import Stats
+
+        taking = Stats
+    return taking if any(conf.getboolean("metrics", name, fallback=False) for name in SWITCHES) else None

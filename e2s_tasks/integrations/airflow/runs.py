@@ -3,20 +3,24 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from time import monotonic, time
 from typing import Any
 
-from e2s_tasks.core.records import SpanRecord
+from e2s_tasks.core.records import DecisionRecord, SpanRecord, Status
 from e2s_tasks.errors import E2SError, SettingError
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.connections import with_keys
-from e2s_tasks.integrations.airflow.dag_runs import root_span
+from e2s_tasks.integrations.airflow.dag_runs import DAG_RUN, root_span
+from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 
 MOST = 10_000
 LATEST = 500  # runs that are looked through for ends that nobody told
+SEARCH_EVERY_S = 600.0
 LONG_S = 1800.0  # of a shorter run what was forecast is what was
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 
@@ -25,37 +29,36 @@ KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell
 def begun(dag_run: Any) -> None:
     """Write down that a run has begun, and look at the grid, on a thread: Airflow waits for nothing of it.
 
-    At the first one, runs that ended while no scheduler was there to tell are ended, too.
+    At the first one, and every now and then, runs are ended of whose end nobody was there to tell.
     """
+    global _searched  # noqa: PLW0603
     record = _root_span(dag_run)
-    if not _begun:
+    if _searched is None or monotonic() - _searched >= SEARCH_EVERY_S:
+        _searched = monotonic()
         _aside(end_what_has_ended)
     process_recorder().write(record)
     if len(_begun) > MOST:  # of runs that end in another process, such as those that a person marks, nothing is heard
         _begun.clear()
-    _begun.update((_FIRST, record.run_id))
-    _look_aside(dag_run, record.run_id)
+    _begun.add(record.run_id)
+    zone = _zone(dag_run)
+    _aside(lambda: _look(record.run_id, zone))
 
 
 @guarded
 def ended(dag_run: Any) -> None:
-    """Write down that a run has ended; who did not see it begin, as `dags test` does not, looks at the grid now."""
+    """Write down that a run has ended; where nobody saw it begin, as in `dags test`, look at the grid now."""
     record = _root_span(dag_run)
     process_recorder().write(record)
     if record.run_id in _begun:
         _begun.discard(record.run_id)
         _aside((lambda: _look_back(record)) if _is_long(record) else _deliver)
     else:
-        _look_aside(dag_run, record.run_id)
+        zone = _zone(dag_run)
+        _aside(lambda: _deliver() if _decisions_of(record.run_id) else _look(record.run_id, zone))
 
 
-_begun: set[str] = set()  # runs that have begun in this process, and what stands for the first of them
-_FIRST = ""
-
-
-def _look_aside(dag_run: Any, run_id: str) -> None:
-    zone = _zone(dag_run)
-    _aside(lambda: _look(run_id, zone))
+_begun: set[str] = set()  # runs that have begun in this process
+_searched: float | None = None  # when it was last looked for runs of whose end nobody told
 
 
 @cache
@@ -85,6 +88,15 @@ def _look(run_id: str, zone: str | None) -> None:
     _deliver()
 
 
+def _decisions_of(run_id: str) -> list[DecisionRecord]:
+    from e2s_tasks.ledger import Ledger, replay
+
+    recorder = process_recorder()
+    with closing(Ledger.open(recorder.settings.ledger)) as ledger:
+        replay(recorder.settings.journals, ledger)
+        return ledger.run(run_id).decisions
+
+
 def _is_long(run: SpanRecord) -> bool:
     return run.ended_at is not None and run.ended_at - run.started_at >= LONG_S
 
@@ -92,12 +104,9 @@ def _is_long(run: SpanRecord) -> bool:
 def _look_back(run: SpanRecord) -> None:
     """Write down what the grid was while a long run went on, or while tasks of it waited."""
     from e2s_tasks import scheduler
-    from e2s_tasks.ledger import Ledger, replay
 
     recorder = process_recorder()
-    with closing(Ledger.open(recorder.settings.ledger)) as ledger:
-        replay(recorder.settings.journals, ledger)
-        known = [one for one in ledger.run(run.run_id).decisions if one.plan.get("rung") in KNOWN]
+    known = [one for one in _decisions_of(run.run_id) if one.plan.get("rung") in KNOWN]
     if known and run.ended_at is not None:
         last = max(known, key=lambda one: (one.start is not None, one.at))
         end = datetime.fromtimestamp(run.ended_at, UTC)
@@ -117,29 +126,33 @@ def _deliver() -> None:
 
 
 def end_what_has_ended() -> None:
-    """Write down the ends, as Airflow has them, of the latest runs that the ledger takes to go on."""
+    """Write down the ends, as Airflow has them, of the latest runs that the ledger takes to go on.
+
+    A run that Airflow has no more, as that of `tasks test`, was cancelled. Those of other Airflows are left alone.
+    """
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    from e2s_tasks.integrations.airflow.dag_runs import DAG_RUN
     from e2s_tasks.ledger import Ledger, replay
 
     recorder = process_recorder()
     ledger = Ledger.open(recorder.settings.ledger)
     replay(recorder.settings.journals, ledger)
     open_runs = [
-        one.attributes[DAG_RUN]
+        one
         for row in ledger.runs(limit=LATEST)
         if row.status == "running" and row.flow_run_id
         for one in ledger.as_written(row.run_id).spans
-        if DAG_RUN in one.attributes
+        if DAG_RUN in one.attributes and dag_run_id(**one.attributes[DAG_RUN]) == row.run_id
     ]
     with create_session() as session:
         for known in open_runs:
-            wanted = select(DagRun).where(DagRun.dag_id == known["dag_id"], DagRun.run_id == known["run_id"])
+            wanted = select(DagRun).filter_by(**known.attributes[DAG_RUN])
             dag_run = session.scalar(wanted)
-            if dag_run is not None and dag_run.end_date is not None:
+            if dag_run is None:
+                recorder.write(replace(known, seq=known.seq + 1, status=Status.CANCELLED, ended_at=time()))
+            elif dag_run.end_date is not None:
                 recorder.write(_root_span(dag_run))
     _deliver()
 

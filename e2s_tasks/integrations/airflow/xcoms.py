@@ -3,17 +3,19 @@
 Of a mapped task no instance knows how many there are, so that each of them says whom its own result is handed to.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any
 
 from e2s_tasks.integrations.airflow.identity import task_instance_id
+from e2s_tasks.recorder.artifacts import record_input
 from e2s_tasks.recorder.guard import guarded
 
 Edge = tuple[str, str]  # the step whose result was handed on, and the one that it was handed to
-Pulled = tuple[Any, str, int]  # the task instance that pulled, and the id and map index of whose result
-_pulled: list[Pulled] = []
+Pulled = tuple[str, str, str, int]  # the ids of DAG, run and task, and the map index of whose result
+_pulled: set[Pulled] = set()  # by the attempt of this process, since its arguments and templates were rendered
 NO_INDEX = -1
+ALL = -2  # instead of a map index: of all instances of the task
 
 
 def edges_of(task_instance: Any) -> list[Edge]:
@@ -69,44 +71,48 @@ def _index(here: Any) -> int:
     return NO_INDEX if here.map_index is None else here.map_index
 
 
-def watch_pulls(task_instance_class: type[Any]) -> None:
-    """From now on what a task instance of this process pulls is noted: also while its templates are rendered."""
-    pull = task_instance_class.xcom_pull
-    if hasattr(pull, "e2s_watches"):
-        return
+def watch_pulls() -> None:
+    """From now on what this process pulls is noted: arguments, templates and what a task asks for itself."""
+    from airflow.sdk.bases.xcom import BaseXCom
 
+    for name in ("get_one", "get_all"):
+        method = vars(BaseXCom)[name].__func__
+        if not hasattr(method, "e2s_watches"):
+            setattr(BaseXCom, name, classmethod(_watched(method)))
+
+
+def _watched(pull: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(pull)
-    def watched(self: Any, task_ids: Any = None, dag_id: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(task_ids, str | None):
-            task_ids = list(task_ids)  # which may be had only once
-        _note(self, task_ids, dag_id, kwargs)
-        return pull(self, task_ids, dag_id, *args, **kwargs)
+    def watched(cls: type[Any], **told: Any) -> Any:
+        _note(**told)
+        return pull(cls, **told)
 
     watched.e2s_watches = True  # type: ignore[attr-defined]
-    task_instance_class.xcom_pull = watched
+    return watched
 
 
 @guarded
-def _note(here: Any, task_ids: Any, dag_id: Any, options: dict[str, Any]) -> None:
-    if task_ids is None or dag_id not in {None, here.dag_id} or options.get("run_id") not in {None, here.run_id}:
-        return  # its own, or of another run
-    indexes = options.get("map_indexes")
-    for task_id in [task_ids] if isinstance(task_ids, str) else task_ids:
-        _pulled.extend((here, task_id, index) for index in _numbers(indexes))
+def _note(*, dag_id: str, run_id: str, task_id: str, map_index: int | None = ALL, **_: Any) -> None:
+    _pulled.add((dag_id, run_id, task_id, NO_INDEX if map_index is None else map_index))
 
 
-def _numbers(indexes: Any) -> Iterable[int]:
-    if isinstance(indexes, int):
-        return (indexes,)
-    return tuple(indexes) if isinstance(indexes, list | tuple | range) else (NO_INDEX,)
-
-
-def pulled(task_instance: Any) -> list[Edge]:
-    """What the attempt has pulled since the last time it was asked."""
-    found = {
-        (_step(here, task_id, index), _step(here, here.task_id, _index(here)))
-        for here, task_id, index in _pulled
-        if here is task_instance and (task_id, index) != (here.task_id, _index(here))
-    }
+def pulled(here: Any) -> list[Edge]:
+    """What the attempt has pulled from others of its run; a result of another run is an input whose cost is unknown."""
+    found, own = set(), (here.dag_id, here.run_id)
+    for dag_id, run_id, task_id, index in sorted(_pulled):
+        if (dag_id, run_id) != own:
+            record_input(f"xcom:/{dag_id}/{run_id}/{task_id}")
+            continue
+        for each in _instances(here, task_id) if index == ALL else [index]:
+            if (task_id, each) != (here.task_id, _index(here)):
+                found.add((_step(here, task_id, each), _step(here, here.task_id, _index(here))))
     _pulled.clear()
     return sorted(found)
+
+
+def _instances(here: Any, task_id: str) -> Iterable[int]:
+    """The map indexes of all instances of a task in the run."""
+    dag = here.task.dag
+    if not _has_instances(dag.task_dict.get(task_id) if dag is not None else None):
+        return (NO_INDEX,)
+    return range(here.get_ti_count(dag_id=here.dag_id, task_ids=[task_id], run_ids=[here.run_id]))

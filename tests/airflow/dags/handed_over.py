@@ -1,7 +1,7 @@
 """A DAG in which results are handed over in every way: as arguments, to and from mapped tasks, and pulled."""
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Asset, task, task_group
 
 
 @task
@@ -34,9 +34,41 @@ def pulls(ti=None):
     return ti.xcom_pull(task_ids="one")
 
 
+@task_group
+def group(number):
+    doubled.override(task_id="inside")(number)
+
+
+@task
+def pulls_of_a_group(ti=None):
+    return sum(ti.xcom_pull(task_ids="group.inside"))
+
+
+@task
+def pulls_one_of_many(ti=None):
+    return ti.xcom_pull(task_ids="doubled", map_indexes=1)
+
+
+@task
+def asks_for_it(ti=None):
+    from airflow.sdk.execution_time.xcom import XCom
+
+    return XCom.get_one(key="return_value", dag_id=ti.dag_id, run_id=ti.run_id, task_id="one")
+
+
+@task(outlets=[Asset("made of another run's result")])
+def pulls_from_another_dag(ti=None):
+    return ti.xcom_pull(task_ids="one", dag_id="elsewhere", run_id="long ago")
+
+
 with DAG("handed_over", schedule=None):
     first = one()
     twice = doubled.expand(number=numbers())
     added(squared.expand(number=twice), first)
     rendered = BashOperator(task_id="rendered", bash_command="echo {{ ti.xcom_pull(task_ids='one') }}")
-    first >> [pulls(), rendered]
+    of_all = "echo {{ ti.xcom_pull(task_ids='doubled') | list }}"
+    twice >> BashOperator(task_id="rendered_of_all", bash_command=of_all)
+    group.expand(number=[3, 4]) >> pulls_of_a_group()
+    twice >> pulls_one_of_many()
+    first >> [pulls(), rendered, asks_for_it()]
+    pulls_from_another_dag()

@@ -66,10 +66,47 @@ def makes_it_just_in_time():
     sleep(2.9)
 
 
+def dawdle(context):
+    from time import sleep
+
+    sleep(4)
+
+
+@task(on_success_callback=dawdle, outlets=[Asset("told of before the callback")])
+def is_called_back():
+    from time import thread_time
+
+    end = thread_time() + 0.3
+    while thread_time() < end:
+        sum(range(1000))
+
+
+@task(map_index_template="{{ label }}")
+def labels_itself(number):
+    from airflow.sdk import get_current_context
+
+    get_current_context()["label"] = f"number {number}"
+
+
+class IsNeverWoken(BaseOperator):
+    """Defers itself for longer than it may."""
+
+    def execute(self, context):
+        from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+
+        long = TimeDeltaTrigger(timedelta(minutes=10))
+        self.defer(trigger=long, method_name="execute", timeout=timedelta(seconds=1))
+
+
+with DAG("deferred_for_too_long", schedule=None):
+    IsNeverWoken(task_id="is_never_woken")
+
 with DAG("unusual", schedule=None, params={"e2s": "prod"}):
     [Copies(task_id="copies"), CallsItself(task_id="calls_itself")]
     lists() >> pulls_by_a_generator()
     makes_it_just_in_time()
+    is_called_back()
+    labels_itself.expand(number=[1])
 
 with DAG("pool", schedule=None):
     UsesAPool(task_id="uses_a_pool")

@@ -1,9 +1,10 @@
 """DAGs that hand an artifact on: one writes it, another, which its asset starts, reads it and makes a second one."""
 
 import os
+import time
 from pathlib import Path
 
-from airflow.sdk import DAG, Asset, AssetAlias, task
+from airflow.sdk import DAG, Asset, AssetAlias, asset, task
 
 FOLDER = Path(os.environ["AIRFLOW_HOME"]) / "lake"
 RAW = Asset(name="raw", uri=(FOLDER / "raw.parquet").as_uri())
@@ -38,8 +39,27 @@ def split(*, outlet_events):
     outlet_events[AssetAlias("all countries")].add(Asset("lake/norway"))
 
 
+@asset(schedule=None)
+def ore():
+    time.sleep(0.3)
+
+
+@asset(schedule=None)
+def metal(ore):
+    return str(ore)
+
+
 with DAG("makes_by_alias", schedule=None):
     split()
+
+
+@task(inlets=[AssetAlias("by country")], outlets=[Asset("of whatever it stands for")])
+def gather():
+    return None
+
+
+with DAG("makes_of_an_alias", schedule=None):
+    gather()
 
 with DAG("makes_raw", schedule=None):
     make()
