@@ -11,6 +11,7 @@ from e2s_tasks.reporter.terminal import NARROW, console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 MOST_ROWS = 40
+MOST_OTHERS = 5
 NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow and run it."
 
 
@@ -78,8 +79,13 @@ def print_artifact(found: dict[str, Any]) -> None:
         lower = any(row["lower_bound"] for row in folded)
         table.add_row(f"... {len(folded)} smaller ones", units.at_least(own, lower), "", "", style="dim")
     out.print(table)
-    for line in origins.loaded_reasons(one):
+    for line in [*origins.loaded_reasons(one), *_others(found)]:
         out.print(Text(line, style="dim"))
+
+
+def _others(found: dict[str, Any]) -> list[str]:
+    """That other artifacts are called so, too."""
+    return [f"another artifact that is called so: {units.printable(uri)}" for uri in found["others"][:MOST_OTHERS]]
 
 
 def ancestors(rows: list[dict[str, Any]], most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -122,8 +128,9 @@ def print_history(found: dict[str, Any]) -> None:
     change = origins.change(found["versions"][-1]) if found["versions"] else None
     if change:
         out.print(Text(change))
-    for reason in phrases.reasons({"artifacts": found["versions"]}):
-        out.print(Text(f">= a lower bound: {reason}", style="dim"))
+    reasons = phrases.reasons({"artifacts": found["versions"]})
+    for line in [*(f">= a lower bound: {reason}" for reason in reasons), *_others(found)]:
+        out.print(Text(line, style="dim"))
 
 
 def print_doctor(found: dict[str, Any]) -> None:
