@@ -52,7 +52,12 @@ def one_line(summary: Summary) -> str:
     grams = "" if found is None else f", {mark}{units.grams(found)} CO2eq"
     kpis = [_kpi(kpi) for kpi in main_kpis(summary) if kpi["value"] is not None][:1]
     line = "; ".join([whole(summary) + grams, *kpis]).replace(">= ", "at least ").replace("<= ", "at most ")
-    return f"so far {line}" if summary["flow_run"]["status"] == "running" else line
+    return f"{so_far(summary)} {line}".strip()
+
+
+def so_far(summary: Summary) -> str:
+    """What stands after a figure of a run that goes on: " so far"."""
+    return " so far" if summary["flow_run"]["status"] == "running" else ""
 
 
 def energy(summary: Summary) -> str:
@@ -60,7 +65,7 @@ def energy(summary: Summary) -> str:
     joules = summary["energy_j"]["total"]
     if joules is None:
         return "energy unknown: no source gave a figure (`e2s doctor` says why)"
-    return f"{whole(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
+    return f"{whole(summary)}{so_far(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
 
 
 def whole(summary: Summary) -> str:
@@ -91,8 +96,18 @@ def emissions(summary: Summary) -> str:
     if found["total"] is None:
         missing = "energy figure" if summary["energy_j"]["total"] is None else "carbon intensity"
         return f"gCO2eq unknown: no {missing}"
-    zone = f"{found['zone']}, " if found["zone"] else ""
-    return f"{units.at_least(units.grams(found['total']), summary['gaps'])} CO2eq ({zone}{found['signal']})"
+    return f"{whole_grams(summary)} CO2eq{so_far(summary)} ({signal(summary)})"
+
+
+def whole_grams(summary: Summary) -> str:
+    """The run's emissions, marked where they are a lower bound."""
+    return units.at_least(units.grams(summary["emissions_g"]["total"]), summary["gaps"])
+
+
+def signal(summary: Summary) -> str:
+    """The zone and the signal that the emissions rest on."""
+    found = summary["emissions_g"]
+    return ", ".join(one for one in (found["zone"], found["signal"]) if one)
 
 
 def grid(summary: Summary) -> str | None:

@@ -187,6 +187,10 @@ def test_runs_are_one_a_line_with_whole_names_at_50_columns(e2s, ledger, monkeyp
     assert len(row) <= 50
 
 
+def test_a_solution_without_a_run_in_the_period_has_no_figure(e2s, ledger):
+    assert e2s("kpi", "--solution", "delay-forecast")[1].splitlines()[0].endswith(": no runs")
+
+
 def test_an_artifact_is_found_by_the_end_of_its_uri(e2s, ledger):
     code, out, _ = e2s("artifact", "features.parquet", "--json")
     found = json.loads(out)
