@@ -394,11 +394,23 @@ def alike(reasons: Iterable[str]) -> list[str]:
 
 
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows to show, in their order, and those to fold: of depth 0 the broken and the biggest first, then inside."""
+    """The rows to show and those to fold: of depth 0 the broken and the biggest, then what lies inside.
+
+    They are in the order of time, but the biggest first where steps are folded: see `steps_title`.
+    """
     rows = summary["steps"]
     if len(rows) <= most:
         return rows, []
     well = [row["status"] not in BROKEN for row in rows]
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], well[i], -(rows[i]["inclusive_j"] or 0.0), i))
     kept = set(order[:most]) | {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
-    return [rows[i] for i in sorted(kept)], [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
+    shown = [rows[i] for i in sorted(kept)]
+    folded = [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
+    if folded:
+        shown.sort(key=lambda row: -(row["inclusive_j"] or 0.0))
+    return shown, folded
+
+
+def steps_title(folded: list[dict[str, Any]]) -> str:
+    """The title of a table of steps, of which these are folded."""
+    return "Steps, the biggest first" if folded else "Steps"
