@@ -187,6 +187,25 @@ def test_runs_are_one_a_line_with_whole_names_at_50_columns(e2s, ledger, monkeyp
     assert len(row) <= 50
 
 
+@pytest.mark.parametrize("columns", [50, 72, 80, 100])
+def test_runs_with_long_names_are_one_a_line_and_whole_in_json(e2s, ledger, monkeypatch, columns):
+    names = [
+        "scheduled__2026-11-29T00:00:00+00:00",
+        "manual__2026-11-29T17:55:50.123456+00:00_AbCdEf12",
+        "two words " * 9,
+    ]
+    for number, name in enumerate(names):
+        ids = dict.fromkeys(("run_id", "flow_run_id"), f"{number}1b2c3d4-e5f6")
+        told = {"flow_run_name": name}
+        ledger.ingest([span(name, Kind.FLOW, "a_dag_with_a_rather_long_name", cpu_j=1e4, attributes=told, **ids)])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = e2s("runs")[1].splitlines()
+    assert len(lines) == 1 + len(names) + 1
+    assert max(map(len, lines)) <= columns
+    assert sum("a_dag" in line and "\u2026" in line and "kJ" in line for line in lines) == len(names)
+    assert {row["name"] for row in json.loads(e2s("runs", "--json")[1])["runs"]} == {*names, "amber-fox"}
+
+
 def test_a_solution_without_a_run_in_the_period_has_no_figure(e2s, ledger):
     assert e2s("kpi", "--solution", "delay-forecast")[1].splitlines()[0].endswith(": no runs")
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import origins, phrases, units
-from e2s_tasks.reporter.terminal import NARROW, console
+from e2s_tasks.reporter.terminal import NARROW, WIDE, console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 MOST_ROWS = 40
@@ -27,33 +27,36 @@ def _table(*columns: str, figures: int, whole: tuple[str, ...]) -> Table:
 
 
 def print_runs(rows: list[dict[str, Any]]) -> None:
-    """Runs, one a line."""
+    """Runs, one a line: names that are too long for it are cut, the longest first."""
     if not rows:
         console().print(NOTHING_YET)
         return
     out = console()
-    wide = out.width >= NARROW
-    more = ("name",) if wide else ()
-    figures = ("time", "energy") if wide else ("energy",)
-    began = STARTED if wide else "began (UTC)"
+    more, figures = (("name",), ("time", "energy")) if out.width >= NARROW else ((), ("energy",))
+    began, year = (STARTED, 0) if out.width >= WIDE else ("began (UTC)", len("2026-"))
     whole = ("run", "status", began)
     table = _table("run", "flow", *more, "status", began, *figures, figures=len(figures), whole=whole)
     for row in rows:
         told = {
-            "name": units.printable(row["name"] or ""),
+            "name": _on_one_line(row["name"] or ""),
             "time": units.seconds(row["duration_s"]),
             "energy": units.at_least(units.joules(row["energy_j"]), row["lower_bound"]),
         }
         table.add_row(
             row["id"][:8],
-            units.printable(row["flow"]),
+            _on_one_line(row["flow"]),
             *(told[column] for column in more),
             phrases.STATUS.get(row["status"], row["status"]),
-            units.clock(row["started_at"])[0 if wide else 5 : 16],
+            units.clock(row["started_at"])[year:16],
             *(told[column] for column in figures),
             style="red" if row["status"] in phrases.BROKEN else "",
         )
     out.print(table)
+
+
+def _on_one_line(name: str) -> Text:
+    """A name that ends in an ellipsis where its column is too narrow."""
+    return Text(units.printable(name), no_wrap=True, overflow="ellipsis")
 
 
 def print_artifact(found: dict[str, Any]) -> None:
@@ -106,7 +109,7 @@ def print_history(found: dict[str, Any]) -> None:
     """An artifact's versions, the last one first, and what changed."""
     out = console()
     out.print(Text(units.printable(found["uri"]), style="bold"))
-    wide = out.width >= 100
+    wide = out.width >= WIDE
     more = ("size", "rows") if wide else ()
     table = _table(
         "v", WRITTEN, "run", "by", *more, "in-run", "fully loaded", "in-run change", figures=3 + len(more),
