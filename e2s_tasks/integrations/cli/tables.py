@@ -37,7 +37,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
     whole = ("run", "status", began)
     table = _table("run", "flow", *more, "status", began, *figures, figures=len(figures), whole=whole)
     for row in rows:
-        told = {
+        told: dict[str, str | Text] = {
             "name": _on_one_line(row["name"] or ""),
             "time": units.seconds(row["duration_s"]),
             "energy": units.at_least(units.joules(row["energy_j"]), row["lower_bound"]),
