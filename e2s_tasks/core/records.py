@@ -297,6 +297,7 @@ TYPES: dict[str, type[Record]] = {
     "call": CallRecord,
 }
 TAGS = {cls: tag for tag, cls in TYPES.items()}
+_FIELDS = {cls: frozenset(one.name for one in fields(cls)) for cls in TAGS}
 
 
 def to_dict(record: Record) -> dict[str, Any]:
@@ -307,7 +308,7 @@ def to_dict(record: Record) -> dict[str, Any]:
 def from_dict(values: Mapping[str, Any]) -> Record:
     """The record that `to_dict` wrote; fields unknown to this version are ignored."""
     cls = TYPES[values["type"]]
-    known = {f.name for f in fields(cls)}
+    known = _FIELDS[cls]
     kept = {key: value for key, value in values.items() if key in known}
     if cls is ProcessRecord:
         kept["sources"] = [SourceRecord(**source) for source in kept.get("sources", [])]

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +11,9 @@ from e2s_tasks.core.records import VersionRecord
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger.query import chunks, select
 from e2s_tasks.ledger.tables import version
+from e2s_tasks.near import hint, nearest
+
+MOST_TOLD = 10  # artifacts that an error names
 
 
 def age(one: VersionRecord) -> tuple[float, str]:
@@ -41,24 +43,40 @@ def find(connection: sa.Connection, text: str) -> str:
     """The URI of an artifact named by its URI, its path, or the unique end of either.
 
     Raises:
-        NotFoundError: there is none, or several; `suggestions` holds near matches.
+        NotFoundError: there is none, or several; `suggestions` holds these, or near matches.
     """
     exact = [text, text.rstrip("/"), *named([text])]
     known = set(connection.execute(sa.select(version.c.uri).where(version.c.uri.in_(exact)).distinct()).scalars())
     for uri in exact:
         if uri in known:
             return uri
-    uris: list[str] = sorted(connection.execute(sa.select(version.c.uri).distinct()).scalars())
-    ending = "/" + text.strip("/")
-    found = [uri for uri in uris if _ends(uri, ending)] if ending != "/" else []
+    found = ending(connection, text)
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotFoundError(f"{text!r} could be any of {len(found)} artifacts. Give more of the path.", found[:5])
-    by_name = {name: uri for uri in uris for name in (uri, uri.rstrip("/").rpartition("/")[2])}
-    near = list(dict.fromkeys(by_name[name] for name in get_close_matches(text, by_name, n=3, cutoff=0.5)))
-    hint = f"Did you mean {' or '.join(near)}?" if near else "`e2s show` lists the artifacts of a run."
-    raise NotFoundError(f"No artifact {text!r} is in the ledger. {hint}", near)
+        told = ", ".join(found[:MOST_TOLD]) + (f" and {len(found) - MOST_TOLD} more" if found[MOST_TOLD:] else "")
+        said = f"{text!r} could be any of {len(found)} artifacts: {told}. Give more of the path."
+        raise NotFoundError(said, found[:MOST_TOLD])
+    near = _near(text, connection.execute(sa.select(version.c.uri).distinct().order_by(version.c.uri)).scalars())
+    raise NotFoundError(
+        f"No artifact {text!r} is in the ledger. {hint(near, (), '`e2s show` lists the artifacts of a run.')}", near
+    )
+
+
+def ending(connection: sa.Connection, text: str) -> list[str]:
+    """The URIs that end in this, as they are or as the paths that they name; the one written last is the first."""
+    last = sa.select(version.c.uri).group_by(version.c.uri).order_by(sa.func.max(version.c.created_at).desc())
+    end = "/" + text.strip("/")
+    return [uri for uri in connection.execute(last).scalars() if _ends(uri, end)] if end != "/" else []
+
+
+def _near(text: str, uris: Iterable[str]) -> list[str]:
+    """The URIs whose last part, or who as a whole, are most like the text."""
+    by_name: dict[str, list[str]] = {}
+    for uri in uris:
+        for name in {uri, uri.rstrip("/").rpartition("/")[2]}:
+            by_name.setdefault(name, []).append(uri)
+    return list(dict.fromkeys(uri for name in nearest(text, by_name) for uri in by_name[name]))[:MOST_TOLD]
 
 
 def _ends(uri: str, ending: str) -> bool:

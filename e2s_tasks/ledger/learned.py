@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from statistics import median
 from typing import Any
 
@@ -15,6 +14,7 @@ from e2s_tasks.core.waits import alone, step_waits
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger.runs import is_flow
 from e2s_tasks.ledger.tables import decision, span
+from e2s_tasks.near import hint, nearest
 
 LATEST = 50  # completed runs that are looked at
 MOST_NAMES = 1000
@@ -107,13 +107,8 @@ def latest_policy(connection: sa.Connection, flow: str) -> dict[str, Any] | None
     found = list(connection.scalars(runs))
     if not found:
         names = list(connection.scalars(sa.select(span.c.name).where(mine).distinct().limit(MOST_NAMES)))
-        near = get_close_matches(flow, names, n=3)
-        raise NotFoundError(f"No run of a flow {flow!r} is in the ledger. {_hint(near, names)}", near)
+        near = nearest(flow, names)
+        said = hint(near, names, "Run one that is decorated with @e2s_flow.")
+        raise NotFoundError(f"No run of a flow {flow!r} is in the ledger. {said}", near)
     plans = sa.select(decision.c.plan).where(decision.c.run_id.in_(found)).order_by(decision.c.at.desc())
     return next((plan["policy"] for plan in connection.scalars(plans) if plan and "policy" in plan), None)
-
-
-def _hint(near: list[str], names: list[str]) -> str:
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"These have run: {', '.join(sorted(names)[:5])}." if names else "Run one that is decorated with @e2s_flow."

@@ -253,10 +253,15 @@ class Ledger:
         """The URI of an artifact named by its URI, its path, or the unique end of either.
 
         Raises:
-            NotFoundError: there is none, or several; `suggestions` holds near matches.
+            NotFoundError: there is none, or several; `suggestions` holds these, or near matches.
         """
         with self._reading() as connection:
             return of_artifacts.find(connection, text)
+
+    def artifacts_ending(self, text: str) -> list[str]:
+        """The URIs that end in this, as they are or as the paths that they name; the one written last is the first."""
+        with self._reading() as connection:
+            return of_artifacts.ending(connection, text)
 
     def latest_version(self, uri: str, before: float | None = None) -> VersionRecord | None:
         """The last version, at the time `before`, of the URI or of a data set that holds it; None: external."""

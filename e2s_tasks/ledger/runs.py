@@ -6,7 +6,6 @@ The flow runs under it belong to it, as does what other processes recorded under
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, cast
 
@@ -34,6 +33,7 @@ from e2s_tasks.ledger.adoption import adopt
 from e2s_tasks.ledger.origins import Origins, root_runs
 from e2s_tasks.ledger.query import chunks, flow_run_name, select, select_in, starts_with
 from e2s_tasks.ledger.tables import call, decision, edge, outcome, process, read, span, version
+from e2s_tasks.near import hint, nearest
 
 SHORT = 8  # characters of an id that lists show
 IN_TIME = attrgetter("started_at", "id")
@@ -309,12 +309,28 @@ def _matching(connection: sa.Connection, text: str) -> list[str]:
 
 
 def _not_found(connection: sa.Connection, text: str) -> NotFoundError:
-    rows = latest(connection, NEAR, None)
+    meant = _meant(text, latest(connection, NEAR, None))
+    near = dict(meant[name] for name in nearest(text, meant))
+    said = hint([*near.values()], (), "`e2s runs` lists the runs.")
+    return NotFoundError(f"No run {text!r} is in the ledger. {said}", [*near])
+
+
+def _meant(text: str, rows: Iterable[RunRow]) -> dict[str, tuple[str, str]]:
+    """By what somebody may have meant to type: what names the run, and that in words.
+
+    These are its name and its id, and the flow and the solution whose latest run it is.
+    """
     start = max(SHORT, len(text))  # lists show the start of an id, so that is what people type
-    names = [name for row in rows for name in (row.flow_run_name, row.run_id, row.run_id[:start]) if name]
-    near = get_close_matches(text, names, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "`e2s runs` lists the runs."
-    return NotFoundError(f"No run {text!r} is in the ledger. {hint}", near)
+    meant: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        short = row.run_id[:SHORT]
+        for name in (row.flow_run_name, row.run_id, row.run_id[:start]):
+            if name:
+                meant.setdefault(name, (name, name))
+        for name, what in ((row.name, row.name), (row.solution, f"the solution {row.solution}")):
+            if name:
+                meant.setdefault(name, (short, f"{short}, the latest run of {what}"))
+    return meant
 
 
 def producer(connection: sa.Connection, result_key: str, not_flow_run_id: str | None) -> SpanRecord | None:
@@ -342,7 +358,8 @@ def of_solution(connection: sa.Connection, solution: str, since: float | None) -
     found = list(connection.execute(query))
     if not found:
         known = list(connection.execute(sa.select(span.c.solution).where(is_flow()).distinct()).scalars())
-        near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
-        raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)
+        names = [name for name in known if name]
+        near = nearest(solution, names)
+        said = hint(near, names, 'Declare one: @e2s_flow(solution="...").')
+        raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {said}", near)
     return [run_id for run_id, started_at in found if since is None or started_at >= since]

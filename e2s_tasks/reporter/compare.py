@@ -8,6 +8,7 @@ from typing import Any
 
 from e2s_tasks.core.energy import COMPONENTS
 from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.steps import ORCHESTRATION
 
 Summary = dict[str, Any]
 Row = dict[str, Any]
@@ -135,8 +136,9 @@ def _steps(a: Summary, b: Summary) -> list[Row]:
     """The steps by name, the one with the most energy in either run first, and in which of the runs each is."""
     known = [_by_name(run) for run in (a, b)]
     rows = []
-    for kind, name in dict.fromkeys([*known[0], *known[1]]):
-        of_a, of_b = (side.get((kind, name)) for side in known)
+    for key in dict.fromkeys([*known[0], *known[1]]):
+        of_a, of_b = (side.get(key) for side in known)
+        kind, name = key[0], (of_a or of_b or {})["name"]
         joules = [None if one is None else one["inclusive_j"] for one in (of_a, of_b)]
         counts = {"a_count": (of_a or {}).get("count", 0), "b_count": (of_b or {}).get("count", 0)}
         lower = {f"{side}_lower_bound": bool((of or {}).get("lower_bound")) for side, of in (("a", of_a), ("b", of_b))}
@@ -147,11 +149,16 @@ def _steps(a: Summary, b: Summary) -> list[Row]:
 
 def _by_name(run: Summary) -> dict[tuple[str, str], Row]:
     """The run's consumers, and its steps without a figure."""
-    found = {(one["kind"], one["name"]): one for one in run["consumers"]}
+    found = {_key(one): one for one in run["consumers"]}
     for row in run["steps"]:
         if row["depth"] == 0 and row["inclusive_j"] is None:
-            found.setdefault((row["kind"], row["name"]), {"count": 1, "inclusive_j": None})
+            found.setdefault(_key(row), {"name": row["name"], "count": 1, "inclusive_j": None})
     return found
+
+
+def _key(row: Row) -> tuple[str, str]:
+    """What is alike in both runs; a run has one orchestration, whatever that is called."""
+    return row["kind"], "" if row["kind"] == ORCHESTRATION else row["name"]
 
 
 def _only_in(of_a: object, of_b: object) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 from e2s_tasks.core.lineage import Lineage
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.reporter import figures
-from e2s_tasks.reporter.steps import ORCHESTRATION_NAME
+from e2s_tasks.reporter.steps import orchestration_name
 
 NOTHING = 1e-9  # of the whole: what is left of differences of floats
 
@@ -18,6 +18,7 @@ def energy_flow(run: RunRecords, lineage: Lineage) -> list[dict[str, Any]]:
     energy a part is missing; product_lower_bound: of all that went into the product.
     """
     costs, parts = lineage.graph.costs, lineage.parts
+    orchestration = orchestration_name(lineage.graph.found.orchestration)
     flows: dict[tuple[str, str | None], float] = defaultdict(float)
     for product, of_product in parts.items():
         for step, part in of_product.items():
@@ -29,7 +30,7 @@ def energy_flow(run: RunRecords, lineage: Lineage) -> list[dict[str, Any]]:
     wholes = {product: lineage.versions[product].attributed_j for product in parts} | {None: lineage.unclaimed_j}
     for target, whole in wholes.items():  # what is not of the steps themselves is their share of the orchestration
         own = sum(joules for (_, other), joules in flows.items() if other == target)
-        flows[ORCHESTRATION_NAME, target] += (whole or 0.0) - own
+        flows[orchestration, target] += (whole or 0.0) - own
     least = NOTHING * sum(abs(joules) for joules in flows.values())
     uris = {version.id: version.uri for version in run.versions}
     lower = _lower_steps(run, lineage)
@@ -54,4 +55,4 @@ def _lower_steps(run: RunRecords, lineage: Lineage) -> set[str]:
     """The names of the steps, and of the orchestration, whose energy lacks a part."""
     found, lacking = lineage.graph.found, figures.lacking(run)
     lower = {found.steps[found.of_span[id_]].name for id_ in lacking if id_ in found.of_span}
-    return lower | {ORCHESTRATION_NAME for span in found.orchestration if span.id in lacking}
+    return lower | {orchestration_name(found.orchestration) for span in found.orchestration if span.id in lacking}

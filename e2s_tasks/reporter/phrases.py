@@ -52,7 +52,12 @@ def one_line(summary: Summary) -> str:
     grams = "" if found is None else f", {mark}{units.grams(found)} CO2eq"
     kpis = [_kpi(kpi) for kpi in main_kpis(summary) if kpi["value"] is not None][:1]
     line = "; ".join([whole(summary) + grams, *kpis]).replace(">= ", "at least ").replace("<= ", "at most ")
-    return f"so far {line}" if summary["flow_run"]["status"] == "running" else line
+    return f"{so_far(summary)} {line}".strip()
+
+
+def so_far(summary: Summary) -> str:
+    """What stands after a figure of a run that goes on: " so far"."""
+    return " so far" if summary["flow_run"]["status"] == "running" else ""
 
 
 def energy(summary: Summary) -> str:
@@ -60,7 +65,7 @@ def energy(summary: Summary) -> str:
     joules = summary["energy_j"]["total"]
     if joules is None:
         return f"energy unknown: {_why_unknown(summary)}"
-    return f"{whole(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
+    return f"{whole(summary)}{so_far(summary)} ({units.watt_hours(joules)}), {worth(summary)}"
 
 
 def _why_unknown(summary: Summary) -> str:
@@ -97,8 +102,18 @@ def emissions(summary: Summary) -> str:
     if found["total"] is None:
         missing = "energy figure" if summary["energy_j"]["total"] is None else "carbon intensity"
         return f"gCO2eq unknown: no {missing}"
-    zone = f"{found['zone']}, " if found["zone"] else ""
-    return f"{units.at_least(units.grams(found['total']), summary['gaps'])} CO2eq ({zone}{found['signal']})"
+    return f"{whole_grams(summary)} CO2eq{so_far(summary)} ({signal(summary)})"
+
+
+def whole_grams(summary: Summary) -> str:
+    """The run's emissions, marked where they are a lower bound."""
+    return units.at_least(units.grams(summary["emissions_g"]["total"]), summary["gaps"])
+
+
+def signal(summary: Summary) -> str:
+    """The zone and the signal that the emissions rest on."""
+    found = summary["emissions_g"]
+    return ", ".join(one for one in (found["zone"], found["signal"]) if one)
 
 
 def grid(summary: Summary) -> str | None:
@@ -390,11 +405,23 @@ def alike(reasons: Iterable[str]) -> list[str]:
 
 
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows to show, in their order, and those to fold: of depth 0 the broken and the biggest first, then inside."""
+    """The rows to show and those to fold: of depth 0 the broken and the biggest, then what lies inside.
+
+    They are in the order of time, but the biggest first where steps are folded: see `steps_title`.
+    """
     rows = summary["steps"]
     if len(rows) <= most:
         return rows, []
     well = [row["status"] not in BROKEN for row in rows]
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], well[i], -(rows[i]["inclusive_j"] or 0.0), i))
     kept = set(order[:most]) | {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
-    return [rows[i] for i in sorted(kept)], [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
+    shown = [rows[i] for i in sorted(kept)]
+    folded = [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
+    if folded:
+        shown.sort(key=lambda row: -(row["inclusive_j"] or 0.0))
+    return shown, folded
+
+
+def steps_title(folded: list[dict[str, Any]]) -> str:
+    """The title of a table of steps, of which these are folded."""
+    return "Steps, the biggest first" if folded else "Steps"

@@ -17,9 +17,9 @@ from e2s_tasks.reporter.units import iso
 FOLDED = {Kind.READ, Kind.WRITE, Kind.MOVE}
 BODY = "body"
 ORCHESTRATION = "orchestration"
-# A flow span's own joules: Prefect's work between steps and the Python of the flow's body, which nothing tells apart.
 MOVING = "moving to a cleaner hour"
-ORCHESTRATION_NAME = "orchestration and flow body"
+# A flow span's own joules: Prefect's work between steps and the Python of the flow's body, which nothing tells apart.
+ORCHESTRATION_AND_BODY = "orchestration and flow body"
 
 
 @dataclass(slots=True)
@@ -61,8 +61,8 @@ def energy_by_step(spans: SpanTree) -> dict[str, Energy]:
     """The joules by component of the rows of depth 0, by their name: together the run's. A cached task run has none."""
     found = outermost(spans)
     groups = [(step_name(one, spans), spans.within(one)) for one in found.steps]
-    groups += [(body_name(spans.by_id[flow_id].name), iter(group)) for flow_id, group in found.bodies.items()]
-    groups += [(MOVING, iter(found.moved)), (ORCHESTRATION_NAME, iter(found.flows))]
+    groups += [(body_name(spans.by_id[flow_id]), iter(group)) for flow_id, group in found.bodies.items()]
+    groups += [(MOVING, iter(found.moved)), (orchestration_name(found.flows), iter(found.flows))]
     by_name: dict[str, list[Energy]] = defaultdict(list)
     for name, group in groups:
         by_name[name] += [one.energy for one in group if one.status != Status.CACHED]
@@ -86,7 +86,8 @@ def steps(spans: SpanTree, total_j: float | None, lacking: Collection[str] = ())
         rows.insert(0, _row(found.moved, Kind.WAIT, MOVING, depth=0, used=used, whole=whole))
     if found.flows:
         used = [own(flow) for flow in found.flows]
-        rows.append(_row(found.flows, ORCHESTRATION, ORCHESTRATION_NAME, depth=0, used=used, whole=whole))
+        name = orchestration_name(found.flows)
+        rows.append(_row(found.flows, ORCHESTRATION, name, depth=0, used=used, whole=whole))
     return rows
 
 
@@ -114,9 +115,16 @@ def rows_of(spans: SpanTree) -> dict[str, tuple[str, str]]:
     found = outermost(spans)
     rows = {inside.id: (str(one.kind), step_name(one, spans)) for one in found.steps for inside in spans.within(one)}
     for flow_id, group in found.bodies.items():
-        rows |= dict.fromkeys((one.id for one in group), (BODY, body_name(spans.by_id[flow_id].name)))
+        rows |= dict.fromkeys((one.id for one in group), (BODY, body_name(spans.by_id[flow_id])))
     rows |= dict.fromkeys((one.id for one in found.moved), (str(Kind.WAIT), MOVING))
-    return rows | dict.fromkeys((one.id for one in found.flows), (ORCHESTRATION, ORCHESTRATION_NAME))
+    orchestration = (ORCHESTRATION, orchestration_name(found.flows))
+    return rows | dict.fromkeys((one.id for one in found.flows), orchestration)
+
+
+def orchestration_name(spans: Iterable[SpanRecord]) -> str:
+    """What the row of the orchestration's spans is called: a run that is of no process, as a DAG's, has no body."""
+    with_body = any(one.kind == Kind.FLOW and not one.is_of_no_process for one in spans)
+    return ORCHESTRATION_AND_BODY if with_body else ORCHESTRATION
 
 
 def step_name(span: SpanRecord, spans: SpanTree) -> str:
@@ -125,14 +133,14 @@ def step_name(span: SpanRecord, spans: SpanTree) -> str:
     return " / ".join([*reversed(flows[:-1]), span.name])
 
 
-def body_name(flow: str) -> str:
-    """The row of what a flow's own body did in spans."""
-    return f"{flow} (spans of its body)"
+def body_name(flow: SpanRecord) -> str:
+    """The row of what a flow's own body did in spans; a run that is of no process has none."""
+    return f"{flow.name} (spans {'outside its tasks' if flow.is_of_no_process else 'of its body'})"
 
 
 def _body(group: list[SpanRecord], flow: SpanRecord, whole: _Whole) -> list[dict[str, Any]]:
     """The spans that a flow's own body opened outside tasks, the named ones below; tasks in those are steps."""
-    top = _row(group, BODY, body_name(flow.name), depth=0, used=[own(span) for span in group], whole=whole)
+    top = _row(group, BODY, body_name(flow), depth=0, used=[own(span) for span in group], whole=whole)
     named = (
         _row(alike, alike[0].kind, alike[0].name, depth=1, used=[own(span) for span in alike], whole=whole)
         for alike in _alike(group)

@@ -102,12 +102,12 @@ def _steps(summary: Summary, width: int) -> Table:
     columns = ("step", "status", "try", "time", "CPU", "energy", "share", "read", "written")
     spared = () if width >= NARROW else ("read", "written") if width >= NARROWEST else ("CPU", "read", "written")
     shown = [index for index, column in enumerate(columns) if column not in spared]
-    table = _table("Steps", *(columns[index] for index in shown), gap=2 if width >= WIDE else 1)
+    rows, folded = phrases.top_rows(summary, MOST_ROWS)
+    table = _table(phrases.steps_title(folded), *(columns[index] for index in shown), gap=2 if width >= WIDE else 1)
 
     def add_row(cells: list[str], style: str) -> None:
         table.add_row(*(cells[index] for index in shown), style=style)
 
-    rows, folded = phrases.top_rows(summary, MOST_ROWS)
     for row in rows:
         add_row(_step(row), _style(row))
     if folded:
@@ -136,7 +136,7 @@ def _folded(rows: list[dict[str, Any]], summary: Summary) -> list[str]:
     total = summary["energy_j"]["total"]
     cpu = units.seconds(sum(row["cpu_s"] for row in rows))
     part = units.percent(share(joules, total))
-    return [f"... {len(rows)} smaller steps", "", "", "", cpu, phrases.together(rows), part, "", ""]
+    return [f"... {len(rows)} other steps", "", "", "", cpu, phrases.together(rows), part, "", ""]
 
 
 def _style(row: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The power of a run's steps over time, and the carbon intensity of the grid that they met."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,15 @@ class Timeline:
         return float(self.edges[-1] - self.edges[0]) / (len(self.edges) - 1)
 
 
-def timeline(run: RunRecords, spans: SpanTree, bins: int = BINS) -> Timeline | None:
-    """The powers of a run while it worked, waiting aside; None for a run without time or energy."""
+def timeline(run: RunRecords, spans: SpanTree, bins: int = BINS, now: float | None = None) -> Timeline | None:
+    """The powers of a run while it worked, waiting aside; None for a run without time or energy.
+
+    now: up to when spans that go on have used what they have (epoch seconds).
+    """
     import numpy as np
 
     of_row, waits = rows_of(spans), {one.parent_id: one for one in spans.spans if one.kind == Kind.WAIT}
-    worked = [one for one in spans.spans if not one.is_waiting]
+    worked = [_so_far(one, now) for one in spans.spans if not one.is_waiting]
     stretches = [(one, _stretches(one, waits.get(one.id))) for one in worked]
     known = [(one, times) for one, times in stretches if own(one).joules and times]
     if not known:
@@ -56,6 +59,11 @@ def timeline(run: RunRecords, spans: SpanTree, bins: int = BINS) -> Timeline | N
     width = (edges[-1] - edges[0]) / bins
     watts = {row: np.diff(joules) / width for row, joules in cumulative.items()}
     return Timeline(edges, dict(sorted(watts.items(), key=lambda one: -float(one[1].sum()))), _met(run, edges))
+
+
+def _so_far(span: SpanRecord, now: float | None) -> SpanRecord:
+    """The span as if it ended now, where it goes on."""
+    return span if span.ended_at is not None or now is None else replace(span, ended_at=max(now, span.started_at))
 
 
 def _stretches(span: SpanRecord, wait: SpanRecord | None) -> list[tuple[float, float]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from e2s_tasks.core.planning import told_apart
-from e2s_tasks.reporter import units
+from e2s_tasks.reporter import phrases, units
 
 Summary = dict[str, Any]
 
@@ -17,7 +17,7 @@ def waited(summary: Summary) -> str | None:
     if found["began_at"] is None:
         return "; ".join(filter(None, ("has not begun: it was to wait for a cleaner grid", spent)))
     grams = found["avoided_g"]
-    what = "nobody knows what that avoided" if grams is None else _avoided(grams, found["signal"])
+    what = "nobody knows what that avoided" if grams is None else _avoided(grams, found["signal"], summary)
     return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
 
 
@@ -32,9 +32,12 @@ def avoided(summary: Summary) -> str | None:
     return f"did not wait for a cleaner grid: waiting would have saved {saving:.0f} % of the emissions"
 
 
-def _avoided(grams: float, signal: str | None = None) -> str:
-    of = f" ({signal})" if signal else ""
-    return f"{units.grams(abs(grams))} CO2eq {'more than at once' if grams < 0 else 'avoided'}{of}"
+def _avoided(grams: float, signal: str, summary: Summary) -> str:
+    return f"{_less(grams)}{phrases.so_far(summary)} ({signal})"
+
+
+def _less(grams: float) -> str:
+    return f"{units.grams(abs(grams))} CO2eq {'more than at once' if grams < 0 else 'avoided'}"
 
 
 def _seen(part: float) -> str:
@@ -43,7 +46,7 @@ def _seen(part: float) -> str:
     return f"observed for {100 * part:.0f} % of the time" if part else "as forecast"
 
 
-def _realised(found: dict[str, Any], plan: dict[str, Any]) -> str:
+def _realised(found: dict[str, Any], plan: dict[str, Any], summary: Summary) -> str:
     """What waiting avoided, beside what had been expected of it."""
     began = units.clock(found["began_at"], today=found["arrived_at"])
     arrived = units.clock(found["arrived_at"], today=found["arrived_at"])
@@ -52,10 +55,10 @@ def _realised(found: dict[str, Any], plan: dict[str, Any]) -> str:
         then, at_once = told_apart(found["realised_gco2eq_per_kwh"], found["would_have_been_gco2eq_per_kwh"])
         text += f": {then} instead of {at_once} g/kWh ({_seen(found['observed_part'])})"
     if found["avoided_g"] is not None:
-        text += f", {_avoided(found['avoided_g'], found['signal'])}"
+        text += f", {_avoided(found['avoided_g'], found['signal'], summary)}"
     if found["predicted_avoided_g"] is not None:
         then, at_once = told_apart(found["predicted_gco2eq_per_kwh"], found["predicted_run_now_gco2eq_per_kwh"])
-        text += f"; expected: {then} instead of {at_once} g/kWh, {_avoided(found['predicted_avoided_g'])}"
+        text += f"; expected: {then} instead of {at_once} g/kWh, {_less(found['predicted_avoided_g'])}"
     return f"{text} ({plan['source']})"
 
 
@@ -67,7 +70,7 @@ def carbon(summary: Summary) -> str:
     found = summary.get("waited")
     if found is None:
         return _not_waited(plan)
-    return _realised(found, plan) if found["began_at"] is not None else _not_begun(found, plan)
+    return _realised(found, plan, summary) if found["began_at"] is not None else _not_begun(found, plan)
 
 
 def _not_begun(found: dict[str, Any], plan: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e2s_tasks.core.records import Kind, ProcessRecord, Status
+from e2s_tasks.core.records import Kind, ProcessRecord, Status, VersionRecord
 from e2s_tasks.ledger import Ledger, this_process
 from e2s_tasks.reporter import summarise_run
 from e2s_tasks.settings import settings
@@ -63,6 +63,56 @@ def test_an_unknown_run_is_an_error_with_a_near_match(e2s, ledger):
     code, out, err = e2s("show", "amber-fix")
     assert (code, out) == (1, "")
     assert "Did you mean amber-fox?" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("runz",), "Did you mean run or runs?"),
+        (("comparee", "a", "b"), "Did you mean compare?"),
+        (("show", "flight-delay"), f"Did you mean {RUN[:8]}, the latest run of flight-delays?"),
+        (("report", "Flight-Delays"), f"Did you mean {RUN[:8]}, the latest run of flight-delays?"),
+        (("kpi", "delay-forecast"), f"Did you mean {RUN[:8]}, the latest run of the solution delay-forecast?"),
+        (("kpi", "--solution", "delay-forcast"), "Did you mean delay-forecast?"),
+        (("kpi", "--solution", "churn"), "These have run: delay-forecast."),
+        (("plan", "Fligt-Delays"), "Did you mean flight-delays?"),
+        (("artifact", "forcast.parquet"), "Did you mean file:///data/a/forecast.parquet or file:///data/b/forecast."),
+    ],
+)
+def test_an_unknown_name_is_an_error_that_says_what_was_meant(e2s, ledger, arguments, said):
+    ledger.ingest([forecast("a"), forecast("b")])
+    code, out, err = e2s(*arguments)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert said in err
+    assert "features" not in err  # much less like it
+
+
+def forecast(folder, created_at=NOON):
+    uri = f"file://{Path('/data', folder)}/forecast.parquet"
+    return VersionRecord(f"{uri} {created_at}", uri, "w1", RUN, created_at)
+
+
+def test_a_name_of_several_artifacts_is_an_error_that_lists_them_the_newest_first(e2s, ledger):
+    ledger.ingest([forecast("a"), forecast("b"), forecast("b", NOON + 1), forecast("c", NOON - 1)])
+    code, out, err = e2s("artifact", "forecast.parquet")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    uris = [f"file:///data/{folder}/forecast.parquet" for folder in "bac"]
+    assert f"could be any of 3 artifacts: {', '.join(uris)}. Give more of the path.\n" in err
+    ledger.ingest([forecast(f"f{number}", NOON - 2) for number in range(20)])
+    assert e2s("artifact", "forecast.parquet")[2].endswith(" and 13 more. Give more of the path.\n")
+    assert e2s("artifact", "b/forecast.parquet")[0] == 0  # several versions of one are no matter
+
+
+def test_a_path_here_that_ends_as_other_artifacts_do_is_shown_and_they_are_named(e2s, ledger, tmp_path, monkeypatch):
+    ledger.ingest([forecast("b"), forecast(str(tmp_path))])
+    monkeypatch.chdir(tmp_path)
+    for more in ((), ("--history",)):
+        code, out, _ = e2s("artifact", "forecast.parquet", *more)
+        assert code == 0
+        assert out.startswith(f"file://{tmp_path}"[:80])
+        assert "another artifact that is called so: file:///data/b/forecast.parquet" in out
+    assert json.loads(e2s("artifact", "forecast.parquet", "--json")[1])["others"] == ["file:///data/b/forecast.parquet"]
+    assert "another artifact" not in e2s("artifact", str(tmp_path / "forecast.parquet"))[1]
 
 
 @pytest.mark.parametrize("mistyped", [RUN[:7] + "9", RUN[:11] + "9", RUN[:-1] + "9"])
@@ -135,6 +185,29 @@ def test_runs_are_one_a_line_with_whole_names_at_50_columns(e2s, ledger, monkeyp
     assert head.split() == ["run", "flow", "status", "began", "(UTC)", "energy"]
     assert row.split()[:3] == [RUN[:8], "flight-delays", "ok"]
     assert len(row) <= 50
+
+
+@pytest.mark.parametrize("columns", [50, 72, 80, 100])
+def test_runs_with_long_names_are_one_a_line_and_whole_in_json(e2s, ledger, monkeypatch, columns):
+    names = [
+        "scheduled__2026-11-29T00:00:00+00:00",
+        "manual__2026-11-29T17:55:50.123456+00:00_AbCdEf12",
+        "two words " * 9,
+    ]
+    for number, name in enumerate(names):
+        ids = dict.fromkeys(("run_id", "flow_run_id"), f"{number}1b2c3d4-e5f6")
+        told = {"flow_run_name": name}
+        ledger.ingest([span(name, Kind.FLOW, "a_dag_with_a_rather_long_name", cpu_j=1e4, attributes=told, **ids)])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = e2s("runs")[1].splitlines()
+    assert len(lines) == 1 + len(names) + 1
+    assert max(map(len, lines)) <= columns
+    assert sum("a_dag" in line and "\u2026" in line and "kJ" in line for line in lines) == len(names)
+    assert {row["name"] for row in json.loads(e2s("runs", "--json")[1])["runs"]} == {*names, "amber-fox"}
+
+
+def test_a_solution_without_a_run_in_the_period_has_no_figure(e2s, ledger):
+    assert e2s("kpi", "--solution", "delay-forecast")[1].splitlines()[0].endswith(": no runs")
 
 
 def test_an_artifact_is_found_by_the_end_of_its_uri(e2s, ledger):

@@ -99,6 +99,17 @@ def test_what_the_counter_has_is_what_the_ledger_has(telling, reader):
     assert (unit, [value for _, value in elsewhere]) == ("J", [3.0])
 
 
+def test_in_a_process_of_airflow_s_the_attempt_is_the_step_and_the_rest_is_orchestration(telling, reader):
+    with telling.recorder.span("airflow process", Kind.ORCHESTRATION, {"flow_run_id": "r1"}):
+        burn(0.05)
+        with telling.recorder.span("fit", Kind.ATTEMPT):
+            burn(0.1)
+    energy = {name: one.energy.total for name, one in telling.spans().items()}
+    found = points(reader)
+    assert total(found, e2s_step="fit") == pytest.approx(energy["fit"])
+    assert total(found, e2s_step="orchestration") == pytest.approx(energy["airflow process"])
+
+
 def test_while_work_goes_on_it_is_told_as_far_as_it_has_come_and_at_its_end_only_the_rest(telling, reader):
     with flow(telling.recorder, "long", "r1"), telling.recorder.span("train", Kind.ATTEMPT):
         give_up = time.monotonic() + 10

@@ -95,9 +95,22 @@ def test_a_failed_attempt_says_so_below_its_name_and_an_ok_one_says_nothing():
 def test_more_than_thirty_steps_fold_into_one_row_with_their_sum():
     many = [span(f"t{i}", name=f"step{i}", cpu_j=1.0) for i in range(100)]
     text = markdown.render(summarise(run(root(), *many)))
-    (folded,) = [cells for cells in rows_of(text) if "smaller steps" in cells[0]]
-    assert folded[0].strip() == "*70 smaller steps*<br>CPU 0 ms"
+    (folded,) = [cells for cells in rows_of(text) if "other steps" in cells[0]]
+    assert folded[0].strip() == "*70 other steps*<br>CPU 0 ms"
     assert folded[1].strip() == "\\>= 70.0 J"
+
+
+def test_where_steps_are_folded_the_biggest_come_first_and_the_title_says_so():
+    many = [span(f"t{i}", name=f"step{i}", started_at=NOON + i, cpu_j=float((7 * i) % 100)) for i in range(100)]
+    failed = span("t200", name="broken", started_at=NOON + 200, cpu_j=1.5, status=Status.FAILED)
+    text = markdown.render(summarise(run(root(cpu_j=90.5), *many, failed)))
+    assert "#### Steps, the biggest first" in text
+    shares = [cells for cells in rows_of(text) if "%" in cells[2] and "other steps" not in cells[0]][:30]
+    shown = [float(cells[1].replace("\\>=", "").replace("J", "")) for cells in shares]
+    assert shown == [*sorted((*range(72, 100), 90.5), reverse=True), 1.5]
+    few = markdown.render(summarise(run(root(cpu_j=90.5), *many[:9])))
+    assert "#### Steps\n" in few
+    assert re.findall(r"step\d", few) == [f"step{i}" for i in range(9)]
 
 
 def test_the_page_says_what_the_terminal_says():

@@ -17,6 +17,8 @@ from e2s_tasks.ledger import Ledger
 from e2s_tasks.reporter import phrases, summarise_run, units, waiting
 from e2s_tasks.reporter.fleet import fleet
 from e2s_tasks.reporter.html import page, render_fleet, render_run
+from e2s_tasks.reporter.timeline import timeline
+from e2s_tasks.reporter.tree import tree
 from tests.reporter.runs import NOON, RUN, full_run, process, root, run, span
 from tests.reporter.test_fleet import DAY, failed_run, moved, waiting_run
 
@@ -268,7 +270,7 @@ def test_a_run_of_many_steps_and_strange_lengths_stays_small(tmp_path):
     ledger.ingest([process(), root(cpu_j=1.0, ended_at=NOON + 200), *spans])
     html = render_run(ledger, RUN)
     assert len(html.encode()) < 500_000
-    assert re.search(r"90\d smaller steps", html)
+    assert re.search(r"90\d other steps", html)
 
 
 def test_a_missing_package_is_named_with_what_to_install(monkeypatch, ledger):
@@ -298,9 +300,42 @@ def test_the_memory_of_attempts_has_a_column_where_it_is_known(ledger):
     assert "255 MB" in render_run(ledger, "memory")
 
 
-def test_a_run_that_goes_on_says_so_far(ledger):
-    ledger.ingest(moved(run(root(cpu_j=1.0, status=Status.RUNNING)), "goes-on", 6 * DAY))
-    assert "Energy so far" in render_run(ledger, "goes-on")
+def test_a_run_that_goes_on_says_so_far_of_all_that_still_grows(ledger):
+    records = waiting_run()
+    records.spans = [
+        one if one.id == "w" else replace(one, status=Status.RUNNING, ended_at=None) for one in records.spans
+    ]
+    ledger.ingest(moved(records, "goes-on", 6 * DAY))
+    text = Page(render_run(ledger, "goes-on")).text
+    for said in ("Energy so far", "Emissions so far", "Avoided by waiting so far", "CO2eq avoided so far"):
+        assert said in text
+    summary = summarise_run(ledger, "goes-on")
+    for said in (phrases.energy(summary), phrases.emissions(summary), waiting.carbon(summary)):
+        assert " so far" in said
+    assert "so far" not in Page(render_run(ledger, "waiting")).text
+
+
+def test_the_power_of_a_run_that_goes_on_reaches_until_now():
+    goes_on = {"status": Status.RUNNING, "ended_at": None}
+    records = run(root(**goes_on), span("a", cpu_j=500.0, attempt=1, **goes_on))
+    found = timeline(records, tree(records.spans, RUN), now=NOON + 100)
+    assert found.edges[-1] == NOON + 100
+    assert [float(watts.max()) for watts in found.watts.values()] == pytest.approx([5.0])
+
+
+def test_a_day_without_runs_and_an_empty_period_say_so_and_have_no_figure_that_nobody_knows(ledger):
+    rows = re.findall(r"<tr>\s*<th[^>]*>(2026-[-0-9]+)</th>(.*?)</tr>", pages(ledger)["period"], re.DOTALL)
+    cells = {day: re.findall(r"<td[^>]*>(.*?)</td>", row) for day, row in rows}
+    assert cells["2026-02-05"] == ["no runs", "", "", ""]
+    assert cells["2026-02-03"][0] == "1"
+    empty = Page(pages(ledger)["empty"]).text
+    assert "No measured run started in this period." in empty
+    assert "of the energy" not in empty
+    assert "Emissions" not in empty
+
+
+def test_what_a_reused_result_avoided_is_told_where_it_is_known(ledger):
+    assert "1 reused result: what that avoided is not known" in Page(pages(ledger)["period"]).text
 
 
 def test_what_lacks_a_part_is_marked_in_the_flow_in_its_description_and_in_the_powers(tmp_path):

@@ -128,7 +128,7 @@ def test_hundreds_of_steps_fold_into_one_row_and_keep_the_sum():
     many = [span(f"t{i}", name="score", cpu_j=float(i)) for i in range(300)]
     lines = printed(run(root(), *many)).splitlines()
     assert len(lines) < 80
-    assert any("smaller steps" in line for line in lines)
+    assert any("other steps" in line for line in lines)
 
 
 def test_equal_spans_inside_a_step_share_a_row():
@@ -156,7 +156,7 @@ def test_steps_that_fell_wholly_into_a_gap_show_no_figure_even_folded():
     whole = [span(f"t{i}", name="score", cpu_j=1.0) for i in range(40)]
     gone = [span(f"g{i}", name="gone", **missing) for i in range(40)]
     lines = printed(run(root(cpu_j=1.0), *whole, *gone)).splitlines()
-    (folded,) = [line for line in lines if "smaller steps" in line]
+    (folded,) = [line for line in lines if "other steps" in line]
     assert folded.split()[-2:] == ["-", "-"]
     one = printed(run(root(cpu_j=1.0), *gone[:1])).splitlines()
     (row,) = [line for line in one if "gone" in line]

@@ -84,21 +84,23 @@ def compare(one: str, other: str) -> dict[str, Any]:
 
 def artifact(text: str, number: int | None) -> dict[str, Any]:
     """A version of an artifact, the last one by default, and where its energy comes from."""
-    history = _artifact(text)
-    return {"uri": history.uri, "versions": [history.one(number)]}
+    history, others = _artifact(text)
+    return {"uri": history.uri, "others": others, "versions": [history.one(number)]}
 
 
 def artifact_history(text: str, limit: int) -> dict[str, Any]:
     """The last versions of an artifact, with the energy-to-solution of each, and what changed between them."""
-    history = _artifact(text)
-    return {"uri": history.uri, "versions": history.rows(limit)}
+    history, others = _artifact(text)
+    return {"uri": history.uri, "others": others, "versions": history.rows(limit)}
 
 
-def _artifact(text: str) -> "ArtifactHistory":
+def _artifact(text: str) -> "tuple[ArtifactHistory, list[str]]":
+    """The artifact, and the URIs of others that end in the text, too: it is a path here, which comes first."""
     from e2s_tasks.reporter import ArtifactHistory
 
     ledger = open_ledger()
-    return ArtifactHistory(ledger, ledger.find_artifact(text))
+    uri = ledger.find_artifact(text)
+    return ArtifactHistory(ledger, uri), [other for other in ledger.artifacts_ending(text) if other != uri]
 
 
 def kpi(run: str | None, solution: str | None, since: str | None, level: float) -> dict[str, Any]:

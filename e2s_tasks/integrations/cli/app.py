@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 from e2s_tasks.errors import E2SError, NotFoundError, SettingError
 from e2s_tasks.integrations.cli import answers, reports, when
 from e2s_tasks.integrations.cli.arguments import Json, Length, print_json
 from e2s_tasks.integrations.cli.exporter import exporter
+from e2s_tasks.near import did_you_mean, hint, nearest
 
 MOST = 1_000_000
 ZERO_CODE = {  # see e2s_tasks.integrations.prefect.auto; the last is the name of the second in Prefect before 3.7
@@ -349,6 +350,8 @@ def _answer(arguments: list[str]) -> int:
         code = app(arguments or ["--help"], exit_on_error=False, print_error=False, result_action="return_value")
     except E2SError as error:
         _complain(str(error), error.suggestions if isinstance(error, NotFoundError) else ())
+    except UnknownCommandError as error:
+        _complain(_unknown((error.unused_tokens or arguments)[0]))
     except CycloptsError as error:
         _complain(f"{error} `e2s --help` lists the commands and their options.")
     except BrokenPipeError:
@@ -362,10 +365,15 @@ def _answer(arguments: list[str]) -> int:
     return 1
 
 
+def _unknown(word: str) -> str:
+    near = nearest(word, (name for name in app if not name.startswith("-")))
+    return f"No command {word!r}. {hint(near, (), '')} `e2s --help` lists the commands and their options."
+
+
 def _complain(message: str, suggestions: Sequence[str] = ()) -> None:
     """The error on one line, and the near matches that it does not name itself."""
     line = "e2s: " + " ".join(message.split())
     unnamed = [one for one in suggestions if one not in message]
     if unnamed:
-        line += f" Did you mean {' or '.join(unnamed)}?"
+        line += f" {did_you_mean(unnamed)}"
     sys.stderr.write(line + "\n")

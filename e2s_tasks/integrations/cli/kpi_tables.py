@@ -34,8 +34,10 @@ def _title(found: Row) -> str:
         said = ", ".join(f"{count} {phrases.status(status or None)}" for status, count in found["runs"].items())
         since = f" since {units.clock(found['since'])[:10]}" if found["since"] else ""
         energy = units.at_least(units.joules(found["energy_j"]), found["lower_bound"])
-        return f"{units.printable(found['solution'])}{since}: {said or 'no runs'}; {energy}"
-    return f"{phrases.title({'flow_run': found['run']})}; {phrases.energy(found)}"
+        what = f"{said}; {energy}" if said else "no runs"
+        return f"{units.printable(found['solution'])}{since}: {what}"
+    run = found | {"flow_run": found["run"]}
+    return f"{phrases.title(run)}; {phrases.energy(run)}"
 
 
 def _table(kpis: list[Row], level: float | None) -> Table:

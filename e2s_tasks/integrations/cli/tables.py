@@ -7,10 +7,11 @@ from rich.text import Text
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import origins, phrases, units
-from e2s_tasks.reporter.terminal import NARROW, console
+from e2s_tasks.reporter.terminal import NARROW, WIDE, console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 MOST_ROWS = 40
+MOST_OTHERS = 5
 NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow and run it."
 
 
@@ -26,33 +27,36 @@ def _table(*columns: str, figures: int, whole: tuple[str, ...]) -> Table:
 
 
 def print_runs(rows: list[dict[str, Any]]) -> None:
-    """Runs, one a line."""
+    """Runs, one a line: names that are too long for it are cut, the longest first."""
     if not rows:
         console().print(NOTHING_YET)
         return
     out = console()
-    wide = out.width >= NARROW
-    more = ("name",) if wide else ()
-    figures = ("time", "energy") if wide else ("energy",)
-    began = STARTED if wide else "began (UTC)"
+    more, figures = (("name",), ("time", "energy")) if out.width >= NARROW else ((), ("energy",))
+    began, year = (STARTED, 0) if out.width >= WIDE else ("began (UTC)", len("2026-"))
     whole = ("run", "status", began)
     table = _table("run", "flow", *more, "status", began, *figures, figures=len(figures), whole=whole)
     for row in rows:
-        told = {
-            "name": units.printable(row["name"] or ""),
+        told: dict[str, str | Text] = {
+            "name": _on_one_line(row["name"] or ""),
             "time": units.seconds(row["duration_s"]),
             "energy": units.at_least(units.joules(row["energy_j"]), row["lower_bound"]),
         }
         table.add_row(
             row["id"][:8],
-            units.printable(row["flow"]),
+            _on_one_line(row["flow"]),
             *(told[column] for column in more),
             phrases.STATUS.get(row["status"], row["status"]),
-            units.clock(row["started_at"])[0 if wide else 5 : 16],
+            units.clock(row["started_at"])[year:16],
             *(told[column] for column in figures),
             style="red" if row["status"] in phrases.BROKEN else "",
         )
     out.print(table)
+
+
+def _on_one_line(name: str) -> Text:
+    """A name that ends in an ellipsis where its column is too narrow."""
+    return Text(units.printable(name), no_wrap=True, overflow="ellipsis")
 
 
 def print_artifact(found: dict[str, Any]) -> None:
@@ -78,8 +82,13 @@ def print_artifact(found: dict[str, Any]) -> None:
         lower = any(row["lower_bound"] for row in folded)
         table.add_row(f"... {len(folded)} smaller ones", units.at_least(own, lower), "", "", style="dim")
     out.print(table)
-    for line in origins.loaded_reasons(one):
+    for line in [*origins.loaded_reasons(one), *_others(found)]:
         out.print(Text(line, style="dim"))
+
+
+def _others(found: dict[str, Any]) -> list[str]:
+    """That other artifacts are called so, too."""
+    return [f"another artifact that is called so: {units.printable(uri)}" for uri in found["others"][:MOST_OTHERS]]
 
 
 def ancestors(rows: list[dict[str, Any]], most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -100,7 +109,7 @@ def print_history(found: dict[str, Any]) -> None:
     """An artifact's versions, the last one first, and what changed."""
     out = console()
     out.print(Text(units.printable(found["uri"]), style="bold"))
-    wide = out.width >= 100
+    wide = out.width >= WIDE
     more = ("size", "rows") if wide else ()
     table = _table(
         "v", WRITTEN, "run", "by", *more, "in-run", "fully loaded", "in-run change", figures=3 + len(more),
@@ -122,8 +131,9 @@ def print_history(found: dict[str, Any]) -> None:
     change = origins.change(found["versions"][-1]) if found["versions"] else None
     if change:
         out.print(Text(change))
-    for reason in phrases.reasons({"artifacts": found["versions"]}):
-        out.print(Text(f">= a lower bound: {reason}", style="dim"))
+    reasons = phrases.reasons({"artifacts": found["versions"]})
+    for line in [*(f">= a lower bound: {reason}" for reason in reasons), *_others(found)]:
+        out.print(Text(line, style="dim"))
 
 
 def print_doctor(found: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from opentelemetry.metrics import get_meter
 from e2s_tasks.core.energy import Provenance
 from e2s_tasks.core.records import Kind
 from e2s_tasks.integrations.labels import Names
-from e2s_tasks.reporter.steps import ORCHESTRATION_NAME, body_name
+from e2s_tasks.reporter.steps import ORCHESTRATION, ORCHESTRATION_AND_BODY, body_name
 
 if TYPE_CHECKING:
     from e2s_tasks.recorder.open_span import OpenSpan
@@ -68,15 +68,16 @@ def _place(span: "OpenSpan") -> tuple[list[str], str]:
     around = [span]
     while around[-1].outer is not None:
         around.append(around[-1].outer)
-    flows: list[str] = []
+    flows, body = list[str](), ""
     for one in reversed(around):
         if one.kind == Kind.FLOW:
             flows.append(one.name)
-        elif one.kind in {Kind.ATTEMPT, Kind.WAIT} or not flows:
+            body = body_name(one.record)
+        elif one.kind in {Kind.ATTEMPT, Kind.WAIT} or not (flows or one.kind == Kind.ORCHESTRATION):
             return flows, one.name
-    if span.kind == Kind.FLOW:
-        return flows[:1], ORCHESTRATION_NAME
-    return flows[:1], body_name(flows[-1])
+    if span.kind in {Kind.FLOW, Kind.ORCHESTRATION}:
+        return flows[:1], ORCHESTRATION_AND_BODY if flows else ORCHESTRATION
+    return flows[:1], body
 
 
 def _provenance(span: "OpenSpan", component: str) -> str:

@@ -36,7 +36,7 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
         "fleet.html.jinja",
         title=f"All runs since {_day(found['since'])}",
         facts=_facts(found),
-        cards=_cards(found),
+        cards=_cards(found) if found["runs"] else [],
         sentences=_sentences(found),
         empty=not found["runs"],
         by=by,
@@ -97,7 +97,9 @@ def _cards(found: Found) -> list[Card]:
         Card("Emissions", _grams(found), lines(
             "CO2eq, each run at its own carbon intensity", f"not known of {_runs_of(unknown)}" if unknown else None,
         )),
-        Card("Failed attempts", phrases.lost_joules(found), lines(f"{units.percent(lost)} of the energy")),
+        Card("Failed attempts", phrases.lost_joules(found), lines(
+            None if lost is None else f"{units.percent(lost)} of the energy",
+        )),
         _avoided(found),
     ]  # fmt: skip
 
@@ -110,10 +112,7 @@ def share_of(part: float | None, whole: float | None) -> float | None:
 def _avoided(found: Found) -> Card:
     """What waiting avoided, and what reusing results did."""
     waited, reused = found["waited_runs"], found["cached_task_runs"]
-    unknown, cached_unknown = found["avoided_unknown"], found["cached_unknown"]
-    cached = f"{units.joules(found['avoided_j'])} avoided by {units.count(reused)} reused results" if reused else None
-    if cached and cached_unknown:
-        cached += f" (not known of {units.count(cached_unknown)})"
+    unknown, cached = found["avoided_unknown"], _reused(found) if reused else None
     if not waited:
         return Card("Avoided by waiting", "nothing", lines("No run waited for a cleaner grid.", cached))
     said = f"CO2eq, in {_runs_of(waited)} that waited"
@@ -121,6 +120,16 @@ def _avoided(found: Found) -> Card:
     return Card("Avoided by waiting", units.grams(found["avoided_g"]), lines(
         said, predicted, f"not known of {_runs_of(unknown)}" if unknown else None, cached,
     ))  # fmt: skip
+
+
+def _reused(found: Found) -> str:
+    """What reusing results avoided, as far as that is known."""
+    count, unknown = found["cached_task_runs"], found["cached_unknown"]
+    results = f"{units.count(count)} reused {phrases.plural('result', count)}"
+    if found["avoided_j"] is None:
+        return f"{results}: what that avoided is not known"
+    avoided = f"{units.joules(found['avoided_j'])} avoided by {results}"
+    return f"{avoided} (not known of {units.count(unknown)})" if unknown else avoided
 
 
 def _sentences(found: Found) -> list[str]:
@@ -192,12 +201,7 @@ def _steps(found: Found) -> Table:
 
 
 def _times(found: Found, caption: str) -> Table:
-    rows = [
-        Row([
-            one["from"], units.count(one["runs"]), _joules(one), phrases.lost_joules(one), _grams(one),
-        ])
-        for one in found["times"]
-    ]  # fmt: skip
+    rows = [Row([one["from"], *_time(one)]) for one in found["times"]]
     head = [
         found["by"] if found["by"] == "day" else f"{found['by']} from",
         "runs",
@@ -206,6 +210,13 @@ def _times(found: Found, caption: str) -> Table:
         "CO2eq",
     ]
     return Table(caption, head, rows)
+
+
+def _time(one: Found) -> list[str]:
+    """What a day, week or month used: where nothing ran there is no figure that nobody knows."""
+    if not one["runs"]:
+        return ["no runs", "", "", ""]
+    return [units.count(one["runs"]), _joules(one), phrases.lost_joules(one), _grams(one)]
 
 
 def _kpi(one: Found) -> Found:

@@ -52,7 +52,7 @@ def render_run(
         check()
     run = ledger.run(run_id)
     found = _Found(summarise_records(ledger, run), run, tree(run.spans, run.run_id))
-    summary = found.summary
+    summary, at = found.summary, now or datetime.now(UTC)
     flows = _flows(found)
     return render(
         "run.html.jinja",
@@ -66,7 +66,7 @@ def render_run(
         flow=charts.flow("flow", flows, "Energy from steps into final products"),
         flow_table=tables.flow(flows),
         attributed_by=summary["attributed_by"],
-        power=_power(found),
+        power=_power(found, at),
         steps=tables.steps(summary, _links(found, inside)),
         artifacts=tables.artifacts(summary),
         bounds=phrases.reasons(summary),
@@ -80,7 +80,7 @@ def render_run(
         gaps=phrases.gaps(summary),
         method=_method(found),
         factors=factor_table(),
-        made=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        made=f"{at:%Y-%m-%d %H:%M} UTC",
     )
 
 
@@ -113,14 +113,14 @@ def _cards(summary: Summary) -> list[Card]:
     """What a newcomer has to see: energy, emissions, the KPI, and what was avoided."""
     joules, emissions = summary["energy_j"]["total"], summary["emissions_g"]
     worth = phrases.worth(summary) if joules is not None else phrases.energy(summary)
-    so_far = " so far" if summary["flow_run"]["status"] == "running" else ""
+    so_far = phrases.so_far(summary)
     in_wh = None if joules is None else units.watt_hours(joules)
     cards = [Card(f"Energy{so_far}", phrases.whole(summary), lines(in_wh, worth))]
     if emissions["total"] is None:
         cards.append(Card("Emissions", "unknown", (phrases.emissions(summary),)))
     else:
-        grams, _, of_zone = phrases.emissions(summary).partition(" CO2eq ")
-        cards.append(Card("Emissions", grams, (f"CO2eq {of_zone}",)))
+        of_zone = f"CO2eq ({phrases.signal(summary)})"
+        cards.append(Card(f"Emissions{so_far}", phrases.whole_grams(summary), (of_zone,)))
     return [*cards, _kpi_card(summary), _avoided_card(summary)]
 
 
@@ -138,7 +138,8 @@ def _avoided_card(summary: Summary) -> Card:
     found, cached = summary["waited"], phrases.cached(summary)
     if _told_on_card(summary):
         said = waiting.waited(summary) or ""
-        return Card("Avoided by waiting", units.grams(found["avoided_g"]), lines(f"CO2eq; {said}", cached))
+        name = f"Avoided by waiting{phrases.so_far(summary)}"
+        return Card(name, units.grams(found["avoided_g"]), lines(f"CO2eq; {said}", cached))
     if cached and summary["avoided_j"]:
         return Card("Avoided by caching", units.joules(summary["avoided_j"]), (_sentence(cached),))
     if found is not None and found["began_at"] is not None:
@@ -210,9 +211,9 @@ def _biggest(rows: list[dict[str, Any]], side: str) -> set[str]:
     return set(sorted(sums, key=lambda key: -sums[key])[:MOST_FLOWS])
 
 
-def _power(found: _Found) -> tuple[Chart, Table] | None:
+def _power(found: _Found, now: datetime) -> tuple[Chart, Table] | None:
     """Power over time as a chart, and as a table of each step's energy and power."""
-    line = timeline(found.run, found.spans)
+    line = timeline(found.run, found.spans, now=now.timestamp())
     if line is None:
         return None
     rows, lower = [], {(one["kind"], one["name"]) for one in found.summary["consumers"] if one["lower_bound"]}

@@ -35,13 +35,13 @@ def steps(summary: Summary, link: Link = nowhere) -> Table:
         joules = add(row["inclusive_j"] for row in folded)
         part = units.percent(share(joules, summary["energy_j"]["total"]))
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
-        cells = [f"{len(folded)} smaller steps", "", "", phrases.together(folded), part, "", cpu, *_none(more), "", ""]
+        cells = [f"{len(folded)} other steps", "", "", phrases.together(folded), part, "", cpu, *_none(more), "", ""]
         rows.append(Row(cells, "more"))
     whole = summary["energy_j"]["total"]
     total = [phrases.whole(summary), units.percent(1.0 if whole else None)]
     cpu = units.seconds(sum(row["cpu_s"] for row in summary["steps"] if row["depth"] == 0))
     rows.append(Row(["total", "", "", *total, "", cpu, *_none(more), "", ""], "total"))
-    return Table("Steps of the run and what each used", head, rows, texts=(0, 1))
+    return Table(phrases.steps_title(folded), head, rows, texts=(0, 1))
 
 
 def _none(columns: list[str]) -> list[str]:

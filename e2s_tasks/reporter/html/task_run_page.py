@@ -76,7 +76,9 @@ def _cards(found: Summary) -> list[Card]:
     joules = found["energy_j"]["total"]
     worth = phrases.worth(found).removeprefix(", ") if joules is not None else phrases.energy(found)
     energy = lines(None if joules is None else units.watt_hours(joules), worth)
-    of = f"of {units.joules(found['run_j'])} that the run used{_so_far(found)}" if found["run_j"] else "not known"
+    of = (
+        f"of {units.joules(found['run_j'])} that the run used{phrases.so_far(found)}" if found["run_j"] else "not known"
+    )
     memory = found["peak_memory_bytes"]
     peak = "the most that an attempt's process had, with the orchestrator's own code"
     if memory is None:
@@ -87,10 +89,6 @@ def _cards(found: Summary) -> list[Card]:
         Card(f"CPU time{so_far}", units.seconds(found["cpu_s"]), lines(_cores(found))),
         Card("Peak memory", units.size(memory), (peak,)),
     ]
-
-
-def _so_far(found: Summary) -> str:
-    return " so far" if found["flow_run"]["status"] == "running" else ""
 
 
 def _cores(found: Summary) -> str | None:
