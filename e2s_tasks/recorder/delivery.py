@@ -25,7 +25,8 @@ class Delivery:
     """Takes what is new in a journal to the ledger; a ledger that does not answer costs one warning.
 
     own_thread: called on the thread that delivers to a ledger that is not this host's own, before it starts.
-    own_work: a block around each delivery, on whatever thread.
+    own_work: a block around each delivery, on whatever thread. meanwhile: called between two portions of a delivery by
+    the thread that measures, which has other things to do.
     """
 
     def __init__(
@@ -33,13 +34,16 @@ class Delivery:
         journal: Journal,
         process_id: str,
         options: Settings,
+        *,
         own_thread: Callable[[], None] = lambda: None,
         own_work: Callable[[], AbstractContextManager[None]] = nullcontext,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self._journal = journal
         self._process_id = process_id
         self._settings = options
         self._own_work = own_work
+        self._meanwhile = meanwhile
         self._ledger: object | None = None
         self._offset = 0
         self._delivered = time.monotonic()
@@ -121,6 +125,8 @@ class Delivery:
                 self._offset = offset
                 if self._courier is not None:
                     self._courier.got_on()
+                else:
+                    self._meanwhile()
         finally:
             ledger.close()  # a server has few connections, and this process needs none until the next time
 

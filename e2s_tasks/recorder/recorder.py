@@ -71,7 +71,11 @@ class SpanRecorder:
         if options.enabled:
             self._journal.append(self.process)
         self._io = ProcessIO(page.processes, lambda: self._journal.size)
-        self._delivery = Delivery(self._journal, self.process.id, options, self.meter.own_thread, self._io.own_work)
+        self._delivery = Delivery(
+            self._journal, self.process.id, options, own_thread=self.meter.own_thread, own_work=self._io.own_work,
+            meanwhile=self._tick_if_due,
+        )  # fmt: skip
+        self._ticked = 0.0
         self._telling = telling(options)
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
         self._later: deque[Record] = deque()
@@ -185,10 +189,20 @@ class SpanRecorder:
             if self.meter.active:
                 self._unpark()
 
-    @guarded
-    def _work(self) -> None:
+    def _tick(self) -> None:
+        self._ticked = time.monotonic()
         self.meter.tick()
         self.drain()
+
+    @guarded
+    def _tick_if_due(self) -> None:
+        """So that a long delivery leaves a kill no more than a tick to lose."""
+        if time.monotonic() - self._ticked >= self.settings.tick_s:
+            self._tick()
+
+    @guarded
+    def _work(self) -> None:
+        self._tick()
         self._tell()
         if self._delivery.due:
             self._delivery.deliver(wait=False)

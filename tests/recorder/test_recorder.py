@@ -1,26 +1,21 @@
 """Spans outside any orchestrator: blocks, threads, coroutines, generators, and what goes wrong."""
 
 import asyncio
-import gc
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-import traceback
 
 import pytest
 
 from e2s_tasks import record_outcome, span
 from e2s_tasks.core.records import Kind, OutcomeRecord, ReadRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import SettingError
-from e2s_tasks.ledger import Ledger
-from e2s_tasks.ledger.replaying import read_journal, replay
+from e2s_tasks.ledger.replaying import read_journal
 from e2s_tasks.recorder import drive, drive_generator
-from e2s_tasks.recorder.guard import MeteringWarning, _warned
 from e2s_tasks.recorder.open_span import OpenSpan
 from e2s_tasks.recorder.recorder import SpanRecorder
 from e2s_tasks.recorder.starts import OwnThread
@@ -239,189 +234,6 @@ def test_an_impossible_outcome_is_refused_with_its_value(recorded, arguments, va
         record_outcome(**arguments)
 
 
-def test_a_ledger_that_cannot_be_opened_costs_one_warning_and_no_work(tmp_path, monkeypatch):
-    from e2s_tasks.core import spans
-
-    _warned.clear()
-    blocked = tmp_path / "file"
-    blocked.write_text("not a directory")
-    recorder = SpanRecorder(
-        Settings(data_dir=tmp_path / "data", ledger_url=f"sqlite:///{blocked}/ledger.db", tick_s=0.05)
-    )
-    monkeypatch.setattr(spans, "factory", lambda: recorder)
-    with span("work"):
-        result = 42
-    with pytest.warns(MeteringWarning, match="delivery to the ledger") as caught:
-        [recorder.flush() for _ in range(2)]
-    assert (result, len(caught)) == (42, 1)
-    assert str(caught[0].message).endswith(f"the records wait in the journal {recorder._journal.path}")
-    assert caught[0].filename == __file__
-    records, _ = read_journal(recorder._journal.path)
-    assert any(getattr(record, "name", "") == "work" for record in records)
-
-
-def test_a_data_directory_that_cannot_be_written_does_not_stop_the_work(tmp_path, monkeypatch, caplog):
-    from e2s_tasks.core import spans
-
-    _warned.clear()
-    blocked = tmp_path / "file"
-    blocked.write_text("not a directory")
-    recorder = SpanRecorder(Settings(data_dir=blocked, ledger_url="sqlite://", tick_s=0.05))
-    monkeypatch.setattr(spans, "factory", lambda: recorder)
-    with span("work"):
-        result = 42
-    assert result == 42
-
-
-PROGRAM = """
-    import os, sys, time
-    from e2s_tasks import span
-    with span("outer"):
-        with span("killed"):
-            end = time.thread_time() + 0.5
-            while time.thread_time() < end:
-                pass
-            print("ready", flush=True)
-            time.sleep(30)
-"""
-
-
-def test_a_process_killed_with_9_leaves_what_it_had_used(tmp_path):
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "0.1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (journal,) = (tmp_path / "journal").glob("*.jsonl")
-    records, _ = read_journal(journal)
-    last = {record.name: record for record in records if hasattr(record, "cpu_ns")}
-    assert last["killed"].status == "running"
-    assert last["killed"].cpu_ns >= 0.5e9
-    assert last["killed"].cpu_j > 0
-
-
-@pytest.mark.parametrize("tick_s", ["0.1", "60"])
-def test_what_had_ended_just_before_a_kill_has_not_crashed_but_lacks_what_was_not_settled_yet(tmp_path, tick_s):
-    program = """
-        import os, signal, time
-        from e2s_tasks.core.records import Kind, Status
-        from e2s_tasks.recorder.recorder import process_recorder
-        recorder = process_recorder()
-        flow = recorder.span("flow", Kind.FLOW, {"flow_run_id": "run"})
-        with flow:
-            for name, failed in (("build", False), ("check", True)):
-                try:
-                    with recorder.span(name, Kind.ATTEMPT):
-                        end = time.monotonic() + 0.3
-                        while time.monotonic() < end:
-                            pass
-                        assert not failed
-                except AssertionError:
-                    pass
-            with recorder.span("train", Kind.ATTEMPT):
-                os.kill(os.getpid(), signal.SIGKILL)
-    """
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": tick_s}
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, check=False)
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    replay(tmp_path / "journal", ledger)
-    spans = {one.name: one for one in ledger.run("run").spans}
-    assert {name: one.status for name, one in spans.items()} == {
-        "flow": "crashed", "build": "completed", "check": "failed", "train": "crashed",
-    }  # fmt: skip
-    assert spans["check"].ended_at - spans["check"].started_at == pytest.approx(0.3, abs=0.2)
-    assert tick_s == "0.1" or spans["check"].is_unmeasured
-
-
-def test_a_version_written_just_before_a_kill_is_of_a_run_that_the_ledger_knows(tmp_path):
-    program = """
-        import os, signal
-        from e2s_tasks import record_artifact, record_outcome, span
-        with span("run"), span("step"):
-            with span("ended"):
-                record_artifact("models:/delay/3")
-            record_outcome(units=1)
-            os.kill(os.getpid(), signal.SIGKILL)
-    """
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "60"}
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env=environment, check=False)
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    replay(tmp_path / "journal", ledger)
-    (row,) = ledger.runs()
-    run = ledger.run(row.run_id)
-    spans = {one.name: one for one in run.spans}
-    assert {name: one.status for name, one in spans.items()} == {
-        "run": "crashed", "step": "crashed", "ended": "completed",
-    }  # fmt: skip
-    assert spans["step"].parent_id == spans["run"].id
-    assert [one.span_id for one in run.versions] == [spans["ended"].id]
-    assert [one.span_id for one in run.outcomes] == [spans["step"].id]
-
-
-def test_the_ledger_that_a_process_opens_holds_what_it_has_just_measured_itself(tmp_path):
-    program = """
-        from e2s_tasks import span
-        from e2s_tasks.ledger import Ledger
-        with span("open"):
-            with span("ended"):
-                pass
-            first = Ledger.open().spans()
-        print(*first.name, *first.status, *Ledger.open().spans().status)
-    """
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "60"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["open", "ended", "running", "completed", "completed", "completed"]
-
-
-def test_stdout_signals_and_exit_codes_are_the_users_own(tmp_path):
-    program = """
-        import signal
-        before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-        from e2s_tasks import span
-        with span("work"):
-            print("only this")
-        assert before == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-        raise SystemExit(3)
-    """
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr, done.returncode) == ("only this\n", "", 3)
-
-
-def test_a_forked_child_has_a_recorder_of_its_own(tmp_path):
-    program = """
-        import os
-        from e2s_tasks import span
-        from e2s_tasks.recorder import process_recorder
-        with span("parent"):
-            parent = process_recorder().process.id
-            pid = os.fork()
-            if pid == 0:
-                with span("child"):
-                    pass
-                process_recorder().flush()
-                os._exit(0 if process_recorder().process.id != parent else 1)
-            assert os.waitpid(pid, 0)[1] == 0
-        process_recorder().flush()
-    """
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_importing_the_package_loads_no_heavy_packages():
     program = """
         import sys, json
@@ -528,96 +340,3 @@ def test_a_setting_that_cannot_be_used_costs_a_warning_and_no_work(tmp_path, var
     )
     assert (done.stdout, done.returncode) == ("done\n", 0)
     assert named in done.stderr
-
-
-@pytest.mark.slow
-def test_what_the_users_signal_handler_raises_reaches_the_user_wherever_it_strikes(recorded):
-    class MineError(Exception):
-        pass
-
-    def handler(number, frame):
-        raise MineError
-
-    struck = []
-    before = signal.signal(signal.SIGVTALRM, handler)
-    gc.disable()  # Python swallows what a signal handler raises in a callback of the collector, such as Hypothesis's
-    try:
-        for _ in range(20):
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0.002)
-            give_up = time.monotonic() + 5
-            try:
-                while time.monotonic() < give_up:
-                    with span("short"):
-                        pass
-            except MineError as error:
-                struck.append([frame.name for frame in traceback.extract_tb(error.__traceback__)])
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-        gc.enable()
-    assert len(struck) == 20
-    # before the first line of `__exit__` no Python code can catch it: the only place where a span stays open
-    missed = [frames for frames in struck if frames[-2:] == ["__exit__", "handler"]]
-    assert len(missed) < 8
-    recorded.recorder.meter.tick()  # what spans told it while it was busy is booked
-    assert len(recorded.recorder.meter.open_accounts) <= len(missed)
-
-
-def test_a_signal_handlers_span_amid_what_others_noted_ends_and_loses_nothing(recorded):
-    meter = recorded.recorder.meter
-    thread = meter._thread()
-    inner = []
-
-    def interrupted(_thread, _account, _now, _cpu_ns):
-        with span("handler") as one:
-            inner.append(one)
-
-    meter._notes.append((interrupted, thread, None, 0, 0))
-    with span("work"):
-        pass
-    meter.tick()
-    assert len(inner) == 1
-    assert inner[0].ends_in is not None
-    assert not meter._notes
-    assert meter.open_accounts == []
-
-
-def test_a_turn_that_a_signal_handlers_exception_left_taken_holds_nobody_up(recorded):
-    meter = recorded.recorder.meter
-    with span("work"):
-        meter._turn.take(meter._thread())  # and never given back
-        other = threading.Thread(target=meter.tick)
-        other.start()
-        other.join(10)
-        assert not other.is_alive()
-    assert recorded.spans()["work"].status == "completed"
-
-
-def test_ctrl_c_reaches_the_user_wherever_it_strikes_and_leaves_no_span_open(tmp_path):
-    program = """
-        import gc, signal, time
-        from e2s_tasks import span
-        from e2s_tasks.recorder import process_recorder
-        gc.disable()  # Python swallows what strikes in a callback of the collector
-        signal.signal(signal.SIGVTALRM, signal.default_int_handler)
-        caught = 0
-        for number in range(30):
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0.004)
-            end = time.monotonic() + 5
-            try:
-                while time.monotonic() < end:
-                    with span("short"):
-                        pass
-            except KeyboardInterrupt:
-                caught += 1
-        recorder = process_recorder()
-        recorder.flush()
-        print(caught, len(recorder.meter.open_accounts))
-    """
-    environment = os.environ | {"E2S_DATA_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-    assert done.stderr == ""
-    caught, left_open = (int(word) for word in done.stdout.split())
-    assert caught == 30
-    assert left_open < 10  # before the first line of `__exit__` no Python code can catch it
