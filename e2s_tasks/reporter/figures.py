@@ -223,6 +223,11 @@ def cut_short(run: RunRecords) -> dict[str, int]:
     return dict(Counter(names))
 
 
+def begun(run: RunRecords) -> bool:
+    """Whether a process has worked for the run; a DAG run of which no attempt has begun is in Airflow's database alone."""
+    return any(not span.is_of_no_process for span in run.spans)
+
+
 def why_lower(gaps: dict[str, int], cut_short: dict[str, int]) -> Iterator[str]:
     """What the components lack, apart from what was lost as a process was killed: "cpu in 2 spans"."""
     for name, count in gaps.items():

@@ -59,6 +59,13 @@ def test_show_prints_the_summary_for_people(e2s, ledger):
     assert max(len(line) for line in out.splitlines()) <= 80
 
 
+def test_the_kpis_of_a_run_without_energy_say_why(e2s, data_dir):
+    Ledger.open(settings().ledger).ingest([root(process_id=RUN, status=Status.FAILED)])
+    code, out, _ = e2s("kpi")
+    assert code == 0
+    assert "no attempt began" in " ".join(out.split())
+
+
 def test_an_unknown_run_is_an_error_with_a_near_match(e2s, ledger):
     code, out, err = e2s("show", "amber-fix")
     assert (code, out) == (1, "")

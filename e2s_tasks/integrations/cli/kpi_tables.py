@@ -35,7 +35,8 @@ def _title(found: Row) -> str:
         since = f" since {units.clock(found['since'])[:10]}" if found["since"] else ""
         energy = units.at_least(units.joules(found["energy_j"]), found["lower_bound"])
         return f"{units.printable(found['solution'])}{since}: {said or 'no runs'}; {energy}"
-    return f"{phrases.title({'flow_run': found['run']})}; {phrases.energy(found)}"
+    run = found | {"flow_run": found["run"]}
+    return f"{phrases.title(run)}; {phrases.energy(run)}"
 
 
 def _table(kpis: list[Row], level: float | None) -> Table:
