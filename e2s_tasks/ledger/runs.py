@@ -37,6 +37,7 @@ from e2s_tasks.ledger.tables import call, decision, edge, outcome, process, read
 
 SHORT = 8  # characters of an id that lists show
 IN_TIME = attrgetter("started_at", "id")
+DECLARE = 'Declare one: @e2s_flow(solution="...") in Prefect, the tag e2s:solution=... of a DAG in Airflow.'
 NEAR = 200  # how many of the latest runs are searched for near matches
 
 
@@ -343,6 +344,6 @@ def of_solution(connection: sa.Connection, solution: str, since: float | None) -
     if not found:
         known = list(connection.execute(sa.select(span.c.solution).where(is_flow()).distinct()).scalars())
         near = get_close_matches(solution, [name for name in known if name], n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else 'Declare one: @e2s_flow(solution="...").'
+        hint = f"Did you mean {' or '.join(near)}?" if near else DECLARE
         raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {hint}", near)
     return [run_id for run_id, started_at in found if since is None or started_at >= since]

@@ -59,6 +59,13 @@ def test_show_prints_the_summary_for_people(e2s, ledger):
     assert max(len(line) for line in out.splitlines()) <= 80
 
 
+def test_of_an_unknown_solution_it_is_told_how_prefect_and_airflow_declare_one(e2s, data_dir):
+    code, _, err = e2s("kpi", "--solution", "delays")
+    assert code == 1
+    assert '@e2s_flow(solution="...") in Prefect' in err
+    assert "the tag e2s:solution=... of a DAG" in err
+
+
 def test_the_kpis_of_a_run_without_energy_say_why(e2s, data_dir):
     Ledger.open(settings().ledger).ingest([root(process_id=RUN, status=Status.FAILED)])
     code, out, _ = e2s("kpi")
