@@ -224,7 +224,7 @@ def cut_short(run: RunRecords) -> dict[str, int]:
 
 
 def begun(run: RunRecords) -> bool:
-    """Whether a process has worked for the run; a DAG run of which no attempt has begun is in Airflow's database alone."""
+    """Whether a process has worked for the run; one of which no attempt has begun is in Airflow's database alone."""
     return any(not span.is_of_no_process for span in run.spans)
 
 

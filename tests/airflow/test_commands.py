@@ -1,4 +1,4 @@
-"""`e2s` beside Airflow, where neither Prefect nor MLflow is: each command answers, or says on one line what it lacks."""
+"""`e2s` beside Airflow, without Prefect and MLflow: each command answers, or says on one line what it lacks."""
 
 import os
 import subprocess

@@ -24,12 +24,11 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Scheduled
 
-from e2s_tasks.core.policy_tags import CARBON, policy_of
+from e2s_tasks.core.policy_tags import CARBON, NOW, policy_of
 from e2s_tasks.errors import E2SError, NotFoundError
 from e2s_tasks.integrations.prefect.awaiting import (
     AWAITING,
     LEAST,
-    NOW,
     PLACED,
     arrival_of,
     awaiting,
