@@ -77,6 +77,17 @@ def test_a_wait_is_compared_by_the_grid_for_which_it_waited_and_not_by_that_of_a
     assert found["avoided_g"] == pytest.approx(200 - 100)
 
 
+def test_a_wait_of_less_than_a_minute_is_told_with_seconds():
+    second = 1 / HOUR
+    summary = summarise(
+        dag_run(
+            attempt("waits", 0.0, 0.5 * second, 0.0, status="suspended"), attempt("waits", 40 * second, 1.0),
+            decisions=[decision("waits", at=0.1, start=40.0)],
+        )
+    )  # fmt: skip
+    assert waiting.carbon(summary).startswith("began at 00:00:40 UTC instead of 00:00:00 UTC")
+
+
 def test_all_stretches_after_the_wait_and_what_is_inside_them_count():
     found = waited(
         attempt("waits", 0.0, 0.001, 0.0, status="suspended"),
