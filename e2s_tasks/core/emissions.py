@@ -9,6 +9,8 @@ from itertools import pairwise
 from e2s_tasks.core.records import DecisionRecord
 
 OBSERVED = "observed"  # of a decision's plan: its slots are what the grid was, not what was expected
+RUNG = "rung"  # of a decision's plan: what kind of source it asked
+TIMELESS = {"average", "nothing"}  # rungs that tell no hour from another
 
 MOMENT_S = 1e-3
 Slot = tuple[float, float, float]  # from, to (seconds since the epoch), gCO2eq/kWh
@@ -47,15 +49,36 @@ class Intensities:
         return min(1.0, sum(seconds for seconds, _ in _within(self.observed, start, end)) / (end - start))
 
 
+def holding(decisions: Iterable[DecisionRecord]) -> DecisionRecord | None:
+    """The decision whose zone and source a run's emissions rest on; None without any.
+
+    It is the newest of those that know an intensity: one that knows the hours before a yearly average, and one of a
+    zone that somebody named before one of none.
+    """
+    return max(decisions, key=lambda one: (*_worth(one), one.zone is not None, one.at), default=None)
+
+
+def _worth(decision: DecisionRecord) -> tuple[bool, bool]:
+    """Whether it knows an intensity, and whether that is of its hours."""
+    return decision.intensity is not None, decision.plan.get(RUNG) not in TIMELESS
+
+
 def intensities(decisions: Sequence[DecisionRecord]) -> Intensities:
-    """What the decisions of a run know: of each time what was observed, else what the latest of them expected."""
-    latest_first = sorted(decisions, key=lambda one: (bool(one.plan.get(OBSERVED)), one.at), reverse=True)
+    """What the decisions of a run know: of each time what was observed, else what the latest of them expected.
+
+    Of the zone that holds, and of nothing worse than what is known of it: another zone's hours, and averages beside
+    better figures, do not mix in.
+    """
+    holds = holding(decisions)
+    if holds is None:
+        return Intensities()
+    alike = [one for one in decisions if one.zone == holds.zone and _worth(one) == _worth(holds)]
+    latest_first = sorted(alike, key=lambda one: (bool(one.plan.get(OBSERVED)), one.at), reverse=True)
     slots: list[Slot] = []
     for decision in latest_first:
         slots = _filled(slots, decision.plan.get("slots", []))
     seen = [slot for one in latest_first if one.plan.get(OBSERVED) for slot in one.plan.get("slots", [])]
-    holds = max(decisions, key=lambda one: one.at, default=None)
-    return Intensities(tuple(_joined(slots)), holds.intensity if holds else None, tuple(_filled([], seen)))
+    return Intensities(tuple(_joined(slots)), holds.intensity, tuple(_filled([], seen)))
 
 
 def _joined(slots: Sequence[Slot]) -> Iterable[Slot]:

@@ -192,7 +192,7 @@ def _reason(start: datetime, now: datetime, expected: float, run_now: float, lat
     if start > now:
         then, at_once = told_apart(expected, run_now)
         return (
-            f"start at {clock(start, now)} UTC instead of {clock(now, now)}: "
+            f"start at {clock(start, now)} UTC instead of {clock(now, start)}: "
             f"{then} instead of {at_once} {UNIT} ({_change(expected, run_now)})"
         )
     if latest_start < now:
@@ -242,6 +242,8 @@ def _coverage(forecast: Forecast) -> str:
 
 
 def clock(moment: datetime, now: datetime) -> str:
-    """The time of day in UTC, with its date where that is more than a day away."""
-    pattern = "%H:%M" if abs(moment - now) < timedelta(days=1) else "%Y-%m-%d %H:%M"
-    return moment.astimezone(UTC).strftime(pattern)
+    """The time of day in UTC, with its date where that is more than a day away; with seconds within the same minute."""
+    at, of = moment.astimezone(UTC), now.astimezone(UTC)
+    if at != of and at.replace(second=0, microsecond=0) == of.replace(second=0, microsecond=0):
+        return at.strftime("%H:%M:%S")
+    return at.strftime("%H:%M" if abs(at - of) < timedelta(days=1) else "%Y-%m-%d %H:%M")

@@ -8,6 +8,8 @@ from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
 
 CARBON = "e2s:carbon"  # a run that has it has a policy: what follows it says which
+NO_CARBON = "e2s:no-carbon"  # the policy that the other tags say is switched off
+NOW = "e2s:now"  # what has it does not wait
 EXAMPLES = {"zone": "e2s:zone=GB", "max-delay": "e2s:max-delay=12h"}
 TEXTS = {
     "expected-duration": "expected_duration", "p95-duration": "p95_duration", "minimum-gain": "minimum_gain",

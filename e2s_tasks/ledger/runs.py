@@ -6,6 +6,7 @@ The flow runs under it belong to it, as does what other processes recorded under
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, cast
 
@@ -37,6 +38,8 @@ from e2s_tasks.near import hint, nearest
 
 SHORT = 8  # characters of an id that lists show
 IN_TIME = attrgetter("started_at", "id")
+DECLARE = 'Declare one: @e2s_flow(solution="...") in Prefect, the tag e2s:solution=... of a DAG in Airflow.'
+MOST_TOLD = 5  # of several runs that a text may name
 NEAR = 200  # how many of the latest runs are searched for near matches
 
 
@@ -278,13 +281,15 @@ def find(connection: sa.Connection, text: str | None) -> str:
     if text is None:
         newest = latest(connection, 1, None)
         if not newest:
-            raise NotFoundError("The ledger holds no run yet. Run a flow that is decorated with @e2s_flow.")
+            raise NotFoundError(
+                "The ledger holds no run yet. Run a flow that is decorated with @e2s_flow, or a DAG with E2S_AUTO=true."
+            )
         return newest[0].run_id
     found = _matching(connection, text)
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotFoundError(f"{text!r} could be any of {len(found)} runs. Give more of the run's id.", found[:5])
+        raise _several(connection, text, found)
     raise _not_found(connection, text)
 
 
@@ -306,6 +311,19 @@ def _matching(connection: sa.Connection, text: str) -> list[str]:
         if text and found:
             return sorted(set(root_runs(connection, found).values()))
     return []
+
+
+def _several(connection: sa.Connection, text: str, run_ids: Sequence[str]) -> NotFoundError:
+    """Of several runs that the text may name, the newest first: the id of each, what ran, and when it began."""
+    heads = {run_id: roots[0] for run_id, roots in _heads(connection, run_ids).items()}
+    newest = sorted(heads.values(), key=lambda head: head.started_at, reverse=True)[:MOST_TOLD]
+    told = [
+        f"{head.run_id} ({head.name}, {datetime.fromtimestamp(head.started_at, UTC):%Y-%m-%d %H:%M UTC})"
+        for head in newest
+    ]
+    more = f" and {len(run_ids) - len(told)} more" if len(run_ids) > len(told) else ""
+    said = f"{text!r} could be any of {len(run_ids)} runs: {', '.join(told)}{more}. Give more of the run's id."
+    return NotFoundError(said, [head.run_id for head in newest])
 
 
 def _not_found(connection: sa.Connection, text: str) -> NotFoundError:
@@ -360,6 +378,6 @@ def of_solution(connection: sa.Connection, solution: str, since: float | None) -
         known = list(connection.execute(sa.select(span.c.solution).where(is_flow()).distinct()).scalars())
         names = [name for name in known if name]
         near = nearest(solution, names)
-        said = hint(near, names, 'Declare one: @e2s_flow(solution="...").')
+        said = hint(near, names, DECLARE)
         raise NotFoundError(f"No run of a solution {solution!r} is in the ledger. {said}", near)
     return [run_id for run_id, started_at in found if since is None or started_at >= since]

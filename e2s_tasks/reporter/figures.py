@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from e2s_tasks.core import remote
+from e2s_tasks.core.emissions import RUNG, TIMELESS
 from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add
 from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SourceRecord, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree
@@ -16,7 +17,6 @@ ESTIMATE_RANGE = (0.5, 2.0)  # of energy for which a late source had no samples:
 CUT_SHORT = "up to a second of work before it was killed is not in it"
 COUNTED = COMPONENTS[:-1]  # of what sources of processes tell; remote is what the work itself tells
 UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT}
-TIMELESS = {"average", "nothing"}  # rungs of the grid's ladder that cannot tell one hour from another
 ENDS = ("low", "high")  # of a range
 
 _JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
@@ -223,6 +223,11 @@ def cut_short(run: RunRecords) -> dict[str, int]:
     return dict(Counter(names))
 
 
+def begun(run: RunRecords) -> bool:
+    """Whether a process has worked for the run; one of which no attempt has begun is in Airflow's database alone."""
+    return any(not span.is_of_no_process for span in run.spans)
+
+
 def why_lower(gaps: dict[str, int], cut_short: dict[str, int]) -> Iterator[str]:
     """What the components lack, apart from what was lost as a process was killed: "cpu in 2 spans"."""
     for name, count in gaps.items():
@@ -331,7 +336,7 @@ def carbon(joules: float | None, decision: DecisionRecord | None, curve: list[di
 def _saving_per_kwh(decision: DecisionRecord) -> float | None:
     if decision.expected is None or decision.run_now is None or decision.start is None:
         return None
-    return None if decision.plan.get("rung") in TIMELESS else decision.run_now - decision.expected
+    return None if decision.plan.get(RUNG) in TIMELESS else decision.run_now - decision.expected
 
 
 def avoided(spans: SpanTree, made: dict[str, SpanRecord], lookup: Avoided) -> dict[str, float | None]:

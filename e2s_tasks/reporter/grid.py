@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from e2s_tasks.core.emissions import OBSERVED, Intensities, intensities
+from e2s_tasks.core.emissions import OBSERVED, Intensities, holding, intensities
 from e2s_tasks.core.graph import members
 from e2s_tasks.core.lineage import RunGraph
 from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord, Status
@@ -23,7 +23,7 @@ LEAST_S = 1.0  # a start that is nearer to the arrival than that has not been wa
 
 def met(run: RunRecords) -> DecisionRecord | None:
     """The decision that holds, with the mean intensity that the run's joules met, each span's in its own time slots."""
-    holds = max(run.decisions, key=lambda one: one.at, default=None)
+    holds = holding(run.decisions)
     if holds is None:
         return None
     found = weighted(run.spans, intensities(run.decisions))
@@ -41,9 +41,9 @@ def met_by_work(run: RunRecords) -> float | None:
 
 
 def planned(decisions: Sequence[DecisionRecord]) -> DecisionRecord | None:
-    """The last decision that is about a start, if the run had a policy; else the last one at all."""
+    """The last decision about the run's start, and what it expected: one that knows an intensity, if any does."""
     expected = [one for one in decisions if not one.plan.get(OBSERVED)]
-    return max(expected, key=lambda one: one.at, default=None)
+    return max(expected, key=lambda one: (one.intensity is not None, one.at), default=None)
 
 
 def curve(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:

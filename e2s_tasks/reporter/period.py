@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 NOTHING = Figure(0.0)
 RUN_FACTS = (
-    "energy_j", "energy_j_range", "provenance", "gaps", "facility_j", "cost", "embodied_g", "emissions_g", "declared",
+    "energy_j", "energy_j_range", "provenance", "gaps", "cut_short", "begun", "facility_j", "cost", "embodied_g",
+    "emissions_g", "declared",
 )  # fmt: skip
 
 

@@ -69,9 +69,18 @@ def energy(summary: Summary) -> str:
 
 
 def _why_unknown(summary: Summary) -> str:
+    if not summary["begun"]:
+        return _not_begun(summary)
     if summary["cut_short"]:
         return "it was killed within a second, before anything was measured"
     return "no source gave a figure (`e2s doctor` says why)"
+
+
+def _not_begun(summary: Summary) -> str:
+    """Why nothing is known of a run that is in its orchestrator's database alone."""
+    if summary["flow_run"]["status"] == "running":
+        return "no attempt has begun yet, or none is measured"
+    return "no attempt began, or none was measured"
 
 
 def whole(summary: Summary) -> str:
@@ -256,6 +265,8 @@ def _task_runs(count: int) -> str:
 
 def provenance(summary: Summary) -> list[tuple[str, str]]:
     """(measured | modelled | missing | not present | none recorded, which components and why)."""
+    if not summary["begun"]:
+        return [("missing", f"everything: {_not_begun(summary)}")]
     lines = [(kind, ", ".join(_component(summary, name, kind) for name in COMPONENTS if _is(summary, name, kind)))
              for kind in ("measured", "modelled")]  # fmt: skip
     unknown: dict[str, list[str]] = {}

@@ -60,6 +60,7 @@ def summarise(
         "provenance": figures.provenance(run, energy),
         "gaps": gaps,
         "cut_short": figures.cut_short(run),
+        "begun": figures.begun(run),
         "sources": figures.sources(run),
         "static_policy": sorted({process.static_policy for process in run.processes}),
         "not_attributed_j": figures.not_attributed(spans),

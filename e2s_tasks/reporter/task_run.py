@@ -55,6 +55,7 @@ def _worth(run: RunRecords, spans: list[SpanRecord]) -> dict[str, Any]:
         "provenance": figures.provenance(part, energy),
         "gaps": gaps,
         "cut_short": figures.cut_short(part),
+        "begun": True,
         "sources": figures.sources(part),
         "static_policy": sorted({process.static_policy for process in part.processes}),
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from e2s_tasks.core.emissions import Intensities, intensities
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import Kind, RunRecords, SpanRecord
+from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord
 from e2s_tasks.core.waits import StepWait, length, step_waits
 from e2s_tasks.reporter.figures import grams
 from e2s_tasks.reporter.grid import LEAST_S, WAITED, weighted
@@ -29,8 +29,9 @@ def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, An
     if not begun:
         still = [one for one in waits if one.began is None]
         return _not_begun(still[0]) if still else None
+    grids = _grids(run)
+    parts = [_compared(wait, work, grids[wait.decisions[0].zone], pue) for wait, work in _work(run, begun)]
     grid = intensities(run.decisions)
-    parts = [_compared(wait, work, grid, pue) for wait, work in _work(run, begun)]
     paid = grams(waiting_j, weighted([one for one in run.spans if one.is_waiting], grid), pue)
     saved = _sum(part.saved_g for part in parts)
     began = min(one.began for one in begun if one.began is not None)
@@ -56,6 +57,14 @@ def _waits(run: RunRecords) -> list[StepWait]:
         if span.kind == Kind.ATTEMPT and span.task_run_id is not None:
             starts[span.task_run_id].append(span.started_at)
     return step_waits(run.decisions, starts)
+
+
+def _grids(run: RunRecords) -> dict[str | None, Intensities]:
+    """What is known of each zone: a wait is worth what the grid was for which it waited."""
+    by_zone: dict[str | None, list[DecisionRecord]] = defaultdict(list)
+    for one in run.decisions:
+        by_zone[one.zone].append(one)
+    return {zone: intensities(decisions) for zone, decisions in by_zone.items()}
 
 
 def _not_begun(wait: StepWait) -> dict[str, Any]:

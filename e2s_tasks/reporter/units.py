@@ -142,8 +142,20 @@ def clock(moment: str | None, *, today: str | None = None) -> str:
     """An ISO 8601 time as "2026-03-01 02:30 UTC"; without the date where it is that of `today`."""
     if moment is None:
         return UNKNOWN
-    text = datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return text[11:] if today is not None and clock(today)[:10] == text[:10] else text
+    return _clock(moment, today, "%H:%M")
+
+
+def clocks(moment: str | None, other: str) -> tuple[str, str]:
+    """Two times as `clock` gives them, without the day of the second; with seconds where these tell them apart."""
+    if moment is None:
+        return UNKNOWN, clock(other, today=other)
+    precise = "%H:%M" if clock(moment) != clock(other) else "%H:%M:%S"
+    return _clock(moment, other, precise), _clock(other, other, precise)
+
+
+def _clock(moment: str, today: str | None, precise: str) -> str:
+    text = datetime.fromisoformat(moment).astimezone(UTC).strftime(f"%Y-%m-%d {precise} UTC")
+    return text[11:] if today is not None and _clock(today, None, precise)[:10] == text[:10] else text
 
 
 def printable(text: str) -> str:

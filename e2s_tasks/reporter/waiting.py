@@ -48,8 +48,7 @@ def _seen(part: float) -> str:
 
 def _realised(found: dict[str, Any], plan: dict[str, Any], summary: Summary) -> str:
     """What waiting avoided, beside what had been expected of it."""
-    began = units.clock(found["began_at"], today=found["arrived_at"])
-    arrived = units.clock(found["arrived_at"], today=found["arrived_at"])
+    began, arrived = units.clocks(found["began_at"], found["arrived_at"])
     text = f"began at {began} instead of {arrived}"
     if found["realised_gco2eq_per_kwh"] is not None and found["would_have_been_gco2eq_per_kwh"] is not None:
         then, at_once = told_apart(found["realised_gco2eq_per_kwh"], found["would_have_been_gco2eq_per_kwh"])
@@ -74,7 +73,7 @@ def carbon(summary: Summary) -> str:
 
 
 def _not_begun(found: dict[str, Any], plan: dict[str, Any]) -> str:
-    start, arrived = (units.clock(at, today=found["arrived_at"]) for at in (plan["start"], found["arrived_at"]))
+    start, arrived = units.clocks(plan["start"], found["arrived_at"])
     return f"was to begin at {start} instead of {arrived}, and has not begun: nothing was avoided ({plan['source']})"
 
 
@@ -89,7 +88,7 @@ def _not_waited(plan: dict[str, Any]) -> str:
     if saving < 0.5:
         return f"waiting within the policy would have saved nothing: {plan['reason']} ({plan['source']})"
     grams = f" ({units.grams(plan['potential_saving_g'])})" if plan["potential_saving_g"] is not None else ""
-    start = units.clock(plan["start"], today=plan["decided_at"])
+    start, _ = units.clocks(plan["start"], plan["decided_at"])
     then, now = told_apart(plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"])
     return (
         f"starting at {start} (within the policy) would have saved {saving:.0f} % of the emissions{grams}:"

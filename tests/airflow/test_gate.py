@@ -147,6 +147,7 @@ def test_the_summary_tells_what_waiting_avoided(gated, waited):
         assert found["realised_gco2eq_per_kwh"] == pytest.approx(100, abs=1)
         assert found["avoided_g"] + found["waiting_g"] > 0
         assert 0 < summary["waiting_j"] < summary["energy_j"]["total"]
+        assert (summary["emissions_g"]["zone"], summary["emissions_g"]["signal"] != "missing") == ("GB", True)
         rows = sum(one["inclusive_j"] for one in summary["steps"] if one["depth"] == 0)
         assert rows == pytest.approx(summary["energy_j"]["total"], rel=1e-9)
 

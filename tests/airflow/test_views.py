@@ -222,6 +222,14 @@ def test_what_is_not_measured_is_told_with_the_remedy(ran):
     assert "EmptyOperator" in idle.text
 
 
+def test_a_dag_that_airflow_does_not_have_is_not_found_by_who_may_ask(ran):
+    answers = {user: ran.get("", user, "nosuch") for user in (None, "tim", "vic", "ada")}
+    assert {user: one.status_code for user, one in answers.items()} == {None: 401, "tim": 403, "vic": 404, "ada": 404}
+    assert "There is no such DAG" in Page(answers["vic"]).text
+    not_run = ran.get("", "vic", "gated_by_tags")
+    assert (not_run.status_code, "This DAG has not run yet" in not_run.text) == (200, True)
+
+
 def test_the_tabs_are_where_airflow_looks_for_them(ran):
     plugins = ran.airflow.client.get("/api/v2/plugins").raise_for_status().json()["plugins"]
     views = next(one for one in plugins if one["name"] == "e2s")["external_views"]

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -57,6 +58,34 @@ def test_show_prints_the_summary_for_people(e2s, ledger):
     assert code == 0
     assert "per accurate prediction" in out
     assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_of_an_unknown_solution_it_is_told_how_prefect_and_airflow_declare_one(e2s, data_dir):
+    code, _, err = e2s("kpi", "--solution", "delays")
+    assert code == 1
+    assert '@e2s_flow(solution="...") in Prefect' in err
+    assert "the tag e2s:solution=... of a DAG" in err
+
+
+def test_runs_of_one_name_are_told_apart_by_what_ran_and_when(e2s, data_dir):
+    for number, dag in enumerate(("extract", "publish")):
+        run_id = f"{number}{RUN[1:]}"
+        ids = {"run_id": run_id, "flow_run_id": run_id, "process_id": run_id, "started_at": NOON + 60 * number}
+        run = replace(root(attributes={"flow_run_name": "manual__1"}), id=f"root {number}", name=dag, **ids)
+        Ledger.open(settings().ledger).ingest([run])
+    code, _, err = e2s("show", "manual__1")
+    assert code == 1
+    assert err == (
+        f"e2s: 'manual__1' could be any of 2 runs: 1{RUN[1:]} (publish, 2026-02-02 02:41 UTC),"
+        f" 0{RUN[1:]} (extract, 2026-02-02 02:40 UTC). Give more of the run's id.\n"
+    )
+
+
+def test_the_kpis_of_a_run_without_energy_say_why(e2s, data_dir):
+    Ledger.open(settings().ledger).ingest([root(process_id=RUN, status=Status.FAILED)])
+    code, out, _ = e2s("kpi")
+    assert code == 0
+    assert "no attempt began" in " ".join(out.split())
 
 
 def test_an_unknown_run_is_an_error_with_a_near_match(e2s, ledger):

@@ -151,7 +151,7 @@ def test_an_unknown_or_ambiguous_run_comes_with_suggestions(ledger, flow):
     assert caught.value.suggestions == ("happy-cat",)
     with pytest.raises(NotFoundError, match="2 runs") as caught:
         ledger.find_run("ab")
-    assert caught.value.suggestions == ("abc-1", "abd-2")
+    assert caught.value.suggestions == ("abd-2", "abc-1")  # the newest first
     for text in ("", "100%", "_bc"):
         with pytest.raises(NotFoundError):
             ledger.find_run(text)

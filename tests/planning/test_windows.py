@@ -70,6 +70,13 @@ def test_the_reason_names_both_starts_and_both_figures() -> None:
     assert plan.reason == "start at 02:00 UTC instead of 14:05: 112 instead of 187 gCO2eq/kWh (-40 %)"
 
 
+def test_the_reason_tells_starts_within_a_minute_apart() -> None:
+    now, clean = MIDNIGHT + timedelta(seconds=5), MIDNIGHT + timedelta(seconds=48)
+    slots = (Slot(MIDNIGHT, clean, 187.0), Slot(clean, MIDNIGHT + HOUR, 112.0))
+    plan = best_window(Forecast("GB", slots, "average, direct", "test"), now, MINUTE, MIDNIGHT + HOUR)
+    assert plan.reason.startswith("start at 00:00:48 UTC instead of 00:00:05: 112 instead of")
+
+
 def test_a_flat_forecast_starts_now() -> None:
     plan = best_window(forecast(*[0.1 + 0.2] * 9), MIDNIGHT + 7 * MINUTE, 47 * MINUTE, MIDNIGHT + 4 * HOUR)
     assert plan.start == MIDNIGHT + 7 * MINUTE

@@ -1,5 +1,7 @@
 """What the grid was like while a run used its energy, and what its waiting avoided."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +61,52 @@ def test_what_was_observed_counts_before_any_forecast_and_a_later_forecast_befor
     ])  # fmt: skip
     assert [known.mean((i * HOUR, (i + 1) * HOUR)) for i in range(3)] == [900, 20, 30]
     assert known.observed_part(0.0, 2 * HOUR) == 0.5
+
+
+UNKNOWN = DecisionRecord(
+    "unknown", RUN, 9.0, "missing", "none", "nobody knows it", "XX-NOWHERE", plan={"rung": "nothing"}
+)
+AVERAGE = DecisionRecord(
+    "average",
+    RUN,
+    8.0,
+    "average",
+    "yearly average",
+    "no forecast",
+    "FR",
+    50.0,
+    plan={"rung": "average", "slots": hours(50)},
+)
+NO_ZONE = DecisionRecord(
+    "no zone", RUN, 7.0, "average, direct", "a trace", "no policy", None, 70.0, plan={"rung": "trace"}
+)
+
+
+def test_the_figures_name_the_zone_and_source_of_the_intensity_that_they_use():
+    spans = [root(cpu_j=0.0, started_at=0.0, ended_at=HOUR), span("t", cpu_j=KWH, started_at=0.0, ended_at=HOUR)]
+    known = decision(0.0, hours(100), start=0.0)
+    for others in ([UNKNOWN], [AVERAGE], [NO_ZONE], [UNKNOWN, AVERAGE, NO_ZONE]):
+        summary = summarise(run(*spans, decisions=[known, *others]))
+        found = summary["emissions_g"]
+        assert (found["zone"], found["source"], found["signal"]) == ("GB", "somebody", "average, direct")
+        assert found["total"] == found["intensity_gco2eq_per_kwh"] == pytest.approx(100)
+    assert summarise(run(*spans, decisions=[known, UNKNOWN]))["carbon"]["source"] == "somebody"
+
+
+def test_of_two_zones_the_newest_decision_holds_and_the_hours_of_the_other_do_not_mix_in():
+    spans = [root(cpu_j=0.0, started_at=0.0, ended_at=2 * HOUR), span("t", cpu_j=KWH, started_at=0, ended_at=2 * HOUR)]
+    other = replace(decision(5.0, hours(300)), zone="FR")
+    found = summarise(run(*spans, decisions=[decision(0.0, hours(100, 200)), other]))["emissions_g"]
+    assert (found["zone"], found["total"]) == ("FR", pytest.approx(300))
+
+
+@pytest.mark.parametrize(
+    ("decisions", "zone", "grams"),
+    [([AVERAGE], "FR", 50), ([AVERAGE, UNKNOWN], "FR", 50), ([UNKNOWN], "XX-NOWHERE", None)],
+)
+def test_an_average_holds_where_nothing_better_is_known_and_nothing_only_alone(decisions, zone, grams):
+    summary = summarise(run(root(cpu_j=KWH, started_at=0.0, ended_at=HOUR), decisions=decisions))
+    assert (summary["emissions_g"]["zone"], summary["emissions_g"]["total"]) == (zone, grams)
 
 
 def test_a_time_that_no_slot_covers_has_the_intensity_of_the_nearest():

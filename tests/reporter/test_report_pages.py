@@ -240,6 +240,15 @@ def test_a_run_without_any_energy_has_a_report_that_says_so(tmp_path):
     assert "energy unknown: no source gave a figure" in text
     assert "No source gave a figure for any step." in text
     assert "status running" in text
+
+
+def test_the_report_of_a_dag_run_of_which_nothing_has_begun_says_that(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.ingest([root(process_id=RUN, status=Status.FAILED)])
+    text = Page(render_run(ledger, RUN)).text
+    assert "energy unknown: no attempt began, or none was measured" in text
+    assert "No step has begun, or none was measured." in text
+    assert "No source gave" not in text
     assert Page(render_fleet(ledger, NOON - 1, NOW)).text.count("Energy -") >= 1
 
 

@@ -348,6 +348,21 @@ def test_of_a_run_that_was_killed_before_its_first_tick_that_is_the_reason_and_n
     assert lines["missing"].startswith("CPU (it was killed before anything was measured)")
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (Status.FAILED, "no attempt began, or none was measured"),
+        (Status.RUNNING, "no attempt has begun yet, or none is measured"),
+    ],
+)
+def test_of_a_dag_run_of_which_nothing_has_begun_that_is_the_reason_and_no_source(status, said):
+    summary = summarise(run(root(process_id=RUN, status=status), processes=[]))
+    assert not summary["begun"]
+    assert phrases.energy(summary) == f"energy unknown: {said}"
+    assert phrases.provenance(summary) == [("missing", f"everything: {said}")]
+    assert summarise(run(root(), span("t")))["begun"]
+
+
 def test_what_a_killed_attempt_is_part_of_cost_at_least_its_figure_and_says_why():
     again = span("t2", name="t", task_run_id="t", attempt=2, cpu_j=1.0, dram_j=1.0, static_j=1.0)
     wrote = span("w", Kind.WRITE, parent_id="t2", cpu_j=0.0, dram_j=0.0, static_j=0.0, storage_j=0.0)

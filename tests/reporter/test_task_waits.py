@@ -1,5 +1,7 @@
 """What waiting avoided where single steps of a run waited."""
 
+from dataclasses import replace
+
 import pytest
 
 from e2s_tasks.core.records import MOVED, DecisionRecord, Kind
@@ -60,6 +62,30 @@ def test_the_tasks_that_waited_are_compared_each_with_itself_at_its_arrival():
     )  # fmt: skip
     assert found["waited_s"] == 2.5 * HOUR
     assert found["began_at"] == "1970-01-01T02:00:00+00:00"
+
+
+def test_a_wait_is_compared_by_the_grid_for_which_it_waited_and_not_by_that_of_another_task():
+    nowhere = replace(decision("of no zone", at=5.0), zone="XX-NOWHERE", intensity=None, source="none")
+    nowhere.plan = {"rung": "nothing", "step": "of no zone", "waits": False}
+    france = replace(
+        decision("does not", at=6.0), zone="FR", plan={"slots": [[0.0, 9 * HOUR, 10.0]], "step": "does not"}
+    )
+    found = waited(
+        attempt("waits", 0.0, 0.001, 0.0, status="suspended"), attempt("waits", 2.0, 3.0),
+        decisions=[decision("waits"), nowhere, france],
+    )  # fmt: skip
+    assert found["avoided_g"] == pytest.approx(200 - 100)
+
+
+def test_a_wait_of_less_than_a_minute_is_told_with_seconds():
+    second = 1 / HOUR
+    summary = summarise(
+        dag_run(
+            attempt("waits", 0.0, 0.5 * second, 0.0, status="suspended"), attempt("waits", 40 * second, 1.0),
+            decisions=[decision("waits", at=0.1, start=40.0)],
+        )
+    )  # fmt: skip
+    assert waiting.carbon(summary).startswith("began at 00:00:40 UTC instead of 00:00:00 UTC")
 
 
 def test_all_stretches_after_the_wait_and_what_is_inside_them_count():

@@ -58,3 +58,11 @@ def test_the_text_is_within_half_a_per_cent_of_the_figure(joules):
 )  # fmt: skip
 def test_a_kpis_value_stands_in_the_unit_that_fits(value, unit, text):
     assert units.quantity(value, unit) == text
+
+
+def test_two_times_within_a_minute_are_told_apart_by_their_seconds():
+    arrived = "2026-03-01T18:16:05+00:00"
+    assert units.clocks("2026-03-01T18:16:48+00:00", arrived) == ("18:16:48 UTC", "18:16:05 UTC")
+    assert units.clocks("2026-03-01T18:17:01+00:00", arrived) == ("18:17 UTC", "18:16 UTC")
+    assert units.clocks("2026-03-02T18:16:05+00:00", arrived) == ("2026-03-02 18:16 UTC", "18:16 UTC")
+    assert units.clocks(None, arrived) == (units.UNKNOWN, "18:16 UTC")

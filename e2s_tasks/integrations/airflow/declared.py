@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.policy_tags import CARBON, moment_of, policy_of
+from e2s_tasks.core.policy_tags import CARBON, NO_CARBON, NOW, moment_of, policy_of
 from e2s_tasks.core.stages import stage_of
 from e2s_tasks.errors import SettingError
 
@@ -22,22 +22,36 @@ OF_A_POLICY = KNOWN[2:-1]
 def told(dag: Any, task: Any = None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the param `e2s` says for a task, else for its DAG, else for this run (its `conf`).
 
+    The tag `e2s:now` of the DAG says that nothing of it waits.
+
     Raises:
         SettingError: it is no mapping, or says something that nobody knows.
     """
-    found: dict[str, Any] = {}
-    for given in (_param(getattr(dag, "params", None)), _param(getattr(task, "params", None)), _param(params)):
+    found: dict[str, Any] = {"wait": False} if NOW in (getattr(dag, "tags", None) or ()) else {}
+    for given in (param_of(dag), param_of(task), _param(params)):
         if given is None:
             continue
         if not isinstance(given, Mapping):
             raise SettingError(f"The param {PARAM}={given!r} is no mapping: write for example {{'stage': 'training'}}.")
         unknown = sorted(set(given) - set(KNOWN))
         if unknown:
-            raise SettingError(
-                f"The param {PARAM} has {unknown[0]!r}, which nobody knows. There are: {', '.join(KNOWN)}."
-            )
+            raise SettingError(unknown_key(unknown[0]))
         found.update(given)
     return found
+
+
+def unknown_key(key: Any) -> str:
+    """What is said of something that the param has and nobody knows."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(key).lower(), KNOWN, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return f"The param {PARAM} has {key!r}, which nobody knows.{meant} There are: {', '.join(KNOWN)}."
+
+
+def param_of(declaring: Any) -> Any:
+    """The param `e2s` of a DAG or a task, which has its DAG's where it has none of its own; None without one."""
+    return _param(getattr(declaring, "params", None))
 
 
 def _param(params: Any) -> Any:
@@ -51,9 +65,13 @@ def solution_of(tags: Iterable[str], given: Mapping[str, Any]) -> str | None:
     """The solution that a run works for.
 
     Raises:
-        SettingError: it is no name.
+        SettingError: it is no name, or tags say several.
     """
     named = [tag.removeprefix(SOLUTION) for tag in sorted(tags) if tag.startswith(SOLUTION)]
+    if len(named) > 1:
+        raise SettingError(
+            f"The tags name the solutions {' and '.join(named)}: a run has one, so leave the others out."
+        )
     found = given.get("solution", named[0] if named else None)
     if found is not None and (not isinstance(found, str) or not found.strip()):
         raise SettingError(f"solution={found!r}: give a name, for example 'delay-forecast'.")
@@ -82,12 +100,12 @@ def waits(given: Mapping[str, Any]) -> bool:
 
 
 def policy(tags: Iterable[str], given: Mapping[str, Any]) -> CarbonPolicy | None:
-    """The carbon policy that a DAG's tags, or the param, say; None where they say none.
+    """The carbon policy that a DAG's tags, or the param, say; None where they say none, or `e2s:no-carbon`.
 
     Raises:
         SettingError: a part of it is missing, or cannot be used.
     """
-    if any(name in given for name in ("zone", "max_delay")):
+    if any(name in given for name in OF_A_POLICY):
         options = {name: given[name] for name in OF_A_POLICY if given.get(name) is not None}
         if isinstance(options.get("deadline"), str):
             options["deadline"] = moment_of(options["deadline"])
@@ -96,4 +114,4 @@ def policy(tags: Iterable[str], given: Mapping[str, Any]) -> CarbonPolicy | None
             raise SettingError(f"The param {PARAM} is a carbon policy without {missing.pop()}: add it.")
         return CarbonPolicy(**options)
     tags = [tag for tag in tags if not tag.startswith(SOLUTION)]
-    return policy_of(tags) if CARBON in tags else None
+    return policy_of(tags) if CARBON in tags and NO_CARBON not in tags else None

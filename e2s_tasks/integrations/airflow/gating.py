@@ -33,13 +33,13 @@ def gate(task: Any) -> None:
 def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
     """The policy that holds a task back, and whether it is of the whole run."""
     dag = task.dag
-    own = _param(task)
-    if not _says_a_policy(dag.tags or (), own, _param(dag)):
+    own, of_dag = declared.param_of(task), declared.param_of(dag)
+    if not _says_a_policy(dag.tags or (), own, of_dag):
         return None, False
     given = declared.told(dag, task)
     if not declared.waits(given):
         return None, False
-    if own != _param(dag) and isinstance(own, Mapping) and any(name in own for name in OWN):
+    if own != of_dag and isinstance(own, Mapping) and any(name in own for name in OWN):
         return declared.policy((), given), False
     policy = declared.policy(dag.tags or (), declared.told(dag))
     return (policy if is_first(task) else None), True
@@ -86,10 +86,3 @@ def _is_mapped(task: Any) -> bool:
 
 def _hook(task: Any) -> Any:
     return task.partial_kwargs.get("pre_execute") if _is_mapped(task) else getattr(task, "_pre_execute_hook", None)
-
-
-def _param(of: Any) -> Any:
-    try:
-        return of.params[declared.PARAM]
-    except (KeyError, TypeError, AttributeError):
-        return None

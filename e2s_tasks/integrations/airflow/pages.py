@@ -81,6 +81,9 @@ def dag(dag_id: str) -> Page:
     from e2s_tasks.reporter.html.task_run_page import render_nothing, render_runs
 
     run_ids = states.latest_runs(dag_id)
+    if not run_ids and not states.is_known(dag_id):
+        reasons = [("No DAG", "Airflow knows none of that name: it may have been renamed or deleted.")]
+        return Page(render_nothing(dag_id, "There is no such DAG", reasons), NOT_FOUND)
     if not run_ids:
         reasons = [("No run", "Its runs will be listed here, with what each used.")]
         return Page(render_nothing(dag_id, "This DAG has not run yet", reasons))

@@ -16,6 +16,16 @@ def latest_runs(dag_id: str) -> list[str]:
         return list(session.scalars(query))
 
 
+def is_known(dag_id: str) -> bool:
+    """Whether Airflow has a DAG of that name, be it one that has never run."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return session.scalar(select(DagModel.dag_id).where(DagModel.dag_id == dag_id)) is not None
+
+
 def of_run(dag_id: str, run_id: str) -> str | None:
     """The state of a DAG run; None where there is no such run."""
     from airflow.models.dagrun import DagRun

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from e2s_tasks.core.emissions import TIMELESS
 from e2s_tasks.core.policy_tags import policy_of
 from e2s_tasks.core.records import OF_RUN, OF_STEP, WAITS, to_dict
 from e2s_tasks.integrations.airflow.connections import with_keys
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 REPLAN_S = 900.0
 LAG_S = 60.0  # services have made their new forecast by then
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
-TIMELESS = {"average", "nothing"}  # rungs that tell no hour from another
 
 
 class CleanerGridTrigger(BaseTrigger):

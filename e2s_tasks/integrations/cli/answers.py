@@ -152,28 +152,6 @@ def prune(keep: str, *, dry_run: bool, told: "Callable[[int, int], None]") -> di
     return asdict(done) | {"dry_run": dry_run}
 
 
-def release(text: str) -> dict[str, Any]:
-    """The run that waits no more, and when it would have started."""
-    from e2s_tasks.integrations.prefect.service import release_run
-
-    return release_run(text)
-
-
-def scheduler_round(*, dry_run: bool, tell: "Callable[[str], None]") -> list[dict[str, Any]]:
-    """The moves of one round."""
-    from e2s_tasks.integrations.prefect.service import once
-
-    return once(dry_run=dry_run, tell=tell)
-
-
-def scheduler_service(every: str, *, dry_run: bool, tell: "Callable[[str], None]") -> None:
-    """Rounds until somebody stops them."""
-    from e2s_tasks.core.policy import duration as length
-    from e2s_tasks.integrations.prefect.service import Service
-
-    Service(length(every, "--every", above_zero=True).total_seconds(), tell, dry_run=dry_run).run()
-
-
 def mlflow(text: str | None) -> dict[str, Any]:
     """Where MLflow was told of the run that the text names; of the latest one for None."""
     from e2s_tasks.integrations.mlflow.sender import send_by_hand

@@ -14,7 +14,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 from e2s_tasks.errors import E2SError, NotFoundError, SettingError
-from e2s_tasks.integrations.cli import answers, reports, when
+from e2s_tasks.integrations.cli import answers, prefect_answers, reports, when
 from e2s_tasks.integrations.cli.arguments import Json, Length, print_json
 from e2s_tasks.integrations.cli.exporter import exporter
 from e2s_tasks.near import did_you_mean, hint, nearest
@@ -150,7 +150,7 @@ app.command(exporter)
 
 @app.command
 def release(run: str, /, *, json: Json = False) -> None:
-    """Have a flow run that waits for a cleaner grid start now.
+    """Have a flow run of Prefect that waits for a cleaner grid start now; a task of Airflow does when it is cleared.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def release(run: str, /, *, json: Json = False) -> None:
     json: bool
         Print JSON.
     """
-    found = answers.release(run)
+    found = prefect_answers.release(run)
     if json:
         print_json(found)
     else:
@@ -188,11 +188,11 @@ def scheduler(*, every: Length = "5m", once: bool = False, dry_run: bool = False
     if json and not once:
         raise SettingError("--json prints one document, so it needs --once: add it, or leave --json out.")
     if once:
-        moves = answers.scheduler_round(dry_run=dry_run, tell=_tell)
+        moves = prefect_answers.scheduler_round(dry_run=dry_run, tell=_tell)
         if json:
             print_json({"moves": moves, "dry_run": dry_run})
     else:
-        answers.scheduler_service(every, dry_run=dry_run, tell=_tell)
+        prefect_answers.scheduler_service(every, dry_run=dry_run, tell=_tell)
 
 
 def _tell(line: str) -> None:

@@ -16,7 +16,7 @@ from prefect.states import Scheduled
 
 from e2s_tasks.core.planning import UNIT, told_apart
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.policy_tags import with_policy
+from e2s_tasks.core.policy_tags import NOW, with_policy
 from e2s_tasks.scheduler.again import Arrival
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 AWAITING = "AwaitingLowCarbon"
 SCHEDULED = "Scheduled"  # Prefect's own name of such a state
 WAITS = "Waits "
-NOW = "e2s:now"  # tag of a run that does not wait
 PLACED = "e2s:placed"  # tag of a run whose start the scheduler has chosen among those of others: it does not wait again
 LEAST = timedelta(seconds=60)  # a worker takes up runs some seconds ahead: what is nearer is left alone
 

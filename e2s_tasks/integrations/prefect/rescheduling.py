@@ -24,12 +24,12 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Scheduled
 
-from e2s_tasks.core.policy_tags import CARBON, policy_of
+from e2s_tasks.core.emissions import TIMELESS
+from e2s_tasks.core.policy_tags import CARBON, NOW, policy_of
 from e2s_tasks.errors import E2SError, NotFoundError
 from e2s_tasks.integrations.prefect.awaiting import (
     AWAITING,
     LEAST,
-    NOW,
     PLACED,
     arrival_of,
     awaiting,
@@ -50,7 +50,6 @@ from e2s_tasks.settings import Settings
 PAGE = 200
 HORIZON = timedelta(hours=48)  # forecasts reach no further: what starts later is looked at when it comes nearer
 AT_ONCE = timedelta(seconds=1)  # the first state of a run is as old as the run
-TIMELESS = {"average", "nothing"}  # rungs that tell no hour from another
 
 
 @dataclass(frozen=True, slots=True)

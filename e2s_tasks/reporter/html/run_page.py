@@ -63,6 +63,7 @@ def render_run(
         cards=_cards(summary),
         sentences=_sentences(summary),
         where=charts.bars("where", _bars(summary), "Energy by step"),
+        begun=summary["begun"],
         flow=charts.flow("flow", flows, "Energy from steps into final products"),
         flow_table=tables.flow(flows),
         attributed_by=summary["attributed_by"],

@@ -1,0 +1,87 @@
+"""That what a DAG and its tasks declare for their energy is spelt as it is read.
+
+A tag or a param with a mistake in it would say nothing, and nobody would know: it is an import error of the DAG.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from e2s_tasks.core.policy_tags import CARBON, KNOWN, NO_CARBON, NOW
+from e2s_tasks.errors import SettingError
+from e2s_tasks.integrations.airflow import declared
+
+OURS = "e2s:"
+OF_A_POLICY = tuple(f"{OURS}{name}=" for name in sorted(KNOWN))
+TAGS = (CARBON, NO_CARBON, NOW, declared.SOLUTION, *OF_A_POLICY)
+LIKE = 0.8  # of 1: a key in a mapping of somebody else's that is more like one of ours was meant for us
+
+
+def check_dag(dag: Any) -> None:
+    """See that a DAG's tags and its param are known.
+
+    Raises:
+        SettingError: one is not; the message names it and the nearest known one.
+    """
+    tags = sorted(dag.tags or ())
+    for tag in tags:
+        _check_tag(tag)
+    _check_that_policies_are_said(tags)
+    declared.solution_of(tags, _checked(declared.param_of(dag)))
+
+
+def check_task(task: Any) -> None:
+    """See that a task's own param is known, and names no solution but its DAG's.
+
+    Raises:
+        SettingError: it is not, or does.
+    """
+    own, of_dag = declared.param_of(task), declared.param_of(task.dag)
+    if own == of_dag:
+        return
+    named = _checked(own).get("solution")
+    if named is not None and named != declared.solution_of(task.dag.tags or (), _mapping(of_dag)):
+        raise SettingError(
+            f"The param {declared.PARAM} of a task says solution={named!r}, but a solution is its whole run's: put it"
+            f" in the DAG's tags ({declared.SOLUTION}{named}) or its params ({{'e2s': {{'solution': {named!r}}}}})."
+        )
+
+
+def _check_tag(tag: str) -> None:
+    name, equals, text = tag.partition("=")
+    if not tag.strip().lower().startswith(OURS) or name + equals in TAGS:
+        return
+    key = name.strip().lower().removeprefix(OURS).replace("-", "_")
+    if key in set(declared.KNOWN) - set(declared.OF_A_POLICY) - {"solution"}:
+        raise SettingError(f"The tag {tag} says nothing: {key} is told by params={{'e2s': {{{key!r}: ...}}}}.")
+    (near,) = get_close_matches((name + equals).strip().lower(), TAGS, n=1, cutoff=0.0)
+    meant = f"{near}{text}" if near.endswith("=") else near
+    raise SettingError(f"The tag {tag} is unknown: did you mean {meant}? There are: {', '.join(TAGS)}.")
+
+
+def _check_that_policies_are_said(tags: Iterable[str]) -> None:
+    if {CARBON, NO_CARBON, NOW}.isdisjoint(tags):
+        for tag in tags:
+            if tag.startswith(OF_A_POLICY):
+                raise SettingError(
+                    f"The tag {tag} says nothing without {CARBON}: add that, or {NO_CARBON} to switch the policy off."
+                )
+
+
+def _checked(param: Any) -> Mapping[str, Any]:
+    """What a param declares, once it is sure that all of it is known; nothing where it is somebody else's."""
+    given = _mapping(param)
+    unknown = [key for key in given if key not in declared.KNOWN]
+    is_ours = len(unknown) < len(given)
+    for key in unknown:
+        if is_ours or get_close_matches(str(key).lower(), declared.KNOWN, n=1, cutoff=LIKE):
+            raise SettingError(declared.unknown_key(key))
+    if not is_ours:
+        return {}
+    declared.stage(given)
+    declared.waits(given)
+    return given
+
+
+def _mapping(param: Any) -> Mapping[str, Any]:
+    return param if isinstance(param, Mapping) else {}

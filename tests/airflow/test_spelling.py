@@ -1,0 +1,160 @@
+"""What a DAG declares in words that nobody reads is an import error which names the right one."""
+
+import pytest
+
+from e2s_tasks.core.policy_tags import tags_of
+from e2s_tasks.integrations.airflow import declared, spelling
+from e2s_tasks.settings import settings
+
+DAG_FILE = """
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+
+with DAG("d", schedule=None, tags={tags!r}, params={params!r}):
+    BashOperator(task_id="t", bash_command="true", params={own!r})
+    BashOperator.partial(task_id="m", params={own!r}).expand(bash_command=["true"])
+"""
+POLICY = ["e2s:zone=GB", "e2s:max-delay=6h", "e2s:expected-duration=1h"]
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """The import error of a DAG with these tags, params and params of its tasks; None without one."""
+
+    def found(tags=(), params=None, own=None, auto="true"):
+        try:
+            from airflow.dag_processing.dagbag import DagBag
+        except ImportError:  # Airflow 3.1
+            from airflow.models.dagbag import DagBag
+
+        monkeypatch.setenv("E2S_AUTO", auto)
+        settings.cache_clear()
+        text = DAG_FILE.format(
+            tags=list(tags), params={"e2s": params} if params else {}, own={"e2s": own} if own else {}
+        )
+        (tmp_path / "dag.py").write_text(text)
+        return next(iter(DagBag(str(tmp_path / "dag.py")).import_errors.values()), None)
+
+    yield found
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("tag", "meant"),
+    [
+        ("e2s:carbn", "did you mean e2s:carbon?"),
+        ("E2S:Carbon", "did you mean e2s:carbon?"),
+        (" e2s:carbon", "did you mean e2s:carbon?"),
+        ("e2s:carbon=yes", "did you mean e2s:carbon?"),
+        ("e2s:solutoin=x", "did you mean e2s:solution=x?"),
+        ("E2S:solution=X", "did you mean e2s:solution=X?"),
+        ("e2s:solution", "did you mean e2s:solution=?"),
+        ("e2s:max_delay=6h", "did you mean e2s:max-delay=6h?"),
+        ("e2s:no-carbn", "did you mean e2s:no-carbon?"),
+        ("e2s:whatever", "There are: e2s:carbon, e2s:no-carbon, e2s:now, e2s:solution=, e2s:deadline="),
+        ("e2s:stage=training", "stage is told by params={'e2s': {'stage': ...}}"),
+    ],
+)
+def test_a_tag_that_is_ours_and_unknown_is_told_with_the_nearest_known_one(read, tag, meant):
+    error = read([tag, "theirs"])
+    assert f"d: The tag {tag} " in error
+    assert meant in error
+
+
+@pytest.mark.parametrize("tag", POLICY)
+def test_a_part_of_a_policy_without_the_policy_is_told(read, tag):
+    assert f"The tag {tag} says nothing without e2s:carbon: add that, or e2s:no-carbon" in read([tag])
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [], ["theirs", "e2", "carbon"], ["e2s:solution=x"], ["e2s:carbon", *POLICY], ["e2s:no-carbon", *POLICY],
+        ["e2s:now", *POLICY], ["e2s:carbon", "e2s:now", *POLICY],
+    ],
+)  # fmt: skip
+def test_known_tags_are_no_error(read, tags):
+    assert read(tags) is None
+
+
+def test_all_tags_that_a_policy_is_written_as_are_known():
+    from datetime import UTC, datetime
+
+    from e2s_tasks import CarbonPolicy
+
+    more = {"deadline": datetime(2027, 1, 1, tzinfo=UTC), "p95_duration": "2h", "minimum_gain": "5%"}
+    for how in ({"strategy": "threshold", "threshold": 100}, {"strategy": "percentile", "percentile": 20}):
+        for tag in tags_of(CarbonPolicy("GB", "6h", "1h", **more, **how)):
+            spelling._check_tag(tag)
+
+
+def test_tags_that_name_two_solutions_or_none_are_told(read):
+    assert "the solutions a and b: a run has one" in read(["e2s:solution=a", "e2s:solution=b"])
+    assert "solution='': give a name" in read(["e2s:solution="])
+
+
+@pytest.mark.parametrize("where", ["params", "own"])
+@pytest.mark.parametrize(
+    ("param", "said"),
+    [
+        ({"soluton": "x"}, "has 'soluton', which nobody knows. Did you mean 'solution'?"),
+        ({"Stage": "training"}, "has 'Stage', which nobody knows. Did you mean 'stage'?"),
+        ({"stage": "training", "color": "red"}, "has 'color', which nobody knows. There are: solution, stage"),
+        ({"stage": "trainig"}, "stage='trainig' is no stage of a life cycle: give one of data_preparation"),
+        ({"wait": "no"}, "wait='no': give true or false"),
+    ],
+)
+def test_a_param_that_nobody_reads_is_told(read, where, param, said):
+    assert said in read(**{where: param})
+
+
+@pytest.mark.parametrize("where", ["params", "own"])
+@pytest.mark.parametrize("param", ["prod", ["stage"], 3, {"environment": "prod"}, {1: 2}])
+def test_a_param_of_somebody_elses_is_no_error(read, where, param):
+    assert read(**{where: param}) is None
+
+
+def test_a_part_of_a_policy_in_a_dags_param_is_told(read):
+    policy = ["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h"]
+    assert "is a carbon policy without" in read(policy, params={"expected_duration": "1h"})
+
+
+def test_a_solution_that_a_task_alone_names_is_told_with_where_it_belongs(read):
+    said = read(own={"solution": "delays", "stage": "training"})
+    assert "t of d: The param e2s of a task says solution='delays'" in said
+    assert "put it in the DAG's tags (e2s:solution=delays) or its params ({'e2s': {'solution': 'delays'}})" in said
+    assert "solution='delays'" in read(["e2s:solution=another"], own={"solution": "delays"})
+    assert "solution='delays'" in read(params={"solution": "another"}, own={"solution": "delays"})
+
+
+def test_a_task_may_name_the_solution_of_its_dag(read):
+    assert read(["e2s:solution=delays"], own={"solution": "delays"}) is None
+    assert read(params={"solution": "delays"}, own={"solution": "delays", "stage": "training"}) is None
+    assert read(params={"solution": "delays"}) is None
+
+
+def test_where_it_is_switched_off_nothing_is_checked(read):
+    assert read(["e2s:carbn"], own={"soluton": "x"}, auto="false") is None
+
+
+def test_the_dag_that_is_shown_has_no_error(monkeypatch):
+    from pathlib import Path
+
+    source = (Path(__file__).parents[2] / "flows" / "flight_delays_dag.py").read_text()
+    (line,) = [one for one in source.splitlines() if one.startswith("TAGS = ")]
+    tags = line.removeprefix("TAGS = ").strip("[]").replace('"', "").split(", ")
+    for tag in tags:
+        spelling._check_tag(tag)
+    spelling._check_that_policies_are_said(tags)
+
+
+def test_the_tags_that_switch_a_policy_off_do():
+    class Dag:
+        tags = ("e2s:carbon", *POLICY)
+        params = ()
+
+    assert declared.policy(Dag.tags, {}).zone == "GB"
+    assert declared.policy([*Dag.tags, "e2s:no-carbon"], {}) is None
+    assert declared.waits(declared.told(Dag))
+    Dag.tags = (*Dag.tags, "e2s:now")
+    assert not declared.waits(declared.told(Dag))
