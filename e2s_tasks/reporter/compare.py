@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from e2s_tasks.core.energy import COMPONENTS
-from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter import phrases, provenance, units
 from e2s_tasks.reporter.steps import ORCHESTRATION
 
 Summary = dict[str, Any]
@@ -103,7 +103,7 @@ def _component(name: str, a: Summary, b: Summary) -> Row:
 
 def _without_figure(run: Summary) -> Iterable[tuple[str, str]]:
     """What has no figure in a run, by the word for it: missing, not present, none recorded."""
-    return [(word, said) for word, said in phrases.provenance(run) if word not in {"measured", "modelled"}]
+    return [(word, said) for word, said in provenance.provenance(run) if word not in {"measured", "modelled"}]
 
 
 def headline(found: dict[str, Any]) -> str:
@@ -243,7 +243,7 @@ def _notes(a: Summary, b: Summary) -> Iterable[str]:
             yield f"{name} is {worth[0]} in A and {worth[1]} in B"
     for word, run in (("A", a), ("B", b)):
         if run["gaps"]:
-            yield f"{word}: {phrases.gaps(run)}"
+            yield f"{word}: {provenance.gaps(run)}"
     if a["static_policy"] != b["static_policy"]:
         yield f"idle power is shared by different policies: {_policy(a)} in A and {_policy(b)} in B"
     if a["emissions_g"]["signal"] != b["emissions_g"]["signal"] or a["emissions_g"]["zone"] != b["emissions_g"]["zone"]:

@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.reporter import chart, phrases, units, waiting
+from e2s_tasks.reporter import chart, phrases, provenance, units, waiting
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
 
@@ -167,14 +167,14 @@ def _artifact(one: dict[str, Any]) -> list[str]:
 
 
 def _facts(summary: Summary) -> str:
-    gaps, stages, grid = phrases.gaps(summary), phrases.stages(summary), phrases.grid(summary)
-    unrecorded, not_made = phrases.unrecorded(summary), phrases.not_made(summary)
+    gaps, stages, grid = provenance.gaps(summary), phrases.stages(summary), phrases.grid(summary)
+    unrecorded, not_made = provenance.unrecorded(summary), phrases.not_made(summary)
     facts = [
-        *phrases.provenance(summary),
+        *provenance.provenance(summary),
         *([("gaps", gaps)] if gaps else []),
         *([("products", not_made)] if not_made else []),
         *([("stages", stages)] if stages else []),
-        ("not attributed", f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"),
+        ("not attributed", f"{provenance.not_attributed(summary)}; {provenance.idle_policy(summary)}"),
         *([("unrecorded I/O", unrecorded)] if unrecorded else []),
         *([("grid", grid)] if grid else []),
         ("carbon", waiting.carbon(summary)),

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.reporter import phrases, units, waiting
+from e2s_tasks.reporter import phrases, provenance, units, waiting
 from e2s_tasks.reporter.commands import command
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
@@ -185,14 +185,14 @@ def _facts(summary: Summary) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True, min_width=FACT - 2)
     table.add_column(overflow="fold")
-    for word, text in phrases.provenance(summary):
+    for word, text in provenance.provenance(summary):
         table.add_row(word, Text(text))
-    more = (("gaps", phrases.gaps), ("products", phrases.not_made), ("stages", phrases.stages))
+    more = (("gaps", provenance.gaps), ("products", phrases.not_made), ("stages", phrases.stages))
     for word, said in ((word, say(summary)) for word, say in more):
         if said:
             table.add_row(word, Text(said))
-    table.add_row("not attributed", Text(f"{phrases.not_attributed(summary)}; {phrases.idle_policy(summary)}"))
-    unrecorded = phrases.unrecorded(summary)
+    table.add_row("not attributed", Text(f"{provenance.not_attributed(summary)}; {provenance.idle_policy(summary)}"))
+    unrecorded = provenance.unrecorded(summary)
     if unrecorded:
         table.add_row("unrecorded I/O", Text(unrecorded))
     grid = phrases.grid(summary)

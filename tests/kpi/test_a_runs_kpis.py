@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from e2s_tasks.core.records import Kind, ReadRecord, Status, VersionRecord
-from e2s_tasks.reporter import phrases, summarise
+from e2s_tasks.reporter import phrases, provenance, summarise
 from e2s_tasks.reporter.terminal import console, render
 from tests.reporter import runs
 from tests.reporter.runs import NOON, RUN, SOURCES, decision, outcome, root, span
@@ -294,7 +294,7 @@ def test_a_flow_that_declared_remote_work_has_its_figure_once_a_task_inside_it_t
 def test_a_run_without_remote_work_says_nothing_of_it_but_that_there_was_none():
     summary = summarise(run(root(cpu_j=1.0)))
     assert [one for one in summary["sources"] if one["component"] == "remote"] == []
-    assert ("none recorded", "storage; network; remote") in phrases.provenance(summary)
+    assert ("none recorded", "storage; network; remote") in provenance.provenance(summary)
 
 
 def stages(summary):

@@ -16,7 +16,7 @@ from e2s_tasks.io import read_parquet, write_parquet
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.meters.process_io import moved
 from e2s_tasks.recorder import process_recorder
-from e2s_tasks.reporter import phrases, summarise, summarise_run
+from e2s_tasks.reporter import provenance, summarise, summarise_run
 from e2s_tasks.settings import settings
 
 pytestmark = pytest.mark.skipif(moved("/proc/self") is None, reason="this system does not count it")
@@ -151,5 +151,5 @@ def test_where_the_system_does_not_tell_the_figures_are_missing(tmp_path):
     summary = summarise(run)
     assert summary["io"]["read_bytes"] is summary["io"]["unrecorded_read"] is None
     assert summary["io"]["unknown"] == 1
-    assert phrases.unrecorded(summary) is None
+    assert provenance.unrecorded(summary) is None
     assert moved(str(tmp_path)) is None

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.core.records import PROCESS_IO, ReadRecord
-from e2s_tasks.reporter import phrases, summarise
+from e2s_tasks.reporter import provenance, summarise
 from e2s_tasks.reporter.io import process_io
 from tests.reporter.runs import root, run, span
 
@@ -50,4 +50,4 @@ def test_what_went_over_a_network_is_not_among_the_systems_bytes():
     made.reads.append(ReadRecord("r", "s3://lake/x", inside[2].id, made.run_id, 0.0))
     found = process_io(made)
     assert (found["recorded_read"], found["unrecorded_read"]) == (300, 700)
-    assert phrases.unrecorded(summarise(made)).startswith("700 B read, 1.00 kB written, of 1.00 kB and 1.00 kB")
+    assert provenance.unrecorded(summarise(made)).startswith("700 B read, 1.00 kB written, of 1.00 kB and 1.00 kB")

@@ -14,7 +14,7 @@ import pytest
 from e2s_tasks.core.records import PEAK_MEMORY, Kind, Status, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.reporter import phrases, summarise_run, units, waiting
+from e2s_tasks.reporter import phrases, provenance, summarise_run, units, waiting
 from e2s_tasks.reporter.fleet import fleet
 from e2s_tasks.reporter.html import page, render_fleet, render_run
 from e2s_tasks.reporter.timeline import timeline
@@ -90,7 +90,7 @@ def test_the_report_of_a_run_says_what_show_says(ledger):
         said = [
             phrases.whole(summary), units.watt_hours(summary["energy_j"]["total"]), phrases.worth(summary),
             phrases.biggest(summary), phrases.lost(summary) or "", waiting.waited(summary) or "",
-            waiting.carbon(summary)[1:], phrases.not_attributed(summary), phrases.gaps(summary) or "",
+            waiting.carbon(summary)[1:], provenance.not_attributed(summary), provenance.gaps(summary) or "",
             *(line.partition(" per ")[0] for line in phrases.kpi_lines(summary)[:1] if "undefined" not in line),
             *(units.joules(row["inclusive_j"]) for row in summary["steps"]),
             *(phrases.step_name(row) for row in summary["steps"]),

@@ -7,7 +7,7 @@ from types import NoneType
 import pytest
 
 from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
-from e2s_tasks.reporter import phrases, summarise
+from e2s_tasks.reporter import phrases, provenance, summarise
 from tests.reporter.runs import NOON, RUN, SOURCES, decision, full_run, outcome, process, root, run, span
 
 NUMBER, TEXT, FLAG = (int, float, NoneType), (str, NoneType), (bool, NoneType)
@@ -317,7 +317,7 @@ def test_what_a_killed_process_had_used_is_a_lower_bound_in_its_step_and_in_all_
     assert {row["name"]: row["lower_bound"] for row in summary["consumers"]}.items() >= {"t": True, "w": False}.items()
     assert phrases.one_line(summary).startswith("at least 8.00 J")
     said = "up to a second of work before it was killed is not in it: the sums are lower bounds"
-    assert phrases.gaps(summary) == said
+    assert provenance.gaps(summary) == said
     assert phrases.lost(summary) == ">= 5.00 J of it in attempts that did not succeed"
 
 
@@ -343,8 +343,8 @@ def test_of_a_run_that_was_killed_before_its_first_tick_that_is_the_reason_and_n
     summary = summarise(run(root(**dead), span("t", **dead)))
     assert summary["gaps"] == summary["cut_short"] == {"cpu": 2, "dram": 2, "static": 2}
     assert phrases.energy(summary) == "energy unknown: it was killed within a second, before anything was measured"
-    assert phrases.gaps(summary).startswith("up to a second of work before it was killed")
-    lines = dict(phrases.provenance(summary))
+    assert provenance.gaps(summary).startswith("up to a second of work before it was killed")
+    lines = dict(provenance.provenance(summary))
     assert lines["missing"].startswith("CPU (it was killed before anything was measured)")
 
 
@@ -359,7 +359,7 @@ def test_of_a_dag_run_of_which_nothing_has_begun_that_is_the_reason_and_no_sourc
     summary = summarise(run(root(process_id=RUN, status=status), processes=[]))
     assert not summary["begun"]
     assert phrases.energy(summary) == f"energy unknown: {said}"
-    assert phrases.provenance(summary) == [("missing", f"everything: {said}")]
+    assert provenance.provenance(summary) == [("missing", f"everything: {said}")]
     assert summarise(run(root(), span("t")))["begun"]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import e2s_tasks.reporter.html.run_tables as tables
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import RunRecords, SpanRecord
-from e2s_tasks.reporter import phrases, units, waiting
+from e2s_tasks.reporter import phrases, provenance, units, waiting
 from e2s_tasks.reporter.energy_flow import energy_flow
 from e2s_tasks.reporter.html import charts, time_charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, check, factor_table, lines, printable, render
@@ -78,7 +78,7 @@ def render_run(
         grid=phrases.grid(summary),
         outlook=_outlook(summary),
         components=tables.components(summary),
-        gaps=phrases.gaps(summary),
+        gaps=provenance.gaps(summary),
         method=_method(found),
         factors=factor_table(),
         made=f"{at:%Y-%m-%d %H:%M} UTC",
@@ -259,9 +259,9 @@ def _method(found: _Found) -> list[tuple[str, str]]:
     recorded += "" if processes == 1 else "es"
     facts = [
         ("recorded", f"{recorded} on {', '.join(hosts)}" if hosts else recorded),
-        ("idle power", phrases.idle_policy(summary).removeprefix("idle power: ")),
-        ("not attributed", phrases.not_attributed(summary)),
-        ("unrecorded I/O", phrases.unrecorded(summary)),
+        ("idle power", provenance.idle_policy(summary).removeprefix("idle power: ")),
+        ("not attributed", provenance.not_attributed(summary)),
+        ("unrecorded I/O", provenance.unrecorded(summary)),
         ("stages", phrases.stages(summary)),
         ("grid", phrases.grid(summary)),
     ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from e2s_tasks.core.energy import HOST, MOVEMENT, add
-from e2s_tasks.reporter import kpi_phrases, phrases, units
+from e2s_tasks.reporter import kpi_phrases, phrases, provenance, units
 from e2s_tasks.reporter.html.page import Row, Table, printable
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
@@ -136,10 +136,10 @@ def _component(summary: Summary, name: str) -> Row:
     kind, bounds = summary["provenance"][name], summary["energy_j_range"][name]
     word, why = kind, "; ".join(_sources(summary, name))
     if kind == "missing":
-        word, why = phrases.missing(summary, name)
+        word, why = provenance.missing(summary, name)
         why = "" if why == name else why
     said = between(bounds) if kind == "modelled" else ""
-    return Row([NAMES[name], phrases.component_joules(summary, name), said, word, *printable([why])])
+    return Row([NAMES[name], provenance.component_joules(summary, name), said, word, *printable([why])])
 
 
 def between(bounds: list[float | None] | None) -> str:

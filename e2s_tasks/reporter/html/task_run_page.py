@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import e2s_tasks.reporter.html.run_tables as tables
-from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter import phrases, provenance, units
 from e2s_tasks.reporter.html import charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, lines, render
 from e2s_tasks.reporter.phrases import Summary
@@ -27,8 +27,8 @@ def render_task_run(found: Summary, title: str, run_href: str, now: datetime | N
         artifacts=tables.artifacts(found),
         bounds=phrases.reasons(found),
         components=tables.components(found),
-        gaps=phrases.gaps(found),
-        idle=phrases.idle_policy(found),
+        gaps=provenance.gaps(found),
+        idle=provenance.idle_policy(found),
         made=_made(now),
     )
 
