@@ -303,7 +303,7 @@ def _over_runs(alike: list[Kpi], level: float, method: Method) -> Kpi:
     known = [one for one in alike if one.gained is not None and one.spent is not None]
     gone = [one for one in alike if one.gained is None or one.spent is None]
     first = known[0] if known else alike[0]
-    bounds = _each_once([*(one.bounds for one in known), _without_figure(gone)])
+    bounds = _each_once([*(one.bounds for one in known), _without_figure(gone), _in_some_alone(known)])
     result = replace(
         first, value=None, numerator=None, denominator=None, weight=None, runs=len(known), bounds=bounds,
         lower_bound=bool(bounds) and not first.inverse, upper_bound=bool(bounds) and first.inverse,
@@ -343,6 +343,12 @@ def _without_figure(gone: Iterable[Kpi]) -> tuple[str, ...]:
     """Why a ratio without these runs is a bound: those that achieved nothing have spent more, but not less, than 0."""
     fruitless = Counter(one.reason for one in gone if one.gained == 0)
     return tuple(f"without {_runs(count)} that achieved nothing: {why}" for why, count in fruitless.most_common())
+
+
+def _in_some_alone(known: Sequence[Kpi]) -> tuple[str, ...]:
+    """What the figures of some runs are without, and those of others are not: the sum is without a part of it."""
+    counts = {what: sum(what in one.rests_on for one in known) for what in (NO_PUE, WITHOUT_HARDWARE)}
+    return tuple(f"of {_runs(count)} {what}" for what, count in counts.items() if 0 < count < len(known))
 
 
 def _told(gone: Iterable[Kpi]) -> tuple[str, ...]:

@@ -244,9 +244,16 @@ class OpenSpan(Account):
             self._give_back(self._token)
 
     @guarded
+    def worked(self) -> None:
+        """The work of the span, suspended, is over; `end` says later how. Killed until then, it has crashed."""
+        self.recorder.meter.close(self)
+        self.recorder.worked(self)
+
+    @guarded
     def end(self, status: Status) -> None:
         """The span, suspended, is over."""
-        self.recorder.meter.close(self)
+        if not self.closed_ns:
+            self.recorder.meter.close(self)
         self.status = status
         self.recorder.ended(self)
 
@@ -371,6 +378,9 @@ class Unmeasured:
         """Nothing."""
 
     def suspend(self) -> None:
+        """Nothing."""
+
+    def worked(self) -> None:
         """Nothing."""
 
     def end(self, status: Status) -> None:

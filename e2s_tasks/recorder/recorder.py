@@ -15,7 +15,7 @@ from typing import Any
 
 from e2s_tasks.core.declared import DECLARED
 from e2s_tasks.core.energy import HOST, Provenance
-from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord, Status
+from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord
 from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, ask_first, encode, journal_path, this_process
 from e2s_tasks.meters.account import Role
@@ -117,10 +117,10 @@ class SpanRecorder:
         if outermost:
             span.io_until = self._io.now()
         self._ended.append(span)
+        if span.role is not SPAN or span.announced:
+            self._journal.append_lines([ending_line(span)])
         if outermost and (span.role is ATTEMPT or span.kind is MOVE):
             self._write_down()  # its flow runs in another process, which may read the journal next
-        elif span.role is not SPAN or span.announced:
-            self._journal.append_lines([ending_line(span)])
         waiting = len(self._ended)
         if waiting >= BACKLOG:
             if not self._wake.is_set():
@@ -296,9 +296,10 @@ class SpanRecorder:
         return span.as_it_stands()
 
     @guarded
-    def amend(self, span: OpenSpan, status: Status) -> None:
-        """Write down again a span that has ended, of which more was told since: how it ended, and its notes."""
-        span.status = status
+    def worked(self, span: OpenSpan) -> None:
+        """The span's work is over: settle and write down what it used, whose end is told later."""
+        self.meter.tick()
+        self.meter.settle(force=True)
         self.write(self._account_for(span))
 
     def host_energy(self, span: OpenSpan) -> tuple[float, Provenance]:

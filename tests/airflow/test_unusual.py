@@ -7,6 +7,7 @@ import pytest
 from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.ledger import Ledger, replay
+from e2s_tasks.reporter import summarise
 
 PATIENCE_S = 30
 
@@ -71,6 +72,16 @@ def test_who_was_deferred_for_too_long_timed_out(airflow):
     assert airflow.wait("deferred_for_too_long", run_id) == "failed"
     stretches = [one for one in _run(airflow, run_id, "deferred_for_too_long").spans if one.kind == Kind.ATTEMPT]
     assert {one.status for one in stretches} == {Status.TIMED_OUT}
+
+
+def test_who_fails_or_is_killed_after_its_work_was_not_successful_and_achieved_nothing(airflow):
+    run_id = airflow.trigger("fails_after_its_work")
+    assert airflow.wait("fails_after_its_work", run_id) == "failed"
+    run = _run(airflow, run_id, "fails_after_its_work")
+    killed = _attempt(run, "is_killed_while_its_result_is_sent")
+    assert (killed.status, killed.cpu_j is not None) == (Status.CRASHED, True)
+    assert _attempt(run, "returns_what_cannot_be_sent").status == Status.FAILED
+    assert {one["value"] for one in summarise(run)["kpis"].values()} == {None}
 
 
 def test_a_run_that_a_person_marks_otherwise_afterwards_is_what_was_said_last(airflow, ran):

@@ -1,6 +1,7 @@
 """What is handed over by XCom goes into what is made of it."""
 
 import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.integrations.airflow.identity import dag_run_id
@@ -71,9 +72,31 @@ def test_what_a_task_asks_the_class_for_was_handed_to_it_too(edges):
     assert (("one", -1), ("asks_for_it", -1)) in edges
 
 
+def test_who_branches_by_what_it_pulled_was_handed_it_and_made_its_asset(ran, edges):
+    ledger, run_id = ran
+    assert (("one", -1), ("decides", -1)) in edges
+    assert "asset:/of a branch" in {one["uri"] for one in summarise_run(ledger, run_id)["artifacts"]}
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_mapped_instance_that_is_given_all_of_another_mapped_task_was_handed_each(edges, index):
+    assert {(("doubled", 0), ("sums", index)), (("doubled", 1), ("sums", index))} <= edges
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_of_joined_lists_no_index_tells_whose_result_was_handed_over_so_that_all_were(edges, index):
+    assert {(one, ("counts", index)) for one in (("more_numbers", -1), ("doubled", 0), ("doubled", 1))} <= edges
+
+
+def test_what_is_pulled_asynchronously_was_handed_over_too(edges):
+    if not hasattr(RuntimeTaskInstance, "axcom_pull"):
+        pytest.skip("this Airflow has no asynchronous pull")
+    assert (("one", -1), ("pulls_asynchronously", -1)) in edges
+
+
 def test_what_is_made_of_a_result_of_another_run_is_a_lower_bound(ran):
     ledger, run_id = ran
-    [made] = summarise_run(ledger, run_id)["artifacts"]
+    made = next(one for one in summarise_run(ledger, run_id)["artifacts"] if "another run" in one["uri"])
     assert made["fully_loaded_lower_bound"]
     assert any("xcom:/elsewhere" in reason for reason in made["fully_loaded_reasons"]), made
 

@@ -90,7 +90,7 @@ def tell(span: OpenSpan, task_instance: Any) -> None:
     told = {"run_id": span.run_id, "attempt_host_energy_j": joules, "provenance": str(provenance)}
     found = _from_the_ledger(span)
     for name, extras in events.items():
-        carried = told | _energy_to_solution(found.get(uri_of(name)))
+        carried = told | _energy_to_solution(span, found.get(uri_of(name)))
         for extra in extras:
             extra[EXTRA] = carried
 
@@ -118,13 +118,14 @@ def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:
     return {row["uri"]: row for row in rows}
 
 
-def _energy_to_solution(row: dict[str, Any] | None) -> dict[str, Any]:
+def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None) -> dict[str, Any]:
     if row is None:
         return {}
+    still_running = f"{span.name!r} is still running"  # this attempt, of which no more than its report is left
     return {
         "version": row["version"],
         "in_run_j": row["in_run_j"],
         "fully_loaded_j": row["fully_loaded_j"],
         "emissions_g": row["emissions_g"],
-        "lower_bound": bool(row["fully_loaded_reasons"]),
+        "lower_bound": any(reason != still_running for reason in row["fully_loaded_reasons"]),
     }

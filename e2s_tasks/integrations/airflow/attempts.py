@@ -3,8 +3,8 @@
 A span of kind orchestration is open from the process's start to its end: what Airflow itself does there, such as
 reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does: from before its
 `pre_execute` to the end of its `post_execute`; the runner's function for it is wrapped, since no hook is called between
-the end of the work and the report of its state. What comes after it, such as callbacks, is orchestration again; if that
-makes something else of the attempt's end, it is written down anew.
+the end of the work and the report of its state. What comes after it, such as callbacks, is orchestration again; how the
+attempt has ended is known once its state is reported, so that one that is killed until then has crashed.
 """
 
 import os
@@ -34,13 +34,10 @@ BY_STATE = {
     "up_for_reschedule": Status.SUSPENDED, "awaiting_input": Status.SUSPENDED,
 }  # fmt: skip
 BY_EXCEPTION = {  # by name, since Airflow's versions have them in different places
-    "TaskDeferred": Status.SUSPENDED, "AirflowRescheduleException": Status.SUSPENDED,
-    "TaskAwaitingInput": Status.SUSPENDED, "AirflowSkipException": Status.SKIPPED,
     "DownstreamTasksSkipped": Status.COMPLETED, "DagRunTriggerException": Status.COMPLETED,
     "AirflowTaskTimeout": Status.TIMED_OUT, "AirflowSensorTimeout": Status.TIMED_OUT,
     "TaskDeferralTimeout": Status.TIMED_OUT,
 }  # fmt: skip
-UNHAPPY = {Status.TIMED_OUT, Status.FAILED}
 NAME = "task_run_name"
 
 
@@ -99,6 +96,7 @@ def attempt_begins(task_instance: Any) -> None:
     dag_run = task_instance._ti_context_from_server.dag_run  # noqa: SLF001 - Airflow has no other place for it
     if _here.run_id != dag_run_id(dag_run.dag_id, dag_run.run_id) or _here.around is None:
         _open_around(dag_run.dag_id, dag_run.run_id)
+    xcoms.watch_pulls()  # again, for `dags test`, which has no beginning of a process
     task = task_instance.task
     recorder = process_recorder()
     given = _given(task_instance)
@@ -186,6 +184,8 @@ def _watch_work() -> None:
         try:
             result = execute(*args, **kwargs)
         except BaseException as error:
+            if _by_exception(error) is Status.COMPLETED:  # as of a branch that has what it does not take skipped
+                _worked(error)
             _pause(error)
             raise
         _worked()
@@ -196,15 +196,14 @@ def _watch_work() -> None:
 
 
 @guarded
-def _worked() -> None:
+def _worked(error: BaseException | None = None) -> None:
     """The operator has done its work: what it made is recorded, and told to who follows the assets."""
     attempt = _here.attempt
     if attempt is None:
         return
     if isinstance(attempt.span, OpenSpan):
         assets.made(attempt.span, attempt.task_instance)
-        _write_edges(xcoms.pulled(attempt.task_instance))
-    _pause()
+    _pause(error)
     if isinstance(attempt.span, OpenSpan):
         assets.tell(attempt.span, attempt.task_instance)
 
@@ -216,7 +215,7 @@ def _watch_for_the_end() -> None:
         return
 
     def noted(number: int, frame: Any) -> None:
-        if os.getpid() == here and _here.attempt is not None:
+        if os.getpid() == here and _here.attempt is not None and _here.attempt.works:
             _here.attempt.stopped = True
             for span in (_here.attempt.span, _here.around):
                 if span is not None:  # the next tick writes it down
@@ -229,14 +228,16 @@ def _watch_for_the_end() -> None:
 
 @guarded
 def _pause(error: BaseException | None = None) -> None:
-    """The work is over: what the attempt used is known, and how it ended as far as its exception tells."""
+    """The work is over: what the attempt pulled and what it used is known."""
     attempt = _here.attempt
     if attempt is not None and attempt.works:
         attempt.works = False
         attempt.error = error
+        if not attempt.stopped and isinstance(attempt.span, OpenSpan):
+            _write_edges(xcoms.pulled(attempt.task_instance))
         attempt.span.suspend()
         attempt.span.note({PEAK_MEMORY: _peak_memory()})
-        attempt.span.end(_by_exception(attempt))
+        attempt.span.worked()
 
 
 @guarded
@@ -260,8 +261,9 @@ def process_ends() -> None:
     if attempt is not None:
         _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
         _here.attempt = None
+        attempt.span.note({NAME: _name(attempt.task_instance)})  # a label may have been made meanwhile
+        attempt.span.end(_ending(attempt))
         if isinstance(attempt.span, OpenSpan):
-            _amend(attempt, attempt.span)
             metrics.tell(attempt.span, attempt.task_instance)
     _close_around()
     process_recorder().close()
@@ -273,30 +275,19 @@ def _close_around() -> None:
         around.stop(Status.COMPLETED)
 
 
-def _amend(attempt: Attempt, span: OpenSpan) -> None:
-    """Write down what the end of the work did not tell: the state that Airflow gives it, and a label made meanwhile."""
-    ending, name = _by_state(attempt), _name(attempt.task_instance)
-    if ending is not span.status or name != span.record.attributes.get(NAME):
-        span.note({NAME: name})
-        span.recorder.amend(span, ending)
-
-
-def _by_state(attempt: Attempt) -> Status:
+def _ending(attempt: Attempt) -> Status:
     state = getattr(attempt.task_instance.state, "value", attempt.task_instance.state)
     if str(state) in BY_STATE:
         return BY_STATE[str(state)]
     if attempt.stopped:
         return Status.CANCELLED
-    found = _by_exception(attempt)
-    return found if found in UNHAPPY else Status.FAILED
+    found = _by_exception(attempt.error)
+    return Status.FAILED if found is Status.COMPLETED else found
 
 
-def _by_exception(attempt: Attempt) -> Status:
-    if attempt.error is None:
-        return Status.COMPLETED
-    names = [cls.__name__ for cls in type(attempt.error).__mro__]
-    found = next((BY_EXCEPTION[name] for name in names if name in BY_EXCEPTION), Status.FAILED)
-    return Status.CANCELLED if attempt.stopped and found in UNHAPPY else found
+def _by_exception(error: BaseException | str | None) -> Status:
+    names = [cls.__name__ for cls in type(error).__mro__]
+    return next((BY_EXCEPTION[name] for name in names if name in BY_EXCEPTION), Status.FAILED)
 
 
 def _peak_memory() -> int:

@@ -57,7 +57,7 @@ def param_of(declaring: Any) -> Any:
 def _param(params: Any) -> Any:
     try:
         return params[PARAM]
-    except (KeyError, TypeError):
+    except Exception:  # noqa: BLE001 - there is none, or one that only a run's `conf` gives a value
         return None
 
 

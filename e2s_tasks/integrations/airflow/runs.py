@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from e2s_tasks.core.records import DecisionRecord, SpanRecord, Status
@@ -139,19 +139,20 @@ def end_what_has_ended() -> None:
     recorder = process_recorder()
     ledger = Ledger.open(recorder.settings.ledger)
     replay(recorder.settings.journals, ledger)
-    open_runs = [
-        one
-        for row in ledger.runs(limit=LATEST)
-        if row.status == "running" and row.flow_run_id
-        for one in ledger.as_written(row.run_id).spans
-        if DAG_RUN in one.attributes and dag_run_id(**one.attributes[DAG_RUN]) == row.run_id
-    ]
+    open_runs = []
+    for row in ledger.runs(limit=LATEST):
+        if row.status == "running" and row.flow_run_id:
+            spans = ledger.as_written(row.run_id).spans
+            seen = max(one.ended_at or one.started_at for one in spans)
+            open_runs += [(one, seen) for one in spans if one.is_of_no_process and DAG_RUN in one.attributes]
     with create_session() as session:
-        for known in open_runs:
+        for known, seen in open_runs:
+            if dag_run_id(**known.attributes[DAG_RUN]) != known.run_id:
+                continue
             wanted = select(DagRun).filter_by(**known.attributes[DAG_RUN])
             dag_run = session.scalar(wanted)
             if dag_run is None:
-                recorder.write(replace(known, seq=known.seq + 1, status=Status.CANCELLED, ended_at=time()))
+                recorder.write(replace(known, seq=known.seq + 1, status=Status.CANCELLED, ended_at=seen))
             elif dag_run.end_date is not None:
                 recorder.write(_root_span(dag_run))
     _deliver()

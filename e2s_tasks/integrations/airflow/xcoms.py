@@ -3,7 +3,7 @@
 Of a mapped task no instance knows how many there are, so that each of them says whom its own result is handed to.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any
 
@@ -15,6 +15,8 @@ Edge = tuple[str, str]  # the step whose result was handed on, and the one that 
 Pulled = tuple[str, str, str, int]  # the ids of DAG, run and task, and the map index of whose result
 _pulled: set[Pulled] = set()  # by the attempt of this process, since its arguments and templates were rendered
 NO_INDEX = -1
+PULLING = {"get_one", "get_all", "aget_one", "aget_all"}
+EARLIER = "earlier runs"  # instead of the id of a run
 ALL = -2  # instead of a map index: of all instances of the task
 
 
@@ -30,10 +32,11 @@ def _handed_to(here: Any, authored: dict[str, Any]) -> Iterator[Edge]:
     for task_id, each in _referred(own) if own is not None else ():
         index = NO_INDEX
         if _has_instances(authored.get(task_id)):
-            if not (each and _index(here) >= 0):
+            if _index(here) < 0:
                 continue  # it says so itself
-            index = _index(here)
-        yield _step(here, task_id, index), _step(here, here.task_id, _index(here))
+            index = _index(here) if each else ALL
+        for one in _instances(here, task_id) if index == ALL else [index]:
+            yield _step(here, task_id, one), _step(here, here.task_id, _index(here))
 
 
 def _handed_on(here: Any, authored: dict[str, Any]) -> Iterator[Edge]:
@@ -46,17 +49,20 @@ def _handed_on(here: Any, authored: dict[str, Any]) -> Iterator[Edge]:
 
 def _referred(task: Any) -> Iterator[tuple[str, bool]]:
     """The ids of the tasks that the DAG's author handed to a task, and whether each instance has its own part."""
-    from airflow.sdk.definitions.xcom_arg import XComArg
+    from airflow.sdk.definitions.xcom_arg import ConcatXComArg, XComArg
 
     given = (getattr(task, name, None) for name in ("expand_input", "op_kwargs_expand_input"))
     expanded = [one.value for one in given if one is not None]
+    joined = [one for value in expanded if isinstance(value, Mapping) for one in value.values()]
+    joined = [one for one in joined if isinstance(one, ConcatXComArg)]  # of which no index is an instance's
     in_a_group = task.get_closest_mapped_task_group() is not None
     whole = [getattr(task, "partial_kwargs", None)]
     if not expanded:
         whole += [getattr(task, name, None) for name in getattr(task, "template_fields", ()) or ()]
+    of_no_index = {operator.task_id for operator, _ in XComArg.iter_xcom_references(joined)}
     for arguments, each in ((expanded, True), (whole, in_a_group)):
         for operator, _ in XComArg.iter_xcom_references(arguments):
-            yield operator.task_id, each
+            yield operator.task_id, each and operator.task_id not in of_no_index
 
 
 def _has_instances(task: Any) -> bool:
@@ -74,11 +80,13 @@ def _index(here: Any) -> int:
 def watch_pulls() -> None:
     """From now on what this process pulls is noted: arguments, templates and what a task asks for itself."""
     from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.execution_time.xcom import XCom
 
-    for name in ("get_one", "get_all"):
-        method = vars(BaseXCom)[name].__func__
-        if not hasattr(method, "e2s_watches"):
-            setattr(BaseXCom, name, classmethod(_watched(method)))
+    for cls in {BaseXCom, XCom}:  # the latter is of a backend that may have methods of its own
+        for name in vars(cls).keys() & PULLING:
+            method = vars(cls)[name].__func__
+            if not hasattr(method, "e2s_watches"):
+                setattr(cls, name, classmethod(_watched(method)))
 
 
 def _watched(pull: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,8 +100,12 @@ def _watched(pull: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @guarded
-def _note(*, dag_id: str, run_id: str, task_id: str, map_index: int | None = ALL, **_: Any) -> None:
+def _note(
+    *, dag_id: str, run_id: str, task_id: str, map_index: int | None = ALL, include_prior_dates: bool = False, **_: Any
+) -> None:
     _pulled.add((dag_id, run_id, task_id, NO_INDEX if map_index is None else map_index))
+    if include_prior_dates:
+        _pulled.add((dag_id, EARLIER, task_id, NO_INDEX))
 
 
 def pulled(here: Any) -> list[Edge]:

@@ -1,7 +1,9 @@
 """A DAG in which results are handed over in every way: as arguments, to and from mapped tasks, and pulled."""
 
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, task, task_group
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 
 @task
@@ -61,6 +63,26 @@ def pulls_from_another_dag(ti=None):
     return ti.xcom_pull(task_ids="one", dag_id="elsewhere", run_id="long ago")
 
 
+@task.branch(outlets=[Asset("of a branch")])
+def decides(ti=None):
+    return "taken" if ti.xcom_pull(task_ids="one") else "left"
+
+
+@task
+def sums(number, all_of_them):
+    return number + sum(all_of_them)
+
+
+@task
+def counts(number):
+    return number
+
+
+@task
+async def pulls_asynchronously(ti=None):
+    return await ti.axcom_pull(task_ids="one")
+
+
 with DAG("handed_over", schedule=None):
     first = one()
     twice = doubled.expand(number=numbers())
@@ -72,3 +94,8 @@ with DAG("handed_over", schedule=None):
     twice >> pulls_one_of_many()
     first >> [pulls(), rendered, asks_for_it()]
     pulls_from_another_dag()
+    first >> decides() >> [EmptyOperator(task_id="taken"), EmptyOperator(task_id="left")]
+    sums.partial(all_of_them=twice).expand(number=[5, 6])
+    counts.expand(number=numbers.override(task_id="more_numbers")().concat(twice))
+    if hasattr(RuntimeTaskInstance, "axcom_pull"):
+        first >> pulls_asynchronously()

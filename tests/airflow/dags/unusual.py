@@ -1,6 +1,8 @@
 """Operators that copy, pickle and call themselves, and a DAG whose param `e2s` is somebody else's."""
 
 import copy
+import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
@@ -97,6 +99,32 @@ class IsNeverWoken(BaseOperator):
         long = TimeDeltaTrigger(timedelta(minutes=10))
         self.defer(trigger=long, method_name="execute", timeout=timedelta(seconds=1))
 
+
+class Deadly:
+    """What kills who serialises it."""
+
+    def __getattr__(self, name):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(outlets=[Asset("of who was killed while its result was sent")])
+def is_killed_while_its_result_is_sent():
+    from e2s_tasks import record_outcome
+
+    record_outcome(units=10, accurate=10, name="row")
+    return Deadly()
+
+
+@task(on_failure_callback=dawdle)
+def returns_what_cannot_be_sent():
+    import threading
+
+    return threading.Lock()
+
+
+with DAG("fails_after_its_work", schedule=None):
+    is_killed_while_its_result_is_sent()
+    returns_what_cannot_be_sent()
 
 with DAG("deferred_for_too_long", schedule=None):
     IsNeverWoken(task_id="is_never_woken")
