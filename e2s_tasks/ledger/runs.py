@@ -134,20 +134,24 @@ def _heads(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, list[
     return heads
 
 
-def _energies(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, tuple[Energy, int]]:
+def _energies(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, tuple[Energy, int, float]]:
+    """What the spans of each run used, how many they are, and when the last of them ended."""
     root_of = members(connection, run_ids)
     sums = [sa.func.sum(span.c[f"{name}_j"]) for name in COMPONENTS]
     parts: dict[str, list[Energy]] = defaultdict(list)
     counts: dict[str, int] = defaultdict(int)
+    ends: dict[str, float] = defaultdict(float)
+    count, end = sa.func.count(), sa.func.max(span.c.ended_at)
     for chunk in chunks(root_of):
-        query = sa.select(span.c.run_id, sa.func.count(), *sums).where(span.c.run_id.in_(chunk)).group_by(span.c.run_id)
-        for run_id, count, *figures in connection.execute(query):
+        query = sa.select(span.c.run_id, count, end, *sums).where(span.c.run_id.in_(chunk)).group_by(span.c.run_id)
+        for run_id, number, last, *figures in connection.execute(query):
             parts[root_of[run_id]].append(Energy(*figures))
-            counts[root_of[run_id]] += count
-    return {run_id: (total(parts[run_id]), counts[run_id]) for run_id in run_ids}
+            counts[root_of[run_id]] += number
+            ends[root_of[run_id]] = max(ends[root_of[run_id]], last or 0.0)
+    return {run_id: (total(parts[run_id]), counts[run_id], ends[run_id]) for run_id in run_ids}
 
 
-def _row(roots: list[SpanRecord], energy: Energy, spans: int) -> RunRow:
+def _row(roots: list[SpanRecord], energy: Energy, spans: int, end: float) -> RunRow:
     first = roots[0]
     lives = [root for root in roots if root.kind == first.kind and root.flow_run_id == first.flow_run_id]
     last = lives[-1]
@@ -160,7 +164,7 @@ def _row(roots: list[SpanRecord], energy: Energy, spans: int) -> RunRow:
         status=last.status,
         solution=first.solution,
         started_at=first.started_at,
-        ended_at=last.ended_at,
+        ended_at=None if last.ended_at is None else max(last.ended_at, end),
         spans=spans,
         energy=energy,
     )

@@ -14,6 +14,8 @@ Summary = dict[str, Any]
 Row = dict[str, Any]
 DOUBT = "a change of figures that are bounds is told only where it is certain, else '-'"
 ELSE = "; of what is"
+BY_TIME = {"dram": "DRAM", "static": "idle power"}  # what is charged by the time that passes, not by CPU time
+TOLD_FROM = 5.0  # a difference of the energy, in percent, from which on it is said that CPU time does not differ so
 OF_ARTIFACTS = ("in_run_j", "fully_loaded_j", "attributed_j", "emissions_g")
 
 
@@ -34,7 +36,7 @@ def compare(a: Summary, b: Summary) -> dict[str, Any]:
         "same_flow": a["flow_run"]["flow"] == b["flow_run"]["flow"],
         **tables,
         "without_figure": {side: dict(_without_figure(run)) for side, run in (("a", a), ("b", b))},
-        "notes": [*_notes(a, b), *doubt],
+        "notes": [*_notes(a, b), *_by_time(a, b, tables["totals"]), *doubt],
     }
 
 
@@ -248,6 +250,25 @@ def _notes(a: Summary, b: Summary) -> Iterable[str]:
         yield f"idle power is shared by different policies: {_policy(a)} in A and {_policy(b)} in B"
     if a["emissions_g"]["signal"] != b["emissions_g"]["signal"] or a["emissions_g"]["zone"] != b["emissions_g"]["zone"]:
         yield f"emissions rest on different grids: {_grid(a)} in A and {_grid(b)} in B"
+
+
+def _by_time(a: Summary, b: Summary, totals: list[Row]) -> Iterable[str]:
+    """That CPU time hardly differs, where most of a difference is made by what is charged by the wall time."""
+    energy = next(row for row in totals if row["name"] == "energy")
+    of_cpu = change(*(sum(one["cpu_s"] for one in run["spans"]) for run in (a, b)))
+    if of_cpu is None or abs(energy["change_percent"] or 0.0) <= max(TOLD_FROM, 3 * abs(of_cpu)):
+        return
+    more = energy["b"] - energy["a"]
+    parts = {name: (b["energy_j"][name] or 0.0) - (a["energy_j"][name] or 0.0) for name in BY_TIME}
+    named = [word for name, word in BY_TIME.items() if parts[name] * more > 0]
+    if sum(parts.values()) / more < 0.5:
+        return
+    cpu = "is the same" if abs(of_cpu) <= TOLD_FROM else "differs by less"
+    said = f"CPU time {cpu} ({units.change(of_cpu)}): the difference is mostly {' and '.join(named)} over the wall time"
+    others = [run["not_attributed_j"]["other"] for run in (a, b)]
+    if None not in others:
+        said += f"; other programs used {units.joules(others[0])} in A and {units.joules(others[1])} in B"
+    yield said
 
 
 def _name(run: Row) -> str:

@@ -20,7 +20,7 @@ from e2s_tasks.reporter.reuse import made_here
 from e2s_tasks.reporter.run import Producers
 from e2s_tasks.reporter.stages import joules_by_stage, lower_bounds, rows
 from e2s_tasks.reporter.steps import rows_of, share
-from e2s_tasks.reporter.tree import SpanTree, last_root, tree
+from e2s_tasks.reporter.tree import SpanTree, ended, last_root, tree
 from e2s_tasks.reporter.units import iso
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
         solution=root.solution,
         status=str(root.status),
         started_at=min(life.started_at for life in lives),
-        ended_at=root.ended_at,
+        ended_at=ended(root, spans),
         energy=energy,
         energy_range=figures.energy_range(run, energy, missing),
         provenance=figures.provenance(run, energy),

@@ -15,7 +15,7 @@ from e2s_tasks.reporter.units import iso
 WAITED = (  # what `waited` tells
     "arrived_at", "began_at", "waited_s", "predicted_gco2eq_per_kwh", "predicted_run_now_gco2eq_per_kwh",
     "predicted_avoided_g", "realised_gco2eq_per_kwh", "would_have_been_gco2eq_per_kwh", "avoided_g", "waiting_g",
-    "observed_part", "signal",
+    "observed_part", "signal", "not_begun",
 )  # fmt: skip
 AHEAD_S = 10.0  # what decides of a run that has not begun decides at least so much ahead
 LEAST_S = 1.0  # a start that is nearer to the arrival than that has not been waited for
@@ -130,7 +130,8 @@ def waited(run: RunRecords, joules: float | None, waiting_j: float, pue: float |
         return None
     began, ended = _worked(run)
     if began is None:
-        return dict.fromkeys(WAITED) | {"arrived_at": iso(min(arrived)), "signal": moving[0].signal}
+        until = max(moving, key=lambda one: one.at).start
+        return not_begun(min(arrived), moving[0].signal, [{"step": None, "until": iso(until)}])
     if began < min(arrived) + LEAST_S:
         return None
     first, last = min(moving, key=lambda one: one.at), max(moving, key=lambda one: one.at)
@@ -154,7 +155,13 @@ def waited(run: RunRecords, joules: float | None, waiting_j: float, pue: float |
         "waiting_g": paid,
         "observed_part": (grid.observed_part(at, at + end - began) + grid.observed_part(began, end)) / 2,
         "signal": first.signal,
+        "not_begun": [],
     }
+
+
+def not_begun(arrived: float, signal: str, what: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is told of a wait after which nothing has begun. what: as `not_begun` of the summary's `waited`."""
+    return dict.fromkeys(WAITED) | {"arrived_at": iso(arrived), "signal": signal, "not_begun": what}
 
 
 def _moved(run: RunRecords, moving: Sequence[DecisionRecord]) -> bool:

@@ -18,7 +18,7 @@ from e2s_tasks.reporter.kpis import assess, by_name
 from e2s_tasks.reporter.reuse import all_outcomes, made_here
 from e2s_tasks.reporter.stages import by_stage
 from e2s_tasks.reporter.steps import consumers, steps
-from e2s_tasks.reporter.tree import SpanTree, adopted, last_root, own, tree
+from e2s_tasks.reporter.tree import SpanTree, adopted, ended, last_root, own, tree
 from e2s_tasks.reporter.units import iso
 
 SCHEMA_VERSION = 1
@@ -109,7 +109,7 @@ def _flow_run(spans: SpanTree, run_id: str) -> dict[str, Any]:
         "solution": root.solution,
         "status": str(root.status),
         "started_at": iso(min(life.started_at for life in lives)),
-        "ended_at": iso(root.ended_at),
+        "ended_at": iso(ended(root, spans)),
     }
 
 

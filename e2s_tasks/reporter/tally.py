@@ -15,7 +15,7 @@ from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.reuse import made_here
 from e2s_tasks.reporter.stages import joules_by_stage
 from e2s_tasks.reporter.steps import energy_by_step
-from e2s_tasks.reporter.tree import SpanTree, last_root, tree
+from e2s_tasks.reporter.tree import SpanTree, ended, last_root, tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def tally(run: RunRecords, avoided_by: figures.Avoided) -> Tally:
         solution=root.solution,
         status=str(root.status),
         started_at=min(life.started_at for life in _lives(spans, root)),
-        ended_at=root.ended_at,
+        ended_at=ended(root, spans),
         energy=energy_by_step(spans),
         provenance=figures.provenance(run, energy),
         stages=joules_by_stage(spans) if any(one.stage for one in run.spans) else {},

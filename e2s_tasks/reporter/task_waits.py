@@ -14,7 +14,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord
 from e2s_tasks.core.waits import StepWait, length, step_waits
 from e2s_tasks.reporter.figures import grams
-from e2s_tasks.reporter.grid import LEAST_S, WAITED, weighted
+from e2s_tasks.reporter.grid import LEAST_S, not_begun, weighted
 from e2s_tasks.reporter.tree import own
 from e2s_tasks.reporter.units import iso
 
@@ -26,9 +26,9 @@ def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, An
     """
     waits = _waits(run)
     begun = [one for one in waits if one.began is not None and one.delay_s >= LEAST_S]
+    still = [one for one in waits if one.began is None]
     if not begun:
-        still = [one for one in waits if one.began is None]
-        return _not_begun(still[0]) if still else None
+        return not_begun(still[0].arrived, still[0].decisions[0].signal, _told(still, run)) if still else None
     grids = _grids(run)
     parts = [_compared(wait, work, grids[wait.decisions[0].zone], pue) for wait, work in _work(run, begun)]
     grid = intensities(run.decisions)
@@ -48,6 +48,7 @@ def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, An
         "waiting_g": paid,
         "observed_part": sum(part.observed for part in parts) / len(parts),
         "signal": begun[0].decisions[0].signal,
+        "not_begun": _told(still, run),
     }
 
 
@@ -67,8 +68,13 @@ def _grids(run: RunRecords) -> dict[str | None, Intensities]:
     return {zone: intensities(decisions) for zone, decisions in by_zone.items()}
 
 
-def _not_begun(wait: StepWait) -> dict[str, Any]:
-    return dict.fromkeys(WAITED) | {"arrived_at": iso(wait.arrived), "signal": wait.decisions[0].signal}
+def _told(waits: Sequence[StepWait], run: RunRecords) -> list[dict[str, Any]]:
+    """What was to wait, by the names of its attempts, and until when; None: the whole run."""
+    names = {one.task_run_id: one.name for one in run.spans if one.kind == Kind.ATTEMPT}
+    return [
+        {"step": None if one.whole_run else names.get(one.step, one.step), "until": iso(one.decisions[-1].start)}
+        for one in waits
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,13 @@ def last_root(spans: SpanTree, run_id: str) -> SpanRecord | None:
     return max(lives or spans.roots, key=lambda root: root.started_at, default=None)
 
 
+def ended(root: SpanRecord, spans: SpanTree) -> float | None:
+    """When a run ended whose last life is this: with its last span, as steps may outlive a cancelled flow."""
+    if root.ended_at is None:
+        return None
+    return max([root.ended_at, *(one.ended_at for one in spans.spans if one.ended_at is not None)])
+
+
 def outermost(span: SpanRecord, spans: SpanTree) -> SpanRecord:
     """The outermost attempt that a span lies in, else the span."""
     around = [span, *spans.ancestors(span)]

@@ -3,9 +3,11 @@
 from typing import Any
 
 from e2s_tasks.core.planning import told_apart
+from e2s_tasks.core.records import Status
 from e2s_tasks.reporter import phrases, units
 
 Summary = dict[str, Any]
+MOST_NAMED = 2  # of several steps that wait
 
 
 def waited(summary: Summary) -> str | None:
@@ -15,10 +17,48 @@ def waited(summary: Summary) -> str | None:
     if found is None:
         return spent
     if found["began_at"] is None:
-        return "; ".join(filter(None, ("has not begun: it was to wait for a cleaner grid", spent)))
+        return "; ".join(filter(None, (_still(summary, found), spent)))
     grams = found["avoided_g"]
     what = "nobody knows what that avoided" if grams is None else _avoided(grams, found["signal"], summary)
     return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
+
+
+def still_waits(summary: Summary) -> str | None:
+    """What waits for a cleaner grid, and until when: the run, or steps of it; None where nothing does, or no more."""
+    found = summary.get("waited")
+    if found is None or not found["not_begun"] or summary["flow_run"]["status"] != Status.RUNNING:
+        return None
+    named, start = _named(found), _until(found)
+    verb = "wait" if len(named) > 1 else "waits"
+    return f"{_who(named)}{verb} for a cleaner grid{', the first' if len(named) > 1 else ''} until {start}"
+
+
+def _still(summary: Summary, found: dict[str, Any]) -> str:
+    said, named = still_waits(summary), _named(found)
+    if said is not None:
+        return said
+    has, it = ("have", "they were") if len(named) > 1 else ("has", "it was")
+    return f"{_who(named)}{has} not begun: {it} to wait for a cleaner grid"
+
+
+def _named(found: dict[str, Any]) -> list[str]:
+    """The steps that wait, each once; none where the whole run does."""
+    steps = list(dict.fromkeys(one["step"] for one in found["not_begun"]))
+    return [] if None in steps else steps
+
+
+def _who(steps: list[str]) -> str:
+    """What begins a sentence on these steps: nothing where it is on the whole run."""
+    told = [f"`{units.printable(one)}`" for one in steps[:MOST_NAMED]]
+    if len(steps) > MOST_NAMED:
+        told.append(f"{len(steps) - MOST_NAMED} more")
+    return " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:]))) + " " * bool(told)
+
+
+def _until(found: dict[str, Any]) -> str:
+    """The time at which the first of what waits is to begin."""
+    start = min((one["until"] for one in found["not_begun"] if one["until"]), default=None)
+    return units.clocks(start, found["arrived_at"])[0]
 
 
 def avoided(summary: Summary) -> str | None:
@@ -69,12 +109,17 @@ def carbon(summary: Summary) -> str:
     found = summary.get("waited")
     if found is None:
         return _not_waited(plan)
-    return _realised(found, plan, summary) if found["began_at"] is not None else _not_begun(found, plan)
+    return _realised(found, plan, summary) if found["began_at"] is not None else _not_begun(summary, found, plan)
 
 
-def _not_begun(found: dict[str, Any], plan: dict[str, Any]) -> str:
-    start, arrived = units.clocks(plan["start"], found["arrived_at"])
-    return f"was to begin at {start} instead of {arrived}, and has not begun: nothing was avoided ({plan['source']})"
+def _not_begun(summary: Summary, found: dict[str, Any], plan: dict[str, Any]) -> str:
+    said, named, start = still_waits(summary), _named(found), _until(found)
+    _, arrived = units.clocks(plan["start"], found["arrived_at"])
+    if said is not None:
+        return f"{said}, instead of beginning at {arrived}: nothing is avoided yet ({plan['source']})"
+    was, has = ("were", "have") if len(named) > 1 else ("was", "has")
+    begin = f"{_who(named)}{was} to begin at {start} instead of {arrived}, and {has} not begun"
+    return f"{begin}: nothing was avoided ({plan['source']})"
 
 
 def _not_waited(plan: dict[str, Any]) -> str:

@@ -107,6 +107,34 @@ def test_a_run_that_failed_or_is_a_lower_bound_or_the_same_is_said():
     assert row(found["totals"], "energy")["a_lower_bound"]
 
 
+def busy(static_j, other_j, cpu_s=10.0, cpu_j=100.0):
+    """A run of so many joules of idle power, and CPU seconds, beside so much of other programs."""
+    train = span("t", name="train", cpu_j=cpu_j, dram_j=static_j / 4, static_j=static_j, cpu_ns=int(cpu_s * 1e9))
+    return summarise(run(root(cpu_j=0.0, dram_j=0.0, static_j=0.0, other_j=other_j, idle_j=0.0), train))
+
+
+def test_where_cpu_time_is_the_same_it_is_said_that_the_wall_time_makes_the_difference():
+    _, said = compare(busy(76.0, 52.3), busy(40.0, 7.85, cpu_s=10.11))["notes"]
+    assert said == (
+        "CPU time is the same (+1.1 %): the difference is mostly DRAM and idle power over the wall time;"
+        " other programs used 52.3 J in A and 7.85 J in B"
+    )
+    _, slower = compare(busy(40.0, None), busy(140.0, None, cpu_s=11.0))["notes"]
+    assert slower == "CPU time differs by less (+10 %): the difference is mostly DRAM and idle power over the wall time"
+
+
+@pytest.mark.parametrize(
+    "b",
+    [
+        pytest.param(busy(40.0, 1.0, cpu_s=8.0), id="less work"),
+        pytest.param(busy(74.0, 1.0), id="hardly a difference"),
+        pytest.param(busy(76.0, 1.0, cpu_j=50.0), id="the CPU drew less"),
+    ],
+)
+def test_nothing_is_said_of_cpu_time_where_it_does_not_explain_the_difference(b):
+    assert not any("CPU time" in note for note in compare(busy(76.0, 1.0), b)["notes"])
+
+
 def test_emissions_of_different_grids_are_said():
     german = other_run(decisions=[decision(zone="DE")])
     notes = compare(summarise(full_run()), summarise(german))["notes"]

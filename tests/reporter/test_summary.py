@@ -7,7 +7,9 @@ from types import NoneType
 import pytest
 
 from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
+from e2s_tasks.ledger import Ledger
 from e2s_tasks.reporter import phrases, provenance, summarise
+from e2s_tasks.reporter.tally import tally
 from tests.reporter.runs import NOON, RUN, SOURCES, decision, full_run, outcome, process, root, run, span
 
 NUMBER, TEXT, FLAG = (int, float, NoneType), (str, NoneType), (bool, NoneType)
@@ -426,3 +428,18 @@ def test_sources_of_several_alike_processes_are_listed_once():
     twin = process()
     twin.id = "p2"
     assert len(summarise(run(root(), processes=[process(), twin]))["sources"]) == len(SOURCES)
+
+
+def test_a_run_that_was_cancelled_lasted_until_its_last_step_ended(tmp_path):
+    records = run(
+        root(status=Status.CANCELLED, cpu_j=1.0, ended_at=NOON + 3.17),
+        span("t", name="train", status=Status.CANCELLED, cpu_j=1.0, started_at=NOON + 1, ended_at=NOON + 7.24),
+    )
+    assert phrases.duration(summarise(records)) == pytest.approx(7.24)
+    assert tally(records, lambda _: None).ended_at == NOON + 7.24
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.ingest([*records.processes, *records.spans])
+    (row,) = ledger.runs()
+    assert row.ended_at == NOON + 7.24
+    records.spans[0].ended_at = None
+    assert phrases.duration(summarise(records)) is None

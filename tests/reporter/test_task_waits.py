@@ -152,10 +152,38 @@ def test_of_a_task_that_only_waits_what_follows_it_was_held_back():
 
 
 def test_a_run_whose_tasks_wait_still_has_avoided_nothing_yet():
-    spans = [attempt("waits", 0.0, 0.001, 0.0, status="suspended")]
+    spans = [attempt("waits", 0.0, 0.001, 0.0, name="waits", status="suspended")]
     summary = summarise(dag_run(*spans, decisions=[decision("waits")]))
     assert (summary["waited"]["began_at"], summary["waited"]["avoided_g"]) == (None, None)
-    assert waiting.waited(summary).startswith("has not begun")
+    assert waiting.waited(summary) == "`waits` has not begun: it was to wait for a cleaner grid"
+
+
+def test_a_task_that_waits_while_others_ran_is_named_and_the_run_is_not_said_not_to_have_begun():
+    spans = [attempt("id", 0.0, 0.001, 0.0, name="train", status="suspended"), attempt("extract", 0.0, 0.5)]
+    records = dag_run(*spans, decisions=[decision("id")])
+    records.spans[0].status, records.spans[0].ended_at = "running", None
+    summary = summarise(records)
+    assert summary["waited"]["not_begun"] == [{"step": "train", "until": "1970-01-01T02:00:00+00:00"}]
+    assert waiting.waited(summary) == "`train` waits for a cleaner grid until 02:00 UTC"
+    assert waiting.carbon(summary).startswith("`train` waits for a cleaner grid until 02:00 UTC, instead of beginning")
+    records.spans[0].status, records.spans[0].ended_at = "failed", HOUR
+    summary = summarise(records)
+    assert waiting.waited(summary) == "`train` has not begun: it was to wait for a cleaner grid"
+    assert "`train` was to begin at 02:00 UTC instead of 00:00 UTC, and has not begun" in waiting.carbon(summary)
+
+
+def test_of_many_tasks_that_wait_the_first_are_named():
+    steps = ["a", "b", "c", "d"]
+    records = dag_run(decisions=[decision(one, start=(2 + n) * HOUR) for n, one in enumerate(steps)])
+    records.spans[0].status = "running"
+    said = waiting.waited(summarise(records))
+    assert said == "`a`, `b` and 2 more wait for a cleaner grid, the first until 02:00 UTC"
+
+
+def test_a_run_that_waits_as_a_whole_is_not_told_by_its_task():
+    records = dag_run(decisions=[decision("first", whole_run=True)])
+    records.spans[0].status = "running"
+    assert waiting.waited(summarise(records)) == "waits for a cleaner grid until 02:00 UTC"
 
 
 def test_tasks_that_were_not_to_wait_did_not():

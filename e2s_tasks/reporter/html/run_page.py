@@ -148,6 +148,8 @@ def _avoided_card(summary: Summary) -> Card:
     saving = (summary["carbon"] or {}).get("potential_saving_percent")
     could = f"Waiting would have saved {saving:.0f} %." if saving is not None and saving >= 0.5 and not found else None
     why = "It was to wait for a cleaner grid, and has not begun." if found else "It did not wait for a cleaner grid."
+    if found and waiting.still_waits(summary):
+        return Card("Avoided so far", "nothing", lines("It waits for a cleaner grid, or a part of it does.", cached))
     return Card("Avoided", "nothing", lines(why, could, cached and _sentence(cached)))
 
 
