@@ -58,7 +58,7 @@ def measure(quick: bool) -> list[Row]:
     home.mkdir()
     found: dict[str, list[Counter[str]]] = {"airflow": [], "alone": [], "whole": []}
     with Airflow(home, **_environment(home, "airflow"), **_of_airflow()) as running, _server(home) as address:
-        for _ in range(1 if quick else 5):
+        for _ in range(1 if quick else 4):
             run_id = running.trigger("flight_delays", {"sample": sample} if sample else {})
             assert running.wait("flight_delays", run_id, 600) == "success"
             found["airflow"].append(_last_run(home, "airflow", Path(sys.executable).parent))

@@ -9,8 +9,8 @@ from e2s_tasks.reporter import units
 
 WIDTH, ROW, BAR = 360, 24, 8  # what is wider would be shrunk on a phone, and its text with it
 LINE = 20  # from one line of text to the next
-# A mid grey and a mid blue: a contrast of 4:1 or more with white and with near-black alike.
-TEXT, FILL, TRACK = "#737a84", "#3b82c4", "#737a8433"
+# A mid grey and a mid blue: a contrast of 4:1 with white and with near-black alike; no grey has more with both.
+TEXT, FILL, TRACK = "#7a818b", "#3b82c4", "#737a8433"
 MARKED = "#d9662b"  # an orange of the same contrast
 HIGH, WIDEST = 120, 48
 MOST = 8
@@ -35,7 +35,7 @@ def bars(consumers: list[dict[str, Any]]) -> str:
 def _svg(height: float, shapes: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="14">{shapes}</svg>'
+        f'role="img" font-family="system-ui, sans-serif" font-size="14" font-weight="600">{shapes}</svg>'
     )
 
 
