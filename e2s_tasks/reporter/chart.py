@@ -35,7 +35,7 @@ def bars(consumers: list[dict[str, Any]]) -> str:
 def _svg(height: float, shapes: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="14" font-weight="600">{shapes}</svg>'
+        f'role="img" font-family="system-ui, sans-serif" font-size="14">{shapes}</svg>'
     )
 
 
