@@ -1,22 +1,26 @@
 """What goes wrong around measured work costs no work, and no joule that was known: kills, forks, full ledgers."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
 from e2s_tasks import span
-from e2s_tasks.core.records import VersionRecord
+from e2s_tasks.core.records import Kind, VersionRecord
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.ledger.journal import Journal, journal_path, this_process
 from e2s_tasks.ledger.replaying import read_journal, replay
+from e2s_tasks.meters.threads import Taker
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
+from e2s_tasks.recorder.open_span import OpenSpan
 from e2s_tasks.recorder.recorder import SpanRecorder
 from e2s_tasks.settings import Settings
 
@@ -216,3 +220,27 @@ def test_a_long_delivery_leaves_the_measuring_thread_its_ticks(tmp_path):
     ticks.deliver()
     assert len(delivered) >= 3
     assert delivered[0] < delivered[1] < journal.size  # in between, not after all of it
+
+
+def test_an_attempt_without_a_run_around_it_that_ended_while_others_drained_has_not_crashed(tmp_path):
+    recorder, taker, may_begin = SpanRecorder(Settings(data_dir=tmp_path, tick_s=60)), Taker(), threading.Event()
+
+    def work():
+        may_begin.wait()
+        with OpenSpan(recorder, "done", Kind.ATTEMPT):
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with OpenSpan(recorder, "beside", Kind.SPAN):
+        recorder._draining.take(taker)  # as the recorder's thread does
+        may_begin.set()
+        thread.join()
+        shutil.copytree(tmp_path / "journal", tmp_path / "killed")  # what a kill at this moment leaves
+        recorder._draining.give(taker, inside=False)
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    replay(tmp_path / "killed", ledger, is_alive=lambda _: False)
+    (done,) = [one for one in ledger.runs() if one.name == "done"]
+    assert done.status == "completed"
+    recorder.close()
+    recorder.leave_behind()
