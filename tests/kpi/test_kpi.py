@@ -213,6 +213,15 @@ def test_over_runs_without_a_failed_one_of_unknown_energy_every_kpi_is_a_bound_a
     assert not named(over_runs([kpis(achieved(), spent()), completed]))["joules_per_prediction"].lower_bound
 
 
+def test_over_runs_of_which_some_declare_less_carbon_is_a_lower_bound():
+    less = spent(declared=Declared(), embodied=Figure(None, NO_HARDWARE))
+    mixed = named(over_runs([kpis(achieved(), spent()), kpis(achieved(), less)]))["carbon_per_prediction"]
+    assert mixed.lower_bound
+    assert mixed.bounds == (f"of 1 run {NO_PUE}", f"of 1 run {WITHOUT_HARDWARE}")
+    alike = named(over_runs([kpis(achieved(), less)] * 2))["carbon_per_prediction"]
+    assert (alike.lower_bound, alike.bounds) == (False, ())
+
+
 def test_over_runs_an_accuracy_is_a_mean_by_units_over_the_energy_of_a_run_that_has_one():
     runs = [(100.0, 0.9, 1.8e6), (300.0, 0.5, 3.6e6), (0.0, 0.0, 1.8e6)]
     found = [kpis(achieved(units=units, accuracy=share), spent(joules)) for units, share, joules in runs]
