@@ -298,14 +298,16 @@ class SpanRecorder:
     @guarded
     def worked(self, span: OpenSpan) -> None:
         """The span's work is over: settle and write down what it used, whose end is told later."""
+        self._settle_now()
+        self.write(self._account_for(span))
+
+    def _settle_now(self) -> None:
         self.meter.tick()
         self.meter.settle(force=True)
-        self.write(self._account_for(span))
 
     def host_energy(self, span: OpenSpan) -> tuple[float, Provenance]:
         """The host energy (J) of a span that sums up, with all inside it, settled at once, and what it rests on."""
-        self.meter.tick()
-        self.meter.settle(force=True)
+        self._settle_now()
         worth = {one.provenance for one in self.process.sources if one.component in span.joules}
         return span.inclusive_j, Provenance.MEASURED if worth == {Provenance.MEASURED} else Provenance.MODELLED
 

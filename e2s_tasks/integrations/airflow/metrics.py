@@ -24,15 +24,12 @@ def wanted(span: OpenSpan) -> None:
 
 @guarded
 def tell(span: OpenSpan, task_instance: Any) -> None:
-    """The attempt has ended: its gauges are set, and its joules are counted. Nothing where metrics are off."""
+    """The attempt, which is settled, has ended: its gauges are set and its joules counted, if metrics are on."""
     stats = _stats()
     if stats is None:
         return
-    recorder = span.recorder
-    recorder.meter.tick()
-    recorder.meter.settle(force=True)
     tags = {"dag_id": task_instance.dag_id, "task_id": task_instance.task_id}
-    if recorder.process.sources and span.inclusive_j:  # without a source there is nothing to tell, and nothing is not 0
+    if span.recorder.process.sources and span.inclusive_j:  # without a source there is nothing to tell, which is not 0
         stats.gauge(ENERGY, span.inclusive_j, tags=tags)
         stats.incr(f"{ENERGY}_total", span.inclusive_j, tags=tags)
     stats.gauge(CPU, span.inclusive_cpu_ns / 1e9, tags=tags)
