@@ -3,23 +3,22 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import Kind, ProcessRecord, Record, RunRecords, SpanRecord, Status, VersionRecord
+from e2s_tasks.core.records import Kind, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import changes, journal, replaying, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
+from e2s_tasks.ledger.inserting import latest, write
 from e2s_tasks.ledger.learned import Learned, latest_policy, learned, learned_step
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.period import in_period, samples
 from e2s_tasks.ledger.query import chunks
-from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
 from e2s_tasks.ledger.runs import RunRow
-from e2s_tasks.ledger.tables import TABLES, delivery, span
+from e2s_tasks.ledger.tables import delivery, span
 from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:
@@ -32,11 +31,9 @@ if TYPE_CHECKING:
     from e2s_tasks.ledger.retention import Pruned
     from e2s_tasks.ledger.times import Moment
 
-LARGEST = 2**63 - 1
 AT_ONCE = 200  # runs that are read together
 READERS_PATIENCE_S = 2.0  # readers need no lock, so that what is there can be shown at once
 _log = logging.getLogger(__name__)
-_NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 
 
 class Ledger:
@@ -79,42 +76,16 @@ class Ledger:
 
         delivered: the process whose journal they are from, and how far (bytes) that is taken in with them.
         """
-        rows = _latest(records)
-        if not rows:
-            return
-        with reporting(self._engine, "cannot be written"), writing(self._engine) as connection:
-            lock_for_ingest(connection)
-            if SpanRecord in rows:
-                rows[SpanRecord] = not_pruned(connection, rows[SpanRecord])
-            for record_type, values in rows.items():
-                if values:
-                    connection.execute(self._insert(record_type), values)
-            changes.note(connection, _insert_for(self._engine.dialect.name), rows)
-            if delivered is not None:
-                self._mark(connection, *delivered)
-
-    def _mark(self, connection: sa.Connection, process_id: str, position: int) -> None:
-        insert: Any = _insert_for(self._engine.dialect.name)(delivery)
-        further = insert.excluded.position > delivery.c.position
-        connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=["process_id"], set_={"position": insert.excluded.position}, where=further
-            ),
-            {"process_id": process_id, "position": position},
-        )
+        rows = latest(records)
+        if rows:
+            with reporting(self._engine, "cannot be written"), writing(self._engine) as connection:
+                write(connection, rows, delivered)
 
     def delivered(self, process_id: str) -> int:
         """How far (bytes) the journal of a process has been taken in."""
         with self._reading() as connection:
             found = connection.execute(sa.select(delivery.c.position).where(delivery.c.process_id == process_id))
             return int(found.scalar() or 0)
-
-    def _insert(self, record_type: type[Record]) -> Any:
-        insert: Any = _insert_for(self._engine.dialect.name)(TABLES[record_type])
-        if record_type is not SpanRecord:
-            return insert.on_conflict_do_nothing(index_elements=["id"])
-        newer = {name: insert.excluded[name] for name in _NAMES[SpanRecord] if name != "id"}
-        return insert.on_conflict_do_update(index_elements=["id"], set_=newer, where=insert.excluded.seq > span.c.seq)
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -385,48 +356,3 @@ class Ledger:
 
         with reporting(self._engine, "cannot be pruned"):
             return prune(self._engine, keep_s, dry_run=dry_run, told=told)
-
-
-def _insert_for(dialect: str) -> Any:
-    """The dialect's INSERT, which can leave or replace what is there; the other dialect is not loaded."""
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert
-    else:
-        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
-    return insert
-
-
-def _latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]]]:
-    """Rows by record type: one per id, of a span the one with the highest sequence number."""
-    kept: dict[type[Record], dict[str, Record]] = {}
-    for record in records:
-        of_type = kept.setdefault(type(record), {})
-        known = of_type.get(record.id)
-        if known is None or (isinstance(record, SpanRecord) and record.seq > cast("SpanRecord", known).seq):
-            of_type[record.id] = record
-    # In the order of their ids, so that two writers never wait for each other in a circle.
-    return {record_type: [_row(of_type[id_]) for id_ in sorted(of_type)] for record_type, of_type in kept.items()}
-
-
-def _row(record: Record) -> dict[str, Any]:
-    if isinstance(record, ProcessRecord):
-        return {name: _storable(value) for name, value in asdict(record).items()}
-    row = {name: _storable(getattr(record, name)) for name in _NAMES[type(record)]}
-    if isinstance(record, SpanRecord):  # drivers see plain text, not enumerations
-        row["kind"], row["status"] = str(record.kind), str(record.status)
-    return row
-
-
-def _storable(value: Any) -> Any:
-    """The value as any database takes it: one that none takes must not hold up all the others of its journal."""
-    if value is None or type(value) is float or (type(value) is str and value.isascii() and "\0" not in value):
-        return value  # nearly all of them
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
-    if isinstance(value, dict):
-        return {_storable(key): _storable(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_storable(one) for one in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return max(-LARGEST, min(LARGEST, value))
-    return value

@@ -2,6 +2,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from e2s_tasks.core.records import (
     Status,
 )
 from e2s_tasks.errors import LedgerError, NotFoundError
+from e2s_tasks.ledger import Ledger
 
 
 def test_what_goes_in_comes_out(ledger, flow, span, version, read):
@@ -65,6 +67,19 @@ def test_replaying_records_in_any_portions_changes_nothing(ledger, entries, port
     ledger.ingest(records)
     highest = {name: max(seq for other, seq in entries if other == name) for name, _ in entries}
     assert {one.name: one.seq for one in (ledger.run(run).spans if entries else [])} == highest
+
+
+def test_a_thousand_records_reach_sqlite_in_few_statements_since_a_busy_thread_gets_in_at_each(tmp_path, span):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    statements = []
+
+    @sa.event.listens_for(ledger._engine, "before_cursor_execute")
+    def count(connection, cursor, statement, parameters, context, executemany):
+        statements.extend([statement] * (len(parameters) if executemany else 1))
+
+    ledger.ingest([replace(span("flow"), id="flow"), *(span(f"{n}", parent_id="flow") for n in range(1_000))])
+    assert len(statements) < 20
+    assert {one.name for one in ledger.run("run-1").spans} == {"flow", *map(str, range(1_000))}
 
 
 def test_a_refused_record_leaves_nothing_behind(ledger, span):

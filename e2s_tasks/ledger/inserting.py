@@ -1,0 +1,120 @@
+"""Writes records into the ledger's tables, each once and the latest word on it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from e2s_tasks.core.records import ProcessRecord, Record, SpanRecord
+from e2s_tasks.ledger import changes
+from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
+from e2s_tasks.ledger.tables import TABLES, delivery, span
+
+LARGEST = 2**63 - 1
+AT_ONCE = 400  # rows in a statement of SQLite, which takes 32,766 values: more are slower again
+_NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
+
+
+def latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]]]:
+    """Rows by record type: one per id, of a span the one with the highest sequence number."""
+    kept: dict[type[Record], dict[str, Record]] = {}
+    for record in records:
+        of_type = kept.setdefault(type(record), {})
+        known = of_type.get(record.id)
+        if known is None or (isinstance(record, SpanRecord) and record.seq > cast("SpanRecord", known).seq):
+            of_type[record.id] = record
+    # In the order of their ids, so that two writers never wait for each other in a circle.
+    return {record_type: [_row(of_type[id_]) for id_ in sorted(of_type)] for record_type, of_type in kept.items()}
+
+
+def _row(record: Record) -> dict[str, Any]:
+    if isinstance(record, ProcessRecord):
+        return {name: _storable(value) for name, value in asdict(record).items()}
+    row = {name: _storable(getattr(record, name)) for name in _NAMES[type(record)]}
+    if isinstance(record, SpanRecord):  # drivers see plain text, not enumerations
+        row["kind"], row["status"] = str(record.kind), str(record.status)
+    return row
+
+
+def _storable(value: Any) -> Any:
+    """The value as any database takes it: one that none takes must not hold up all the others of its journal."""
+    if value is None or type(value) is float or (type(value) is str and value.isascii() and "\0" not in value):
+        return value  # nearly all of them
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+    if isinstance(value, dict):
+        return {_storable(key): _storable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-LARGEST, min(LARGEST, value))
+    return value
+
+
+def write(
+    connection: sa.Connection, rows: dict[type[Record], list[dict[str, Any]]], delivered: tuple[str, int] | None
+) -> None:
+    """Write such rows inside the connection's transaction. delivered: see `Ledger.ingest`."""
+    insert = _insert_of(connection.dialect.name)
+    lock_for_ingest(connection)
+    if SpanRecord in rows:
+        rows[SpanRecord] = not_pruned(connection, rows[SpanRecord])
+    for record_type, values in rows.items():
+        if values:
+            _write(connection, _keeping_the_newest(insert, record_type), values)
+    changes.note(connection, insert, rows)
+    if delivered is not None:
+        _mark(connection, insert, *delivered)
+
+
+def _insert_of(dialect: str) -> Any:
+    """The dialect's INSERT, which can leave or replace what is there; the other dialect is not loaded."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+    return insert
+
+
+def _keeping_the_newest(insert: Any, record_type: type[Record]) -> Any:
+    statement = insert(TABLES[record_type])
+    if record_type is not SpanRecord:
+        return statement.on_conflict_do_nothing(index_elements=["id"])
+    newer = {name: statement.excluded[name] for name in _NAMES[SpanRecord] if name != "id"}
+    return statement.on_conflict_do_update(index_elements=["id"], set_=newer, where=statement.excluded.seq > span.c.seq)
+
+
+def _write(connection: sa.Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    """Execute an INSERT with these rows, in SQLite many at once.
+
+    sqlite3 gives the interpreter's lock away at each statement, and where another thread is busy it has it back 5 ms
+    later: a thousand rows one by one took 5 s.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(statement, rows)
+        return
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    columns = [(name, _stored_by(statement.table.c[name], connection.dialect)) for name in compiled.positiontup]
+    one = f"({', '.join('?' * len(columns))})"
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        values = tuple(stored(row[name]) if stored else row[name] for row in some for name, stored in columns)
+        connection.exec_driver_sql(str(compiled).replace(one, ", ".join([one] * len(some)), 1), values)
+
+
+def _stored_by(column: sa.Column[Any], dialect: sa.Dialect) -> Any:
+    """What makes the driver's value of one of the column's, if anything."""
+    return column.type.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _mark(connection: sa.Connection, insert: Any, process_id: str, position: int) -> None:
+    """Note how far the journal of a process is taken in."""
+    statement = insert(delivery)
+    further = statement.excluded.position > delivery.c.position
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["process_id"], set_={"position": statement.excluded.position}, where=further
+        ),
+        {"process_id": process_id, "position": position},
+    )
