@@ -8,7 +8,7 @@ reached the storage device. The system adds the figures of an ended child proces
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, get_native_id
 from time import monotonic_ns
 from typing import NamedTuple
 
@@ -59,6 +59,7 @@ class ProcessIO:
         self._measured, self._journal = measured, journal
         self._own = self._gone = Moved()  # moved by measuring itself; by measured children that have ended
         self._children: dict[int, Moved] = {}
+        self._working: dict[int, Moved | None] = {}  # threads that do own work, with what they had moved before
         self._last: Moved | None = None
         self._taken_ns = 0
         self._lock = Lock()
@@ -81,7 +82,10 @@ class ProcessIO:
             return
         self._follow_children()
         appended = self._journal()
-        net = found.minus(self._own).minus(self._gone).minus(Moved(keeping.counted.read, appended, 0, appended))
+        own = self._own
+        for thread in self._working:
+            own = own.plus(self._worked(thread))
+        net = found.minus(own).minus(self._gone).minus(Moved(keeping.counted.read, appended, 0, appended))
         self._last = net.at_least(self._last or net)
         self._taken_ns = monotonic_ns()
 
@@ -101,13 +105,24 @@ class ProcessIO:
 
     @contextmanager
     def own_work(self) -> Iterator[None]:
-        """A block that is measuring's own work, such as writing to the ledger."""
-        before = moved("/proc/thread-self")
-        ours = keeping.counted.read
+        """A block that is measuring's own work, such as writing to the ledger; it may go on while others look."""
+        thread = get_native_id()
+        began = self._moved_by(thread)
+        with self._lock:
+            self._working[thread] = began
         try:
             yield
         finally:
-            after = moved("/proc/thread-self")
-            if before is not None and after is not None:
-                counted = Moved(keeping.counted.read - ours)  # which is taken off anyway
-                self._own = self._own.plus(after.minus(before).minus(counted).at_least(Moved()))
+            with self._lock:
+                self._own = self._own.plus(self._worked(thread))
+                del self._working[thread]
+
+    def _worked(self, thread: int) -> Moved:
+        """What a thread has moved since its own work began."""
+        began, now = self._working[thread], self._moved_by(thread)
+        return now.minus(began).at_least(Moved()) if began is not None and now is not None else Moved()
+
+    def _moved_by(self, thread: int) -> Moved | None:
+        """What a thread has moved, without what is taken off anyway."""
+        found = moved(f"/proc/self/task/{thread}")
+        return found and found.minus(Moved(keeping.counted.read))

@@ -14,7 +14,7 @@ import pytest
 from e2s_tasks import span
 from e2s_tasks.io import read_parquet, write_parquet
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.meters.process_io import moved
+from e2s_tasks.meters.process_io import ProcessIO, moved
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.reporter import provenance, summarise, summarise_run
 from e2s_tasks.settings import settings
@@ -75,6 +75,22 @@ def test_measuring_itself_counts_for_nothing(io_of):
     found = io_of(work)
     assert found["written_bytes"] < SLACK
     assert found["read_bytes"] < SLACK
+
+
+def test_own_work_counts_for_nothing_also_while_it_goes_on(tmp_path):
+    looks = ProcessIO(dict, lambda: 0)
+    before = looks.now()
+    with looks.own_work():
+        (tmp_path / "own").write_bytes(bytes(8 * MB))
+        time.sleep(0.01)  # a reading that is younger is not repeated
+        during = looks.now()
+    time.sleep(0.01)
+    after = looks.now()
+    (tmp_path / "work").write_bytes(bytes(8 * MB))
+    time.sleep(0.01)
+    assert during.minus(before).written < SLACK
+    assert after.minus(before).written < SLACK
+    assert looks.now().minus(before).written == pytest.approx(8 * MB, abs=SLACK)
 
 
 def test_an_unmeasured_child_counts_to_its_parent(io_of, tmp_path):
