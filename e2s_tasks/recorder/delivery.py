@@ -17,7 +17,7 @@ EVERY_S = 10.0
 PATIENCE_S = 0.5  # measured work does not wait for a ledger that is locked; the records do
 SLOW_S = 1.0  # a ledger that took longer to fail is not asked again for EVERY_S
 SWEEP_EVERY_S = 600.0  # how often a process looks for journals that others left
-LARGE = 16_000_000
+LARGE = 1_000_000
 MANY = 50
 
 
@@ -51,6 +51,7 @@ class Delivery:
         self._swept = -SWEEP_EVERY_S
         self._delivering = threading.Lock()
         self._error: Exception | None = None
+        self._hurried = False
         self.complete = False
         # Made now, since from Python 3.12 on no thread can be started when the process ends.
         elsewhere = options.ledger_url is not None and options.enabled
@@ -59,9 +60,15 @@ class Delivery:
     @property
     def due(self) -> bool:
         """Whether to deliver while work goes on: a ledger of several hosts often, the own one when there is much."""
+        if self._hurried and (self._settings.ledger_url is not None or _loaded()):
+            return True
         if time.monotonic() - self._delivered < EVERY_S:
             return False
         return self._settings.ledger_url is not None or self._journal.size - self._offset > LARGE
+
+    def hurry(self) -> None:
+        """Have what is there delivered at the next opportunity: a run has ended, and is about to be told of."""
+        self._hurried = True
 
     @property
     def at_exit(self) -> bool:
@@ -69,7 +76,7 @@ class Delivery:
 
         Opening the ledger takes a third of a second, which a process that has not opened it yet is spared.
         """
-        if self._settings.ledger_url is not None or "e2s_tasks.ledger.ledger" in sys.modules:
+        if self._settings.ledger_url is not None or _loaded():
             return True
         try:
             return len(os.listdir(self._settings.journals)) > MANY  # noqa: PTH208 - only their number
@@ -101,7 +108,7 @@ class Delivery:
     def _attempt(self) -> None:
         with self._delivering, self._own_work():
             self.complete = False
-            self._delivered = begun = time.monotonic()
+            self._delivered, self._hurried = (begun := time.monotonic()), False
             if self._journal.troubled and not self._journal.path.exists():
                 return  # nothing could be written down, of which the journal has warned
             try:
@@ -146,3 +153,8 @@ class Delivery:
                 return  # they wait for the next
             finally:
                 ledger.close()
+
+
+def _loaded() -> bool:
+    """Whether this process has loaded the ledger, which takes a third of a second."""
+    return "e2s_tasks.ledger.ledger" in sys.modules

@@ -41,7 +41,7 @@ BATCH = 200  # records that are written at once
 FIELDS = [(component, f"{component}_j") for component in HOST]
 ASYNCIO, LOADED = "asyncio.base_events", sys.modules
 MOVE = Kind.MOVE
-ATTEMPT, SPAN = Role.ATTEMPT, Role.SPAN  # spans of other roles are written down when they begin
+ATTEMPT, FLOW, SPAN = Role.ATTEMPT, Role.FLOW, Role.SPAN  # spans of other roles are written down when they begin
 
 
 class SpanRecorder:
@@ -121,6 +121,9 @@ class SpanRecorder:
             self._journal.append_lines([ending_line(span)])
         if outermost and (span.role is ATTEMPT or span.kind is MOVE):
             self._write_down()  # its flow runs in another process, which may read the journal next
+        elif outermost and span.role is FLOW:
+            self._delivery.hurry()  # while the orchestrator ends the run, which is told of next
+            self._wake.set()
         waiting = len(self._ended)
         if waiting >= BACKLOG:
             if not self._wake.is_set():

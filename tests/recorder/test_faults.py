@@ -222,6 +222,19 @@ def test_a_long_delivery_leaves_the_measuring_thread_its_ticks(tmp_path):
     assert delivered[0] < delivered[1] < journal.size  # in between, not after all of it
 
 
+def test_a_flow_that_has_ended_is_in_the_ledger_before_anyone_asks_with_all_that_ended_before_it(tmp_path):
+    recorder = SpanRecorder(Settings(data_dir=tmp_path, tick_s=60))
+    ledger = Ledger.open(recorder.settings.ledger)
+    with OpenSpan(recorder, "block", Kind.SPAN):
+        pass
+    with OpenSpan(recorder, "flow", Kind.FLOW):
+        pass
+    end = time.monotonic() + 30
+    while len(ledger.runs()) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert {(one.name, one.status) for one in ledger.runs()} == {("block", "completed"), ("flow", "completed")}
+
+
 def test_an_attempt_without_a_run_around_it_that_ended_while_others_drained_has_not_crashed(tmp_path):
     recorder, taker, may_begin = SpanRecorder(Settings(data_dir=tmp_path, tick_s=60)), Taker(), threading.Event()
 

@@ -17,7 +17,9 @@ from e2s_tasks.settings import Settings
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory):
-    return SpanRecorder(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    made = SpanRecorder(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    yield made
+    made.flush()  # no delivery of its own goes on beside the next tests
 
 
 @given(st.text(max_size=20), st.integers(0, 10**12), st.floats(0, 1e9), st.booleans())

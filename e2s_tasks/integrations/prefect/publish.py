@@ -67,12 +67,14 @@ def _publish(flow_run: FlowRun, state: State[Any]) -> bool:
     if run_id != str(flow_run.id) and not has_ended(ledger.as_written(run_id)):
         return True  # who started it tells of it, too, at its own end
     summary = summarise_run(ledger, run_id)
-    if _wants_terminal(flow_run):
-        from e2s_tasks.reporter import terminal
+    try:
+        with get_client(sync_client=True) as client:
+            put_summary(client, summary, run_id, new=untouched and run_id == str(flow_run.id))
+    finally:
+        if _wants_terminal(flow_run):
+            from e2s_tasks.reporter import terminal
 
-        terminal.print_summary(summary, page=_page(run_id), stream=sys.stderr)
-    with get_client(sync_client=True) as client:
-        put_summary(client, summary, run_id, new=untouched and run_id == str(flow_run.id))
+            terminal.print_summary(summary, page=_page(run_id), stream=sys.stderr)
     forget(options.journals, run_id)
     send_ended_run(options, ledger, run_id)
     publish_orphans(options.journals)  # of flow runs that were killed, which the replay may have found
