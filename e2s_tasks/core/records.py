@@ -81,6 +81,7 @@ class ProcessRecord:
 
 
 STOPPED = "stopped"  # attribute of a running span whose process was told to stop: if it dies, it was cancelled
+_NOTHING: frozenset[str] = frozenset()
 KILLED = "killed"  # attribute of a span whose process died while it ran: what it used since the last tick is lost
 SOON_AFTER = "soon after"  # its value where the span itself had ended, but its energy was not settled yet
 ENDING = -1  # the `seq` of what says that a span has ended before its energy is settled: anything else has more to say
@@ -144,8 +145,11 @@ class SpanRecord:
     @property
     def is_cut_short(self) -> bool:
         """Whether its process was killed after it had used energy: its last second at most is in no figure."""
-        killed, host = self.attributes.get(KILLED), self.energy.host
-        return (killed == SOON_AFTER and host is not None) or bool(killed and self.status == Status.CRASHED and host)
+        killed = self.attributes.get(KILLED)
+        if not killed:
+            return False
+        host = self.energy.host
+        return (killed == SOON_AFTER and host is not None) or (self.status == Status.CRASHED and bool(host))
 
     @property
     def is_unmeasured(self) -> bool:
@@ -155,6 +159,8 @@ class SpanRecord:
     @property
     def incomplete(self) -> frozenset[str]:
         """The components of which its figure lacks a part: a source told nothing for some time, or it was cut short."""
+        if not self.attributes:
+            return _NOTHING
         named: frozenset[str] = frozenset(self.attributes.get("gaps", ()))
         if not self.is_cut_short:
             return named

@@ -36,11 +36,13 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
     One that has not gone on when its orchestrator has ended the run has failed with it, else it was cancelled.
     Each stretch keeps its own time, so that what its joules met in the grid is not spread over the wait.
     """
+    if not any(_is_suspended(one) for one in spans):
+        return
     first: dict[tuple[str | None, int | None], SpanRecord] = {}
     last: dict[tuple[str | None, int | None], SpanRecord] = {}
     waits = {one.id for one in spans if one.is_waiting}  # a process that only had its task wait did none of its work
     suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one) and one.parent_id not in waits}
-    for one in spans if suspended else ():
+    for one in spans:
         key = (one.task_run_id, one.attempt)
         if one.kind != Kind.ATTEMPT or key not in suspended or one.parent_id in waits:
             continue
@@ -49,7 +51,7 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
         first.setdefault(key, one)
         last[key] = one
     ends = [one.status for one in spans if one.kind == Kind.FLOW and one.is_of_no_process]
-    for one in spans if suspended else ():
+    for one in spans:
         key = (one.task_run_id, one.attempt)
         if one.kind == Kind.ATTEMPT and key in suspended and key in last and one.parent_id not in waits:
             one.status = last[key].status

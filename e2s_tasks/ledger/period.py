@@ -16,11 +16,11 @@ from e2s_tasks.ledger.tables import decision, process, span
 
 # Attributes that figures look at in any span, or the start of their names.
 TOLD = re.compile('"(declared|moved_its_run|gaps|killed|estimated|remote|result)')
-_NEEDED = (
-    "id", "process_id", "run_id", "kind", "name", "status", "started_at", "parent_id", "ended_at", "flow_run_id",
-    "task_run_id", "solution", "stage", "cpu_j", "dram_j", "gpu_j", "static_j", "storage_j", "network_j", "remote_j",
-    "result_key",
-)  # fmt: skip
+# What stands in place of the fields of a span that sums over many runs do not need.
+_SPARED = {
+    "seq": "0", "task_key": "NULL", "cpu_ns": "0", "shared_cpu_ns": "0", "bytes_read": "NULL", "bytes_written": "NULL",
+    "rows": "NULL", "other_j": "NULL", "idle_j": "NULL",
+}  # fmt: skip
 
 
 def in_period(connection: sa.Connection, since: float) -> Iterator[RunRecords]:
@@ -84,16 +84,15 @@ def _records_of(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRe
 
 def _spans(connection: sa.Connection, run_ids: Iterable[str]) -> Iterator[SpanRecord]:
     """The spans with the columns that are needed, and attributes where they say something of a figure."""
-    query = sa.select(*(span.c[name] for name in _NEEDED), sa.cast(span.c.attributes, sa.Text))
+    *columns, attributes = (
+        sa.literal_column(_SPARED[one.name]) if one.name in _SPARED else one for one in span.columns
+    )
+    query = sa.select(*columns, sa.cast(attributes, sa.Text))
     for chunk in chunks(run_ids):
         for row in connection.execute(query.where(span.c.run_id.in_(chunk))).all():
-            id_, process_id, run_id, kind, name, status, begun, parent, ended, flow, task, solution, stage, *rest = row
-            cpu, dram, gpu, static, storage, network, remote, key, text = rest
-            told = json.loads(text) if parent is None or TOLD.search(text) else {}
-            yield SpanRecord(  # by position, in the order of its fields: half a second for a hundred thousand
-                id_, 0, process_id, run_id, kind, name, status, begun, parent, ended, flow, task, None, None, solution,
-                stage, 0, 0, cpu, dram, gpu, static, storage, network, remote, None, None, None, None, None, key, told,
-            )  # fmt: skip
+            *values, text = row
+            told = json.loads(text) if row.parent_id is None or TOLD.search(text) else {}
+            yield SpanRecord(*values, told)  # type: ignore[call-arg] # all its fields, in their order
 
 
 def _processes(connection: sa.Connection, ids: Iterable[str]) -> Iterator[ProcessRecord]:

@@ -27,7 +27,8 @@ def select(connection: sa.Connection, record_type: type[R], *conditions: sa.Colu
     query = sa.select(*TABLES[record_type].columns).where(*conditions)
     if record_type is SpanRecord:  # of which there are many; a cursor of the server's costs four more round trips
         query = query.execution_options(yield_per=PORTION)
-    rows = connection.execute(query)
+    found = connection.execute(query)
+    rows = found if record_type is SpanRecord else found.all()
     known: dict[Any, Any] = {}  # a run of many spans repeats the ids of its process, run and parents in each
     same = known.setdefault
     return [record_type(*[same(value, value) if type(value) is str else value for value in row]) for row in rows]

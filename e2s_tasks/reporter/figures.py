@@ -51,7 +51,7 @@ def _all_sources(run: RunRecords) -> dict[str, list[SourceRecord]]:
     """The sources by process, each as what it was in this run: one that mostly estimated was a model."""
     parts: dict[tuple[str, str], float] = {}
     for span in run.spans:
-        for name, part in span.attributes.get("estimated", {}).items():
+        for name, part in span.attributes["estimated"].items() if "estimated" in span.attributes else ():
             parts[span.process_id, name] = max(part, parts.get((span.process_id, name), 0.0))
     return {
         process.id: [_estimating(source, parts.get((process.id, source.component), 0.0)) for source in process.sources]
@@ -266,9 +266,8 @@ def waiting(spans: SpanTree) -> float:
     return add(spans.used[span.id].joules for span in spans.spans if span.is_waiting) or 0.0
 
 
-def unsuccessful(spans: SpanTree) -> float | None:
-    """What attempts that failed, crashed, timed out or were cancelled used, in joules, each joule once."""
-    ids = lost(spans)
+def unsuccessful(spans: SpanTree, ids: Collection[str]) -> float | None:
+    """What attempts that failed, crashed, timed out or were cancelled used (`lost`), in joules, each joule once."""
     return add(spans.own_j[id_] for id_ in ids) if ids else 0.0
 
 

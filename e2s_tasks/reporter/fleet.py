@@ -5,7 +5,7 @@ runs makes a sum a lower bound, and how many such runs there are is told.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
@@ -120,10 +120,11 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
     reused = _Reused(ledger)
     for records in ledger.period(since):
         spans = tree(records.spans, records.run_id)
-        one = _assessed(records, spans)
+        lost = figures.lost(spans)
+        one = _assessed(records, spans, lost)
         if one is not None and one.started_at <= until:
             runs.append(one)
-            _add_steps(steps, one.flow, spans)
+            _add_steps(steps, one.flow, spans, lost)
             lower |= {(one.flow, *row) for row in one.lower_rows}
             lower_lost |= {(one.flow, *row) for row in one.lower_lost_rows}
             reused.include(spans)
@@ -155,12 +156,12 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
     }
 
 
-def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
+def _assessed(run: RunRecords, spans: SpanTree, lost: Set[str]) -> _Run | None:
     root = last_root(spans, run.run_id)
     if root is None:
         return None
     energy, waiting_j, decision = figures.run_energy(run.spans), figures.waiting(spans), grid.met(run)
-    lacking, lost = figures.lacking(run), figures.lost(spans)
+    lacking = figures.lacking(run)
     missing = frozenset(name for names in lacking.values() for name in names)
     rows_of_spans = rows_of(spans) if lacking else {}
     pue = declared(run).pue
@@ -178,12 +179,12 @@ def _assessed(run: RunRecords, spans: SpanTree) -> _Run | None:
         energy_range=figures.energy_range(run, energy, missing),
         provenance=figures.provenance(run, energy),
         measured_j=_measured(run, energy),
-        lost_j=figures.unsuccessful(spans),
+        lost_j=figures.unsuccessful(spans, lost),
         waiting_j=waiting_j,
         grams=figures.grams(energy.total, decision.intensity if decision else None, pue),
         missing=missing,
         lower_rows=frozenset(rows_of_spans[id_] for id_ in lacking),
-        lower_lost_rows=frozenset(rows_of_spans[id_] for id_ in lost.intersection(lacking)),
+        lower_lost_rows=frozenset(rows_of_spans[id_] for id_ in lost & lacking.keys()),
         lower_stages=frozenset(lower_bounds(spans, lacking)),
         waited=avoided.waited(run, energy.total, waiting_j, pue) if moved else None,
         stages=joules_by_stage(spans),
@@ -215,9 +216,9 @@ def _range(runs: list[_Run]) -> figures.Range:
     return [add(lows), None if open_above else add(highs)] if lows else None
 
 
-def _add_steps(steps: dict[_Step, list[list[float]]], flow: str, spans: SpanTree) -> None:
-    """Add each step's joules, and those of its attempts that did not succeed."""
-    of_row, lost = rows_of(spans), figures.lost(spans)
+def _add_steps(steps: dict[_Step, list[list[float]]], flow: str, spans: SpanTree, lost: Set[str]) -> None:
+    """Add each step's joules, and those of what was lost: its attempts that did not succeed."""
+    of_row = rows_of(spans)
     for span in spans.spans:
         joules = spans.own_j[span.id]
         if joules:

@@ -113,12 +113,16 @@ def _with_what_is_around(spans: SpanTree, ids: Iterable[str]) -> set[str]:
 def rows_of(spans: SpanTree) -> dict[str, tuple[str, str]]:
     """By span, the kind and name of the row of depth 0 that its own joules are in: those of `consumers`."""
     found = outermost(spans)
-    rows = {inside.id: (str(one.kind), step_name(one, spans)) for one in found.steps for inside in spans.within(one)}
+    rows = {one.id: (str(one.kind), step_name(one, spans)) for one in found.steps}
     for flow_id, group in found.bodies.items():
         rows |= dict.fromkeys((one.id for one in group), (BODY, body_name(spans.by_id[flow_id])))
     rows |= dict.fromkeys((one.id for one in found.moved), (str(Kind.WAIT), MOVING))
     orchestration = (ORCHESTRATION, orchestration_name(found.flows))
-    return rows | dict.fromkeys((one.id for one in found.flows), orchestration)
+    rows |= dict.fromkeys((one.id for one in found.flows), orchestration)
+    for span in spans.spans:  # parents first: what is inside a step
+        if span.id not in rows:
+            rows[span.id] = rows[spans.parents[span.id] or ""]
+    return rows
 
 
 def orchestration_name(spans: Iterable[SpanRecord]) -> str:

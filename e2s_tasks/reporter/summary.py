@@ -50,7 +50,7 @@ def summarise(
     found = assess(run, spans, outcomes)
     whole = replace(found.spent, energy=Figure(energy.total))  # waiting is paid for, too
     facility_j = whole.facility.value
-    gaps, lacking = figures.gaps(run), figures.lacking(run)
+    gaps, lacking, lost = figures.gaps(run), figures.lacking(run), figures.lost(spans)
     rows = steps(spans, energy.total, lacking)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -65,8 +65,8 @@ def summarise(
         "static_policy": sorted({process.static_policy for process in run.processes}),
         "not_attributed_j": figures.not_attributed(spans),
         "orchestration_j": lineage.orchestration_j,
-        "unsuccessful_j": figures.unsuccessful(spans),
-        "unsuccessful_lower_bound": not figures.lost(spans).isdisjoint(lacking),
+        "unsuccessful_j": figures.unsuccessful(spans, lost),
+        "unsuccessful_lower_bound": not lost.isdisjoint(lacking),
         "unclaimed_j": lineage.unclaimed_j,
         "waiting_j": figures.waiting(spans),
         "avoided_j": figures.total_avoided(saved),

@@ -71,7 +71,7 @@ def tally(run: RunRecords, avoided_by: figures.Avoided) -> Tally:
         provenance=figures.provenance(run, energy),
         stages=joules_by_stage(spans) if any(one.stage for one in run.spans) else {},
         total_j=energy.total,
-        unsuccessful_j=figures.unsuccessful(spans),
+        unsuccessful_j=figures.unsuccessful(spans, figures.lost(spans)),
         waiting_j=waiting_j,
         cached_j=figures.total_avoided(figures.avoided(spans, made_here(spans.spans), avoided_by)),
         emissions_g=emissions["total"],

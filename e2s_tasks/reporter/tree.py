@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
+from typing import TypeVar
 
-from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import Kind, RunRecords, SpanRecord, Status
 from e2s_tasks.core.results import with_their_task_runs
 
 IN_TIME = attrgetter("started_at", "id")
+N = TypeVar("N", int, float)
 
 
 @dataclass(slots=True)
@@ -23,13 +24,13 @@ class Used:
 
     def include(self, other: "Used") -> None:
         """Add what another one used."""
-        self.joules = add((self.joules, other.joules))
+        self.joules = _plus(self.joules, other.joules)
         self.cpu_ns += other.cpu_ns
         self.bytes_read = _plus(self.bytes_read, other.bytes_read)
         self.bytes_written = _plus(self.bytes_written, other.bytes_written)
 
 
-def _plus(one: int | None, other: int | None) -> int | None:
+def _plus(one: N | None, other: N | None) -> N | None:
     return other if one is None else one if other is None else one + other
 
 

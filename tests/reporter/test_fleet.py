@@ -13,7 +13,7 @@ from e2s_tasks.reporter.stages import rows
 from tests.reporter.runs import NOON, RUN, decision, full_run, outcome, process, root, run, span
 
 DAY = 86_400.0
-UNTOLD = {"seq", "task_key", "attempt", "cpu_ns", "shared_cpu_ns", "bytes_read", "bytes_written", "rows", "other_j",
+UNTOLD = {"seq", "task_key", "cpu_ns", "shared_cpu_ns", "bytes_read", "bytes_written", "rows", "other_j",
           "idle_j", "attributes"}  # fmt: skip
 HOURS = [[NOON + 3600 * n, NOON + 3600 * (n + 1), 300.0 - 40 * n] for n in range(5)]
 
@@ -255,6 +255,21 @@ def test_a_reused_result_avoided_what_its_producer_had_used(tmp_path):
     found = fleet(ledger, NOON - 1, NOON + 2 * DAY)
     expected = summarise_run(ledger, "again")["avoided_j"]
     assert (found["cached_task_runs"], found["avoided_j"], found["cached_unknown"]) == (2, expected, 1)
+
+
+def test_a_retry_of_an_attempt_that_was_suspended_has_its_own_end(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    stretches = [(1, Status.SUSPENDED), (1, Status.FAILED), (2, Status.SUSPENDED), (2, Status.COMPLETED)]
+    spans = [
+        span(
+            f"s{at}", name="waits", task_run_id="t", attempt=attempt, status=status, started_at=NOON + 5 * at, cpu_j=1.0
+        )
+        for at, (attempt, status) in enumerate(stretches)
+    ]
+    ledger.ingest([process(), *moved(run(root(ended_at=NOON + 60), *spans), "retried", 0)])
+    found, expected = fleet(ledger, NOON - 1, NOON + DAY), summarise_run(ledger, "retried")
+    assert found["unsuccessful_j"] == expected["unsuccessful_j"] == 2.0
+    assert found["steps"][0]["unsuccessful_j"] == 2.0
 
 
 def test_a_period_without_runs_is_empty(ledger):
