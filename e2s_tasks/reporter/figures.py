@@ -9,7 +9,7 @@ from typing import Any
 from e2s_tasks.core import remote
 from e2s_tasks.core.emissions import RUNG, TIMELESS
 from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add
-from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SourceRecord, SpanRecord, Status
+from e2s_tasks.core.records import DecisionRecord, Kind, ProcessRecord, RunRecords, SourceRecord, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
 
@@ -20,7 +20,6 @@ UNSUCCESSFUL = {Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OU
 ENDS = ("low", "high")  # of a range
 
 _JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
-_HOST_JOULES = attrgetter(*(f"{name}_j" for name in HOST))
 _UNTOLD = {str(Provenance.MODELLED)}  # a figure of which no source is known
 
 Range = list[float | None] | None
@@ -117,9 +116,7 @@ def energy_range(run: RunRecords, energy: Energy, missing: Collection[str] = ())
 
     missing: components of which parts are (`gaps`). Nobody knows how much these are, so that high is None there.
     """
-    found = _sources(run)
-    used = [(_factors(found.get(process_id, [])), one) for process_id, one in by_process(run, energy).items()]
-    low, high = (_at(end, used, _remote(run, energy, end)) for end in ENDS)
+    low, high = _ends(run, energy)
     figures, lows, highs = energy_figures(energy), energy_figures(low), energy_figures(high)
     unknown = {*missing, *(["total"] if missing else []), *(["host"] if {*missing} & {*HOST} else [])}
     return {
@@ -128,6 +125,20 @@ def energy_range(run: RunRecords, energy: Energy, missing: Collection[str] = ())
         else [lows[name], None if name in unknown else highs[name]]
         for name in figures
     }
+
+
+def total_range(run: RunRecords, energy: Energy, missing: Collection[str] = ()) -> Range:
+    """The same of all joules alone."""
+    low, high = _ends(run, energy)
+    return None if energy.total is None or low.total is None else [low.total, None if missing else high.total]
+
+
+def _ends(run: RunRecords, energy: Energy) -> tuple[Energy, Energy]:
+    """The joules with every model at its low, and with every model at its high end."""
+    found = _sources(run)
+    used = [(_factors(found.get(process_id, [])), one) for process_id, one in by_process(run, energy).items()]
+    low, high = (_at(end, used, _remote(run, energy, end)) for end in ENDS)
+    return low, high
 
 
 Factors = dict[str, list[float]]
@@ -238,19 +249,23 @@ def why_lower(gaps: dict[str, int], cut_short: dict[str, int]) -> Iterator[str]:
 
 def lacking(run: RunRecords) -> dict[str, list[str]]:
     """The components that spans lack a part of, by the id of the span."""
-    expected = {(process.id, one.component) for process in run.processes for one in process.sources if not one.absent}
+    expected = {process.id: _told_by(process) for process in run.processes}
     missing: dict[str, list[str]] = {}
     for span in run.spans:
-        named, joules = span.incomplete, _HOST_JOULES(span)
-        if not named and None not in joules:
-            continue
-        for name, known in zip(HOST, joules, strict=True):
-            unknown = known is None and (span.process_id, name) in expected
-            if (unknown or name in named) and span.status != Status.CACHED:
-                missing.setdefault(span.id, []).append(name)
+        lacks = span.incomplete
+        unknown = [name for name, field in expected.get(span.process_id, ()) if getattr(span, field) is None]
+        names = [name for name in HOST if name in lacks or name in unknown] if lacks or unknown else []
+        if names and span.status != Status.CACHED:
+            missing[span.id] = names
     for id_ in dict.fromkeys(span.id for span, _ in remote.without_figure(run.spans)):
         missing.setdefault(id_, []).append("remote")
     return missing
+
+
+def _told_by(process: ProcessRecord) -> list[tuple[str, str]]:
+    """The host's components that a process was to tell of, each with the field of a span that holds it."""
+    told = {one.component for one in process.sources if not one.absent}
+    return [(name, f"{name}_j") for name in HOST if name in told]
 
 
 def not_attributed(spans: SpanTree) -> dict[str, float | None]:

@@ -48,7 +48,7 @@ class _Run:
     started_at: float
     ended_at: float | None
     energy: Energy
-    energy_range: dict[str, figures.Range]
+    total_range: figures.Range
     provenance: dict[str, str]
     measured_j: dict[str, float]
     lost_j: float | None
@@ -176,7 +176,7 @@ def _assessed(run: RunRecords, spans: SpanTree, lost: Set[str]) -> _Run | None:
         started_at=min(life.started_at for life in lives),
         ended_at=ended(root, spans),
         energy=energy,
-        energy_range=figures.energy_range(run, energy, missing),
+        total_range=figures.total_range(run, energy, missing),
         provenance=figures.provenance(run, energy),
         measured_j=_measured(run, energy),
         lost_j=figures.unsuccessful(spans, lost),
@@ -209,7 +209,7 @@ def _provenance(name: str, runs: list[_Run]) -> str:
 
 def _range(runs: list[_Run]) -> figures.Range:
     """[low, high] of all joules: every model at its low or at its high end; high is None where parts are missing."""
-    known = [run.energy_range["total"] for run in runs]
+    known = [run.total_range for run in runs]
     lows = [bounds[0] for bounds in known if bounds is not None]
     highs = [bounds[1] for bounds in known if bounds is not None]
     open_above = None in highs or any(run.missing for run in runs)
