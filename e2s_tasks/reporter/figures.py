@@ -321,15 +321,19 @@ def emissions(joules: float | None, decision: DecisionRecord | None) -> dict[str
     }
 
 
-def carbon(joules: float | None, decision: DecisionRecord | None, curve: list[dict[str, Any]]) -> dict[str, Any] | None:
+def carbon(
+    joules: float | None, decision: DecisionRecord | None, curve: list[dict[str, Any]], step: str | None = None
+) -> dict[str, Any] | None:
     """The decision, and what waiting as planned would have saved: null where the hours to come were not known.
 
-    curve: the intensities that it looked at.
+    joules: of what it was about. curve: the intensities that it looked at. step: the name of the only step that it was
+    about; None: the whole run.
     """
     if decision is None:
         return None
     saving = _saving_per_kwh(decision)
     return {
+        "step": step,
         "start": iso(decision.start),
         "end": iso(decision.end),
         "decided_at": iso(decision.at),

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from e2s_tasks.core.energy import add
 from e2s_tasks.core.kpi import Figure
 from e2s_tasks.core.lineage import lineage_of
-from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
+from e2s_tasks.core.records import OF_RUN, OF_STEP, Kind, OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.upstream import Upstream
 from e2s_tasks.reporter import avoided, figures, grid
 from e2s_tasks.reporter.artifacts import artifacts
@@ -84,9 +85,21 @@ def summarise(
         "not_made": list(lineage.not_made),
         "kpis": by_name(found.kpis()),
         "stages": by_stage(spans, lacking),
-        "carbon": figures.carbon(facility_j, grid.planned(run.decisions), grid.curve(run.decisions)),
+        "carbon": _carbon(run, spans, facility_j, found.spent.declared.pue),
         "waited": avoided.waited(run, energy.total, figures.waiting(spans), found.spent.declared.pue),
     }
+
+
+def _carbon(run: RunRecords, spans: SpanTree, joules: float | None, pue: float | None) -> dict[str, Any] | None:
+    """The run's decision. joules: of the whole run; one about a single step is told with that step's."""
+    decision, curve = grid.planned(run.decisions), grid.curve(run.decisions)
+    key = decision.plan.get(OF_STEP) if decision is not None and not decision.plan.get(OF_RUN) else None
+    if key is None:
+        return figures.carbon(joules, decision, curve)
+    attempts = [one for one in run.spans if one.kind == Kind.ATTEMPT and one.task_run_id == key]
+    used = add(spans.used[one.id].joules for one in attempts if one.parent_id not in {two.id for two in attempts})
+    name = attempts[-1].name if attempts else str(key)
+    return figures.carbon(None if used is None else used * (pue or 1.0), decision, curve, name)
 
 
 def _origin(span: SpanRecord, made: dict[str, SpanRecord]) -> str | None:

@@ -69,7 +69,12 @@ def avoided(summary: Summary) -> str | None:
     saving = plan["potential_saving_percent"]
     if saving is None or saving < 0.5:
         return "did not wait for a cleaner grid, so nothing was avoided"
-    return f"did not wait for a cleaner grid: waiting would have saved {saving:.0f} % of the emissions"
+    return f"did not wait for a cleaner grid: waiting would have saved {saving:.0f} % of {emissions(plan)}"
+
+
+def emissions(plan: dict[str, Any]) -> str:
+    """Whose emissions a decision was about: the run's, or those of the only step that it had wait or start."""
+    return "the emissions" if plan["step"] is None else f"the emissions of `{units.printable(plan['step'])}`"
 
 
 def _avoided(grams: float, signal: str, summary: Summary) -> str:
@@ -136,7 +141,7 @@ def _not_waited(plan: dict[str, Any]) -> str:
     start, _ = units.clocks(plan["start"], plan["decided_at"])
     then, now = told_apart(plan["expected_gco2eq_per_kwh"], plan["run_now_gco2eq_per_kwh"])
     return (
-        f"starting at {start} (within the policy) would have saved {saving:.0f} % of the emissions{grams}:"
+        f"starting at {start} (within the policy) would have saved {saving:.0f} % of {emissions(plan)}{grams}:"
         f" forecast {then} instead of {now} g/kWh ({plan['source']})"
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.reporter import phrases, provenance, summarise
+from e2s_tasks.reporter import phrases, provenance, summarise, waiting
 from e2s_tasks.reporter.tally import tally
 from tests.reporter.runs import NOON, RUN, SOURCES, decision, full_run, outcome, process, root, run, span
 
@@ -268,6 +268,22 @@ def test_what_waiting_would_have_saved_uses_the_measured_energy():
     carbon = summarise(run(root(cpu_j=3.6e6), decisions=[decision()]))["carbon"]
     assert carbon["potential_saving_percent"] == pytest.approx(50.0)
     assert carbon["potential_saving_g"] == pytest.approx(100.0)
+
+
+def test_what_waiting_would_have_saved_of_a_single_step_uses_that_steps_energy():
+    spans = [
+        span("a", name="train", task_run_id="t", attempt=1, status=Status.FAILED, cpu_j=1e6),
+        span("b", name="train", task_run_id="t", attempt=2, cpu_j=2e6),
+        span("c", Kind.SPAN, "inside", parent_id="b", cpu_j=0.6e6),
+        span("d", name="other", task_run_id="o", attempt=1, cpu_j=7e6),
+    ]
+    about = decision(plan={"rung": "service", "step": "t", "whole_run": False, "waits": False})
+    found = summarise(run(root(cpu_j=3.6e6), *spans, decisions=[about]))
+    assert found["carbon"]["potential_saving_g"] == pytest.approx(100.0)
+    assert "50 % of the emissions of `train` (100 g)" in waiting.carbon(found)
+    whole = decision(plan={"rung": "service", "step": "t", "whole_run": True, "waits": False})
+    found = summarise(run(root(), *spans, decisions=[whole]))
+    assert found["carbon"]["potential_saving_g"] == pytest.approx(100.0 * 10.6 / 3.6)
 
 
 def test_an_average_says_nothing_about_waiting():

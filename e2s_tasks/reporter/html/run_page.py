@@ -145,12 +145,19 @@ def _avoided_card(summary: Summary) -> Card:
         return Card("Avoided by caching", units.joules(summary["avoided_j"]), (_sentence(cached),))
     if found is not None and found["began_at"] is not None:
         return Card("Avoided", "not known", lines("It waited, but nobody knows what that avoided.", cached))
-    saving = (summary["carbon"] or {}).get("potential_saving_percent")
-    could = f"Waiting would have saved {saving:.0f} %." if saving is not None and saving >= 0.5 and not found else None
+    could = None if found else _could(summary["carbon"])
     why = "It was to wait for a cleaner grid, and has not begun." if found else "It did not wait for a cleaner grid."
     if found and waiting.still_waits(summary):
         return Card("Avoided so far", "nothing", lines("It waits for a cleaner grid, or a part of it does.", cached))
     return Card("Avoided", "nothing", lines(why, could, cached and _sentence(cached)))
+
+
+def _could(plan: dict[str, Any] | None) -> str | None:
+    """What waiting would have saved, if anything."""
+    if plan is None or plan["potential_saving_percent"] is None or plan["potential_saving_percent"] < 0.5:
+        return None
+    of = "" if plan["step"] is None else f" of {waiting.emissions(plan)}"
+    return _sentence(f"waiting would have saved {plan['potential_saving_percent']:.0f} %{of}")
 
 
 def _told_on_card(summary: Summary) -> bool:
