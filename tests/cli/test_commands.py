@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from e2s_tasks.core.records import Kind, ProcessRecord, Status, VersionRecord
 from e2s_tasks.ledger import Ledger, this_process
@@ -214,6 +215,24 @@ def test_runs_are_one_a_line_with_whole_names_at_50_columns(e2s, ledger, monkeyp
     assert head.split() == ["run", "flow", "status", "began", "(UTC)", "energy"]
     assert row.split()[:3] == [RUN[:8], "flight-delays", "ok"]
     assert len(row) <= 50
+
+
+def test_runs_show_their_energy_at_40_columns_and_leave_out_when_they_began(e2s, ledger, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    head, row = e2s("runs")[1].splitlines()
+    assert head.split() == ["run", "flow", "status", "energy"]
+    assert row.split()[-1] == "J"
+    assert len(row) <= 40
+
+
+def test_a_name_that_is_too_long_loses_its_middle(e2s, ledger, monkeypatch):
+    for number, name in enumerate(["manual__2026-11-29T17:55:50.123456+00:00_AbCdEf12", "手動実行" * 9 + "_AbCdEf12"]):
+        ids = dict.fromkeys(("run_id", "flow_run_id"), f"{number}1b2c3d4-e5f6")
+        ledger.ingest([span(name, Kind.FLOW, "f", cpu_j=1.0, attributes={"flow_run_name": name}, **ids)])
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = e2s("runs")[1].splitlines()
+    assert sum("f12 " in line and "…" in line and (" manual" in line or " 手動" in line) for line in lines) == 2
+    assert max(map(cell_len, lines)) <= 80
 
 
 @pytest.mark.parametrize("columns", [50, 72, 80, 100])

@@ -1,7 +1,11 @@
 """The answers of `e2s` as tables for people."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +15,8 @@ from e2s_tasks.reporter.terminal import NARROW, WIDE, console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 MOST_ROWS = 40
+LEAST = 8  # columns of a name
+LEAST_WITH_TIMES = 50
 MOST_OTHERS = 5
 NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow and run it."
 
@@ -22,41 +28,56 @@ def _table(*columns: str, figures: int, whole: tuple[str, ...]) -> Table:
         if index >= len(columns) - figures:
             table.add_column(column, justify="right", no_wrap=True)
         else:
-            table.add_column(column, overflow="fold", no_wrap=column in whole, min_width=None if column in whole else 8)
+            table.add_column(
+                column, overflow="fold", no_wrap=column in whole, min_width=None if column in whole else LEAST
+            )
     return table
 
 
 def print_runs(rows: list[dict[str, Any]]) -> None:
-    """Runs, one a line: names that are too long for it are cut, the longest first."""
+    """Runs, one a line: names that are too long for it lose their middle, the longest first."""
     if not rows:
         console().print(NOTHING_YET)
         return
     out = console()
     more, figures = (("name",), ("time", "energy")) if out.width >= NARROW else ((), ("energy",))
     began, year = (STARTED, 0) if out.width >= WIDE else ("began (UTC)", len("2026-"))
-    whole = ("run", "status", began)
-    table = _table("run", "flow", *more, "status", began, *figures, figures=len(figures), whole=whole)
+    when = (began,) if out.width >= LEAST_WITH_TIMES else ()
+    whole = ("run", "status", *when)
+    table = _table("run", "flow", *more, "status", *when, *figures, figures=len(figures), whole=whole)
     for row in rows:
-        told: dict[str, str | Text] = {
-            "name": _on_one_line(row["name"] or ""),
+        told: dict[str, str | _OnOneLine] = {
+            "name": _OnOneLine(row["name"] or ""),
+            began: units.clock(row["started_at"])[year:16],
             "time": units.seconds(row["duration_s"]),
             "energy": units.at_least(units.joules(row["energy_j"]), row["lower_bound"]),
         }
         table.add_row(
             row["id"][:8],
-            _on_one_line(row["flow"]),
+            _OnOneLine(row["flow"]),
             *(told[column] for column in more),
             phrases.STATUS.get(row["status"], row["status"]),
-            units.clock(row["started_at"])[year:16],
-            *(told[column] for column in figures),
+            *(told[column] for column in (*when, *figures)),
             style="red" if row["status"] in phrases.BROKEN else "",
         )
     out.print(table)
 
 
-def _on_one_line(name: str) -> Text:
-    """A name that ends in an ellipsis where its column is too narrow."""
-    return Text(units.printable(name), no_wrap=True, overflow="ellipsis")
+class _OnOneLine:
+    """A name without its middle where its column is too narrow: many begin alike, and differ in a time at their end."""
+
+    def __init__(self, name: str) -> None:
+        self._text = Text(units.printable(name), no_wrap=True)
+
+    def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(LEAST, self._text.cell_len), self._text.cell_len).with_maximum(options.max_width)
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        name, width = self._text.plain, options.max_width
+        if cell_len(name) > width:
+            end = next(name[start:] for start in range(len(name) + 1) if cell_len(name[start:]) <= width // 2)
+            name = f"{set_cell_size(name, (width - 1) // 2)}…{end}"
+        yield Text(name, no_wrap=True, overflow="crop")
 
 
 def print_artifact(found: dict[str, Any]) -> None:
