@@ -182,7 +182,7 @@ def _crash(span: SpanRecord, seen: float, ending: SpanRecord | None) -> SpanReco
     if ending is not None:
         told = {**span.attributes, KILLED: SOON_AFTER}
         return replace(span, seq=span.seq + 1, status=ending.status, ended_at=ending.ended_at, attributes=told)
-    ended_at = max(span.started_at, span.ended_at or 0.0, seen)
+    ended_at = span.ended_at if span.ended_at is not None else max(span.started_at, seen)  # its work may be over
     status = Status.CANCELLED if STOPPED in span.attributes else Status.CRASHED
     attributes = {**span.attributes, KILLED: True}
     return replace(span, seq=span.seq + 1, status=status, ended_at=ended_at, attributes=attributes)

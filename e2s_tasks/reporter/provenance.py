@@ -71,6 +71,8 @@ def idle_policy(summary: Summary) -> str:
 def not_attributed(summary: Summary) -> str:
     """What the host used beside the run."""
     beside = summary["not_attributed_j"]
+    if beside["other"] is None and beside["idle"] is None:
+        return "what other programs and idle power used is not known: no process measured the run from end to end"
     return (
         f"other programs {units.joules(beside['other'])}, idle {units.joules(beside['idle'])}"
         " (figures of the host while the run went on: not additive over runs)"

@@ -127,6 +127,12 @@ def test_a_solution_that_a_task_alone_names_is_told_with_where_it_belongs(read):
     assert "solution='delays'" in read(params={"solution": "another"}, own={"solution": "delays"})
 
 
+def test_a_tag_and_a_param_that_name_two_solutions_contradict_each_other(read):
+    said = read(["e2s:solution=a"], params={"solution": "b"})
+    assert "The tag e2s:solution=a and the param e2s with solution='b' contradict each other" in said
+    assert read(["e2s:solution=a"], params={"solution": "a"}) is None
+
+
 def test_a_task_may_name_the_solution_of_its_dag(read):
     assert read(["e2s:solution=delays"], own={"solution": "delays"}) is None
     assert read(params={"solution": "delays"}, own={"solution": "delays", "stage": "training"}) is None

@@ -280,6 +280,13 @@ def test_a_killed_process_leaves_its_attempt_crashed_with_the_energy_it_had_used
     assert list(tmp_path.glob("*.jsonl")) == []
 
 
+def test_a_process_that_is_killed_after_its_attempts_work_adds_nothing_to_its_length(tmp_path):
+    started(tmp_path, replace(this_process(), start_ticks=1)).append(running(), running(2, ended_at=3.5))
+    kept = Kept()
+    assert replay(tmp_path, kept) == 1
+    assert (kept.records[-1].status, kept.records[-1].ended_at) == ("crashed", 3.5)
+
+
 def test_a_journal_that_the_ledger_refuses_stays_for_later(tmp_path):
     process = replace(this_process(), start_ticks=1)
     started(tmp_path, process).append(running())

@@ -142,9 +142,10 @@ def task_instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Pag
 
     known = states.of_task(dag_id, run_id, task_id)
     index = _index(map_index)
-    indices = [index] if index is not None else sorted({-1, *known})
+    whole = index < 0 and index not in known
+    indices = sorted({-1, *known}) if whole else [index]
     wanted = [task_instance_id(dag_id, run_id, task_id, one) for one in indices]
-    title = task_id if index is None or index < 0 else f"{task_id} [{index}]"
+    title = task_id if index < 0 else f"{task_id} [{index}]"
     with _ledger() as ledger:
         if _measured(ledger, dag_id, run_id) is None:
             reasons = why_nothing.of_run(states.of_run(dag_id, run_id))
@@ -157,9 +158,9 @@ def task_instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Pag
     return Page(render_task_run(found, title, f"run?{urlencode({'run_id': run_id})}"))
 
 
-def _index(text: str) -> int | None:
-    """A map index; None for the literal placeholder that Airflow leaves where a task is not mapped, as for none."""
+def _index(text: str) -> int:
+    """A map index; -1 for the literal placeholder that Airflow leaves where a task is not mapped, as for none."""
     try:
         return int(text)
     except ValueError:
-        return None
+        return -1

@@ -27,7 +27,13 @@ def check_dag(dag: Any) -> None:
     for tag in tags:
         _check_tag(tag)
     _check_that_policies_are_said(tags)
-    declared.solution_of(tags, _checked(declared.param_of(dag)))
+    given = _checked(declared.param_of(dag))
+    tagged, named = declared.solution_of(tags, {}), declared.solution_of((), given)
+    if tagged is not None and named is not None and tagged != named:
+        raise SettingError(
+            f"The tag {declared.SOLUTION}{tagged} and the param {declared.PARAM} with solution={named!r} contradict"
+            " each other: a run has one solution, so leave one of them out."
+        )
 
 
 def check_task(task: Any) -> None:
