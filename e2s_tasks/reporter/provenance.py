@@ -60,7 +60,8 @@ def gaps(summary: Summary) -> str | None:
     parts = ", ".join(figures.why_lower(summary["gaps"], summary["cut_short"]))
     said = [f"no figure for {parts}"] if parts else []
     said += [figures.CUT_SHORT] if summary["cut_short"] else []
-    return f"{'; '.join(said)}: the sums are lower bounds"
+    lower = "" if summary["energy_j"]["total"] is None else ": the sums are lower bounds"
+    return "; ".join(said) + lower
 
 
 def idle_policy(summary: Summary) -> str:

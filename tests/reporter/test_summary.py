@@ -361,6 +361,7 @@ def test_of_a_run_that_was_killed_before_its_first_tick_that_is_the_reason_and_n
     summary = summarise(run(root(**dead), span("t", **dead)))
     assert summary["gaps"] == summary["cut_short"] == {"cpu": 2, "dram": 2, "static": 2}
     assert phrases.energy(summary) == "energy unknown: it was killed within a second, before anything was measured"
+    assert "lower bounds" not in provenance.gaps(summary)
     assert provenance.gaps(summary).startswith("up to a second of work before it was killed")
     lines = dict(provenance.provenance(summary))
     assert lines["missing"].startswith("CPU (it was killed before anything was measured)")
