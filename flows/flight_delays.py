@@ -7,11 +7,14 @@ Run it with `python flows/flight_delays.py`; E2S_OUTPUT says where the files go 
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows.flight_steps")  # what the steps log, the flow run logs
 sys.path.append(str(Path(__file__).parents[1]))  # where this file is run by itself
+
+from prefect.client.orchestration import get_client
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task
 from e2s_tasks.settings import settings
@@ -44,5 +47,19 @@ def flight_delays(output: Path = Path("output"), sample: float | None = None) ->
     return evaluate(forecast)
 
 
+def start_prefect() -> None:
+    """Start the temporary server that Prefect uses where there is no other, deaf to Ctrl-C.
+
+    That goes to every process of the terminal: without its server the flow would ask for it for minutes before it ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process inherits
+    try:
+        with get_client(sync_client=True):
+            pass
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 if __name__ == "__main__":
+    start_prefect()
     flight_delays(Path(os.environ.get("E2S_OUTPUT", "output")))
