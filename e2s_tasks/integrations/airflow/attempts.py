@@ -1,10 +1,9 @@
 """The measuring of an attempt, in the process that the supervisor starts for it.
 
 A span of kind orchestration is open from the process's start to its end: what Airflow itself does there, such as
-reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does: from before its
-`pre_execute` to the end of its `post_execute`; the runner's function for it is wrapped, since no hook is called between
-the end of the work and the report of its state. What comes after it, such as callbacks, is orchestration again; how the
-attempt has ended is known once its state is reported, so that one that is killed until then has crashed.
+reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does, with the loading
+of what it is handed and the keeping of its result (`runner`). What comes after it, such as callbacks, is orchestration
+again; how the attempt has ended is known once its state is reported: one that is killed until then has crashed.
 """
 
 import os
@@ -14,12 +13,11 @@ import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Any
 
 from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.airflow import assets, declared, metrics, xcoms
+from e2s_tasks.integrations.airflow import assets, declared, metrics, runner, xcoms
 from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
@@ -34,7 +32,6 @@ BY_STATE = {
     "up_for_reschedule": Status.SUSPENDED, "awaiting_input": Status.SUSPENDED,
 }  # fmt: skip
 BY_EXCEPTION = {  # by name, since Airflow's versions have them in different places
-    "DownstreamTasksSkipped": Status.COMPLETED, "DagRunTriggerException": Status.COMPLETED,
     "AirflowTaskTimeout": Status.TIMED_OUT, "AirflowSensorTimeout": Status.TIMED_OUT,
     "TaskDeferralTimeout": Status.TIMED_OUT,
 }  # fmt: skip
@@ -67,10 +64,15 @@ _here = Process()
 @guarded
 def process_begins() -> None:
     """The process of an attempt has started, and is about to read the DAG's file."""
-    xcoms.watch_pulls()
+    _watch()
     told = _told_to_the_log()
     if "dag_id" in told and "run_id" in told:
         _open_around(str(told["dag_id"]), str(told["run_id"]))
+
+
+def _watch() -> None:
+    xcoms.watch_pulls()
+    runner.watch(attempt_begins, _worked, _pause)
 
 
 def _told_to_the_log() -> dict[str, Any]:
@@ -92,11 +94,14 @@ def _open_around(dag_id: str, run_id: str) -> None:
 
 @guarded
 def attempt_begins(task_instance: Any) -> None:
-    """The attempt is about to begin: its templates are rendered."""
+    """The attempt is about to begin; told again once its templates are rendered, and with them its label."""
+    if _here.attempt is not None and _here.attempt.task_instance is task_instance:
+        _here.attempt.span.note({NAME: _name(task_instance)})
+        return
     dag_run = task_instance._ti_context_from_server.dag_run  # noqa: SLF001 - Airflow has no other place for it
     if _here.run_id != dag_run_id(dag_run.dag_id, dag_run.run_id) or _here.around is None:
         _open_around(dag_run.dag_id, dag_run.run_id)
-    xcoms.watch_pulls()  # again, for `dags test`, which has no beginning of a process
+    _watch()  # again, for `dags test`, which has no beginning of a process
     task = task_instance.task
     recorder = process_recorder()
     given = _given(task_instance)
@@ -105,7 +110,6 @@ def attempt_begins(task_instance: Any) -> None:
     _here.attempt = Attempt(task_instance, span)
     span.start()
     span.resume()
-    _watch_work()
     _watch_for_the_end()
     _write_edges(xcoms.edges_of(task_instance))
     if isinstance(span, OpenSpan):
@@ -168,42 +172,15 @@ def _solution(task: Any, given: dict[str, Any]) -> str | None:
         return None
 
 
-def _watch_work() -> None:
-    """From now on an attempt's work ends with what the runner executes, before it reports the state.
-
-    Wrapped where the runner calls it: the operator itself stays as it is, so that it can be copied and pickled.
-    """
-    from airflow.sdk.execution_time import task_runner
-
-    execute = getattr(task_runner, "_execute_task", None)
-    if execute is None or hasattr(execute, "e2s_measures"):
-        return
-
-    @wraps(execute)
-    def measured(*args: Any, **kwargs: Any) -> Any:
-        try:
-            result = execute(*args, **kwargs)
-        except BaseException as error:
-            if _by_exception(error) is Status.COMPLETED:  # as of a branch that has what it does not take skipped
-                _worked(error)
-            _pause(error)
-            raise
-        _worked()
-        return result
-
-    measured.e2s_measures = True  # type: ignore[attr-defined]
-    task_runner._execute_task = measured  # noqa: SLF001 - no hook is called there
-
-
 @guarded
-def _worked(error: BaseException | None = None) -> None:
-    """The operator has done its work: what it made is recorded, and told to who follows the assets."""
+def _worked() -> None:
+    """The attempt has done its work: what it made is recorded, and told to who follows the assets."""
     attempt = _here.attempt
     if attempt is None:
         return
     if isinstance(attempt.span, OpenSpan):
         assets.made(attempt.span, attempt.task_instance)
-    _pause(error)
+    _pause(succeeded=True)
     if isinstance(attempt.span, OpenSpan):
         assets.tell(attempt.span, attempt.task_instance)
 
@@ -227,13 +204,13 @@ def _watch_for_the_end() -> None:
 
 
 @guarded
-def _pause(error: BaseException | None = None) -> None:
+def _pause(error: BaseException | None = None, *, succeeded: bool = False) -> None:
     """The work is over: what the attempt pulled and what it used is known."""
     attempt = _here.attempt
     if attempt is not None and attempt.works:
         attempt.works = False
         attempt.error = error
-        if not attempt.stopped and isinstance(attempt.span, OpenSpan):
+        if (succeeded or not attempt.stopped) and isinstance(attempt.span, OpenSpan):
             _write_edges(xcoms.pulled(attempt.task_instance))
         attempt.span.suspend()
         attempt.span.note({PEAK_MEMORY: _peak_memory()})
@@ -281,12 +258,7 @@ def _ending(attempt: Attempt) -> Status:
         return BY_STATE[str(state)]
     if attempt.stopped:
         return Status.CANCELLED
-    found = _by_exception(attempt.error)
-    return Status.FAILED if found is Status.COMPLETED else found
-
-
-def _by_exception(error: BaseException | str | None) -> Status:
-    names = [cls.__name__ for cls in type(error).__mro__]
+    names = [cls.__name__ for cls in type(attempt.error).__mro__]
     return next((BY_EXCEPTION[name] for name in names if name in BY_EXCEPTION), Status.FAILED)
 
 
