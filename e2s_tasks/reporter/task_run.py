@@ -29,7 +29,8 @@ def summarise_task_runs(summary: dict[str, Any], run: RunRecords, task_run_ids: 
     attempts.sort(key=lambda one: task_run_ids.index(one["task_run_id"]))
     artifacts = [one for one in summary["artifacts"] if one["span_id"] in inside]
     return _worth(run, list(inside.values())) | {
-        "flow_run": summary["flow_run"], "run_j": summary["energy_j"]["total"], "attempts": attempts,
+        "flow_run": summary["flow_run"], "run_j": summary["energy_j"]["total"],
+        "run_lower_bound": bool(summary["gaps"]), "attempts": attempts,
         "artifacts": artifacts, "unclaimed_j": None, **_sums(attempts, summary["energy_j"]["total"]),
     }  # fmt: skip
 

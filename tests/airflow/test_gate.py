@@ -58,6 +58,11 @@ class Gated:
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False}
         self.airflow.client.post(f"/api/v2/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
 
+    def page(self, dag_id, run_id, task_id):
+        """The Energy tab of a task."""
+        asked = {"run_id": run_id, "task_id": task_id, "map_index": -1}
+        return self.airflow.client.get(f"/e2s/dags/{dag_id}/task-instance", params=asked).text
+
     def run(self, dag_id, run_id):
         """The ledger's run, and its summary."""
         ledger = Ledger.open(f"sqlite:///{self.airflow.home / 'e2s' / 'ledger.db'}")
@@ -179,6 +184,7 @@ def test_a_waiting_task_that_is_cleared_begins_at_once_and_keeps_its_retries(gat
     clean = gated.dirty_for(200)
     run_id = gated.airflow.trigger("gated_by_tags")
     gated.wait_until_deferred("gated_by_tags", run_id, 3)
+    assert "It waits for a cleaner grid" in gated.page("gated_by_tags", run_id, "prepare")
     gated.clear("gated_by_tags", run_id, "prepare", "each")
     assert gated.airflow.wait("gated_by_tags", run_id, RUN_S) == "success"
     assert max(one["at"] for one in gated.works(run_id) if one["task"] in BY_TAGS) < clean

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from strict_auth import SECRET
 
+from e2s_tasks.integrations.airflow import why_nothing
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import phrases, summarise_run, units
@@ -132,7 +133,7 @@ def test_another_dags_run_is_not_found_under_a_dag_that_one_may_see(ran):
 def test_a_task_of_another_run_is_not_found_in_this_one(ran):
     answer = ran.get("/task-instance", "vic", task_id="hidden")
     assert answer.status_code == 404
-    assert "This task was not measured" in answer.text
+    assert "There is no such task in this run" in answer.text
 
 
 def test_every_try_of_a_task_is_told_as_show_tells_it(ran):
@@ -216,11 +217,21 @@ def test_while_a_run_goes_on_its_pages_say_so_far(ran, airflow):
 def test_what_is_not_measured_is_told_with_the_remedy(ran):
     unknown = ran.get("/run", run_id="no such run")
     assert unknown.status_code == 404
-    assert "E2S_AUTO=true" in unknown.text
-    assert "E2S_LEDGER_URL" in unknown.text
+    assert "Airflow has none of that id" in unknown.text
+    told = " ".join(text for _, text in why_nothing.of_run("success"))
+    assert "E2S_AUTO=true" in told
+    assert "E2S_LEDGER_URL" in told
     idle = ran.get("/task-instance", task_id="done", map_index=-1)
     assert idle.status_code == 404
     assert "EmptyOperator" in idle.text
+
+
+def test_a_task_that_is_not_there_or_never_began_is_told_as_that(ran):
+    no_index = ran.get("/task-instance", task_id="score", map_index=17)
+    assert (no_index.status_code, "There is no such task in this run" in no_index.text) == (404, True)
+    assert why_nothing.of_task(["upstream_failed"], "failed", None)[0] == "It did not begin"
+    assert why_nothing.of_task([None], "failed", None)[0] == "It did not begin"
+    assert why_nothing.of_task([None], "running", None)[0] == "It has not begun"
 
 
 def test_a_dag_that_airflow_does_not_have_is_not_found_by_who_may_ask(ran):

@@ -1,5 +1,6 @@
 """A task run as the orchestrator's pages tell it: its attempts, from the run's own summary."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -64,6 +65,15 @@ def test_nothing_is_known_of_a_task_that_is_not_in_the_run():
 def test_task_runs_come_in_the_order_in_which_they_are_asked_for():
     records = run(root(cpu_j=0.0), *(span(name, task_run_id=name, cpu_j=1.0, attempt=1) for name in "abc"))
     assert [one["name"] for one in found(records, "c", "a")["attempts"]] == ["c", "a"]
+
+
+def test_every_figure_that_lacks_a_part_is_marked_as_a_lower_bound():
+    killed = {"status": Status.CRASHED, "attributes": {"killed": True}, "cpu_j": 1000.0}
+    records = run(root(cpu_j=500.0), span("a", attempt=1, task_run_id="t", **killed))
+    page = render_task_run(found(records, "t"), "t", "run")
+    assert "&gt;= 1.00 kJ" in page
+    assert "1.00 kJ" not in re.sub("(&gt;=|at least) 1.00 kJ", "", page)
+    assert "of &gt;= 1.50 kJ that the run used" in page
 
 
 def test_the_page_says_so_far_while_an_attempt_goes_on():

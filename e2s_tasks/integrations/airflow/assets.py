@@ -18,6 +18,8 @@ def name_of(asset: Any) -> str | None:
     uri = getattr(asset, "uri", None)
     if not isinstance(uri, str) or not uri:
         return None
+    if uri.startswith("/"):  # a path
+        return uri_of(uri)
     return uri if SCHEME.match(uri) else f"asset:/{uri}"
 
 

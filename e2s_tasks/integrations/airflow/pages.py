@@ -12,7 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 from urllib.parse import quote, urlencode
 
-from e2s_tasks.core.records import SpanRecord
+from e2s_tasks.core.records import OF_STEP, WAITS, SpanRecord
 from e2s_tasks.errors import E2SError
 from e2s_tasks.integrations.airflow import states, why_nothing
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
@@ -153,7 +153,9 @@ def task_instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Pag
         run = ledger.run(dag_run_id(dag_id, run_id))
         found = summarise_task_runs(summarise_records(ledger, run), run, wanted)
     if not found["attempts"]:
-        said, reasons = why_nothing.of_task([known[one] for one in indices if one in known])
+        waits = [one for one in run.decisions if one.plan.get(OF_STEP) in wanted and one.plan.get(WAITS)]
+        its_states = [known[one] for one in indices if one in known]
+        said, reasons = why_nothing.of_task(its_states, states.of_run(dag_id, run_id), waits[-1] if waits else None)
         return Page(render_nothing(title, said, reasons), NOT_FOUND)
     return Page(render_task_run(found, title, f"run?{urlencode({'run_id': run_id})}"))
 

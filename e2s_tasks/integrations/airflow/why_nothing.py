@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 
+from e2s_tasks.core.records import DecisionRecord
+from e2s_tasks.reporter import units
+
 Reasons = list[tuple[str, str]]
 
-NOT_BEGUN = {None, "scheduled", "queued", "upstream_failed", "removed"}
+NOT_BEGUN = {None, "scheduled", "queued"}
+NEVER_BEGINS = {"upstream_failed", "removed"}
+ENDED = {"success", "failed"}  # states of a run
 BEFORE = (
     "It ran before E2S_AUTO=true was in the environment of Airflow's workers: set it there, and in that of the"
     " scheduler and the API server, and restart them. What has run cannot be measured afterwards."
@@ -19,7 +24,9 @@ IDLE = "An operator that does nothing itself, such as EmptyOperator, is ended by
 
 
 def of_run(state: str | None) -> Reasons:
-    """Why nothing is known of a DAG run that is in this state in Airflow."""
+    """Why nothing is known of a DAG run that is in this state in Airflow; None: it has no such run."""
+    if state is None:
+        return [("No run", "Airflow has none of that id: it may have been deleted.")]
     if state == "queued":
         return [("Not begun", "It waits in Airflow's queue. Reload when it has begun.")]
     return [
@@ -28,10 +35,26 @@ def of_run(state: str | None) -> Reasons:
     ]  # fmt: skip
 
 
-def of_task(states: Sequence[str | None]) -> tuple[str, Reasons]:
-    """What is said of task instances in these states of which no attempt is known, and why that may be."""
-    if states and all(state in NOT_BEGUN for state in states):
+def of_task(states: Sequence[str | None], run_state: str | None, waits: DecisionRecord | None) -> tuple[str, Reasons]:
+    """What is said of task instances in these states of which no attempt is known, and why that may be.
+
+    run_state: that of their run. waits: the last decision that had one of them wait for a cleaner grid.
+    """
+    if not states:
+        return "There is no such task in this run", [("No task", "Airflow has none of that name and index in it.")]
+    if waits is not None:
+        return _of_waiting(waits, goes_on=run_state not in ENDED and "deferred" in states)
+    if all(state in NEVER_BEGINS or (state in NOT_BEGUN and run_state in ENDED) for state in states):
+        return "It did not begin", [("No attempt", "What it depends on failed, or its run had ended before.")]
+    if all(state in NOT_BEGUN | NEVER_BEGINS for state in states):
         return "It has not begun", [("So far", "It has used nothing. Reload when Airflow has started it.")]
-    if states and all(state == "skipped" for state in states):
+    if all(state == "skipped" for state in states):
         return "It was skipped", [("No attempt", "Airflow started no process for it, so it used nothing.")]
-    return "This task was not measured", [("Nothing to do", IDLE), *of_run(None)]
+    return "This task was not measured", [("Nothing to do", IDLE), *of_run("")]
+
+
+def _of_waiting(decision: DecisionRecord, *, goes_on: bool) -> tuple[str, Reasons]:
+    until = f"Until {units.clock(units.iso(decision.start))}: {decision.reason}."
+    if goes_on:
+        return "It waits for a cleaner grid", [("So far", f"It has used nothing. {until}")]
+    return "It was to wait for a cleaner grid, and has not begun", [("No attempt", until)]

@@ -76,9 +76,8 @@ def _cards(found: Summary) -> list[Card]:
     joules = found["energy_j"]["total"]
     worth = phrases.worth(found).removeprefix(", ") if joules is not None else phrases.energy(found)
     energy = lines(None if joules is None else units.watt_hours(joules), worth)
-    of = (
-        f"of {units.joules(found['run_j'])} that the run used{phrases.so_far(found)}" if found["run_j"] else "not known"
-    )
+    run = units.at_least(units.joules(found["run_j"]), found["run_lower_bound"])
+    of = f"of {run} that the run used{phrases.so_far(found)}" if found["run_j"] else "not known"
     memory = found["peak_memory_bytes"]
     peak = "the most that an attempt's process had, with the orchestrator's own code"
     if memory is None:
@@ -101,7 +100,8 @@ def _sentences(found: Summary) -> list[str]:
     said = []
     lost = [one for one in found["attempts"] if one["status"] in phrases.BROKEN and one["inclusive_j"]]
     if lost:
-        joules = units.joules(sum(one["inclusive_j"] for one in lost))
+        lower = any(one["lower_bound"] for one in lost)
+        joules = units.at_least(units.joules(sum(one["inclusive_j"] for one in lost)), lower)
         attempts = f"{len(lost)} {phrases.plural('attempt', len(lost))}"
         said.append(f"{joules} of it in {attempts} that did not succeed.")
     if _goes_on(found):
@@ -145,7 +145,8 @@ def _attempts(found: Summary) -> Table:
             rows.append(Row(cells, "", min(row["depth"], 6)))
     if len(found["attempts"]) > 1:
         worth = ["", tables.between(found["energy_j_range"]["total"])]
-        rows.append(Row(_cells(found | {"status": None}, "total", worth, moved=moved), "total"))
+        total = found | {"status": None, "lower_bound": bool(found["gaps"])}
+        rows.append(Row(_cells(total, "total", worth, moved=moved), "total"))
     return Table("Attempts and what each used", head, rows, texts=(0, 1, len(head) - 2))
 
 
@@ -158,7 +159,7 @@ def _cells(row: dict[str, Any], name: str, worth: list[str], *, moved: bool) -> 
     return [
         name,
         phrases.mark(row),
-        units.joules(row["inclusive_j"]),
+        units.at_least(units.joules(row["inclusive_j"]), row["lower_bound"]),
         units.percent(row["share"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
