@@ -83,6 +83,8 @@ def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | 
         return found.reason
     if options.wait == "never":
         return f"E2S_WAIT=never; else it would {found.reason}"
+    if _is_a_test():
+        return f"`airflow dags test` would wait itself; else it would {found.reason}"
     dag, dag_run = task_instance.task.dag, task_instance._ti_context_from_server.dag_run  # noqa: SLF001
     if not declared.waits(declared.told(dag, task_instance.task, dag_run.conf)):
         return f"the run, or the task, says that it does not wait; else it would {found.reason}"
@@ -92,6 +94,13 @@ def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | 
         warn_once("waiting for a cleaner grid", RuntimeError(reason), "the task starts now")
         return reason
     return None
+
+
+def _is_a_test() -> bool:
+    """Whether the task runs in the process of a command, as in `airflow dags test`, which waits for each trigger."""
+    from airflow.sdk.execution_time import task_runner
+
+    return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "InProcessSupervisorComms"
 
 
 def _trigger(
