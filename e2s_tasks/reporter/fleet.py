@@ -73,6 +73,7 @@ class _Sums:
 
     runs: int = 0
     failed: int = 0
+    failed_j: list[float | None] = field(default_factory=list)
     lower_bounds: int = 0
     joules: list[float | None] = field(default_factory=list)
     lost: list[float | None] = field(default_factory=list)
@@ -82,7 +83,9 @@ class _Sums:
     def include(self, run: _Run) -> None:
         """Add a run."""
         self.runs += 1
-        self.failed += run.status in figures.UNSUCCESSFUL
+        if run.status in figures.UNSUCCESSFUL:
+            self.failed += 1
+            self.failed_j.append(run.energy.total)
         self.lower_bounds += run.lower_bound
         self.joules.append(run.energy.total)
         self.lost.append(run.lost_j)
@@ -96,6 +99,7 @@ class _Sums:
             "runs": self.runs,
             "lower_bounds": self.lower_bounds,
             "failed_runs": self.failed,
+            "failed_runs_j": add(self.failed_j) if self.failed else 0.0,
             "energy_j": joules,
             "share": share(joules, total_j),
             "unsuccessful_j": add(self.lost),

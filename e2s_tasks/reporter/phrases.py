@@ -13,6 +13,7 @@ from e2s_tasks.reporter.steps import ORCHESTRATION
 
 Summary = dict[str, Any]
 STATUS = {"completed": "ok", "timed_out": "timed out"}
+MOST_FLOWS = 3  # that a sentence names
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
 _GIVEN = re.compile(r"[0-9a-f]{3}")  # what Prefect adds to a task's name
 SEPARATORS = " -_:#/."
@@ -233,8 +234,26 @@ def flow_joules(row: dict[str, Any]) -> str:
 
 
 def lost(summary: Summary) -> str | None:
-    """What attempts that did not succeed had used, if there were any."""
-    return f"{lost_joules(summary)} of it in attempts that did not succeed" if summary["unsuccessful_j"] else None
+    """What attempts that did not succeed had used, and which flows inside, or earlier lives of it, failed."""
+    joules = f"{lost_joules(summary)} of it in attempts that did not succeed" if summary["unsuccessful_j"] else None
+    return "; ".join(filter(None, (joules, _again(summary), _failed_inside(summary)))) or None
+
+
+def _again(summary: Summary) -> str | None:
+    """How often the flow had failed before it was run again."""
+    lives = [span for span in summary["spans"] if span["parent_id"] is None and span["kind"] == Kind.FLOW]
+    failed = sum(life["status"] in BROKEN for life in lives[:-1])
+    return f"the flow failed {'once' if failed == 1 else f'{failed} times'} and was run again" if failed else None
+
+
+def _failed_inside(summary: Summary) -> str | None:
+    """Which flows that it ran failed."""
+    inside = (span for span in summary["spans"] if span["parent_id"] is not None and span["kind"] == Kind.FLOW)
+    names = list(dict.fromkeys(f"`{units.printable(span['name'])}`" for span in inside if span["status"] in BROKEN))
+    if not names:
+        return None
+    more = [f"{len(names) - MOST_FLOWS} more"] if len(names) > MOST_FLOWS else []
+    return f"the {plural('flow', len(names))} {', '.join([*names[:MOST_FLOWS], *more])} inside it failed"
 
 
 def lost_joules(row: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from e2s_tasks.core.records import Kind, ProcessRecord, SourceRecord, SpanRecord
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.reporter import solution_kpis, summarise_run
 from e2s_tasks.reporter.fleet import fleet
+from e2s_tasks.reporter.html import fleet_page
 from e2s_tasks.reporter.stages import rows
 from tests.reporter.runs import NOON, RUN, decision, full_run, outcome, process, root, run, span
 
@@ -132,6 +133,13 @@ def test_what_failed_attempts_used_is_a_lower_bound_wherever_one_lacks_a_part(le
     assert [row["unsuccessful_lower_bound"] for row in rows] == [True, True, True]
     days = {row["from"][-2:]: row["unsuccessful_lower_bound"] for row in again["times"]}
     assert sorted(days.values()) == [False] * (len(days) - 1) + [True]
+
+
+def test_what_runs_that_failed_used_is_told_with_what_their_successful_attempts_did(found, summaries):
+    failed = [one for one in summaries if one["flow_run"]["status"] == "failed"]
+    assert found["failed_runs"] == len(failed) == 1
+    assert found["failed_runs_j"] == pytest.approx(failed[0]["energy_j"]["total"])
+    assert (fleet_page._failed_runs(found) or "").startswith("1 run failed, which used ")
 
 
 def test_each_run_has_the_figures_of_its_summary(found, summaries):

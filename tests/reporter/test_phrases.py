@@ -1,8 +1,10 @@
 """What the summary says in sentences."""
 
+from dataclasses import replace
+
 import pytest
 
-from e2s_tasks.core.records import Status
+from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.reporter import phrases
 from e2s_tasks.reporter.summary import summarise
 from tests.reporter.runs import NOON, root, run, span
@@ -50,3 +52,19 @@ def test_results_of_this_and_of_another_run_are_told_apart():
     avoided, here = phrases.cached(summary).split("; ")
     assert avoided == "1 cached task run avoided 120 J"
     assert here == "1 cached task run reused what this run itself had made, so nothing is credited"
+
+
+def test_a_flow_that_failed_before_it_was_run_again_is_told():
+    lives = [root(status=Status.FAILED, cpu_j=3.0), replace(root(cpu_j=4.0), id="again", started_at=NOON + 5)]
+    assert phrases.lost(summarise(run(*lives))) == "the flow failed once and was run again"
+    assert phrases.lost(summarise(run(lives[1]))) is None
+
+
+def test_a_flow_inside_that_failed_is_told_beside_what_attempts_lost():
+    spans = [
+        root(cpu_j=1.0),
+        span("sub", Kind.FLOW, "child", parent_id="root", status=Status.FAILED),
+        span("x", parent_id="sub", status=Status.FAILED, cpu_j=7.0, attempt=1),
+    ]
+    said = "7.00 J of it in attempts that did not succeed; the flow `child` inside it failed"
+    assert phrases.lost(summarise(run(*spans))) == said

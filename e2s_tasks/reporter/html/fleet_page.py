@@ -98,10 +98,19 @@ def _cards(found: Found) -> list[Card]:
             "CO2eq, each run at its own carbon intensity", f"not known of {_runs_of(unknown)}" if unknown else None,
         )),
         Card("Failed attempts", phrases.lost_joules(found), lines(
-            None if lost is None else f"{units.percent(lost)} of the energy",
+            None if lost is None else f"{units.percent(lost)} of the energy", _failed_runs(found),
         )),
         _avoided(found),
     ]  # fmt: skip
+
+
+def _failed_runs(found: Found) -> str | None:
+    """What the runs that failed used, whatever of that their attempts had; some of these are failed attempts, too."""
+    if not found["failed_runs"]:
+        return None
+    lower = found["failed_runs_j"] is not None and found["lower_bounds"]
+    used = units.at_least(units.joules(found["failed_runs_j"]), lower)
+    return f"{_runs_of(found['failed_runs'])} failed, which used {used} in all"
 
 
 def share_of(part: float | None, whole: float | None) -> float | None:
