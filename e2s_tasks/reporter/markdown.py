@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from e2s_tasks.core.energy import add
+from e2s_tasks.core.records import Status
 from e2s_tasks.reporter import chart, phrases, provenance, units, waiting
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
@@ -19,10 +20,11 @@ _COMMAND = re.compile(r"\\`(e2s [a-z]+)\\`")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$#])")
 
 
-def render(summary: Summary) -> str:
-    """The summary as markdown."""
+def render(summary: Summary, now: datetime | None = None) -> str:
+    """The summary as markdown. now: as of when a run that goes on is told."""
     parts = [
-        _headline(summary), _chart(summary), _steps(summary), _artifacts(summary), _grid(summary), _facts(summary),
+        _headline(summary), _as_of(summary, now), _chart(summary), _steps(summary), _artifacts(summary), _grid(summary),
+        _facts(summary),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -46,6 +48,13 @@ def _headline(summary: Summary) -> str:
         *(f"- {said(line)}" for line in [phrases.facility(summary), phrases.emissions(summary), *kpis, *more] if line),
     ]
     return "\n".join(lines)
+
+
+def _as_of(summary: Summary, now: datetime | None) -> str:
+    """When the figures of a run that goes on were taken: of one that was killed the next command alone tells that."""
+    if now is None or summary["flow_run"]["status"] != Status.RUNNING:
+        return ""
+    return text(f"As of {now:%Y-%m-%d %H:%M:%S} UTC. Reload to see more.")
 
 
 def _chart(summary: Summary) -> str:

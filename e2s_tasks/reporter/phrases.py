@@ -12,7 +12,7 @@ from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION
 
 Summary = dict[str, Any]
-STATUS = {"completed": "ok", "timed_out": "timed out"}
+STATUS = {"completed": "ok", "timed_out": "timed out", "suspended": "waiting"}
 MOST_FLOWS = 3  # that a sentence names
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
 _GIVEN = re.compile(r"[0-9a-f]{3}")  # what Prefect adds to a task's name

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64decode
+from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from e2s_tasks.core.records import Kind, Status, VersionRecord
@@ -123,3 +124,10 @@ def test_a_run_without_energy_has_a_page_without_a_chart():
     text = markdown.render(summarise(run(root(), processes=[])))
     assert "![" not in text
     assert "energy unknown" in text
+
+
+def test_a_run_that_goes_on_says_as_of_when_and_one_that_is_over_does_not():
+    now = datetime(2026, 11, 29, 22, 15, 3, tzinfo=UTC)
+    running = summarise(run(root(status=Status.RUNNING, ended_at=None, cpu_j=1.0)))
+    assert "As of 2026-11-29 22:15:03 UTC" in markdown.render(running, now)
+    assert "As of" not in markdown.render(summarise(full_run()), now)

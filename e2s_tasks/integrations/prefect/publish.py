@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -116,7 +117,8 @@ def put_page(client: Any, summary: dict[str, Any], run_id: str, *, new: bool = F
     from e2s_tasks.reporter.headline import headline, to_texts
 
     now = headline(summary)
-    line, page, told = phrases.one_line(summary), markdown.render(summary), to_texts(now)
+    line, page = markdown.text(phrases.one_line(summary)), markdown.render(summary, datetime.now(UTC))
+    told = to_texts(now)
     for earlier in [] if new else summaries(client, run_id):
         client.update_artifact(UUID(earlier["id"]), ArtifactUpdate(description=line, data=page, metadata_=told))
         break
