@@ -102,7 +102,8 @@ def _realised(found: dict[str, Any], plan: dict[str, Any], summary: Summary) -> 
         text += f", {_avoided(found['avoided_g'], found['signal'], summary)}"
     if found["predicted_avoided_g"] is not None:
         then, at_once = told_apart(found["predicted_gco2eq_per_kwh"], found["predicted_run_now_gco2eq_per_kwh"])
-        text += f"; expected: {then} instead of {at_once} g/kWh, {_less(found['predicted_avoided_g'])}"
+        price = f", without the {units.grams(found['waiting_g'])} of waiting itself" if found["waiting_g"] else ""
+        text += f"; expected: {then} instead of {at_once} g/kWh, {_less(found['predicted_avoided_g'])}{price}"
     return f"{text} ({plan['source']})"
 
 

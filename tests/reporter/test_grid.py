@@ -268,3 +268,15 @@ def test_without_the_hours_to_come_there_is_no_curve():
     plain = summarise(run(root(cpu_j=KWH), decisions=[decision(0.0, [])]))
     assert plain["carbon"]["curve"] == []
     assert "The grid" not in markdown.render(plain)
+
+
+def test_what_waiting_itself_used_is_told_beside_what_had_been_expected():
+    begun, end = 3 * HOUR, 4 * HOUR
+    spans = [
+        root(cpu_j=0.0, started_at=0.0, ended_at=end),
+        span("w", Kind.WAIT, started_at=0.0, ended_at=begun, cpu_j=KWH / 100),
+        span("a", started_at=begun, ended_at=end, cpu_j=KWH),
+    ]
+    decided = decision(0.0, hours(300, 300, 300, 100), start=begun, expected=100.0, run_now=300.0, arrived=0.0)
+    said = waiting.carbon(summarise(run(*spans, decisions=[decided])))
+    assert "avoided, without the 3.00 g of waiting itself" in said
