@@ -12,14 +12,13 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
 from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.airflow import assets, declared, metrics, xcoms
+from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, xcoms
 from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
@@ -67,7 +66,7 @@ _here = Process()
 @guarded
 def process_begins() -> None:
     """The process of an attempt has started, and is about to read the DAG's file."""
-    xcoms.watch_pulls()
+    pulls.watch()
     told = _told_to_the_log()
     if "dag_id" in told and "run_id" in told:
         _open_around(str(told["dag_id"]), str(told["run_id"]))
@@ -96,7 +95,7 @@ def attempt_begins(task_instance: Any) -> None:
     dag_run = task_instance._ti_context_from_server.dag_run  # noqa: SLF001 - Airflow has no other place for it
     if _here.run_id != dag_run_id(dag_run.dag_id, dag_run.run_id) or _here.around is None:
         _open_around(dag_run.dag_id, dag_run.run_id)
-    xcoms.watch_pulls()  # again, for `dags test`, which has no beginning of a process
+    pulls.watch()  # again, for `dags test`, which has no beginning of a process
     task = task_instance.task
     recorder = process_recorder()
     given = _given(task_instance)
@@ -107,14 +106,16 @@ def attempt_begins(task_instance: Any) -> None:
     span.resume()
     _watch_work()
     _watch_for_the_end()
-    _write_edges(xcoms.edges_of(task_instance))
     if isinstance(span, OpenSpan):
+        _write_edges(task_instance)
         assets.begun(span, task_instance)
         metrics.wanted(span)
 
 
-def _write_edges(edges: Iterable[xcoms.Edge]) -> None:
-    for upstream, downstream in edges:
+@guarded
+def _write_edges(task_instance: Any) -> None:
+    """What the attempt has pulled so far."""
+    for upstream, downstream in xcoms.edges_of(task_instance, pulls.taken()):
         record = EdgeRecord(f"{upstream}>{downstream}", _here.run_id or "", upstream, downstream)
         process_recorder().write(record)
 
@@ -234,7 +235,7 @@ def _pause(error: BaseException | None = None) -> None:
         attempt.works = False
         attempt.error = error
         if not attempt.stopped and isinstance(attempt.span, OpenSpan):
-            _write_edges(xcoms.pulled(attempt.task_instance))
+            _write_edges(attempt.task_instance)
         attempt.span.suspend()
         attempt.span.note({PEAK_MEMORY: _peak_memory()})
         attempt.span.worked()
