@@ -266,6 +266,7 @@ def process_ends() -> None:
         attempt.span.end(_ending(attempt))
         if isinstance(attempt.span, OpenSpan):
             metrics.tell(attempt.span, attempt.task_instance)
+    pulls.taken()  # by callbacks, after the work: it went into nothing
     _close_around()
     process_recorder().close()
 

@@ -132,3 +132,12 @@ def comes_later():
 
 with DAG("with_a_watermark", schedule=None):
     remembers() >> comes_later()
+
+
+def pulls_back(context):
+    context["ti"].xcom_pull(task_ids="there")
+
+
+with DAG("called_back", schedule=None):
+    called = there.override(task_id="calls_back", on_success_callback=pulls_back)()
+    there() >> called >> cheap()
