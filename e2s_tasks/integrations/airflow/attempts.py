@@ -11,13 +11,12 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.airflow import assets, declared, metrics, runner, xcoms
+from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, runner, xcoms
 from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
@@ -71,7 +70,7 @@ def process_begins() -> None:
 
 
 def _watch() -> None:
-    xcoms.watch_pulls()
+    pulls.watch()
     runner.watch(attempt_begins, _worked, _pause)
 
 
@@ -97,6 +96,7 @@ def attempt_begins(task_instance: Any) -> None:
     """The attempt is about to begin; told again once its templates are rendered, and with them its label."""
     if _here.attempt is not None and _here.attempt.task_instance is task_instance:
         _here.attempt.span.note({NAME: _name(task_instance)})
+        _write_edges(_here.attempt)
         return
     dag_run = task_instance._ti_context_from_server.dag_run  # noqa: SLF001 - Airflow has no other place for it
     if _here.run_id != dag_run_id(dag_run.dag_id, dag_run.run_id) or _here.around is None:
@@ -111,14 +111,17 @@ def attempt_begins(task_instance: Any) -> None:
     span.start()
     span.resume()
     _watch_for_the_end()
-    _write_edges(xcoms.edges_of(task_instance))
     if isinstance(span, OpenSpan):
         assets.begun(span, task_instance)
         metrics.wanted(span)
 
 
-def _write_edges(edges: Iterable[xcoms.Edge]) -> None:
-    for upstream, downstream in edges:
+@guarded
+def _write_edges(attempt: Attempt) -> None:
+    """What the attempt has pulled so far."""
+    if not isinstance(attempt.span, OpenSpan):
+        return
+    for upstream, downstream in xcoms.edges_of(attempt.task_instance, pulls.taken()):
         record = EdgeRecord(f"{upstream}>{downstream}", _here.run_id or "", upstream, downstream)
         process_recorder().write(record)
 
@@ -210,8 +213,8 @@ def _pause(error: BaseException | None = None, *, succeeded: bool = False) -> No
     if attempt is not None and attempt.works:
         attempt.works = False
         attempt.error = error
-        if (succeeded or not attempt.stopped) and isinstance(attempt.span, OpenSpan):
-            _write_edges(xcoms.pulled(attempt.task_instance))
+        if succeeded or not attempt.stopped:
+            _write_edges(attempt)
         attempt.span.suspend()
         attempt.span.note({PEAK_MEMORY: _peak_memory()})
         attempt.span.worked()
@@ -242,6 +245,7 @@ def process_ends() -> None:
         attempt.span.end(_ending(attempt))
         if isinstance(attempt.span, OpenSpan):
             metrics.tell(attempt.span, attempt.task_instance)
+    pulls.taken()  # by callbacks, after the work: it went into nothing
     _close_around()
     process_recorder().close()
 

@@ -59,8 +59,8 @@ def asks_for_it(ti=None):
 
 
 @task(outlets=[Asset("made of another run's result")])
-def pulls_from_another_dag(ti=None):
-    return ti.xcom_pull(task_ids="one", dag_id="elsewhere", run_id="long ago")
+def pulls_from_another_dag(ti=None, dag_run=None):
+    return ti.xcom_pull(task_ids="one", dag_id="elsewhere", run_id=dag_run.conf["elsewhere"])
 
 
 @task.branch(outlets=[Asset("of a branch")])
@@ -82,6 +82,9 @@ def counts(number):
 async def pulls_asynchronously(ti=None):
     return await ti.axcom_pull(task_ids="one")
 
+
+with DAG("elsewhere", schedule=None):
+    one()
 
 with DAG("handed_over", schedule=None):
     first = one()
