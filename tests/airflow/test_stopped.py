@@ -78,7 +78,7 @@ from e2s_tasks.recorder import process_recorder
 
 for run_id in {run_ids!r}:
     begun = SimpleNamespace(dag_id={dag_id!r}, run_id=run_id, state="running", clear_number=0, start_date=None)
-    process_recorder().write(root_span(begun))
+    process_recorder().write(root_span(begun, solution="kept"))
 if {of_another!r}:
     os.environ["E2S_AIRFLOW"] = "another"
     settings.cache_clear()
@@ -92,6 +92,7 @@ def _ends(airflow, folder, run_ids, of_another=None):
     subprocess.run([sys.executable, "-c", code], env=airflow.env | {"E2S_DATA_DIR": str(folder)}, check=True)
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
     replay(folder / "journal", ledger)
+    assert {one.solution for one in ledger.runs()} == {"kept"}
     return {one.flow_run_name: one.status for one in ledger.runs()}
 
 
