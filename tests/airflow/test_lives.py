@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from e2s_tasks.core.records import Kind
+from e2s_tasks.integrations.airflow.dag_runs import root_span
 from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
@@ -78,9 +80,22 @@ def test_a_run_of_dags_test_began_with_its_first_task_whatever_its_date(airflow,
     assert _root(run).started_at == pytest.approx(_attempts(run)[0].started_at, abs=2)
 
 
-def test_a_real_run_began_when_airflow_says_so(airflow, ran):
-    from datetime import datetime
+@pytest.mark.parametrize("date", ["logical_date", "run_after"])
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_start_that_is_exactly_the_runs_date_is_none(date, has_ended):
+    from airflow.models.dagrun import DagRun
 
+    now, then = datetime.now(UTC), datetime(2026, 11, 1, tzinfo=UTC)
+    dates = {"logical_date": None, "run_after": now, date: then}
+    dag_run = DagRun("d", "r", start_date=then, state="running", run_type="manual", **dates)
+    if has_ended:
+        dag_run.state = "success"
+    assert root_span(dag_run).started_at == pytest.approx(now.timestamp(), abs=2)
+    dag_run.start_date = now - timedelta(days=3)  # as of one whose tasks have waited for a pool
+    assert root_span(dag_run).started_at == dag_run.start_date.timestamp()
+
+
+def test_a_real_run_began_when_airflow_says_so(airflow, ran):
     told = airflow.client.get(f"/api/v2/dags/{DAG}/dagRuns/{ran}").raise_for_status().json()["start_date"]
     assert _root(_run(airflow, ran)).started_at == pytest.approx(datetime.fromisoformat(told).timestamp(), abs=1e-3)
 
