@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from e2s_tasks.core.records import CallRecord, Kind, SpanRecord, Status
 
+OVER = {Status.COMPLETED, Status.FAILED, Status.TIMED_OUT, Status.SKIPPED}  # what comes after that is of a new life
+
 
 def adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord]) -> None:
     """Give what was recorded in another process than its flow's the flow span as its parent.
@@ -38,25 +40,25 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
     """
     if not any(_is_suspended(one) for one in spans):
         return
-    first: dict[tuple[str | None, int | None], SpanRecord] = {}
-    last: dict[tuple[str | None, int | None], SpanRecord] = {}
     waits = {one.id for one in spans if one.is_waiting}  # a process that only had its task wait did none of its work
     suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one) and one.parent_id not in waits}
+    attempts: dict[tuple[str | None, int | None], list[list[SpanRecord]]] = defaultdict(list)
     for one in spans:
         key = (one.task_run_id, one.attempt)
         if one.kind != Kind.ATTEMPT or key not in suspended or one.parent_id in waits:
             continue
-        if key in first:
-            one.parent_id = first[key].id
-        first.setdefault(key, one)
-        last[key] = one
+        if not attempts[key] or attempts[key][-1][-1].status in OVER:
+            attempts[key].append([])
+        attempts[key][-1].append(one)
     ends = [one.status for one in spans if one.kind == Kind.FLOW and one.is_of_no_process]
-    for one in spans:
-        key = (one.task_run_id, one.attempt)
-        if one.kind == Kind.ATTEMPT and key in suspended and key in last and one.parent_id not in waits:
-            one.status = last[key].status
-            if one.status == Status.SUSPENDED and ends and ends[-1] != Status.RUNNING:
-                one.status = Status.FAILED if ends[-1] == Status.FAILED else Status.CANCELLED
+    for stretches in (one for of_try in attempts.values() for one in of_try):
+        status = stretches[-1].status
+        if status == Status.SUSPENDED and ends and ends[-1] != Status.RUNNING:
+            status = Status.FAILED if ends[-1] == Status.FAILED else Status.CANCELLED
+        for one in stretches:
+            one.status = status
+        for later in stretches[1:]:
+            later.parent_id = stretches[0].id
 
 
 def _is_suspended(one: SpanRecord) -> bool:

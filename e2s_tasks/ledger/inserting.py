@@ -1,7 +1,7 @@
 """Writes records into the ledger's tables, each once and the latest word on it."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -22,10 +22,20 @@ def latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]]
     for record in records:
         of_type = kept.setdefault(type(record), {})
         known = of_type.get(record.id)
-        if known is None or (isinstance(record, SpanRecord) and record.seq > cast("SpanRecord", known).seq):
+        if known is None:
             of_type[record.id] = record
+        elif isinstance(record, SpanRecord):
+            of_type[record.id] = _last_word(cast("SpanRecord", known), record)
     # In the order of their ids, so that two writers never wait for each other in a circle.
     return {record_type: [_row(of_type[id_]) for id_ in sorted(of_type)] for record_type, of_type in kept.items()}
+
+
+def _last_word(known: SpanRecord, told: SpanRecord) -> SpanRecord:
+    """What has the higher sequence number; of a run that several processes tell of, with what only the other knew."""
+    last, other = (told, known) if told.seq > known.seq else (known, told)
+    if not told.is_of_no_process:
+        return last
+    return replace(last, started_at=min(last.started_at, other.started_at), solution=last.solution or other.solution)
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -63,6 +73,7 @@ def write(
     for record_type, values in rows.items():
         if values:
             _write(connection, _keeping_the_newest(insert, record_type), values)
+    _keep_what_others_knew(connection, rows.get(SpanRecord, []))
     changes.note(connection, insert, rows)
     if delivered is not None:
         _mark(connection, insert, *delivered)
@@ -82,7 +93,31 @@ def _keeping_the_newest(insert: Any, record_type: type[Record]) -> Any:
     if record_type is not SpanRecord:
         return statement.on_conflict_do_nothing(index_elements=["id"])
     newer = {name: statement.excluded[name] for name in _NAMES[SpanRecord] if name != "id"}
+    newer["started_at"] = _earlier(statement.excluded.started_at, span.c.started_at)
+    newer["solution"] = sa.func.coalesce(statement.excluded.solution, span.c.solution)
     return statement.on_conflict_do_update(index_elements=["id"], set_=newer, where=statement.excluded.seq > span.c.seq)
+
+
+def _keep_what_others_knew(connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Of runs that several processes tell of, add what these rows know and the later word, already there, does not."""
+    told = [
+        {"of": row["id"], "start": row["started_at"], "for": row["solution"]}
+        for row in rows
+        if row["process_id"] == row["run_id"]
+    ]
+    if told:
+        start = sa.bindparam("start", type_=span.c.started_at.type)
+        solution = sa.bindparam("for", type_=span.c.solution.type)
+        statement = sa.update(span).where(span.c.id == sa.bindparam("of", type_=span.c.id.type))
+        known = {
+            "started_at": _earlier(start, span.c.started_at),
+            "solution": sa.func.coalesce(span.c.solution, solution),
+        }
+        connection.execute(statement.values(known), told)
+
+
+def _earlier(one: sa.ColumnElement[float], other: sa.ColumnElement[float]) -> sa.ColumnElement[float]:
+    return sa.case((one < other, one), else_=other)
 
 
 def _write(connection: sa.Connection, statement: Any, rows: list[dict[str, Any]]) -> None:

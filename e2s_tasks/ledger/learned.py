@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from e2s_tasks.core.energy import COMPONENTS
-from e2s_tasks.core.records import OF_STEP, DecisionRecord, Kind, Status
+from e2s_tasks.core.records import LAST_BEGAN, OF_STEP, DecisionRecord, Kind, Status
 from e2s_tasks.core.waits import alone, step_waits
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger.runs import is_flow
@@ -25,7 +25,8 @@ ENOUGH = 5  # of fewer nothing is learned
 class Learned:
     """Of so many completed runs: what half and what 95 of 100 of them take at most (s), and the median energy (J).
 
-    What a run waited for a cleaner grid is no part of either.
+    What a run waited for a cleaner grid is no part of either. One that began again, with some of its steps, teaches
+    nothing.
     """
 
     runs: int
@@ -38,8 +39,9 @@ def learned(connection: sa.Connection, flow: str) -> Learned | None:
     """What the latest completed root runs of a flow teach; None while there are fewer than five."""
     root = is_flow() & (span.c.flow_run_id == span.c.run_id) & (span.c.name == flow)
     ended = (span.c.status == Status.COMPLETED.value) & span.c.ended_at.is_not(None)
-    wanted = sa.select(span.c.run_id, span.c.ended_at - span.c.started_at).where(root, ended)
-    lengths = dict(connection.execute(wanted.order_by(span.c.started_at.desc()).limit(LATEST)).tuples().all())
+    wanted = sa.select(span.c.run_id, span.c.started_at, span.c.ended_at, span.c.attributes).where(root, ended)
+    rows = connection.execute(wanted.order_by(span.c.started_at.desc()).limit(LATEST))
+    lengths = {run_id: end - start for run_id, start, end, told in rows if (told or {}).get(LAST_BEGAN, start) <= start}
     if len(lengths) < ENOUGH:
         return None
     waits = sa.select(span.c.run_id, sa.func.sum(span.c.ended_at - span.c.started_at)).where(

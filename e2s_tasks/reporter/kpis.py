@@ -224,19 +224,20 @@ def _accuracy(
 def _counted(recorded: Iterable[OutcomeRecord], spans: SpanTree) -> list[OutcomeRecord]:
     """The outcomes that count: of successful attempts, of the flow run's last life that did the same work.
 
-    Of a task run that was cleared and succeeded again only the last success counts.
+    Of a task run that succeeded again, as one that was cleared or whose run was made anew, the last success counts.
     """
-    successes: dict[str | None, int] = defaultdict(int)
+    successes: dict[str | None, float] = {}
     for one in spans.spans:
-        if one.kind == Kind.ATTEMPT and one.task_run_id is not None and one.status == Status.COMPLETED:
-            successes[one.task_run_id] = max(successes[one.task_run_id], one.attempt or 1)
+        is_work = one.kind == Kind.ATTEMPT and one.task_run_id is not None and outermost(one, spans) is one
+        if is_work and one.status == Status.COMPLETED:
+            successes[one.task_run_id] = max(successes.get(one.task_run_id, one.started_at), one.started_at)
     kept: dict[tuple[str | None, str | None], list[tuple[int, OutcomeRecord]]] = defaultdict(list)
     for outcome in recorded:
         span = spans.by_id.get(outcome.span_id)
         if span is None or not succeeded(span, spans):
             continue
         work = outermost(span, spans)
-        if (work.attempt or 1) < successes.get(work.task_run_id, 0):
+        if work.started_at < successes.get(work.task_run_id, work.started_at):
             continue
         flow = next((one for one in [work, *spans.ancestors(work)] if one.kind == Kind.FLOW), None)
         kept[work.flow_run_id, work.task_key].append(((flow.attempt if flow else None) or 1, outcome))

@@ -11,7 +11,7 @@ from e2s_tasks.reporter import summarise_run
 def ran(airflow):
     """The summaries of a run of each DAG, and the asset events."""
     ids = {}
-    for dag_id in ("makes_raw", "makes_clean", "makes_by_alias", "makes_of_an_alias", "ore", "metal"):
+    for dag_id in ("makes_raw", "makes_clean", "makes_by_alias", "makes_of_an_alias", "ore", "metal", "own_extras"):
         ids[dag_id] = airflow.trigger(dag_id)
         assert airflow.wait(dag_id, ids[dag_id]) == "success"
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
@@ -82,6 +82,22 @@ def test_an_asset_made_of_another_by_its_name_carries_what_that_has_cost(ran):
     ore, metal = _artifact(summaries["ore"], "ore"), _artifact(summaries["metal"], "metal")
     assert metal["fully_loaded_j"] == pytest.approx(metal["in_run_j"] + ore["in_run_j"], rel=1e-6)
     assert not metal["fully_loaded_lower_bound"]
+
+
+def test_what_a_task_puts_into_an_event_stays_and_the_rest_carries_what_the_asset_has_cost(ran):
+    summaries, events = ran
+    names = ("without extra", "with an extra of its own", "handed on")
+    bare, own, handed_on = (event["extra"] for name in names for event in _of(events, "own_extras", name))
+    assert own == {"e2s": "mine", "rows": 7}
+    assert handed_on["rows"] == 7
+    run = summaries["own_extras"]["flow_run"]["id"]
+    assert {one["e2s"]["run_id"] for one in (bare, handed_on)} == {run}  # and not of what was handed on
+
+
+def test_what_a_task_puts_into_an_event_costs_no_warning_but_where_ours_would_be(airflow, ran):
+    logs = "".join(one.read_text() for one in airflow.home.glob("logs/dag_id=own_extras/**/*.log"))
+    assert "tell failed" not in logs
+    assert "under extra['e2s'] of asset:/with an extra of its own); what the task has put there stays" in logs
 
 
 def test_what_is_made_of_an_alias_is_a_lower_bound(ran):

@@ -3,7 +3,9 @@
 import pytest
 
 from e2s_tasks.core.policy_tags import tags_of
-from e2s_tasks.integrations.airflow import declared, spelling
+from e2s_tasks.integrations.airflow import declared, gating, spelling
+from e2s_tasks.integrations.airflow.gate import CarbonGate
+from e2s_tasks.recorder.guard import MeteringWarning
 from e2s_tasks.settings import settings
 
 DAG_FILE = """
@@ -14,6 +16,7 @@ with DAG("d", schedule=None, tags={tags!r}, params={params!r}):
     BashOperator(task_id="t", bash_command="true", params={own!r})
     BashOperator.partial(task_id="m", params={own!r}).expand(bash_command=["true"])
 """
+FOREIGN = ["prod", ["stage"], 3, {"environment": "prod"}, {"env": "prod", "watt": 3, "age": 1}, {1: 2}]
 POLICY = ["e2s:zone=GB", "e2s:max-delay=6h", "e2s:expected-duration=1h"]
 
 
@@ -99,6 +102,9 @@ def test_tags_that_name_two_solutions_or_none_are_told(read):
     [
         ({"soluton": "x"}, "has 'soluton', which nobody knows. Did you mean 'solution'?"),
         ({"Stage": "training"}, "has 'Stage', which nobody knows. Did you mean 'stage'?"),
+        ({"wiat": False}, "has 'wiat', which nobody knows. Did you mean 'wait'?"),
+        ({"zoen": "GB"}, "has 'zoen', which nobody knows. Did you mean 'zone'?"),
+        ({"solution": " "}, "solution=' ': give a name"),
         ({"stage": "training", "color": "red"}, "has 'color', which nobody knows. There are: solution, stage"),
         ({"stage": "trainig"}, "stage='trainig' is no stage of a life cycle: give one of data_preparation"),
         ({"wait": "no"}, "wait='no': give true or false"),
@@ -109,9 +115,42 @@ def test_a_param_that_nobody_reads_is_told(read, where, param, said):
 
 
 @pytest.mark.parametrize("where", ["params", "own"])
-@pytest.mark.parametrize("param", ["prod", ["stage"], 3, {"environment": "prod"}, {1: 2}])
-def test_a_param_of_somebody_elses_is_no_error(read, where, param):
-    assert read(**{where: param}) is None
+@pytest.mark.parametrize("param", FOREIGN)
+@pytest.mark.parametrize("tags", [[], ["e2s:carbon", *POLICY]])
+def test_a_param_of_somebody_elses_is_no_error(read, where, param, tags):
+    assert read(tags, **{where: param}) is None
+
+
+@pytest.mark.parametrize("param", FOREIGN)
+def test_a_param_of_somebody_elses_holds_no_task_back_from_waiting(param):
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import DAG
+
+    with DAG("d", schedule=None, tags=["e2s:carbon", *POLICY], params={"e2s": param}):
+        first = BashOperator(task_id="t", bash_command="true", params={"e2s": param})
+    gating.gate(first)
+    assert isinstance(first._pre_execute_hook, CarbonGate)
+
+
+class Dag:
+    """One whose tags and param say something."""
+
+    def __init__(self, param, *tags):
+        self.params, self.tags = {"e2s": param}, tags
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"e2s": None}, *({"e2s": param} for param in FOREIGN)])
+def test_a_runs_conf_of_somebody_elses_says_nothing(conf, recwarn):
+    assert declared.told_in_a_run(Dag({"solution": "delays"}), None, conf) == {"solution": "delays"}
+    assert not recwarn.list
+
+
+def test_a_mistake_in_a_runs_conf_is_told_and_leaves_what_its_dag_says():
+    dag = Dag({"solution": "delays"}, "e2s:now")
+    with pytest.warns(MeteringWarning, match="'zoone', which nobody knows. Did you mean 'zone'"):
+        found = declared.told_in_a_run(dag, None, {"e2s": {"zoone": "GB", "wait": True}})
+    assert found == {"solution": "delays", "wait": False}
+    assert declared.told_in_a_run(dag, None, {"e2s": {"wait": True}})["wait"]
 
 
 def test_a_part_of_a_policy_in_a_dags_param_is_told(read):

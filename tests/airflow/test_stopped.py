@@ -78,7 +78,7 @@ from e2s_tasks.recorder import process_recorder
 
 for run_id in {run_ids!r}:
     begun = SimpleNamespace(dag_id={dag_id!r}, run_id=run_id, state="running", clear_number=0, start_date=None)
-    process_recorder().write(root_span(begun))
+    process_recorder().write(root_span(begun, solution="kept"))
 if {of_another!r}:
     os.environ["E2S_AIRFLOW"] = "another"
     settings.cache_clear()
@@ -92,6 +92,7 @@ def _ends(airflow, folder, run_ids, of_another=None):
     subprocess.run([sys.executable, "-c", code], env=airflow.env | {"E2S_DATA_DIR": str(folder)}, check=True)
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
     replay(folder / "journal", ledger)
+    assert {one.solution for one in ledger.runs()} == {"kept"}
     return {one.flow_run_name: one.status for one in ledger.runs()}
 
 
@@ -104,3 +105,23 @@ def test_a_run_that_ended_while_no_scheduler_was_there_to_tell_is_ended_afterwar
 
 def test_runs_of_another_airflow_with_the_same_ledger_go_on(airflow, tmp_path):
     assert _ends(airflow, tmp_path, ["elsewhere"], of_another=True) == {"elsewhere": "running"}
+
+
+UNREACHABLE = """
+from datetime import datetime, UTC
+from types import SimpleNamespace
+from e2s_tasks.integrations.airflow import runs
+
+now = datetime.now(UTC)
+runs.ended(SimpleNamespace(
+    dag_id="d", run_id="r", state="success", clear_number=0, start_date=now, end_date=now, conf={}, dag=None
+))
+"""
+
+
+def test_what_fails_beside_the_scheduler_is_told_in_words(tmp_path):
+    env = os.environ | {"E2S_AUTO": "true", "E2S_DATA_DIR": str(tmp_path), "E2S_GRID": "none"}
+    env["E2S_LEDGER_URL"] = "sqlite:////proc/nowhere/ledger.db"
+    done = subprocess.run([sys.executable, "-c", UNREACHABLE], env=env, check=True, capture_output=True, text=True)
+    assert "e2s: looking at the grid of a DAG run failed (LedgerError: " in done.stderr
+    assert "<lambda>" not in done.stderr

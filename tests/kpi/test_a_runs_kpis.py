@@ -94,6 +94,17 @@ def test_of_a_task_run_that_succeeded_again_after_it_was_cleared_the_last_succes
     assert kpis["joules_per_prediction"]["denominator"] == 200.0
 
 
+def test_of_a_run_that_was_deleted_and_made_anew_each_step_counts_once():
+    first, second = (
+        span(f"e{number}", task_run_id="evaluate", attempt=tried, started_at=NOON + number)
+        for number, tried in ((1, 2), (2, 1))
+    )
+    outcomes = [outcome("e1", "o1", units=100.0, accurate=None), outcome("e2", "o2", units=10.0, accurate=None)]
+    summary = summarise(run(root(cpu_j=400.0), first, second, outcomes=outcomes))
+    assert summary["kpis"]["joules_per_prediction"]["denominator"] == 10.0
+    assert summary["energy_j"]["total"] == sum(one.joules or 0.0 for one in (root(cpu_j=400.0), first, second))
+
+
 @pytest.mark.parametrize(
     ("ended", "step", "said"),
     [

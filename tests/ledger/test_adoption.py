@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2s_tasks.core.records import MOVED, STOPPED, Kind, ProcessRecord, SpanRecord, Status
+from e2s_tasks.core.records import MOVED, STOPPED, Kind, OutcomeRecord, ProcessRecord, SpanRecord, Status
 from e2s_tasks.core.steps import steps_of
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
@@ -84,6 +84,24 @@ def test_a_retry_after_a_suspended_attempt_is_another_attempt(of):
     assert {one.id: one.status for one in run.spans if one.kind == "attempt"} == {
         "t0": "failed", "t1": "failed", "t2": "completed",
     }  # fmt: skip
+
+
+def test_in_a_run_that_was_made_anew_a_suspended_attempt_is_one_of_its_own_life(of):
+    lives = [*stretch(0), *stretch(1, "failed"), *stretch(2), *stretch(3, "completed")]
+    outcomes = [OutcomeRecord(f"o{number}", RUN, f"t{number}", 10.0 * number, "row", 10.0) for number in (1, 2)]
+    run = of(root(), *lives, *outcomes)
+    (step,) = steps_of(run).steps
+    assert (step.attempts, step.status, step.energy.cpu) == (2, "completed", 4.0)
+    assert {one.id: one.status for one in run.spans if one.kind == "attempt"} == {
+        "t0": "failed", "t1": "failed", "t2": "completed", "t3": "completed",
+    }  # fmt: skip
+    assert summarise(run)["kpis"]["joules_per_row"]["denominator"] == 10.0
+
+
+def test_outcomes_of_all_stretches_of_a_successful_attempt_count(of):
+    outcomes = [OutcomeRecord(f"o{number}", RUN, f"t{number}", 10.0 * number, "row", 10.0) for number in (0, 1)]
+    summary = summarise(of(root(), *stretch(0), *stretch(1, "completed"), *outcomes))
+    assert summary["kpis"]["joules_per_row"]["denominator"] == 20.0
 
 
 def test_a_row_lasts_as_long_as_its_stretches_and_not_as_what_lay_between(of):

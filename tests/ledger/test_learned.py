@@ -48,6 +48,14 @@ def test_failed_runs_subflows_and_other_flows_teach_nothing(ledger):
     assert ledger.learned("heavy").p95_s == 10.0
 
 
+def test_a_run_that_began_again_with_some_of_its_steps_teaches_nothing(ledger):
+    runs = [flow(number, 10.0, attributes={"last_began_at": 1000.0 * number}) for number in range(5)]
+    weeks = 20 * 86400.0
+    cleared = flow(9, weeks, attributes={"last_began_at": 9000.0 + weeks - 5})
+    ledger.ingest([*runs, cleared])
+    assert (ledger.learned("heavy").runs, ledger.learned("heavy").p95_s) == (5, 10.0)
+
+
 def test_what_a_run_waited_is_no_part_of_its_length(ledger):
     runs = [flow(number, 100.0) for number in range(5)]
     waits = [

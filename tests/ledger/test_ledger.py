@@ -55,6 +55,27 @@ def test_only_a_higher_sequence_number_replaces_a_span(ledger, span):
     assert [one.cpu_j for one in ledger.run("run-1").spans] == [4.0]
 
 
+def _dag_run(seq, status, at, solution):
+    return SpanRecord("root", seq, "run-1", "run-1", "flow", "d", status, at, flow_run_id="run-1", solution=solution)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_run_that_several_processes_tell_of_keeps_its_first_start_and_its_solution(ledger, together, in_order):
+    told = [
+        _dag_run(1, "running", 20.0, None),
+        _dag_run(2, "running", 10.0, "delays"),
+        _dag_run(3, "completed", 15.0, None),
+    ]
+    told = told if in_order else told[::-1]
+    for records in [told] if together else [[one] for one in told]:
+        ledger.ingest(records)
+    (found,) = ledger.run("run-1").spans
+    assert (found.status, found.started_at, found.solution) == ("completed", 10.0, "delays")
+    ledger.ingest([_dag_run(4, "completed", 15.0, "renamed")])
+    assert ledger.run("run-1").spans[0].solution == "renamed"
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=12), st.integers(1, 4))
 def test_replaying_records_in_any_portions_changes_nothing(ledger, entries, portion):

@@ -86,7 +86,7 @@ def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | 
     if _is_a_test():
         return f"`airflow dags test` would wait itself; else it would {found.reason}"
     dag, dag_run = task_instance.task.dag, task_instance._ti_context_from_server.dag_run  # noqa: SLF001
-    if not declared.waits(declared.told(dag, task_instance.task, dag_run.conf)):
+    if not declared.waits(declared.told_in_a_run(dag, task_instance.task, dag_run.conf)):
         return f"the run, or the task, says that it does not wait; else it would {found.reason}"
     limit = getattr(dag, "dagrun_timeout", None)
     if limit is not None and dag_run.start_date is not None and found.end and found.end >= dag_run.start_date + limit:

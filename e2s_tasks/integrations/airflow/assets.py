@@ -1,6 +1,7 @@
 """Airflow's assets as artifacts: inlets are what a task used, outlets what it made; their events carry the joules."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from e2s_tasks.io.places import uri_of
@@ -10,6 +11,7 @@ from e2s_tasks.recorder.open_span import OpenSpan
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 EXTRA = "e2s"
+JOULES = "attempt_host_energy_j"  # what is told in any case: by it ours is known
 MUCH = 4_000_000  # bytes of journals: taking in so many takes half a second
 
 
@@ -55,8 +57,8 @@ def made(span: OpenSpan, task_instance: Any) -> None:
             record_artifact(name)
 
 
-def _events(task_instance: Any) -> dict[str, list[dict[str, Any]]]:
-    """What the event of each asset that the task made carries as `extra`, by the asset's name in the ledger.
+def _events(task_instance: Any) -> dict[str, list[Any]]:
+    """What has the `extra` of the event of each asset that the task made, by the asset's name in the ledger.
 
     An alias stands for the assets that the task has added to it; one that several aliases stand for has several events.
     """
@@ -64,14 +66,14 @@ def _events(task_instance: Any) -> dict[str, list[dict[str, Any]]]:
 
     outlets = [one for one in task_instance.task.outlets or () if isinstance(one, Asset | AssetAlias | AssetRef)]
     told = task_instance.get_template_context()["outlet_events"] if outlets else {}
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Any]] = {}
     for outlet in outlets:
         of = told[outlet]
-        single = [] if isinstance(outlet, AssetAlias) else [(of.key, of.extra)]
-        for key, extra in [*single, *((one.dest_asset_key, one.extra) for one in of.asset_alias_events)]:
+        single = [] if isinstance(outlet, AssetAlias) else [(of.key, of)]
+        for key, event in [*single, *((one.dest_asset_key, one) for one in of.asset_alias_events)]:
             name = name_of(key)
             if name is not None:
-                found.setdefault(name, []).append(extra)
+                found.setdefault(name, []).append(event)
     return found
 
 
@@ -89,12 +91,22 @@ def tell(span: OpenSpan, task_instance: Any) -> None:
     if not events:
         return
     joules, provenance = span.recorder.host_energy(span)
-    told = {"run_id": span.run_id, "attempt_host_energy_j": joules, "provenance": str(provenance)}
+    told = {"run_id": span.run_id, JOULES: joules, "provenance": str(provenance)}
     found = _from_the_ledger(span)
-    for name, extras in events.items():
+    for name, of_asset in events.items():
         carried = told | _energy_to_solution(span, found.get(uri_of(name)))
-        for extra in extras:
-            extra[EXTRA] = carried
+        for event in of_asset:
+            if _is_free(event.extra):
+                event.extra = {**(event.extra or {}), EXTRA: carried}
+            else:
+                theirs = RuntimeError(f"the task has put something of its own under extra[{EXTRA!r}] of {name}")
+                warn_once("telling what an asset has cost", theirs, "what the task has put there stays")
+
+
+def _is_free(extra: Mapping[str, Any] | None) -> bool:
+    """Whether nothing of the user's is in our place: what they handed on from the event of an input is ours again."""
+    theirs = (extra or {}).get(EXTRA)
+    return theirs is None or (isinstance(theirs, Mapping) and JOULES in theirs)
 
 
 def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:

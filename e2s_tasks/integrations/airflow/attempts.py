@@ -129,7 +129,7 @@ def _write_edges(attempt: Attempt) -> None:
 def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The fields of the attempt's span."""
     index = task_instance.map_index if task_instance.map_index is not None else -1
-    facts: dict[str, Any] = {
+    return {
         "task_run_id": _step_of(task_instance),
         "task_key": f"{task_instance.dag_id}.{task_instance.task_id}",
         "attempt": max(1, task_instance.try_number),
@@ -138,12 +138,8 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
             OPERATOR: type(task_instance.task).__name__,
             TASK_INSTANCE: {"task_id": task_instance.task_id, "map_index": index, "try": task_instance.try_number},
         },
+        "stage": declared.stage(given),
     }
-    try:
-        facts["stage"] = declared.stage(given)
-    except SettingError as error:
-        warn_once("reading the stage of a task (it has none)", error)
-    return facts
 
 
 def _name(task_instance: Any) -> str:
@@ -160,11 +156,7 @@ def _step_of(task_instance: Any) -> str:
 def _given(task_instance: Any) -> dict[str, Any]:
     task = task_instance.task
     conf = task_instance._ti_context_from_server.dag_run.conf  # noqa: SLF001
-    try:
-        return declared.told(task.dag, task, conf)
-    except SettingError as error:
-        warn_once("reading what a DAG declares (it is left out)", error)
-        return {}
+    return declared.told_in_a_run(task.dag, task, conf)
 
 
 def _solution(task: Any, given: dict[str, Any]) -> str | None:

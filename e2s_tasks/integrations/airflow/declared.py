@@ -5,45 +5,80 @@ train = PythonOperator(task_id="train", ..., params={"e2s": {"stage": "training"
 """
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.policy_tags import CARBON, NO_CARBON, NOW, moment_of, policy_of
 from e2s_tasks.core.stages import stage_of
 from e2s_tasks.errors import SettingError
+from e2s_tasks.recorder.guard import warn_once
 
 PARAM = "e2s"
 SOLUTION = "e2s:solution="
 KNOWN = ("solution", "stage", "zone", "max_delay", "expected_duration", "p95_duration", "minimum_gain", "strategy",
          "threshold", "percentile", "deadline", "wait")  # fmt: skip
 OF_A_POLICY = KNOWN[2:-1]
+LIKE = 0.8  # of 1: a key in a mapping of somebody else's that is more like one of ours was meant for us
 
 
-def told(dag: Any, task: Any = None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the param `e2s` says for a task, else for its DAG, else for this run (its `conf`).
+def told(dag: Any, task: Any = None) -> dict[str, Any]:
+    """What the param `e2s` says for a task, else for its DAG.
 
     The tag `e2s:now` of the DAG says that nothing of it waits.
 
     Raises:
-        SettingError: it is no mapping, or says something that nobody knows.
+        SettingError: it says something that nobody knows, or that cannot be used.
     """
-    found: dict[str, Any] = {"wait": False} if NOW in (getattr(dag, "tags", None) or ()) else {}
-    for given in (param_of(dag), param_of(task), _param(params)):
-        if given is None:
-            continue
-        if not isinstance(given, Mapping):
-            raise SettingError(f"The param {PARAM}={given!r} is no mapping: write for example {{'stage': 'training'}}.")
-        unknown = sorted(set(given) - set(KNOWN))
-        if unknown:
-            raise SettingError(unknown_key(unknown[0]))
-        found.update(given)
+    return _by_tag(dag) | ours(param_of(dag)) | ours(param_of(task))
+
+
+def told_in_a_run(dag: Any, task: Any, conf: Any) -> dict[str, Any]:
+    """The same with what the run's `conf` says for this run; one of the three that is mistaken is left out and told."""
+    found = _by_tag(dag)
+    for param in (param_of(dag), param_of(task), _param(conf)):
+        try:
+            found |= ours(param)
+        except SettingError as error:
+            warn_once(f"reading the param {PARAM} (it is left out)", error)
     return found
 
 
-def unknown_key(key: Any) -> str:
-    """What is said of something that the param has and nobody knows."""
-    from difflib import get_close_matches
+def _by_tag(dag: Any) -> dict[str, Any]:
+    return {"wait": False} if NOW in (getattr(dag, "tags", None) or ()) else {}
 
+
+def ours(param: Any) -> dict[str, Any]:
+    """What a param `e2s` declares, once it is sure that all of it is known; nothing where it is somebody else's.
+
+    It is ours where it is a mapping with a key that we know, or with one so like it that it was meant for us.
+
+    Raises:
+        SettingError: it is, and says something that nobody knows, or that cannot be used.
+    """
+    given = param if isinstance(param, Mapping) else {}
+    unknown = [key for key in given if key not in KNOWN]
+    is_ours = len(unknown) < len(given)
+    for key in unknown:
+        if is_ours or _is_meant_for_us(key):
+            raise SettingError(_unknown_key(key))
+    if not is_ours:
+        return {}
+    stage(given)
+    waits(given)
+    solution_of((), given)
+    return dict(given)
+
+
+def _is_meant_for_us(key: Any) -> bool:
+    """Whether it is one of our keys with a mistake in it: two letters that changed places are much of a short one."""
+    text = str(key).lower()
+    swapped = any(sorted(text) == sorted(name) for name in KNOWN)
+    return swapped or bool(get_close_matches(text, KNOWN, n=1, cutoff=LIKE))
+
+
+def _unknown_key(key: Any) -> str:
+    """What is said of something that the param has and nobody knows."""
     near = get_close_matches(str(key).lower(), KNOWN, n=1)
     meant = f" Did you mean {near[0]!r}?" if near else ""
     return f"The param {PARAM} has {key!r}, which nobody knows.{meant} There are: {', '.join(KNOWN)}."

@@ -1,10 +1,8 @@
 """Which tasks of a DAG with a carbon policy wait, and the hook that has them do so."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.policy_tags import CARBON
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.gate import CarbonGate
 
@@ -33,22 +31,14 @@ def gate(task: Any) -> None:
 def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
     """The policy that holds a task back, and whether it is of the whole run."""
     dag = task.dag
-    own, of_dag = declared.param_of(task), declared.param_of(dag)
-    if not _says_a_policy(dag.tags or (), own, of_dag):
-        return None, False
+    own, of_dag = declared.ours(declared.param_of(task)), declared.ours(declared.param_of(dag))
     given = declared.told(dag, task)
     if not declared.waits(given):
         return None, False
-    if own != of_dag and isinstance(own, Mapping) and any(name in own for name in OWN):
+    if own != of_dag and any(name in own for name in OWN):
         return declared.policy((), given), False
     policy = declared.policy(dag.tags or (), declared.told(dag))
     return (policy if is_first(task) else None), True
-
-
-def _says_a_policy(tags: Iterable[str], *params: Any) -> bool:
-    """Whether a policy is meant; else a param of that name is somebody else's, or is told of when the task runs."""
-    meant = (isinstance(one, Mapping) and any(name in one for name in declared.OF_A_POLICY) for one in params)
-    return CARBON in set(tags) or any(meant)
 
 
 def is_first(task: Any) -> bool:

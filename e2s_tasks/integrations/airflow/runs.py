@@ -22,6 +22,7 @@ MOST = 10_000
 LATEST = 500  # runs that are looked through for ends that nobody told
 SEARCH_EVERY_S = 600.0
 LONG_S = 1800.0  # of a shorter run what was forecast is what was
+LOOKING = "looking at the grid of a DAG run"
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 
 
@@ -35,13 +36,13 @@ def begun(dag_run: Any) -> None:
     record = _root_span(dag_run)
     if _searched is None or monotonic() - _searched >= SEARCH_EVERY_S:
         _searched = monotonic()
-        _aside(end_what_has_ended)
+        _aside("ending the DAG runs of whose end nobody told", end_what_has_ended)
     process_recorder().write(record)
     if len(_begun) > MOST:  # of runs that end in another process, such as those that a person marks, nothing is heard
         _begun.clear()
     _begun.add(record.run_id)
     zone = _zone(dag_run)
-    _aside(lambda: _look(record.run_id, zone))
+    _aside(LOOKING, lambda: _look(record.run_id, zone))
 
 
 @guarded
@@ -51,10 +52,13 @@ def ended(dag_run: Any) -> None:
     process_recorder().write(record)
     if record.run_id in _begun:
         _begun.discard(record.run_id)
-        _aside((lambda: _look_back(record)) if _is_long(record) else _deliver)
+        if _is_long(record):
+            _aside("looking back at the grid of a DAG run", lambda: _look_back(record))
+        else:
+            _aside("delivering the end of a DAG run", _deliver)
     else:
         zone = _zone(dag_run)
-        _aside(lambda: _deliver() if _decisions_of(record.run_id) else _look(record.run_id, zone))
+        _aside(LOOKING, lambda: _deliver() if _decisions_of(record.run_id) else _look(record.run_id, zone))
 
 
 _begun: set[str] = set()  # runs that have begun in this process
@@ -66,9 +70,16 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(2, "e2s-airflow")
 
 
-def _aside(work: Callable[[], Any]) -> None:
-    """Do it on one of two threads, for which the end of the process waits."""
-    _threads().submit(guarded(work))
+def _aside(what: str, work: Callable[[], Any]) -> None:
+    """Do it on one of two threads, for which the end of the process waits. what: the work in words, if it fails."""
+
+    def done() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - law 5: whatever it is, it stays here
+            warn_once(what, error)
+
+    _threads().submit(done)
 
 
 def _root_span(dag_run: Any) -> SpanRecord:
@@ -167,11 +178,7 @@ def _dag(dag_run: Any) -> Any:
 
 def _told(dag_run: Any) -> tuple[list[str], dict[str, Any]]:
     dag = _dag(dag_run)
-    try:
-        return list(getattr(dag, "tags", None) or ()), declared.told(dag, None, dag_run.conf)
-    except SettingError as error:
-        warn_once("reading what a DAG declares (it is left out)", error)
-        return [], {}
+    return list(getattr(dag, "tags", None) or ()), declared.told_in_a_run(dag, None, dag_run.conf)
 
 
 def _solution(dag_run: Any) -> str | None:

@@ -3,7 +3,7 @@
 A tag or a param with a mistake in it would say nothing, and nobody would know: it is an import error of the DAG.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,7 +14,6 @@ from e2s_tasks.integrations.airflow import declared
 OURS = "e2s:"
 OF_A_POLICY = tuple(f"{OURS}{name}=" for name in sorted(KNOWN))
 TAGS = (CARBON, NO_CARBON, NOW, declared.SOLUTION, *OF_A_POLICY)
-LIKE = 0.8  # of 1: a key in a mapping of somebody else's that is more like one of ours was meant for us
 
 
 def check_dag(dag: Any) -> None:
@@ -27,8 +26,8 @@ def check_dag(dag: Any) -> None:
     for tag in tags:
         _check_tag(tag)
     _check_that_policies_are_said(tags)
-    given = _checked(declared.param_of(dag))
-    tagged, named = declared.solution_of(tags, {}), declared.solution_of((), given)
+    tagged = declared.solution_of(tags, {})
+    named = declared.ours(declared.param_of(dag)).get("solution")
     if tagged is not None and named is not None and tagged != named:
         raise SettingError(
             f"The tag {declared.SOLUTION}{tagged} and the param {declared.PARAM} with solution={named!r} contradict"
@@ -42,11 +41,11 @@ def check_task(task: Any) -> None:
     Raises:
         SettingError: it is not, or does.
     """
-    own, of_dag = declared.param_of(task), declared.param_of(task.dag)
+    own, of_dag = declared.ours(declared.param_of(task)), declared.ours(declared.param_of(task.dag))
     if own == of_dag:
         return
-    named = _checked(own).get("solution")
-    if named is not None and named != declared.solution_of(task.dag.tags or (), _mapping(of_dag)):
+    named = own.get("solution")
+    if named is not None and named != declared.solution_of(task.dag.tags or (), of_dag):
         raise SettingError(
             f"The param {declared.PARAM} of a task says solution={named!r}, but a solution is its whole run's: put it"
             f" in the DAG's tags ({declared.SOLUTION}{named}) or its params ({{'e2s': {{'solution': {named!r}}}}})."
@@ -72,22 +71,3 @@ def _check_that_policies_are_said(tags: Iterable[str]) -> None:
                 raise SettingError(
                     f"The tag {tag} says nothing without {CARBON}: add that, or {NO_CARBON} to switch the policy off."
                 )
-
-
-def _checked(param: Any) -> Mapping[str, Any]:
-    """What a param declares, once it is sure that all of it is known; nothing where it is somebody else's."""
-    given = _mapping(param)
-    unknown = [key for key in given if key not in declared.KNOWN]
-    is_ours = len(unknown) < len(given)
-    for key in unknown:
-        if is_ours or get_close_matches(str(key).lower(), declared.KNOWN, n=1, cutoff=LIKE):
-            raise SettingError(declared.unknown_key(key))
-    if not is_ours:
-        return {}
-    declared.stage(given)
-    declared.waits(given)
-    return given
-
-
-def _mapping(param: Any) -> Mapping[str, Any]:
-    return param if isinstance(param, Mapping) else {}

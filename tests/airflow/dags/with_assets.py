@@ -53,6 +53,18 @@ with DAG("makes_by_alias", schedule=None):
     split()
 
 
+@task(outlets=[Asset("without extra"), Asset("with an extra of its own"), Asset("handed on")])
+def tells_of_its_own(*, outlet_events):
+    outlet_events[Asset("without extra")].extra = None
+    outlet_events[Asset("with an extra of its own")].extra = {"e2s": "mine", "rows": 7}
+    of_another = {"run_id": "of another", "attempt_host_energy_j": 1.0}
+    outlet_events[Asset("handed on")].extra = {"e2s": of_another, "rows": 7}
+
+
+with DAG("own_extras", schedule=None):
+    tells_of_its_own()
+
+
 @task(inlets=[AssetAlias("by country")], outlets=[Asset("of whatever it stands for")])
 def gather():
     return None
