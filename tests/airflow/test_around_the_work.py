@@ -59,6 +59,16 @@ def test_waiting_for_a_run_that_it_triggered_is_the_steps_own(triggers):
     assert attempt.ended_at - attempt.started_at > 3  # seconds, which the child sleeps
 
 
+def test_the_event_of_an_asset_tells_the_energy_of_all_stretches_of_an_attempt_that_was_deferred(airflow, triggers):
+    run, run_id = triggers
+    stretches = _attempts(run, "child_that_succeeds_deferred")
+    events = airflow.client.get("/api/v2/assets/events", params={"source_run_id": run_id}).raise_for_status().json()
+    (told,) = [one for one in events["asset_events"] if one["name"] == "of child_that_succeeds_deferred"]
+    assert len(stretches) == 2
+    joules = [one.energy.host for one in stretches]
+    assert told["extra"]["e2s"]["attempt_host_energy_j"] == pytest.approx(sum(joules), rel=1e-9)
+
+
 def test_what_is_made_of_a_run_that_it_triggered_is_made_once_that_run_has_succeeded(airflow, triggers):
     run, run_id = triggers
     statuses = {name: [one.status for one in _attempts(run, name)] for name in ("child_that_fails",)}

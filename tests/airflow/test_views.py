@@ -163,7 +163,7 @@ def test_the_artifacts_that_a_task_wrote_are_told_with_their_energy(ran):
 
 def test_a_mapped_index_has_its_own_page_and_the_task_all_of_them(ran):
     one, whole = ran.task("score", map_index=1), ran.task("score", map_index="{MAP_INDEX}")
-    assert ran.task("score", map_index=-1).text == whole.text
+    assert ran.task("score", map_index=-1).text.count("score[") == whole.text.count("score[") >= 3
     assert "score [1]" in one.text
     assert units.joules(ran.rows("score", 1)[0]["inclusive_j"]) in one.text
     for index in range(3):  # by the label that each gave itself

@@ -12,6 +12,7 @@ from e2s_tasks.recorder.open_span import OpenSpan
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 EXTRA = "e2s"
 JOULES = "attempt_host_energy_j"  # what is told in any case: by it ours is known
+NOTHING: dict[str, Any] = {"spans": [], "artifacts": []}
 MUCH = 4_000_000  # bytes of journals: taking in so many takes half a second
 
 
@@ -91,8 +92,10 @@ def tell(span: OpenSpan, task_instance: Any) -> None:
     if not events:
         return
     joules, provenance = span.recorder.host_energy(span)
+    summary = _from_the_ledger(span)
+    joules += _before(span, summary["spans"])
     told = {"run_id": span.run_id, JOULES: joules, "provenance": str(provenance)}
-    found = _from_the_ledger(span)
+    found = {row["uri"]: row for row in summary["artifacts"]}
     for name, of_asset in events.items():
         carried = told | _energy_to_solution(span, found.get(uri_of(name)))
         for event in of_asset:
@@ -109,8 +112,19 @@ def _is_free(extra: Mapping[str, Any] | None) -> bool:
     return theirs is None or (isinstance(theirs, Mapping) and JOULES in theirs)
 
 
-def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:
-    """The latest version of each artifact that the run has made so far, by URI."""
+def _before(span: OpenSpan, spans: list[dict[str, Any]]) -> float:
+    """The host energy (J) of the attempt before it was deferred: of its first stretch, in which the later ones lie."""
+    this = next((one for one in spans if one["id"] == span.id), None)
+    first = next((one for one in spans if this and one["id"] == this["parent_id"] and one["kind"] == "attempt"), None)
+    inside = {first["id"]} if first is not None else set()
+    for one in spans:  # parents first
+        if one["parent_id"] in inside and one is not this:
+            inside.add(one["id"])
+    return sum(one["energy_j"]["host"] or 0.0 for one in spans if one["id"] in inside)
+
+
+def _from_the_ledger(span: OpenSpan) -> dict[str, Any]:
+    """The summary of the run so far; without spans and artifacts where the ledger does not answer in time."""
     from e2s_tasks.errors import E2SError
     from e2s_tasks.ledger import Ledger, replay
     from e2s_tasks.recorder.delivery import PATIENCE_S
@@ -121,15 +135,14 @@ def _from_the_ledger(span: OpenSpan) -> dict[str, dict[str, Any]]:
     if sum(one.stat().st_size for one in recorder.settings.journals.glob("*.jsonl")) > MUCH:
         what = f"more than {MUCH / 1e6:.0f} MB of journals wait: `e2s runs` takes them in"
         warn_once("reading what an asset has cost (its event tells the attempt's energy alone)", RuntimeError(what))
-        return {}
+        return NOTHING
     try:
         ledger = Ledger.open(recorder.settings.ledger, PATIENCE_S)
         replay(recorder.settings.journals, ledger)
-        rows = summarise_run(ledger, span.run_id)["artifacts"]
+        return summarise_run(ledger, span.run_id)
     except E2SError as error:
         warn_once("reading what an asset has cost (its event tells the attempt's energy alone)", error)
-        return {}
-    return {row["uri"]: row for row in rows}
+        return NOTHING
 
 
 def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None) -> dict[str, Any]:
