@@ -47,6 +47,12 @@ class Plain(BaseXCom):
         return where.get("map_index")
 
 
+class HasOneKey(BaseXCom):
+    @classmethod
+    def get_one(cls, *, dag_id, task_id, run_id):
+        return 1
+
+
 class Raises(BaseXCom):
     @classmethod
     def get_one(cls, **where):
@@ -82,6 +88,11 @@ def test_a_method_with_positional_arguments_is_called_as_before(watched):
 def test_a_plain_function_of_a_backend_is_called_as_before(watched):
     assert watched(Plain).get_one("k", **WHO, map_index=0) == 0
     assert pulls.taken() == {Pull(**WHO, key="k", index=0)}
+
+
+def test_a_backend_that_knows_no_keys_is_watched_too(watched):
+    assert watched(HasOneKey).get_one(**WHO) == 1
+    assert pulls.taken() == {Pull(**WHO, key=None, index=-1)}
 
 
 def test_a_method_of_a_class_beside_the_backend_is_called_with_the_class_that_was_asked(watched):

@@ -32,7 +32,7 @@ class Pull:
     dag_id: str
     run_id: str
     task_id: str
-    key: str
+    key: str | None
     index: int | None = None
     part: Part = ALL
     count: int | None = None
@@ -53,7 +53,7 @@ _here = Process()
 def taken() -> set[Pull]:
     """What was pulled since the last call."""
     pulls, _here.pulls = _here.pulls, set()
-    return pulls
+    return pulls.copy()  # a thread of the task's may still add to the other
 
 
 @guarded
@@ -141,10 +141,10 @@ def _told(method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[st
 
 
 def _note(told: dict[str, Any], **found: Any) -> None:
-    names = ("dag_id", "run_id", "task_id", "key")
-    if all(isinstance(told.get(name), str) for name in names):  # else they are passed on to a method that names them
-        told_of = {name: told[name] for name in names}
-        _here.pulls.add(Pull(**told_of, **found, earlier=bool(told.get("include_prior_dates"))))
+    of: dict[str, Any] = {name: told.get(name) for name in ("dag_id", "run_id", "task_id")}
+    if None not in of.values():  # else they are passed on to a method that names them
+        earlier = bool(told.get("include_prior_dates"))
+        _here.pulls.add(Pull(**of, key=told.get("key"), **found, earlier=earlier))
 
 
 @guarded

@@ -67,7 +67,7 @@ def _index_in(name: str, task_id: str) -> int:
     return NO_INDEX if name == task_id else int(name.removeprefix(f"{task_id}_"))
 
 
-def _count(here: Any, task_id: str, key: str) -> int:
+def _count(here: Any, task_id: str, key: str | None) -> int:
     """How many results of that key the task has."""
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import GetXComCount
