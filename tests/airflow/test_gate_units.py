@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.supervisor import InProcessSupervisorComms
 from airflow_errors import TaskDeferred
 
 from e2s_tasks import CarbonPolicy
@@ -382,6 +384,11 @@ def test_a_run_that_would_time_out_begins_at_once_with_a_warning(arriving):
 def test_where_waiting_is_switched_off_a_task_begins_at_once(arriving, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     settings.cache_clear()
+    assert carbon_gate(POLICY)({"ti": arriving()}) is None
+
+
+def test_a_command_that_would_wait_itself_as_dags_test_does_has_no_task_wait(arriving, monkeypatch):
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", InProcessSupervisorComms(None), raising=False)
     assert carbon_gate(POLICY)({"ti": arriving()}) is None
 
 
