@@ -190,7 +190,7 @@ def _bars(summary: Summary) -> list[charts.Bar]:
 
 def _flows(found: _Found) -> list[dict[str, Any]]:
     """The flows of energy with products as a person calls them; the smaller steps and products together."""
-    rows = energy_flow(found.run, lineage_of(adopted(found.run, found.spans)))
+    rows = energy_flow(found.run, found.spans, lineage_of(adopted(found.run, found.spans)))
     named = [row | {"step": units.printable(row["step"]), "product": _product(row)} for row in rows]
     merged: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     kept = {side: _biggest(named, side) for side in ("step", "product")}
