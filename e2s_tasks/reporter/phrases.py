@@ -9,12 +9,12 @@ from urllib.parse import unquote
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
-from e2s_tasks.reporter.steps import ORCHESTRATION
+from e2s_tasks.reporter.steps import ORCHESTRATION, WITHIN
 
 Summary = dict[str, Any]
 STATUS = {"completed": "ok", "timed_out": "timed out"}
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
-_GIVEN = re.compile(r"[0-9a-f]{3}")  # what Prefect adds to a task's name
+_GIVEN = re.compile(r"-[0-9a-f]{3}$")  # what Prefect adds to a task's name
 SEPARATORS = " -_:#/."
 
 
@@ -270,13 +270,15 @@ def step_name(row: dict[str, Any]) -> str:
 
 
 def named(task: str, run_name: str | None) -> str:
-    """A task's name, with that of its task run where it tells more."""
+    """A task's name, after the subflow that it is part of, with that of its task run where it tells more."""
     name, run_name = units.printable(task), units.printable(run_name or "")
-    if not run_name or run_name == name or (run_name[:-3] == f"{name}-" and _GIVEN.fullmatch(run_name[-3:])):
+    given = _GIVEN.sub("", run_name)
+    if not run_name or any(f"{WITHIN}{name}".endswith(f"{WITHIN}{one}") for one in (run_name, given)):
         return name
-    if run_name.startswith(f"{name}["):  # an instance of a mapped task
-        return run_name
-    return f"{name}: {_own_part(run_name, name)}"
+    own = name if run_name.startswith(name) else name.rpartition(WITHIN)[2]
+    if run_name.startswith(f"{own}["):  # an instance of a mapped task
+        return name.removesuffix(own) + run_name
+    return f"{name}: {_own_part(run_name, own)}"
 
 
 def _own_part(run_name: str, name: str) -> str:

@@ -18,6 +18,7 @@ FOLDED = {Kind.READ, Kind.WRITE, Kind.MOVE}
 BODY = "body"
 ORCHESTRATION = "orchestration"
 MOVING = "moving to a cleaner hour"
+WITHIN = " / "  # between a subflow and its step
 # A flow span's own joules: Prefect's work between steps and the Python of the flow's body, which nothing tells apart.
 ORCHESTRATION_AND_BODY = "orchestration and flow body"
 
@@ -134,7 +135,7 @@ def orchestration_name(spans: Iterable[SpanRecord]) -> str:
 def step_name(span: SpanRecord, spans: SpanTree) -> str:
     """The step's name, after the subflow that it is part of."""
     flows = [around.name for around in spans.ancestors(span) if around.kind == Kind.FLOW]
-    return " / ".join([*reversed(flows[:-1]), span.name])
+    return WITHIN.join([*reversed(flows[:-1]), span.name])
 
 
 def body_name(flow: SpanRecord) -> str:

@@ -28,6 +28,24 @@ def test_a_step_s_own_name_is_cut_only_where_a_word_ends(run_name, shown):
     assert phrases.step_name(row) == shown
 
 
+@pytest.mark.parametrize(
+    ("name", "run_name", "shown"),
+    [
+        ("sub / one", "one-cbb", "sub / one"),
+        ("sub / one", "one", "sub / one"),
+        ("sub / one", "one large", "sub / one: large"),
+        ("sub / one", "sub / one-cbb", "sub / one"),
+        ("sub / one", "gone-cbb", "sub / one: gone-cbb"),
+        ("sub / read / write", "read / write-cbb", "sub / read / write"),
+        ("read / write", "read / write large", "read / write: large"),
+        ("sub / one", "one[2]", "sub / one[2]"),
+        ("one", "one[2]", "one[2]"),
+    ],
+)
+def test_a_name_that_prefect_gave_is_left_out_in_a_subflow_too(name, run_name, shown):
+    assert phrases.named(name, run_name) == shown
+
+
 def cached(span_id, key):
     return span(span_id, status=Status.CACHED, result_key=key, started_at=NOON + 10, cpu_j=0.0)
 
