@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from e2s_tasks.reporter import units
+from e2s_tasks.reporter.folding import fold
 
 WIDTH, ROW, BAR = 360, 24, 8  # what is wider would be shrunk on a phone, and its text with it
 LINE = 20  # from one line of text to the next
@@ -22,8 +23,7 @@ def bars(consumers: list[dict[str, Any]]) -> str:
     known = [one for one in consumers if one["share"]]
     if not known:
         return ""
-    shown = known[:MOST]
-    rest = known[MOST:]
+    shown, rest = fold(known, MOST)
     if rest:
         shown = [*shown, {"name": f"{len(rest)} others", "inclusive_j": sum(one["inclusive_j"] for one in rest),
                           "share": sum(one["share"] for one in rest),

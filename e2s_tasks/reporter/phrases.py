@@ -334,7 +334,7 @@ def alike(reasons: Iterable[str]) -> list[str]:
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows to show and those to fold: of depth 0 the broken and the biggest, then what lies inside.
 
-    They are in the order of time, but the biggest first where steps are folded: see `steps_title`.
+    They are in the order of time, but the biggest first where steps are folded: see `steps_title`. A single one is not.
     """
     rows = summary["steps"]
     if len(rows) <= most:
@@ -342,11 +342,13 @@ def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[di
     well = [row["status"] not in BROKEN for row in rows]
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], well[i], -(rows[i]["inclusive_j"] or 0.0), i))
     kept = set(order[:most]) | {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
+    folded = [i for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
+    if len(folded) == 1:  # it takes no more room itself
+        kept, folded = kept | {*folded}, []
     shown = [rows[i] for i in sorted(kept)]
-    folded = [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
     if folded:
         shown.sort(key=lambda row: -(row["inclusive_j"] or 0.0))
-    return shown, folded
+    return shown, [rows[i] for i in folded]
 
 
 def steps_title(folded: list[dict[str, Any]]) -> str:
