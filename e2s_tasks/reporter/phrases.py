@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION, WITHIN
 
@@ -206,8 +205,15 @@ def biggest(summary: Summary) -> str | None:
     if not summary["consumers"] or summary["consumers"][0]["share"] is None:
         return None
     top = summary["consumers"][0]
-    runs = f" ({top['count']} attempts)" if top["count"] > 1 and top["kind"] == Kind.ATTEMPT else ""
-    return f"{units.percent(top['share'])} of it in {units.printable(top['name'])}{runs}, {row_joules(top)}"
+    return f"{units.percent(top['share'])} of it in {units.printable(top['name'])}{_runs(top)}, {row_joules(top)}"
+
+
+def _runs(top: dict[str, Any]) -> str:
+    """How many task runs a step had, and how many attempts, where there was more than one."""
+    runs, attempts = top["task_runs"], top["count"]
+    told = [f"{units.count(runs)} task runs"] if runs > 1 else []
+    told += [f"{units.count(attempts)} attempts"] if attempts > runs > 0 else []
+    return f" ({', '.join(told)})" if told else ""
 
 
 def row_joules(row: dict[str, Any]) -> str:
