@@ -5,6 +5,7 @@ from typing import Any
 
 from e2s_tasks.core.edges import EXTERNAL
 from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.folding import fold
 
 MOST_REASONS = 4
 DEEPEST = 12  # levels of indentation
@@ -60,10 +61,9 @@ def _shortened(reason: str) -> str:
 
 def loaded_reasons(found: dict[str, Any]) -> list[str]:
     """Why the fully loaded figure is a lower bound."""
-    reasons = phrases.alike(found["fully_loaded_reasons"])
-    shown = [f">= a lower bound: {reason}" for reason in reasons[:MOST_REASONS]]
-    more = len(reasons) - len(shown)
-    return [*shown, f"   and {more} more reasons: --json"] if more else shown
+    reasons, more = fold(phrases.alike(found["fully_loaded_reasons"]), MOST_REASONS)
+    shown = [f">= a lower bound: {reason}" for reason in reasons]
+    return [*shown, f"   and {len(more)} more reasons: --json"] if more else shown
 
 
 def ratio(found: dict[str, Any] | None) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from e2s_tasks.integrations.cli.tables import ancestors
-from e2s_tasks.reporter import chart, summarise
+from e2s_tasks.reporter import chart, origins, summarise
 from e2s_tasks.reporter.folding import fold, summed
 from e2s_tasks.reporter.html import charts
 from tests.reporter.runs import root, run, span
@@ -24,6 +24,13 @@ def test_no_chart_and_no_tree_has_a_row_for_one_other(steps, others):
     tree = [{"joules": 10.0 - n, "parent": 0 if n else None} for n in range(steps)]
     shown, rest = ancestors(tree, 8)
     assert (len(shown), len(rest)) == (steps - others, others)
+
+
+@pytest.mark.parametrize(("reasons", "lines"), [(4, 4), (5, 5), (6, 5)])
+def test_a_single_reason_is_not_folded(reasons, lines):
+    told = origins.loaded_reasons({"fully_loaded_reasons": [f"reason {n} is known" for n in range(reasons)]})
+    assert len(told) == lines
+    assert (told[-1] == "   and 2 more reasons: --json") == (reasons == 6)
 
 
 def test_rows_that_are_sums_themselves_add_up_with_their_number_and_lower_bounds():
