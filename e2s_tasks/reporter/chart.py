@@ -2,10 +2,11 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from e2s_tasks.reporter import units
+from e2s_tasks.reporter.folding import fold
 
 WIDTH, ROW, BAR = 360, 24, 8  # what is wider would be shrunk on a phone, and its text with it
 LINE = 20  # from one line of text to the next
@@ -22,8 +23,7 @@ def bars(consumers: list[dict[str, Any]]) -> str:
     known = [one for one in consumers if one["share"]]
     if not known:
         return ""
-    shown = known[:MOST]
-    rest = known[MOST:]
+    shown, rest = fold(known, MOST)
     if rest:
         shown = [*shown, {"name": f"{len(rest)} others", "inclusive_j": sum(one["inclusive_j"] for one in rest),
                           "share": sum(one["share"] for one in rest),
@@ -58,29 +58,41 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
     )
 
 
-def columns(figures: Sequence[tuple[float | None, bool]], what: str, *, lower_bound: bool = False) -> str:
-    """The SVG of figures as columns, those that are marked in another colour; empty where there are fewer than two.
+class Column(NamedTuple):
+    """A figure as a column: nothing where it is not known. marked: in another colour; failed: with an x below it."""
+
+    value: float | None
+    marked: bool = False
+    failed: bool = False
+
+
+def columns(figures: Sequence[Column], what: str, *, lower_bound: bool = False) -> str:
+    """The SVG of figures as columns; empty where there are fewer than two.
 
     what: they are. lower_bound: whether the highest is one.
     """
-    known = [value for value, _ in figures if value]
+    known = [one.value for one in figures if one.value]
     if len(figures) < 2 or not known:
         return ""
     top, each = max(known), min(WIDTH / len(figures), WIDEST)
     left = WIDTH - each * len(figures)
     marks = "".join(
-        f'<rect x="{left + (number + 0.15) * each:.1f}" y="{HIGH - HIGH * value / top:.1f}" width="{each * 0.7:.1f}" '
-        f'height="{HIGH * value / top:.1f}" rx="2" fill="{MARKED if marked else FILL}"/>'
-        for number, (value, marked) in enumerate(figures)
-        if value
+        f'<rect x="{left + (number + 0.15) * each:.1f}" y="{HIGH - HIGH * one.value / top:.1f}" '
+        f'width="{each * 0.7:.1f}" height="{HIGH * one.value / top:.1f}" rx="2" '
+        f'fill="{MARKED if one.marked else FILL}"/>'
+        for number, one in enumerate(figures)
+        if one.value
     )
-    scale = (
-        f'<line x1="{left:.0f}" y1="{HIGH}" x2="{WIDTH}" y2="{HIGH}" stroke="{TEXT}"/>'
-        + _text(0, HIGH + LINE - 4, what)
-        + _text(0, HIGH + 2 * LINE - 4, f"the highest {units.at_least(units.joules(top), lower_bound)}")
-        + _text(WIDTH, HIGH + 2 * LINE - 4, "the last run", "end")
+    failed = [left + (number + 0.5) * each for number, one in enumerate(figures) if one.failed]
+    crosses = "".join(_text(x, HIGH + LINE - 6, "x", "middle") for x in failed)
+    lines = ([""] if failed else []) + [what, f"the highest {units.at_least(units.joules(top), lower_bound)}"]
+    lines += ["x did not succeed"] if failed else []
+    below = [HIGH + LINE * number - 4 for number in range(1, len(lines) + 1)]
+    scale = f'<line x1="{left:.0f}" y1="{HIGH}" x2="{WIDTH}" y2="{HIGH}" stroke="{TEXT}"/>' + "".join(
+        _text(0, y, line) for y, line in zip(below, lines, strict=True) if line
     )
-    return _svg(HIGH + 2 * LINE, marks + scale)
+    last = _text(WIDTH, below[2 if failed else 1], "the last run", "end")
+    return _svg(HIGH + LINE * len(lines), marks + crosses + scale + last)
 
 
 def curve(

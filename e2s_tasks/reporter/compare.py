@@ -109,19 +109,35 @@ def _without_figure(run: Summary) -> Iterable[tuple[str, str]]:
 
 
 def headline(found: dict[str, Any]) -> str:
-    """How the energy of B differs from that of A, and the step that made the most of it."""
+    """How the energy of B differs from that of A, and the step that made the most of it.
+
+    A step that went the other way by more is named, too.
+    """
     energy = next(row for row in found["totals"] if row["name"] == "energy")
     if energy["a"] is None or energy["b"] is None:
         return "nothing can be said about the energy: it is unknown in " + ("A" if energy["a"] is None else "B")
     said = f"{_marked(energy, 'a')} in A, {_marked(energy, 'b')} in B: "
     said += f"which took more is not known{ELSE}" if energy["change_unknown"] else changed(energy)
-    known = (row for row in found["steps"] if not row["change_unknown"])
-    differences = [(abs((row["b"] or 0.0) - (row["a"] or 0.0)), row) for row in known]
-    most, row = max(differences, key=lambda one: one[0], default=(0.0, None))
-    if row is None or not most:
+    differing = [(joules, row) for row in found["steps"] if abs(joules := _difference(row) or 0.0) > units.ROUNDING]
+    differing.sort(key=lambda one: -abs(one[0]))
+    way = 0.0 if energy["change_unknown"] else energy["b"] - energy["a"]
+    most = next((one for one in differing if one[0] * way >= 0), None)
+    if most is None:
         return said.removesuffix(ELSE)
-    sign = "+" if (row["b"] or 0.0) > (row["a"] or 0.0) else "-"
-    return f"{said}, most in {units.printable(row['name'])} ({sign}{units.joules(most)})"
+    said += f", most in {_told(*most)}"
+    return said if differing[0] is most else f"{said}, against {_told(*differing[0])}"
+
+
+def _difference(row: Row) -> float | None:
+    """By how many joules a step differs in B, as far as is known; one that only one of the runs has, by all of it."""
+    a, b = (0.0 if row["only_in"] == other else row[side] for side, other in (("a", "b"), ("b", "a")))
+    return None if a is None or b is None or row["change_unknown"] else b - a
+
+
+def _told(joules: float, row: Row) -> str:
+    """A step with its difference: at least that where it is a bound."""
+    bound = "at least " if row["a_lower_bound"] or row["b_lower_bound"] else ""
+    return f"{units.printable(row['name'])} ({bound}{'+' if joules > 0 else ''}{units.joules(joules)})"
 
 
 def changed(row: Row) -> str:

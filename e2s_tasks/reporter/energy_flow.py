@@ -6,53 +6,67 @@ from typing import Any
 from e2s_tasks.core.lineage import Lineage
 from e2s_tasks.core.records import RunRecords
 from e2s_tasks.reporter import figures
-from e2s_tasks.reporter.steps import orchestration_name
+from e2s_tasks.reporter.steps import rows_of
+from e2s_tasks.reporter.tree import SpanTree
 
 NOTHING = 1e-9  # of the whole: what is left of differences of floats
+_Product = str | None  # the id of a final product; None: none
+ORCHESTRATION = None  # beside the steps' numbers
 
 
-def energy_flow(run: RunRecords, lineage: Lineage) -> list[dict[str, Any]]:
+def energy_flow(run: RunRecords, spans: SpanTree, lineage: Lineage) -> list[dict[str, Any]]:
     """Joules by step and final product, the URI and number of one; both None for what led to no final product.
 
-    The rows of a product add up to its `attributed_j`, those of none to `unclaimed_j`. lower_bound: of the step's
-    energy a part is missing; product_lower_bound: of all that went into the product.
+    The steps are those of `consumers`: the flows of one add up to its energy, waiting aside. The rows of a product add
+    up to its `attributed_j`, those of none to `unclaimed_j`. lower_bound: of the step's energy a part is missing;
+    product_lower_bound: of all that went into the product.
     """
-    costs, parts = lineage.graph.costs, lineage.parts
-    orchestration = orchestration_name(lineage.graph.found.orchestration)
-    flows: dict[tuple[str, str | None], float] = defaultdict(float)
-    for product, of_product in parts.items():
-        for step, part in of_product.items():
-            flows[lineage.steps[step].name, product] += part * costs.total[step]
-    claimed = {step for of_product in parts.values() for step in of_product}
-    for number, step_ in enumerate(lineage.steps):
-        if number not in claimed:
-            flows[step_.name, None] += costs.total[number]
-    wholes = {product: lineage.versions[product].attributed_j for product in parts} | {None: lineage.unclaimed_j}
-    for target, whole in wholes.items():  # what is not of the steps themselves is their share of the orchestration
-        own = sum(joules for (_, other), joules in flows.items() if other == target)
-        flows[orchestration, target] += (whole or 0.0) - own
+    step_of, parts, rows = _steps_of_spans(lineage), _parts(lineage), rows_of(spans)
+    flows: dict[tuple[tuple[str, str], _Product], float] = defaultdict(float)
+    for span in spans.spans:
+        for target, part in parts[step_of[span.id]].items() if span.id in step_of else ():
+            flows[rows[span.id], target] += part * (spans.own_j[span.id] or 0.0)
     least = NOTHING * sum(abs(joules) for joules in flows.values())
     uris = {version.id: version.uri for version in run.versions}
-    lower = _lower_steps(run, lineage)
-    unsure: set[str | None] = {product for product in parts if lineage.versions[product].lower_bound}
-    if any(name in lower and target is None and joules > least for (name, target), joules in flows.items()):
+    lower = {rows[id_] for id_ in figures.lacking(run)}
+    unsure: set[_Product] = {product for product in lineage.parts if lineage.versions[product].lower_bound}
+    if any(row in lower and target is None and joules > least for (row, target), joules in flows.items()):
         unsure.add(None)
     return [
         {
-            "step": name,
+            "step": row[1],
             "uri": None if target is None else uris[target],
             "version": run.version_numbers.get(target or ""),
             "joules": joules,
-            "lower_bound": name in lower,
+            "lower_bound": row in lower,
             "product_lower_bound": target in unsure,
         }
-        for (name, target), joules in flows.items()
+        for (row, target), joules in flows.items()
         if joules > least
     ]
 
 
-def _lower_steps(run: RunRecords, lineage: Lineage) -> set[str]:
-    """The names of the steps, and of the orchestration, whose energy lacks a part."""
-    found, lacking = lineage.graph.found, figures.lacking(run)
-    lower = {found.steps[found.of_span[id_]].name for id_ in lacking if id_ in found.of_span}
-    return lower | {orchestration_name(found.orchestration) for span in found.orchestration if span.id in lacking}
+def _steps_of_spans(lineage: Lineage) -> dict[str, int | None]:
+    """The number of each span's step, or ORCHESTRATION; waiting has neither."""
+    found = lineage.graph.found
+    # a flow's own span may stand for what its body read and wrote, but what it used is orchestration
+    return {**found.of_span, **{span.id: ORCHESTRATION for span in found.orchestration}}
+
+
+def _parts(lineage: Lineage) -> dict[int | None, dict[_Product, float]]:
+    """Which part (0 to 1) of each step, and of the orchestration, every final product answers for."""
+    parts: dict[int | None, dict[_Product, float]] = defaultdict(dict)
+    for product, of_product in lineage.parts.items():
+        for step, part in of_product.items():
+            parts[step][product] = part
+    wholes = {product: lineage.versions[product].attributed_j for product in lineage.parts} | {
+        None: lineage.unclaimed_j
+    }
+    own: dict[_Product, float] = dict.fromkeys(wholes, 0.0)
+    for step, joules in enumerate(lineage.graph.costs.total):
+        for target, part in parts.setdefault(step, {None: 1.0}).items():
+            own[target] += part * joules
+    orchestration = lineage.orchestration_j
+    if orchestration:  # what is not of the steps themselves is their share of it
+        parts[ORCHESTRATION] = {target: ((j or 0.0) - own[target]) / orchestration for target, j in wholes.items()}
+    return parts

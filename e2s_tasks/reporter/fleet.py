@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from e2s_tasks.core.energy import COMPONENTS, Energy, Provenance, add, total
 from e2s_tasks.core.records import RunRecords, Status
 from e2s_tasks.reporter import avoided, figures, grid
+from e2s_tasks.reporter.folding import fold, summed
 from e2s_tasks.reporter.kpis import declared
 from e2s_tasks.reporter.period import solution_kpis
 from e2s_tasks.reporter.reuse import made_here
@@ -133,6 +134,8 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
             lower_lost |= {(one.flow, *row) for row in one.lower_lost_rows}
             reused.include(spans)
     energy = total(run.energy for run in runs)
+    costliest, smaller = fold(_steps(steps, lower, lower_lost, energy.total), MOST_STEPS)
+    most, others = fold(sorted(runs, key=lambda one: -(one.energy.total or 0.0)), MOST_RUNS)
     everything = _Sums()
     for run in runs:
         everything.include(run)
@@ -150,12 +153,13 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
         "flows": _groups(runs, "flow", energy.total),
         "solutions": _groups(runs, "solution", energy.total),
         "stages": rows((run.stages for run in runs), {row for run in runs for row in run.lower_stages}),
-        "steps": _steps(steps, lower, lower_lost, energy.total),
-        "other_steps": max(0, len(steps) - MOST_STEPS),
+        "steps": costliest,
+        "other_steps": len(smaller),
+        "smaller_steps": summed(smaller) if smaller else None,
         "by": _by(since, until),
         "times": _times(runs, since, until),
-        "top_runs": [_top(run) for run in sorted(runs, key=lambda one: -(one.energy.total or 0.0))[:MOST_RUNS]],
-        "other_runs": max(0, len(runs) - MOST_RUNS),
+        "top_runs": [_top(run) for run in most],
+        "other_runs": len(others),
         "kpis": _kpis(ledger, runs, since),
     }
 
@@ -237,14 +241,16 @@ def _steps(
     lower_lost: Collection[_Step],
     total_j: float | None,
 ) -> list[dict[str, Any]]:
-    """The costliest steps over all runs. lower, lower_lost: those that lack a part, or their failed attempts do."""
+    """The steps over all runs, the costliest first. lower, lower_lost: those that lack a part, or whose failed
+    attempts do.
+    """
     found: list[dict[str, Any]] = [
         {"flow": flow, "kind": kind, "name": name, "energy_j": sum(joules), "share": share(sum(joules), total_j),
          "unsuccessful_j": sum(lost), "lower_bound": (flow, kind, name) in lower,
          "unsuccessful_lower_bound": (flow, kind, name) in lower_lost}
         for (flow, kind, name), (joules, lost) in steps.items()
     ]  # fmt: skip
-    return sorted(found, key=lambda row: -row["energy_j"])[:MOST_STEPS]
+    return sorted(found, key=lambda row: -row["energy_j"])
 
 
 def _groups(runs: list[_Run], by: str, total_j: float | None) -> list[dict[str, Any]]:

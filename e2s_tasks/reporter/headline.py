@@ -64,26 +64,37 @@ def from_texts(texts: Mapping[str, str]) -> Headline | None:
 class Comparison:
     """A run's KPI, or its energy where it has none, against the median of earlier runs.
 
-    figure: the name of the KPI, or "energy_j". value and median in joules. change: relative to the median.
+    figure: the name of the KPI, or "energy_j". value and median in joules; lower_bound: the value is one.
     """
 
     figure: str
     value: float
     median: float
     runs: int
+    lower_bound: bool = False
 
     @property
-    def change(self) -> float:
-        """By what part of the median the run is above it; negative below."""
-        return self.value / self.median - 1
+    def change(self) -> float | None:
+        """By what part of the median the run is above it; negative below. Of a lower bound only a rise is known."""
+        change = self.value / self.median - 1
+        return None if self.lower_bound and change <= 0 else change
 
-    def regressed(self, threshold: float) -> bool:
-        """Whether it is above its median by more than this part of it."""
-        return self.change > threshold
+    @property
+    def at_least(self) -> bool:
+        """Whether the change may be more than it says."""
+        return self.lower_bound and self.change is not None
+
+    def regressed(self, threshold: float) -> bool | None:
+        """Whether it is above its median by more than this part of it; None where what is missing decides that."""
+        above = self.change is not None and self.change > threshold
+        return None if self.lower_bound and not above else above
 
 
 def compared(now: Headline, earlier: Sequence[Headline]) -> Comparison | None:
-    """The run against the completed runs of the 30 days before it; None where too few of them, or it, tell."""
+    """The run against the completed runs of the 30 days before it; None where too few of them, or it, tell.
+
+    Lower bounds are no part of the median: nobody knows on which side of it they are.
+    """
     figure = now["kpi"] or "energy_j"
     value = _value(now, figure)
     at = _moment(now)
@@ -93,11 +104,12 @@ def compared(now: Headline, earlier: Sequence[Headline]) -> Comparison | None:
         found
         for one in earlier
         if one["run_id"] != now["run_id"] and one["status"] == "completed" and one["flow"] == now["flow"]
+        if not one["lower_bound"]
         if (then := _moment(one)) is not None and timedelta(0) <= at - then <= PERIOD
         if (found := _value(one, figure)) is not None
     ]
     middle = median(before) if len(before) >= FEWEST else 0.0
-    return Comparison(figure, value, middle, len(before)) if middle > 0 else None
+    return Comparison(figure, value, middle, len(before), now["lower_bound"]) if middle > 0 else None
 
 
 def _value(one: Headline, figure: str) -> float | None:

@@ -23,7 +23,7 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
     parts = [
         f"### {text(name)}: its last {len(shown)} runs" if len(shown) > 1 else f"### {text(name)}: its first run",
         _said(shown, marks),
-        _chart(figures, marks, f"joules per {per}" if per else "energy of the run", lower_bound=_top(figures, shown)),
+        _chart(shown, figures, marks, f"joules per {per}" if per else "energy of the run"),
         table(
             "Runs",
             ["run", cell("energy", "CO2eq"), cell("KPI", "change")],
@@ -32,7 +32,8 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
         ),
         (
             f"{f'KPI: joules per {text(per)}. ' if per else ''}The change is against the median of the completed runs "
-            f"among the {MOST} before, of 30 days at most; marked above {units.percent(threshold)}."
+            f"among the {MOST} before, without lower bounds, of 30 days at most; "
+            f"marked above {units.percent(threshold)}."
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -41,30 +42,41 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
 def _said(rows: Sequence[Headline], marks: Sequence[tuple[str, bool]]) -> str:
     """The last run in a sentence."""
     (change, regressed), last = marks[0], rows[0]
-    used = f"The last run used {_bound(last, units.joules(last['energy_j']))}"
+    ended = f" ({text(phrases.status(last['status']))})" if last["status"] in phrases.BROKEN else ""
+    used = f"The last run{ended} used {_bound(last, units.joules(last['energy_j']))}"
+    median = "the median"
     if last["kpi"]:
-        used += f", {_bound(last, units.joules(last['kpi_value']))} per {text(last['kpi_per'])}"
+        per = text(last["kpi_per"])
+        used += f", {_bound(last, units.joules(last['kpi_value']))} per {per}"
+        median += f" of joules per {per}"
     if not change:
         return f"{used}; too few runs before it tell what is usual."
-    of = f" of joules per {text(last['kpi_per'])}" if last["kpi"] else ""
-    return f"{used}: {'**a regression**, ' if regressed else ''}{change} against the median{of}."
+    if change == units.UNKNOWN:
+        return f"{used}; whether that is above or below {median} is not known."
+    said = change.replace(">=", "at least")
+    return f"{used}: {'**a regression**, ' if regressed else ''}{said} against {median}."
 
 
 def _mark(one: Headline, rows: Sequence[Headline], threshold: float) -> tuple[str, bool]:
-    """How a run differs from the runs before it, and whether that is a regression."""
+    """How a run differs from the runs before it, "-" where nobody knows, and whether it is known to be a regression."""
     found = compared(one, rows)
-    return ("", False) if found is None else (f"{100 * found.change:+.0f} %", found.regressed(threshold))
+    if found is None:
+        return "", False
+    change = units.change(None if found.change is None else 100 * found.change)
+    return units.at_least(change, found.at_least), bool(found.regressed(threshold))
 
 
-def _top(figures: Sequence[float | None], shown: Sequence[Headline]) -> bool:
-    """Whether the highest figure is a lower bound, or nobody knows which is the highest since one of them is."""
-    return any(one["lower_bound"] for figure, one in zip(figures, shown, strict=True) if figure)
-
-
-def _chart(figures: Sequence[float | None], marks: Sequence[tuple[str, bool]], what: str, *, lower_bound: bool) -> str:
+def _chart(
+    shown: Sequence[Headline], figures: Sequence[float | None], marks: Sequence[tuple[str, bool]], what: str
+) -> str:
     """The energy per unit, or of the run, from the oldest to the newest; a run without it leaves its place empty."""
-    columns = [*zip(reversed(figures), (regressed for _, regressed in reversed(marks)), strict=True)]
-    svg = chart.columns(columns, what, lower_bound=lower_bound)
+    columns = [
+        chart.Column(figure, regressed, one["status"] in phrases.BROKEN)
+        for one, figure, (_, regressed) in zip(shown, figures, marks, strict=True)
+    ]
+    # where one is a lower bound, nobody knows which is the highest
+    lower = any(one["lower_bound"] for figure, one in zip(figures, shown, strict=True) if figure)
+    svg = chart.columns(columns[::-1], what, lower_bound=lower)
     return f"![Energy by run]({chart.data_url(svg)})" if svg else ""
 
 
@@ -83,7 +95,7 @@ def _row(one: Headline, mark: tuple[str, bool], page: str | None) -> list[str]:
         ),
         cell(
             _bound(one, units.quantity(value, "J")) if known or not change else "",
-            f"**{change}**" if regressed else change,
+            f"**{text(change)}**" if regressed else text(change),
         ),
     ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from e2s_tasks.core.edges import EXTERNAL
 from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.folding import fold
 
 MOST_REASONS = 4
 DEEPEST = 12  # levels of indentation
@@ -60,18 +61,17 @@ def _shortened(reason: str) -> str:
 
 def loaded_reasons(found: dict[str, Any]) -> list[str]:
     """Why the fully loaded figure is a lower bound."""
-    reasons = phrases.alike(found["fully_loaded_reasons"])
-    shown = [f">= a lower bound: {reason}" for reason in reasons[:MOST_REASONS]]
-    more = len(reasons) - len(shown)
-    return [*shown, f"   and {more} more reasons: --json"] if more else shown
+    reasons, more = fold(phrases.alike(found["fully_loaded_reasons"]), MOST_REASONS)
+    shown = [f">= a lower bound: {reason}" for reason in reasons]
+    return [*shown, f"   and {len(more)} more reasons: --json"] if more else shown
 
 
 def ratio(found: dict[str, Any] | None) -> str:
-    """A change of energy: "+18 %"; "2.1x" from a doubling on."""
+    """A change of energy: "+18 %"; "2.1x" from a doubling on; marked where it may be more, "-" where nobody knows."""
     change = None if found is None else found["in_run_ratio"]
-    if change is None:
+    if found is None or change is None:
         return units.UNKNOWN
-    return _times(change) if change >= 2 else f"{(change - 1) * 100:+.0f} %"
+    return units.at_least(_times(change) if change >= 2 else units.change(100 * (change - 1)), found["in_run_at_least"])
 
 
 def _times(change: float) -> str:
@@ -79,25 +79,30 @@ def _times(change: float) -> str:
 
 
 def change(found: dict[str, Any], today: datetime | None = None) -> str | None:
-    """What changed since the version before, and the step that changed most: "+18 % since Tuesday: train 2.1x"."""
+    """What changed since the version before, and the steps that changed most: "+18 % since Tuesday: train 2.1x"."""
     said = found["change"]
-    if said is None or said["in_run_ratio"] is None:
+    if said is None or (said["in_run_ratio"] is None and not said["in_run_unknown"]):
         return None
-    since = _since(said["since"], today or datetime.now(UTC))
-    line = f"in its own run {ratio(said)} since {since} (v{said['since_version']})"
-    steps = [step for step in said["steps"] if (step["from_j"] or 0.0) != (step["to_j"] or 0.0)]
-    return f"{line}: {', '.join(map(_step_change, steps[:2]))}" if steps else line
+    steps = [step for step in said["steps"] if not step["unknown"] and step["from_j"] != step["to_j"]]
+    told = ", ".join(map(_step_change, steps[:2]))
+    since, number = _since(said["since"], today or datetime.now(UTC)), said["since_version"]
+    if said["in_run_unknown"]:
+        doubt = f"in its own run since {since} (v{number}): which took more is not known"
+        return f"{doubt}; of what is: {told}" if told else doubt
+    line = f"in its own run {ratio(said).replace('>=', 'at least')} since {since} (v{number})"
+    return f"{line}: {told}" if told else line
 
 
 def _step_change(step: dict[str, Any]) -> str:
     name = units.printable(step["name"])
-    if step["from_j"] is None:
-        return f"{name} is new ({units.joules(step['to_j'])})"
-    if step["to_j"] is None:
-        return f"{name} is gone ({units.joules(step['from_j'])})"
+    before, after = (
+        units.at_least(units.joules(step[f"{side}_j"]), step[f"{side}_lower_bound"]) for side in ("from", "to")
+    )
+    if step["only_in"] is not None:
+        return f"{name} is new ({after})" if step["only_in"] == "to" else f"{name} is gone ({before})"
     if step["ratio"] is None:
-        return f"{name} {units.joules(step['from_j'])} to {units.joules(step['to_j'])}"
-    return f"{name} {_times(step['ratio'])}"
+        return f"{name} {before} to {after}"
+    return f"{name} {'at least ' if step['at_least'] else ''}{_times(step['ratio'])}"
 
 
 def _since(moment: str, now: datetime) -> str:

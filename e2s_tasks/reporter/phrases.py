@@ -9,13 +9,13 @@ from urllib.parse import unquote
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
-from e2s_tasks.reporter.steps import ORCHESTRATION
+from e2s_tasks.reporter.steps import ORCHESTRATION, WITHIN
 
 Summary = dict[str, Any]
 STATUS = {"completed": "ok", "timed_out": "timed out", "suspended": "waiting"}
 MOST_FLOWS = 3  # that a sentence names
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
-_GIVEN = re.compile(r"[0-9a-f]{3}")  # what Prefect adds to a task's name
+_GIVEN = re.compile(r"-[0-9a-f]{3}$")  # what Prefect adds to a task's name
 SEPARATORS = " -_:#/."
 
 
@@ -207,8 +207,15 @@ def biggest(summary: Summary) -> str | None:
     if not summary["consumers"] or summary["consumers"][0]["share"] is None:
         return None
     top = summary["consumers"][0]
-    runs = f" ({top['count']} attempts)" if top["count"] > 1 and top["kind"] == Kind.ATTEMPT else ""
-    return f"{units.percent(top['share'])} of it in {units.printable(top['name'])}{runs}, {row_joules(top)}"
+    return f"{units.percent(top['share'])} of it in {units.printable(top['name'])}{_runs(top)}, {row_joules(top)}"
+
+
+def _runs(top: dict[str, Any]) -> str:
+    """How many task runs a step had, and how many attempts, where there was more than one."""
+    runs, attempts = top["task_runs"], top["count"]
+    told = [f"{units.count(runs)} task runs"] if runs > 1 else []
+    told += [f"{units.count(attempts)} attempts"] if attempts > runs > 0 else []
+    return f" ({', '.join(told)})" if told else ""
 
 
 def row_joules(row: dict[str, Any]) -> str:
@@ -289,13 +296,15 @@ def step_name(row: dict[str, Any]) -> str:
 
 
 def named(task: str, run_name: str | None) -> str:
-    """A task's name, with that of its task run where it tells more."""
+    """A task's name, after the subflow that it is part of, with that of its task run where it tells more."""
     name, run_name = units.printable(task), units.printable(run_name or "")
-    if not run_name or run_name == name or (run_name[:-3] == f"{name}-" and _GIVEN.fullmatch(run_name[-3:])):
+    given = _GIVEN.sub("", run_name)
+    if not run_name or any(f"{WITHIN}{name}".endswith(f"{WITHIN}{one}") for one in (run_name, given)):
         return name
-    if run_name.startswith(f"{name}["):  # an instance of a mapped task
-        return run_name
-    return f"{name}: {_own_part(run_name, name)}"
+    own = name if run_name.startswith(name) else name.rpartition(WITHIN)[2]
+    if run_name.startswith(f"{own}["):  # an instance of a mapped task
+        return name.removesuffix(own) + run_name
+    return f"{name}: {_own_part(run_name, own)}"
 
 
 def _own_part(run_name: str, name: str) -> str:
@@ -351,7 +360,7 @@ def alike(reasons: Iterable[str]) -> list[str]:
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows to show and those to fold: of depth 0 the broken and the biggest, then what lies inside.
 
-    They are in the order of time, but the biggest first where steps are folded: see `steps_title`.
+    They are in the order of time, but the biggest first where steps are folded: see `steps_title`. A single one is not.
     """
     rows = summary["steps"]
     if len(rows) <= most:
@@ -359,11 +368,13 @@ def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[di
     well = [row["status"] not in BROKEN for row in rows]
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], well[i], -(rows[i]["inclusive_j"] or 0.0), i))
     kept = set(order[:most]) | {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
+    folded = [i for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
+    if len(folded) == 1:  # it takes no more room itself
+        kept, folded = kept | {*folded}, []
     shown = [rows[i] for i in sorted(kept)]
-    folded = [row for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
     if folded:
         shown.sort(key=lambda row: -(row["inclusive_j"] or 0.0))
-    return shown, folded
+    return shown, [rows[i] for i in folded]
 
 
 def steps_title(folded: list[dict[str, Any]]) -> str:

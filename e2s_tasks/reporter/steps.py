@@ -18,6 +18,7 @@ FOLDED = {Kind.READ, Kind.WRITE, Kind.MOVE}
 BODY = "body"
 ORCHESTRATION = "orchestration"
 MOVING = "moving to a cleaner hour"
+WITHIN = " / "  # between a subflow and its step
 # A flow span's own joules: Prefect's work between steps and the Python of the flow's body, which nothing tells apart.
 ORCHESTRATION_AND_BODY = "orchestration and flow body"
 
@@ -134,7 +135,7 @@ def orchestration_name(spans: Iterable[SpanRecord]) -> str:
 def step_name(span: SpanRecord, spans: SpanTree) -> str:
     """The step's name, after the subflow that it is part of."""
     flows = [around.name for around in spans.ancestors(span) if around.kind == Kind.FLOW]
-    return " / ".join([*reversed(flows[:-1]), span.name])
+    return WITHIN.join([*reversed(flows[:-1]), span.name])
 
 
 def body_name(flow: SpanRecord) -> str:
@@ -219,6 +220,7 @@ def _row(
         "kind": str(kind),
         "name": name,
         "run_name": first.attributes.get("task_run_name") if len(group) == 1 else None,
+        "task_run_id": first.task_run_id if len(group) == 1 else None,
         "depth": depth,
         "spans": len(group),
         "attempt": first.attempt if told else None,
@@ -247,18 +249,25 @@ def share(joules: float | None, total_j: float | None) -> float | None:
 
 
 def consumers(rows: Iterable[dict[str, Any]], total_j: float | None) -> list[dict[str, Any]]:
-    """The rows of depth 0 by name, the biggest first, with how many there were; rows without a figure left out."""
+    """The rows of depth 0 by name, the biggest first, with how many there were; rows without a figure left out.
+
+    task_runs: of how many task runs they are attempts; one whose task run is not known is of its own.
+    """
     by_name: dict[tuple[str, str], list[float]] = defaultdict(list)
+    task_runs: dict[tuple[str, str], set[str]] = defaultdict(set)
     lower = set()
     for row in rows:
         if row["depth"] == 0 and row["inclusive_j"] is not None:
             by_name[row["kind"], row["name"]].append(row["inclusive_j"])
+            if row["kind"] == Kind.ATTEMPT:
+                task_runs[row["kind"], row["name"]].add(row["task_run_id"] or row["span_id"])
             lower |= {(row["kind"], row["name"])} if row["lower_bound"] else set()
     ranking = [
         {
             "kind": kind,
             "name": name,
             "count": len(joules),
+            "task_runs": len(task_runs[kind, name]),
             "inclusive_j": add(joules),
             "lower_bound": (kind, name) in lower,
             "share": share(sum(joules), total_j),

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from e2s_tasks.core.energy import add
 from e2s_tasks.core.lineage import Lineage, lineage_of
 from e2s_tasks.core.records import RunRecords, VersionRecord
 from e2s_tasks.core.upstream import Upstream
@@ -14,9 +15,17 @@ from e2s_tasks.reporter.tree import SpanTree, adopted, tree
 from e2s_tasks.reporter.units import iso
 
 if TYPE_CHECKING:
+    from e2s_tasks.core.steps import Step
     from e2s_tasks.ledger import Ledger
 
 MOST_STEPS = 5
+
+
+class _Figure(NamedTuple):
+    """Joules, None where missing, and whether they are a lower bound."""
+
+    joules: float | None
+    lower_bound: bool
 
 
 class ArtifactHistory:
@@ -80,13 +89,12 @@ class ArtifactHistory:
         before, now = self._versions[index - 1], self._versions[index]
         if not self._known(before) or not self._known(now):
             return None
-        old, new = self._steps(before), self._steps(now)
-        old_j, new_j = self._in_run(before), self._in_run(now)
+        changed = _changed(self._in_run(before), self._in_run(now))
         return {
             "since_version": index,
             "since": iso(before.created_at),
-            "in_run_ratio": new_j / old_j if old_j and new_j is not None else None,
-            "steps": _differing(old, new),
+            **{f"in_run_{name}": told for name, told in changed.items()},
+            "steps": _differing(self._steps(before), self._steps(now)),
         }
 
     def _known(self, version: VersionRecord) -> bool:
@@ -97,27 +105,50 @@ class ArtifactHistory:
             return False
         return version.id in self._run(version.run_id)[2].versions
 
-    def _in_run(self, version: VersionRecord) -> float | None:
-        return self._run(version.run_id)[2].versions[version.id].in_run_j
+    def _in_run(self, version: VersionRecord) -> _Figure:
+        found = self._run(version.run_id)[2].versions[version.id]
+        return _Figure(found.in_run_j, found.lower_bound)
 
-    def _steps(self, version: VersionRecord) -> dict[str, float]:
-        """The joules of the steps that a version came from in its run, by their names."""
-        steps: dict[str, float] = defaultdict(float)
+    def _steps(self, version: VersionRecord) -> dict[str, _Figure]:
+        """What the steps that a version came from used in its run, by their names."""
+        by_name: dict[str, list[Step]] = defaultdict(list)
         for step in self._run(version.run_id)[2].versions[version.id].steps:
-            steps[step.name] += step.energy.total or 0.0
-        return steps
-
-
-def _differing(old: dict[str, float], new: dict[str, float]) -> list[dict[str, Any]]:
-    """The steps whose energy differs most, the most first."""
-    rows = [
-        {
-            "name": name,
-            "from_j": old.get(name),
-            "to_j": new.get(name),
-            "ratio": new[name] / old[name] if old.get(name) and name in new else None,
+            by_name[step.name].append(step)
+        return {
+            name: _Figure(add(step.energy.total for step in steps), any(step.gaps for step in steps))
+            for name, steps in by_name.items()
         }
-        for name in dict.fromkeys([*new, *old])
-    ]
-    rows.sort(key=lambda row: -abs((row["to_j"] or 0.0) - (row["from_j"] or 0.0)))  # type: ignore[operator]
+
+
+def _changed(old: _Figure, new: _Figure) -> dict[str, Any]:
+    """The ratio of the new figure to the old one, as far as it can be told: of a bound only a rise from an exact one.
+
+    at_least: it is so much or more. unknown: nobody knows which of the two is more.
+    """
+    if old.joules is None or new.joules is None:
+        return {"ratio": None, "at_least": False, "unknown": True}
+    certain = not old.lower_bound and (not new.lower_bound or new.joules > old.joules)
+    ratio = new.joules / old.joules if certain and old.joules else None
+    return {"ratio": ratio, "at_least": certain and new.lower_bound, "unknown": not certain}
+
+
+def _differing(old: dict[str, _Figure], new: dict[str, _Figure]) -> list[dict[str, Any]]:
+    """The steps whose energy differs most, the most first; those of which nobody knows by how much are the last."""
+    rows = [_step(name, old.get(name), new.get(name)) for name in dict.fromkeys([*new, *old])]
+    rows.sort(key=lambda row: (row["unknown"], -abs((row["to_j"] or 0.0) - (row["from_j"] or 0.0))))
     return rows[:MOST_STEPS]
+
+
+def _step(name: str, old: _Figure | None, new: _Figure | None) -> dict[str, Any]:
+    """A step of either version; one that only one of them has changed by all that it used there."""
+    only = new if old is None else old if new is None else None
+    alone = only and {"ratio": None, "at_least": only.lower_bound, "unknown": only.joules is None}
+    return {
+        "name": name,
+        "from_j": old and old.joules,
+        "to_j": new and new.joules,
+        "from_lower_bound": bool(old and old.lower_bound),
+        "to_lower_bound": bool(new and new.lower_bound),
+        "only_in": None if only is None else "to" if old is None else "from",
+        **(alone or (_changed(old, new) if old and new else {})),
+    }

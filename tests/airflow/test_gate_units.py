@@ -388,7 +388,8 @@ def test_where_waiting_is_switched_off_a_task_begins_at_once(arriving, monkeypat
 
 
 def test_a_command_that_would_wait_itself_as_dags_test_does_has_no_task_wait(arriving, monkeypatch):
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", InProcessSupervisorComms(None), raising=False)
+    of_the_command = InProcessSupervisorComms.__new__(InProcessSupervisorComms)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", of_the_command, raising=False)
     assert carbon_gate(POLICY)({"ti": arriving()}) is None
 
 

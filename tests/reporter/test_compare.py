@@ -161,8 +161,49 @@ def test_artifacts_are_matched_by_uri_else_by_a_name_that_only_one_has():
 
 def test_the_headline_names_the_step_that_made_most_of_the_difference():
     assert headline(compare(summarise(full_run()), summarise(other_run()))) == (
-        ">= 283 J in A, >= 350 J in B: which took more is not known; of what is, most in train (+172 J)"
+        ">= 283 J in A, >= 350 J in B: which took more is not known; of what is, most in train (at least +172 J)"
     )
+
+
+def of_steps(**joules):
+    """A run whose steps used so much: exactly, or at least where it is a text; None where nothing is known."""
+    nothing = {"cpu_j": 0.0, "dram_j": 0.0, "static_j": 0.0}
+    steps = [
+        span(name, **nothing | {"cpu_j": float(used)}, attributes={"gaps": ["cpu"]} if isinstance(used, str) else {})
+        if used is not None
+        else span(name, attributes={"gaps": ["cpu", "dram", "static"]})
+        for name, used in joules.items()
+    ]
+    return summarise(run(root(**nothing), *steps))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        pytest.param(
+            of_steps(item=1.0, leaf=25.0), of_steps(item=3.0, leaf=15.0), "-31 %, most in leaf (-10.0 J)", id="fell"
+        ),
+        pytest.param(
+            of_steps(item=1.0, leaf=13.0, load=12.0), of_steps(item=20.0, leaf=1.0),
+            "-19 %, most in leaf (-12.0 J), against item (+19.0 J)", id="one step rose by more than another fell",
+        ),
+        pytest.param(
+            of_steps(item=20.0, leaf=1.0), of_steps(item=1.0, leaf=13.0, load=12.0),
+            "+24 %, most in leaf (+12.0 J), against item (-19.0 J)", id="one step fell by more than another rose",
+        ),
+        pytest.param(
+            of_steps(item=100.0, leaf=1.0), of_steps(item=None, leaf=2.0),
+            "which took more is not known; of what is, most in leaf (+1.00 J)", id="a step without a figure",
+        ),
+        pytest.param(
+            of_steps(leaf=1.0), of_steps(leaf=2.0, item="5"), "at least +600 %, most in item (at least +5.00 J)",
+            id="a new step that is a lower bound",
+        ),
+        pytest.param(of_steps(leaf=1.0), of_steps(leaf=1.0), "0 %", id="nothing differs"),
+    ],
+)  # fmt: skip
+def test_the_headline_names_what_went_the_way_of_the_whole_and_what_went_the_other_way_by_more(a, b, said):
+    assert headline(compare(a, b)).split(" in B: ")[1] == said
 
 
 def used(joules, **fields):

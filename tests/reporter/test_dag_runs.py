@@ -48,10 +48,10 @@ def test_its_orchestration_is_called_so_in_every_list_of_steps(ledger):
     assert {row["name"] for row in fleet(ledger, NOON - 1, NOON + 100)["steps"]} == wanted
     assert set(tally(records, lambda _: None).energy) == wanted
     assert {name for _, name in timeline(records, spans).watts} == wanted
-    flows = energy_flow(records, lineage_of(adopted(records, spans)))
-    assert {row["step"] for row in flows} == {"train", "orchestration", "delays"}
+    flows = energy_flow(records, spans, lineage_of(adopted(records, spans)))
+    assert {row["step"] for row in flows} == wanted
     assert figures.lacking(records)
-    assert {row["step"] for row in flows if row["lower_bound"]} == {"train", "orchestration", "delays"}
+    assert {row["step"] for row in flows if row["lower_bound"]} == wanted
 
 
 def test_no_surface_speaks_of_a_body(ledger):

@@ -29,10 +29,31 @@ def two_products():
     )
 
 
-@pytest.mark.parametrize("records", [full_run(), two_products(), waiting_run()], ids=["full", "two products", "waited"])
+def with_subflows():
+    """The same task in a flow and in its subflow, both of which also work in their bodies; the flow ran twice."""
+    sub = {"flow_run_id": "sub"}
+    return run(
+        root(cpu_j=4.0, ended_at=NOON + 3),
+        span("a0", name="leaf", cpu_j=2.0, task_run_id="a0", task_key="leaf"),
+        span("z", name="tried once", cpu_j=16.0, task_run_id="z", task_key="z", started_at=NOON + 1),
+        span("root 2", Kind.FLOW, "flight-delays", cpu_j=1.0, started_at=NOON + 10, ended_at=NOON + 20),
+        span("a", name="leaf", parent_id="root 2", cpu_j=3.0, task_run_id="a", task_key="leaf", started_at=NOON + 11),
+        span("b", Kind.SPAN, "by hand", parent_id="root 2", cpu_j=5.0, started_at=NOON + 12),
+        span("child", Kind.FLOW, parent_id="root 2", cpu_j=7.0, started_at=NOON + 13, ended_at=NOON + 19, **sub),
+        span("c", name="leaf", parent_id="child", cpu_j=11.0, task_run_id="c", started_at=NOON + 14, **sub),
+        span("d", Kind.SPAN, "by hand", parent_id="child", cpu_j=13.0, started_at=NOON + 16, **sub),
+        versions=[VersionRecord("v1", "file:///d/model", "c", RUN, NOON + 15, 300)],
+    )
+
+
+@pytest.mark.parametrize(
+    "records",
+    [full_run(), two_products(), waiting_run(), with_subflows()],
+    ids=["full", "two products", "waited", "subflows"],
+)
 def test_the_flows_into_a_product_add_up_to_what_is_attributed_to_it(records):
     summary, spans = summarise(records), tree(records.spans, RUN)
-    rows = energy_flow(records, lineage_of(adopted(records, spans)))
+    rows = energy_flow(records, spans, lineage_of(adopted(records, spans)))
     into = {}
     for row in rows:
         into[row["uri"]] = into.get(row["uri"], 0.0) + row["joules"]
@@ -44,7 +65,8 @@ def test_the_flows_into_a_product_add_up_to_what_is_attributed_to_it(records):
 
 def test_a_shared_step_flows_into_both_products_by_their_bytes():
     records = two_products()
-    rows = energy_flow(records, lineage_of(adopted(records, tree(records.spans, RUN))))
+    spans = tree(records.spans, RUN)
+    rows = energy_flow(records, spans, lineage_of(adopted(records, spans)))
     features = {row["uri"]: row["joules"] for row in rows if row["step"] == "features"}
     assert features == pytest.approx({"file:///d/model": 30.0, "file:///d/report.html": 10.0})
     assert [row["joules"] for row in rows if row["step"] == "look around"] == [2.0]
@@ -52,8 +74,22 @@ def test_a_shared_step_flows_into_both_products_by_their_bytes():
 
 @pytest.mark.parametrize(
     "records",
-    [full_run(), two_products(), waiting_run(), failed_run()],
-    ids=["full", "two products", "waited", "failed"],
+    [full_run(), two_products(), with_subflows(), failed_run()],
+    ids=["full", "two products", "subflows", "failed"],
+)
+def test_a_steps_flows_have_its_name_and_add_up_to_its_energy(records):
+    spans = tree(records.spans, RUN)
+    sums = {}
+    for row in energy_flow(records, spans, lineage_of(adopted(records, spans))):
+        sums[row["step"]] = sums.get(row["step"], 0.0) + row["joules"]
+    expected = {one["name"]: one["inclusive_j"] for one in summarise(records)["consumers"] if one["inclusive_j"]}
+    assert sums == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [full_run(), two_products(), waiting_run(), failed_run(), with_subflows()],
+    ids=["full", "two products", "waited", "failed", "subflows"],
 )
 def test_each_spans_joules_are_in_the_consumer_that_its_row_names(records):
     spans = tree(records.spans, RUN)

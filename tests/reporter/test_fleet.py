@@ -7,7 +7,7 @@ import pytest
 from e2s_tasks.core.energy import COMPONENTS, add
 from e2s_tasks.core.records import Kind, ProcessRecord, SourceRecord, SpanRecord, Status
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.reporter import solution_kpis, summarise_run
+from e2s_tasks.reporter import solution_kpis, summarise_run, units
 from e2s_tasks.reporter.fleet import fleet
 from e2s_tasks.reporter.html import fleet_page
 from e2s_tasks.reporter.stages import rows
@@ -278,6 +278,37 @@ def test_a_retry_of_an_attempt_that_was_suspended_has_its_own_end(tmp_path):
     found, expected = fleet(ledger, NOON - 1, NOON + DAY), summarise_run(ledger, "retried")
     assert found["unsuccessful_j"] == expected["unsuccessful_j"] == 2.0
     assert found["steps"][0]["unsuccessful_j"] == 2.0
+
+
+@pytest.mark.parametrize("steps", [9, 10, 15, 16, 17, 42])
+def test_the_smaller_steps_have_their_sums_in_the_table_and_in_the_chart(tmp_path, steps):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    used = {"dram_j": 0.0, "static_j": 0.0}
+    many = [span(f"s{n:02}", cpu_j=100.0 - n, attempt=1, status=Status.FAILED, **used) for n in range(steps)]
+    ledger.ingest([process(), *moved(run(*many), "run", 0)])
+    found = fleet(ledger, NOON - 1, NOON + DAY)
+    assert found["other_steps"] == (0 if steps <= 16 else steps - 15)
+    rest = found["smaller_steps"] or {"energy_j": 0.0, "unsuccessful_j": 0.0, "share": 0.0}
+    for name, whole in (("energy_j", found["energy_j"]), ("unsuccessful_j", found["unsuccessful_j"]), ("share", 1.0)):
+        assert sum(row[name] for row in found["steps"]) + rest[name] == pytest.approx(whole)
+    bars, table = fleet_page._step_bars(found), fleet_page._steps(found)
+    assert sum(bar.joules for bar in bars) == pytest.approx(found["energy_j"])
+    assert [bar.name for bar in bars if bar.rest] == ([] if steps == 9 else [f"{steps - 8} others"])
+    assert table.rows[-1].cells[0] == (f"s{steps - 1:02}" if steps <= 16 else f"{steps - 15} smaller steps")
+    assert table.rows[-1].cells[2] == units.joules(rest["energy_j"] or 101.0 - steps)
+
+
+def test_the_smaller_flows_have_the_same_sum_in_the_table_and_in_the_chart(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    for number in range(33):
+        one = run(replace(root(cpu_j=100.0 - number, dram_j=0.0, static_j=0.0), name=f"flow {number}"))
+        ledger.ingest([process(), *moved(one, f"run {number}", number)])
+    flows = fleet(ledger, NOON - 1, NOON + DAY)["flows"]
+    (*_, others) = fleet_page._groups(flows, "flow", "Flows").rows
+    assert others.cells[:4] == ["3 others", "3", "0", "207 J"]
+    (*_, rest) = fleet_page._bars(flows, "flow")
+    assert (rest.name, rest.joules) == ("25 others", pytest.approx(sum(100.0 - number for number in range(8, 33))))
+    assert [bar.rest for bar in fleet_page._bars(flows[:9], "flow")] == [False] * 9
 
 
 def test_a_period_without_runs_is_empty(ledger):

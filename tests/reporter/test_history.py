@@ -91,21 +91,81 @@ def test_no_row_of_the_page_is_wider_than_a_phone():
     assert sum(max(map(len, lines)) for lines in cells) <= 36
 
 
-def test_a_run_without_the_kpi_of_the_others_leaves_its_place_in_the_chart_empty():
+def drawn(page):
+    """The SVG of the page's chart."""
+    return b64decode(re.search(r"base64,([^)]+)", page)[1]).decode()
+
+
+def test_a_failed_run_without_the_kpi_of_the_others_has_a_mark_in_the_chart_in_place_of_a_column():
     kpi = {"kpi": "joules_per_row", "kpi_value": 2.0, "kpi_per": "row"}
-    rows = [past(0, 20.0, **kpi), past(1, 900.0, status="failed"), past(2, 20.0, **kpi), past(3, 20.0, **kpi)]
+    rows = [past(0, 900.0, status="failed"), *(past(day, 20.0, **kpi) for day in range(1, 4))]
     page = history.render("f/d", rows, 0.2, None)
-    assert "The last run used 20.0 J, 2.00 J per row" in page
-    svg = b64decode(re.search(r"base64,([^)]+)", page)[1]).decode()
+    assert "The last run (failed) used 900 J: **a regression**, +4,400 % against the median." in page
+    svg = drawn(page)
     assert svg.count("<rect") == 3
+    assert (svg.count(">x<"), svg.count(">x did not succeed<")) == (1, 1)
     assert "joules per row<" in svg
     assert "the highest 2.00 J" in svg
+
+
+def test_a_run_that_completed_without_the_kpi_of_the_others_leaves_its_place_in_the_chart_empty():
+    kpi = {"kpi": "joules_per_row", "kpi_value": 2.0, "kpi_per": "row"}
+    rows = [past(0, 20.0, **kpi), past(1, 900.0), past(2, 20.0, **kpi), past(3, 20.0, **kpi)]
+    page = history.render("f/d", rows, 0.2, None)
+    assert "The last run used 20.0 J, 2.00 J per row" in page
+    svg = drawn(page)
+    assert svg.count("<rect") == 3
+    assert ">x" not in svg
+
+
+PARTLY = {"lower_bound": True}
+THREE = [past(1, 10.0), past(2, 10.0), past(3, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("last", "change", "regressed", "said", "cell"),
+    [
+        pytest.param(
+            past(0, 0.01, **PARTLY), None, None,
+            "The last run used \\>= 10.0 mJ; whether that is above or below the median is not known.", "-",
+            id="what is missing may have been more",
+        ),
+        pytest.param(
+            past(0, 11.0, **PARTLY), 0.1, None,
+            "The last run used \\>= 11.0 J: at least +10 % against the median.", "\\>= +10 %",
+            id="above the median, but not by the threshold",
+        ),
+        pytest.param(
+            past(0, 15.0, **PARTLY), 0.5, True,
+            "The last run used \\>= 15.0 J: **a regression**, at least +50 % against the median.", "**\\>= +50 %**",
+            id="above the threshold without what is missing",
+        ),
+        pytest.param(
+            past(0, 9.9999), -1e-5, False, "The last run used 10.0 J: 0 % against the median.", "0 %",
+            id="hardly a difference",
+        ),
+    ],
+)  # fmt: skip
+def test_of_a_lower_bound_only_that_it_is_above_the_median_is_known(last, change, regressed, said, cell):
+    found = compared(last, THREE)
+    assert found.change == (change if change is None else pytest.approx(change))
+    assert found.at_least == (last["lower_bound"] and change is not None)
+    assert found.regressed(0.2) is regressed
+    page = history.render("f/d", [last, *THREE], 0.2, None)
+    assert said in page
+    assert next(line for line in page.splitlines() if line.startswith("| ran 0")).endswith(f"| {cell} |")
+
+
+def test_lower_bounds_are_kept_out_of_the_median_of_others():
+    lower = [past(day, 0.01, **PARTLY) for day in range(4, 9)]
+    assert compared(past(0, 10.0), [*THREE, *lower]).median == 10.0
+    assert compared(past(0, 10.0), [*THREE[:2], *lower]) is None
 
 
 @pytest.mark.parametrize(("bounds", "said"), [((True, False), "&gt;= 3.00 J"), ((False, False), "3.00 J")])
 def test_the_highest_of_the_chart_is_a_lower_bound_where_a_run_of_it_is(bounds, said):
     rows = [past(number, 3.0 - number, lower_bound=lower) for number, lower in enumerate(bounds)]
-    svg = b64decode(re.search(r"base64,([^)]+)", history.render("f/d", rows, 0.2, None))[1]).decode()
+    svg = drawn(history.render("f/d", rows, 0.2, None))
     assert f"the highest {said}<" in svg
 
 

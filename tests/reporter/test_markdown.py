@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from e2s_tasks.core.records import Kind, Status, VersionRecord
-from e2s_tasks.reporter import markdown, summarise
+from e2s_tasks.reporter import markdown, phrases, summarise
 from tests.reporter.runs import NOON, RUN, full_run, root, run, span
 
 
@@ -99,6 +99,16 @@ def test_more_than_thirty_steps_fold_into_one_row_with_their_sum():
     (folded,) = [cells for cells in rows_of(text) if "other steps" in cells[0]]
     assert folded[0].strip() == "*70 other steps*<br>CPU 0 ms"
     assert folded[1].strip() == "\\>= 70.0 J"
+
+
+def test_a_single_step_is_not_folded_and_all_stay_in_the_order_of_time():
+    many = [span(f"t{i}", name=f"step{i:02}", started_at=NOON + i, cpu_j=float(1 + i)) for i in range(30)]
+    summary = summarise(run(root(cpu_j=90.5), *many))
+    text = markdown.render(summary)
+    assert "other step" not in text
+    assert "#### Steps\n" in text
+    assert re.findall(r"step\d\d", text) == [f"step{i:02}" for i in range(30)]
+    assert [len(phrases.top_rows(summary, most)[1]) for most in (31, 30, 29, 28)] == [0, 0, 2, 3]
 
 
 def test_where_steps_are_folded_the_biggest_come_first_and_the_title_says_so():

@@ -30,6 +30,42 @@ def test_a_step_s_own_name_is_cut_only_where_a_word_ends(run_name, shown):
     assert phrases.step_name(row) == shown
 
 
+@pytest.mark.parametrize(
+    ("name", "run_name", "shown"),
+    [
+        ("sub / one", "one-cbb", "sub / one"),
+        ("sub / one", "one", "sub / one"),
+        ("sub / one", "one large", "sub / one: large"),
+        ("sub / one", "sub / one-cbb", "sub / one"),
+        ("sub / one", "gone-cbb", "sub / one: gone-cbb"),
+        ("sub / read / write", "read / write-cbb", "sub / read / write"),
+        ("read / write", "read / write large", "read / write: large"),
+        ("sub / one", "one[2]", "sub / one[2]"),
+        ("one", "one[2]", "one[2]"),
+    ],
+)
+def test_a_name_that_prefect_gave_is_left_out_in_a_subflow_too(name, run_name, shown):
+    assert phrases.named(name, run_name) == shown
+
+
+@pytest.mark.parametrize(
+    ("tries", "told"),
+    [
+        ([1], "item,"),
+        ([3], "item (3 attempts),"),
+        ([1, 1], "item (2 task runs),"),
+        ([1, 3, 1], "item (3 task runs, 5 attempts),"),
+    ],
+)
+def test_task_runs_of_a_step_are_told_apart_from_attempts_of_one(tries, told):
+    attempts = [(run_, number) for run_, count in enumerate(tries) for number in range(1, count + 1)]
+    spans = [
+        span(f"{run_} {number}", name="item", task_run_id=f"r{run_}", attempt=number, cpu_j=1.0)
+        for run_, number in attempts
+    ]
+    assert f"100 % of it in {told}" in phrases.biggest(summarise(run(root(cpu_j=0.0), *spans)))
+
+
 def cached(span_id, key):
     return span(span_id, status=Status.CACHED, result_key=key, started_at=NOON + 10, cpu_j=0.0)
 

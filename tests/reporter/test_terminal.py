@@ -96,7 +96,7 @@ def test_a_stranger_finds_the_figures_that_matter():
     text = printed(full_run())
     for phrase in (
         "283 J", "per accurate prediction", "/ 80 accurate predictions", "mg CO2eq (GB, average, direct)",
-        "61 % of it in train (2 attempts)", "build_features failed 1", "build_features ok 2", "orchestration",
+        "61 % of it in train (2 task runs)", "build_features failed 1", "build_features ok 2", "orchestration",
         "features.parquet v3", "measured", "modelled", "no GPU on this host", "would have saved 50 %",
         "not additive", "dedicated", "attempts that did not succeed", "e2s show 4c1ad7d2",
     ):  # fmt: skip

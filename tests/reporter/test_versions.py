@@ -118,6 +118,52 @@ def test_the_history_says_which_step_changed_most(history):
     assert origins.change(second, today) == "in its own run +73 % since Thursday (v1): train 2.1x"
 
 
+def two_versions(tmp_path, first, second):
+    """The history of a model whose second version's training differs in these fields; its loading does not."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    for number, fields in enumerate((first, second)):
+        run = Run(run_id=f"run{number}")
+        run.clock = number * 86_400.0
+        load = run.task("load", 50.0 + number)
+        train = run.task("train", **fields)
+        run.read(run.write("file:///raw", by=load), by=train)
+        run.write("file:///model", by=train)
+        ledger.ingest([*run.records.spans, *run.records.versions, *run.records.reads])
+    return ArtifactHistory(ledger, "file:///model").one()
+
+
+EXACT, MORE, LESS, PARTLY, MISSING = (
+    {"joules": 1000.0}, {"joules": 1500.0}, {"joules": 2.0}, {"attributes": {"gaps": ["cpu"]}}, {"joules": None},
+)  # fmt: skip
+NOT_KNOWN = "in its own run since Thursday (v1): which took more is not known; of what is: load 1.0x"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ratio", "told"),
+    [
+        pytest.param(EXACT, LESS | PARTLY, "-", NOT_KNOWN, id="what is missing may have been more"),
+        pytest.param(EXACT, MISSING, "-", NOT_KNOWN, id="nothing is known of it"),
+        pytest.param(EXACT | PARTLY, MORE, "-", NOT_KNOWN, id="the version before is a lower bound"),
+        pytest.param(
+            EXACT, MORE | PARTLY, ">= +48 %",
+            "in its own run at least +48 % since Thursday (v1): train at least 1.5x, load 1.0x",
+            id="a rise from an exact figure is certain",
+        ),
+        pytest.param(
+            EXACT, MORE, "+48 %", "in its own run +48 % since Thursday (v1): train 1.5x, load 1.0x", id="both are exact"
+        ),
+    ],
+)  # fmt: skip
+def test_of_a_lower_bound_only_a_rise_from_an_exact_figure_is_told(tmp_path, first, second, ratio, told):
+    found = two_versions(tmp_path, first, second)
+    assert origins.ratio(found["change"]) == ratio
+    assert origins.change(found, datetime.fromtimestamp(2 * 86_400, UTC)) == told
+    assert (found["change"]["in_run_ratio"] is None) == (ratio == "-") == found["change"]["in_run_unknown"]
+    assert found["change"]["in_run_at_least"] == ratio.startswith(">=")
+    train = next(step for step in found["change"]["steps"] if step["name"] == "train")
+    assert (train["ratio"] is None, train["unknown"], train["only_in"]) == (ratio == "-", ratio == "-", None)
+
+
 def test_a_version_is_shown_by_its_number_and_an_unknown_number_is_an_error(history):
     assert history.one(1)["in_run_j"] == pytest.approx(150.0)
     assert history.one()["version"] == 2

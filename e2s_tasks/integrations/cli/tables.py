@@ -123,7 +123,10 @@ def ancestors(rows: list[dict[str, Any]], most: int) -> tuple[list[dict[str, Any
         while above is not None and above not in kept:
             kept.add(above)
             above = rows[above]["parent"]
-    return [rows[i] for i in sorted(kept)], [row for i, row in enumerate(rows) if i not in kept]
+    folded = [i for i in range(len(rows)) if i not in kept]
+    if len(folded) == 1:  # it takes no more room itself
+        kept, folded = kept | {*folded}, []
+    return [rows[i] for i in sorted(kept)], [rows[i] for i in folded]
 
 
 def print_history(found: dict[str, Any]) -> None:

@@ -66,7 +66,8 @@ def _slug(name: str) -> str:
 
 def _event(client: Any, run: FlowRun, now: Headline, found: Comparison | None) -> dict[str, Any]:
     """The event: labels that automations match, and all figures for what they say."""
-    regressed = "unknown" if found is None else str(found.regressed(settings().regression)).lower()
+    above = None if found is None else found.regressed(settings().regression)
+    regressed = "unknown" if above is None else str(above).lower()
     related = [
         {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow",
          "prefect.resource.name": now["flow"] or ""},
@@ -80,7 +81,7 @@ def _event(client: Any, run: FlowRun, now: Headline, found: Comparison | None) -
     against = None
     if found is not None:
         against = {"figure": found.figure, "value": found.value, "median": found.median, "runs": found.runs,
-                   "change": found.change}  # fmt: skip
+                   "change": found.change, "at_least": found.at_least}  # fmt: skip
     return {
         "id": str(uuid4()),
         "occurred": datetime.now(UTC).isoformat(),

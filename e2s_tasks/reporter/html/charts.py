@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import phrases, units
+from e2s_tasks.reporter.folding import fold
 from e2s_tasks.reporter.html import svg
 from e2s_tasks.reporter.html.svg import LINE, LOST, MUTED, NARROW, REST, SERIES, Chart
 
@@ -21,7 +22,7 @@ LONGEST = 30
 class Bar:
     """A bar: its name, its energy in joules, what is written beside it, and the part of it that failed.
 
-    rest: whether it stands for all that had no bar of its own.
+    rest: whether it stands for all that had no bar of its own. lower_bound: whether a part of its energy is missing.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Bar:
     said: str
     lost: float = 0.0
     rest: bool = False
+    lower_bound: bool = False
 
 
 def short(name: str, most: int = LONGEST) -> str:
@@ -39,12 +41,12 @@ def short(name: str, most: int = LONGEST) -> str:
 
 def folded(bars: Sequence[Bar], most: int = MOST) -> list[Bar]:
     """The first bars, and all others as one."""
-    rest = bars[most:]
+    shown, rest = fold(bars, most)
     if not rest:
-        return list(bars)
+        return shown
     joules = add(one.joules for one in rest) or 0.0
-    more = Bar(f"{len(rest)} others", joules, units.joules(joules), sum(one.lost for one in rest), rest=True)
-    return [*bars[:most], more]
+    said = units.at_least(units.joules(joules), any(one.lower_bound for one in rest))
+    return [*shown, Bar(f"{len(rest)} others", joules, said, sum(one.lost for one in rest), rest=True)]
 
 
 def bars(name: str, found: Sequence[Bar], title: str) -> Chart | None:

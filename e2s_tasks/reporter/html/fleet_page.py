@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import e2s_tasks.reporter.html.run_tables as tables
 from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.fleet import fleet
+from e2s_tasks.reporter.folding import fold, summed
 from e2s_tasks.reporter.html import charts, time_charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, check, factor_table, lines, render
 
@@ -46,7 +47,7 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
         flows=_groups(found["flows"], "flow", "Flows"),
         solutions=_groups(found["solutions"], "solution", "Solutions"),
         stages=_stages(found["stages"]),
-        steps_chart=charts.bars("steps", _step_bars(found["steps"]), "The costliest steps"),
+        steps_chart=charts.bars("steps", _step_bars(found), "The costliest steps"),
         steps=_steps(found),
         kpis=[_kpi(one) for one in found["kpis"]],
         runs=_runs(found),
@@ -154,39 +155,51 @@ def _sentences(found: Found) -> list[str]:
 
 
 def _bars(rows: list[Found], by: str) -> list[charts.Bar]:
-    return [_bar(row[by] or NO_SOLUTION, row) for row in rows]
+    shown, rest = fold(rows, charts.MOST)
+    return [*(_bar(row[by] or NO_SOLUTION, row) for row in shown), *_rest_bar(rest)]
 
 
-def _bar(name: str, row: Found) -> charts.Bar:
+def _bar(name: str, row: Found, *, rest: bool = False) -> charts.Bar:
     said = f"{_row_joules(row)}, {units.percent(row['share'])}"
-    return charts.Bar(name, row["energy_j"] or 0.0, said, row["unsuccessful_j"] or 0.0)
+    return charts.Bar(name, row["energy_j"] or 0.0, said, row["unsuccessful_j"] or 0.0, rest=rest)
+
+
+def _rest_bar(rows: list[Found]) -> list[charts.Bar]:
+    """The bar of what has none of its own, if there is any."""
+    of_all = summed(rows)
+    return [_bar(f"{units.count(of_all['rows'])} others", of_all, rest=True)] if rows else []
 
 
 def _row_joules(row: Found) -> str:
     return _joules(row) if "lower_bounds" in row else phrases.sum_joules(row)
 
 
-def _step_bars(rows: list[Found]) -> list[charts.Bar]:
-    return [_bar(f"{row['flow']}: {row['name']}", row) for row in rows[: charts.MOST]]
+def _step_bars(found: Found) -> list[charts.Bar]:
+    more = [found["smaller_steps"]] if found["other_steps"] else []
+    shown, rest = fold(found["steps"], charts.MOST)
+    return [*(_bar(f"{row['flow']}: {row['name']}", row) for row in shown), *_rest_bar([*rest, *more])]
 
 
 def _groups(rows: list[Found], by: str, caption: str) -> Table:
-    """A row for each group, the smaller ones folded into their number."""
+    """A row for each group, the smaller ones as one."""
     head = [by, "runs", "failed runs", "energy", "share", "in failed attempts", "CO2eq"]
-    shown = [
+    shown, rest = fold(rows, MOST_GROUPS)
+    cells = [
         Row([
             units.printable(row[by] or NO_SOLUTION), units.count(row["runs"]), units.count(row["failed_runs"]),
-            _joules(row), units.percent(row["share"]), phrases.lost_joules(row), _grams(row),
+            *_sums(row), _grams(row),
         ])
-        for row in rows[:MOST_GROUPS]
+        for row in shown
     ]  # fmt: skip
-    rest = rows[MOST_GROUPS:]
     if rest:
-        joules, part = sum(row["energy_j"] or 0.0 for row in rest), sum(row["share"] or 0.0 for row in rest)
         counts = [units.count(sum(row[name] for row in rest)) for name in ("runs", "failed_runs")]
-        known = units.at_least(units.joules(joules), any(row["lower_bounds"] for row in rest))
-        shown.append(Row([f"{len(rest)} others", *counts, known, units.percent(part), "", ""], "more"))
-    return Table(caption, head, shown)
+        cells.append(Row([f"{len(rest)} others", *counts, *_sums(summed(rest)), ""], "more"))
+    return Table(caption, head, cells)
+
+
+def _sums(row: Found) -> list[str]:
+    """The energy, its share and what failed attempts used of it."""
+    return [_row_joules(row), units.percent(row["share"]), phrases.lost_joules(row)]
 
 
 def _stages(rows: list[Found]) -> Table:
@@ -197,15 +210,10 @@ def _stages(rows: list[Found]) -> Table:
 
 
 def _steps(found: Found) -> Table:
-    rows = [
-        Row([
-            units.printable(row["name"]), units.printable(row["flow"]), phrases.sum_joules(row),
-            units.percent(row["share"]), phrases.lost_joules(row),
-        ])
-        for row in found["steps"]
-    ]  # fmt: skip
+    rows = [Row([units.printable(row["name"]), units.printable(row["flow"]), *_sums(row)]) for row in found["steps"]]
     if found["other_steps"]:
-        rows.append(Row([f"{units.count(found['other_steps'])} smaller steps", "", "", "", ""], "more"))
+        name = f"{units.count(found['other_steps'])} smaller steps"
+        rows.append(Row([name, "", *_sums(found["smaller_steps"])], "more"))
     return Table("The costliest steps", ["step", "flow", "energy", "share", "in failed attempts"], rows, texts=(0, 1))
 
 

@@ -11,6 +11,7 @@ from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import RunRecords, SpanRecord
 from e2s_tasks.reporter import phrases, provenance, units, waiting
 from e2s_tasks.reporter.energy_flow import energy_flow
+from e2s_tasks.reporter.folding import fold
 from e2s_tasks.reporter.html import charts, time_charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, check, factor_table, lines, printable, render
 from e2s_tasks.reporter.html.svg import Chart
@@ -182,7 +183,7 @@ def _bars(summary: Summary) -> list[charts.Bar]:
     return [
         charts.Bar(
             one["name"], one["inclusive_j"], f"{phrases.row_joules(one)}, {units.percent(one['share'])}",
-            lost.get((one["kind"], one["name"]), 0.0),
+            lost.get((one["kind"], one["name"]), 0.0), lower_bound=one["lower_bound"],
         )
         for one in summary["consumers"]
     ]  # fmt: skip
@@ -190,7 +191,7 @@ def _bars(summary: Summary) -> list[charts.Bar]:
 
 def _flows(found: _Found) -> list[dict[str, Any]]:
     """The flows of energy with products as a person calls them; the smaller steps and products together."""
-    rows = energy_flow(found.run, lineage_of(adopted(found.run, found.spans)))
+    rows = energy_flow(found.run, found.spans, lineage_of(adopted(found.run, found.spans)))
     named = [row | {"step": units.printable(row["step"]), "product": _product(row)} for row in rows]
     merged: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     kept = {side: _biggest(named, side) for side in ("step", "product")}
@@ -218,7 +219,7 @@ def _biggest(rows: list[dict[str, Any]], side: str) -> set[str]:
     sums: dict[str, float] = {}
     for row in rows:
         sums[row[side]] = sums.get(row[side], 0.0) + row["joules"]
-    return set(sorted(sums, key=lambda key: -sums[key])[:MOST_FLOWS])
+    return set(fold(sorted(sums, key=lambda key: -sums[key]), MOST_FLOWS)[0])
 
 
 def _power(found: _Found, now: datetime) -> tuple[Chart, Table] | None:
