@@ -68,6 +68,9 @@ def test_the_forecast_has_a_bar_for_each_hour(e2s, trace):
         (("--cap", "0"), "cap=0"),
         (("--cap", "3", "--strategy", "now"), "--cap=3 plans windows together"),
         (("--slack", "19d"), "it takes a week"),
+        (("--slack", "12"), "--slack=12: 12 of what? Write for example 12h."),
+        (("--every", "30"), "--every=30: 30 of what? Write for example 30m."),
+        (("--strategy", "interruptible", "--checkpoint", "15"), "--checkpoint=15: 15 of what?"),
         (("--slack", "-2h"), "--slack='-2h' is negative"),
     ],
 )

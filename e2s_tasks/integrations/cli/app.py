@@ -125,7 +125,7 @@ def kpi(
     solution: str
         A solution, of which all runs of the period count, failed ones too.
     since: str
-        When the period began: 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
+        When the period began: 36h, 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
     level: float
         How sure the intervals are.
     json: bool
@@ -242,7 +242,7 @@ def doctor(*, json: Json = False) -> int:
 
 
 @app.command
-def export(folder: Path, /, *, since: str | None = None, until: str | None = None, json: Json = False) -> None:
+def export(folder: Path, /, *, since: Length | None = None, until: Length | None = None, json: Json = False) -> None:
     """Write the ledger as Parquet, a folder per record type and day (UTC); the days replace those that are there.
 
     Parameters
@@ -250,9 +250,9 @@ def export(folder: Path, /, *, since: str | None = None, until: str | None = Non
     folder: Path
         Where to write; made if missing.
     since: str
-        The first day to write, such as 2026-11-24, or 30d, 12w or 2y (ago); all days by default.
+        The first day to write: 36h, 30d, 12w or 2y (ago), or a day such as 2026-11-24; all days by default.
     until: str
-        The day before which to stop.
+        The day before which to stop, written in the same way.
     json: bool
         Print JSON.
     """
@@ -275,7 +275,7 @@ def prune(*, keep: Length, dry_run: bool = False, json: Json = False) -> None:
     Parameters
     ----------
     keep: str
-        How long runs stay as they are after their end, such as 90d, 12w or 2y.
+        How long runs stay as they are after their end, such as 36h, 90d, 12w or 2y.
     dry_run: bool
         Only tell what would be folded.
     json: bool

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.core.policy import duration
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.cli.keys import options_with_keys
+from e2s_tasks.integrations.cli.lengths import length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,7 +134,7 @@ def backtest(case: Case, how: How) -> dict[str, Any]:
     per_day = round(timedelta(days=1) / step)
     resumed, over = 0.0, 0
     if strategy == "interruptible":
-        lost = duration(how.checkpoint or "15m", "--checkpoint") / step
+        lost = length(how.checkpoint or "15m", "--checkpoint") / step
         chosen = past.with_pauses(values, jobs, per_day, lost, truth_known=how.perfect)
         found, resumed = past.paused_result(values, jobs, chosen, lost)
     elif cap is not None:
@@ -203,19 +203,19 @@ def _jobs(case: Case, values: "np.ndarray[Any, Any]", step: timedelta) -> "Jobs"
 
     from e2s_tasks.scheduler.backtest import Jobs
 
-    length, every = (
-        math.ceil(duration(text, name, above_zero=True) / step)
+    takes, every = (
+        math.ceil(length(text, name, above_zero=True) / step)
         for text, name in ((case.duration, "--duration"), (case.every, "--every"))
     )
-    slack = duration(case.slack, "--slack") // step
+    slack = length(case.slack, "--slack") // step
     if timedelta(days=1) % step:
         raise SettingError(f"--trace={case.trace} has slots of {step}: give one whose slots divide a day.")
-    arrivals = np.arange(timedelta(days=7) // step, len(values) - length - slack, every)
+    arrivals = np.arange(timedelta(days=7) // step, len(values) - takes - slack, every)
     if not len(arrivals):
         raise SettingError(
             f"--trace={case.trace} has {len(values)} slots of {step}: it takes a week, the duration and the slack."
         )
-    return Jobs(arrivals, length, slack)
+    return Jobs(arrivals, takes, slack)
 
 
 def _starts(
