@@ -73,7 +73,7 @@ def test_at_50_columns_names_stay_whole_and_every_figure_is_there(monkeypatch):
     assert max(len(line) for line in text.splitlines() if "e2s show" not in line) <= 50
     steps = text[text.index("Steps") :]
     assert re.search(r"^build_features +ok +2.00 s +3.00 J +50 %$", steps, re.MULTILINE)
-    assert re.search(r"^forecast.parquet +3.00 J +3.00 J$", steps, re.MULTILINE)
+    assert re.search(r"^forecast.parquet +b +3.00 J +3.00 J$", steps, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
