@@ -1,6 +1,7 @@
 """`e2s forecast` and `e2s backtest` on a trace whose nights are clean."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -51,6 +52,17 @@ def test_the_forecast_has_a_bar_for_each_hour(e2s, trace):
     assert {slot["gco2eq_per_kwh"] for slot in found["slots"]} == {100, 300}
     printed = e2s("forecast", "--trace", trace, "--hours", "24")[1]
     assert printed.count("█" * 13) >= len(found["slots"])
+
+
+@pytest.mark.parametrize("columns", [30, 40, 65, 80, 200])
+def test_a_bar_stands_beside_its_hour_in_a_terminal_of_any_width(e2s, trace, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    found = json.loads(e2s("forecast", "--trace", trace, "--json")[1])["slots"]
+    lines = e2s("forecast", "--trace", trace)[1].splitlines()[-len(found) :]
+    assert max(map(len, lines)) <= columns
+    lengths = {line.split()[4]: line.count("█") for line in lines if re.match(r"\w{3} \d\d \w{3} \d\d:\d\d ", line)}
+    assert sum("█" in line for line in lines) == len(found)
+    assert lengths["300.0"] > lengths["100.0"] >= 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.cli.keys import options_with_keys
+from e2s_tasks.integrations.cli.keys import NO_ZONE, options_with_keys
 from e2s_tasks.integrations.cli.lengths import length
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def plan(
 
 def _zone(zone: str | None) -> str:
     if zone is None:
-        raise SettingError("No zone: give one with --zone (for example --zone GB) or set E2S_ZONE.")
+        raise SettingError(NO_ZONE)
     return zone
 
 

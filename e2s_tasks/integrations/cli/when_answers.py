@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.cli.keys import options_with_keys
+from e2s_tasks.integrations.cli.keys import NO_ZONE, options_with_keys
 from e2s_tasks.integrations.cli.lengths import length
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ STRATEGIES = ("window", "replan", "now", "threshold", "percentile", "interruptib
 BY_WINDOWS = ("window", "threshold", "percentile")
 OF_STRATEGY = {"threshold": "threshold", "percentile": "percentile", "checkpoint": "interruptible"}
 MOST_HOURS = 24 * 14
-BAR = 40
+BAR = 40  # columns at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def forecast(zone: str | None, hours: float, trace: Path | None) -> dict[str, An
         options = replace(options, trace=_existing(trace))
     zone = zone or options.zone
     if zone is None and options.trace is None:
-        raise SettingError("No zone: give one with --zone (for example --zone GB) or set E2S_ZONE.")
+        raise SettingError(NO_ZONE)
     now = datetime.now(UTC)
     until = now + timedelta(hours=hours)
     outlook = forecast_for(zone, now, until, options)
@@ -70,9 +70,12 @@ def print_forecast(found: dict[str, Any]) -> None:
     out.print(Text(f"{found['source']} ({found['signal']}), zone {found['zone']}; gCO2eq/kWh, times in UTC"))
     slots = found["slots"]
     top = max((slot["gco2eq_per_kwh"] for slot in slots), default=1.0)
-    for slot in slots:
-        at, value = datetime.fromisoformat(slot["start"]), slot["gco2eq_per_kwh"]
-        out.print(Text(f"{at:%a %d %b %H:%M} {value:7.1f} " + "█" * max(1, round(BAR * value / top))))
+    begins = [
+        f"{datetime.fromisoformat(slot['start']):%a %d %b %H:%M} {slot['gco2eq_per_kwh']:7.1f} " for slot in slots
+    ]
+    bar = max(1, min(BAR, out.width - max(map(len, begins), default=0)))
+    for begin, slot in zip(begins, slots, strict=True):
+        out.print(Text(begin + "█" * max(1, round(bar * slot["gco2eq_per_kwh"] / top))))
     for failure in found["failures"]:
         out.print(Text(f"not used: {failure}"))
 
