@@ -346,8 +346,10 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
         (("plan", "heavy"), "No run of a flow 'heavy' is in the ledger. Run one that is decorated"),
         (("plan", "--zone", "GB", "--duration", "2h", "--trace", "no.csv"), "no.csv"),
         (("runs", "--limit", "0"), "--limit"),
-        (("runs", "--limit", "many"), "many"),
-        (("shwo",), "show"),
+        (("runs", "--limit", "many"), 'unable to convert "many" into int. `e2s runs --help` lists what it takes.'),
+        (("runs", "--nope"), "Unknown option: --nope. `e2s runs --help` lists what it takes."),
+        (("compare", "a"), "`e2s compare --help` lists what it takes."),
+        (("shwo",), "Did you mean show? `e2s --help` lists the commands."),
         (("show", "a", "b"), "b"),
     ],
 )

@@ -168,6 +168,12 @@ def test_without_a_decision_it_says_why_nothing_can_be_said():
     assert "nothing can be said about waiting: no carbon intensity was looked up" in text
 
 
+@pytest.mark.parametrize(("zone", "said"), [("GB", "`e2s plan` shows"), (None, "`e2s plan`, with --zone, shows")])
+def test_without_a_policy_it_says_how_to_plan_one_and_that_it_takes_a_zone(zone, said):
+    none = decision(start=None, end=None, expected=None, run_now=None, reason="no policy: at once", zone=zone)
+    assert f"{said} when it would be cleaner" in " ".join(printed(run(root(cpu_j=1.0), decisions=[none])).split())
+
+
 def test_grams_that_nobody_knows_are_told_with_the_figure_that_is_missing():
     none = {"cpu_j": None, "dram_j": None, "static_j": None}
     killed_at_once = printed(run(root(**none), decisions=[decision()]))

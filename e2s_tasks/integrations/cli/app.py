@@ -191,6 +191,8 @@ def scheduler(*, every: Length = "5m", once: bool = False, dry_run: bool = False
         moves = prefect_answers.scheduler_round(dry_run=dry_run, tell=_tell)
         if json:
             print_json({"moves": moves, "dry_run": dry_run})
+        elif not moves:
+            _tell("nothing to move: no future run with a carbon policy would start in a cleaner hour")
     else:
         prefect_answers.scheduler_service(every, dry_run=dry_run, tell=_tell)
 
@@ -353,7 +355,7 @@ def _answer(arguments: list[str]) -> int:
     except UnknownCommandError as error:
         _complain(_unknown((error.unused_tokens or arguments)[0]))
     except CycloptsError as error:
-        _complain(f"{error} `e2s --help` lists the commands and their options.")
+        _complain(f"{error} {_help(error.command_chain or ())}")
     except BrokenPipeError:
         raise
     except OSError as error:  # a path that is too long, a disk that is full
@@ -367,7 +369,14 @@ def _answer(arguments: list[str]) -> int:
 
 def _unknown(word: str) -> str:
     near = nearest(word, (name for name in app if not name.startswith("-")))
-    return f"No command {word!r}. {hint(near, (), '')} `e2s --help` lists the commands and their options."
+    return f"No command {word!r}. {hint(near, (), '')} {_help(())}"
+
+
+def _help(command: Sequence[str]) -> str:
+    """Where it says what a command takes."""
+    if not command:
+        return "`e2s --help` lists the commands."
+    return f"`{' '.join(('e2s', *command))} --help` lists what it takes."
 
 
 def _complain(message: str, suggestions: Sequence[str] = ()) -> None:
