@@ -1,7 +1,6 @@
 """Points in time, and how long records are kept, as people write them."""
 
-import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from e2s_tasks.core.policy import seconds_of
 from e2s_tasks.errors import SettingError
@@ -22,7 +21,7 @@ def moment(value: Moment, name: str) -> float:
         if isinstance(value, str):
             ago = seconds_of(value)
             if ago is not None:
-                return time.time() - ago
+                return (datetime.now(UTC) - timedelta(seconds=ago)).timestamp()
             value = datetime.fromisoformat(value.strip())
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - UTC, as the next line says

@@ -81,6 +81,8 @@ def test_a_bar_stands_beside_its_hour_in_a_terminal_of_any_width(e2s, trace, mon
         (("--cap", "3", "--strategy", "now"), "--cap=3 plans windows together"),
         (("--slack", "19d"), "it takes a week"),
         (("--slack", "12"), "--slack=12: 12 of what? Write for example 12h."),
+        (("--slack", "86400"), "--slack=86400: 86400 of what?"),
+        (("--slack", "inf"), "--slack='inf' is no duration"),
         (("--every", "30"), "--every=30: 30 of what? Write for example 30m."),
         (("--strategy", "interruptible", "--checkpoint", "15"), "--checkpoint=15: 15 of what?"),
         (("--slack", "-2h"), "--slack='-2h' is negative"),

@@ -1,6 +1,7 @@
 """Lengths and points of time as options give them, in one grammar. A bare number has no unit, so it is refused."""
 
 import re
+import sys
 import time
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger.times import length_s, moment
 
 UNITS = {"--since": "d", "--until": "d", "--keep": "d", "--duration": "h", "--slack": "h"}  # likely ones; else minutes
-MOST = 10_000  # a larger number is no length that somebody forgot the unit of
+LAST_YEAR = 9999  # a larger number where a moment is asked for is a date or time that was not written so
 _NOT_AGO = re.compile(r"-\s*\d.*|0+(\.0*)?\s*[a-z]*")  # a length of time, but a negative one, or none
 
 
@@ -57,18 +58,15 @@ def check_moment(text: str, name: str) -> None:
     try:
         moment(text, name)
     except SettingError:
-        _check_unit(text, name)
+        _check_unit(text, name, most=LAST_YEAR)
         raise
 
 
-def _check_unit(text: str, name: str) -> None:
-    number = _number(text)
-    if number is not None and 0 < number < MOST:
-        raise SettingError(f"{name}={text}: {text} of what? Write for example {number:g}{UNITS.get(name, 'm')}.")
-
-
-def _number(text: str) -> float | None:
+def _check_unit(text: str, name: str, most: float = sys.float_info.max) -> None:
+    """See that it is no bare number above 0 (which is the same in any unit)."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return None
+        return
+    if 0 < number <= most:
+        raise SettingError(f"{name}={text}: {text} of what? Write for example {number:g}{UNITS.get(name, 'm')}.")
