@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from e2s_tasks.errors import PolicyError, SettingError
 
-SECONDS_PER_UNIT = {"d": 86400, "h": 3600, "m": 60, "min": 60, "s": 1}
-_PART = r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)"
+SECONDS_PER_UNIT = {"y": 365 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "min": 60, "s": 1}
+_PART = r"(\d+(?:\.\d+)?)\s*(y|w|d|h|min|m|s)"
 _DURATION = re.compile(rf"(?:{_PART}\s*)+")
 
 Duration = timedelta | str | float
@@ -18,7 +18,7 @@ LONGEST = timedelta(days=366)
 
 
 def duration(value: Duration, name: str = "duration", *, above_zero: bool = False) -> timedelta:
-    """The duration that `value` says: a timedelta, seconds, or text such as "2h", "90m", "1h30m", "1.5h", "30s", "1d".
+    """The duration that `value` says: a timedelta, seconds, or text such as "2h", "90m", "1h30m", "1.5h", "30s", "2w".
 
     Raises:
         SettingError: it cannot be read, is negative or, for `above_zero`, zero; the message calls it `name`.
@@ -41,9 +41,16 @@ def _seconds(value: str | float) -> float:
     text = value.strip().lower()
     if text.startswith("-"):
         return -_seconds(text[1:])
-    if _DURATION.fullmatch(text):
-        return sum(float(number) * SECONDS_PER_UNIT[unit] for number, unit in re.findall(_PART, text))
-    return float(text)
+    with_units = seconds_of(text)
+    return float(text) if with_units is None else with_units
+
+
+def seconds_of(text: str) -> float | None:
+    """The seconds of a length with units, such as "1h30m", "12w" or "2y" (of 365 days); None for any other text."""
+    text = text.strip().lower()
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * SECONDS_PER_UNIT[unit] for number, unit in re.findall(_PART, text))
 
 
 def aware(at: datetime, name: str) -> datetime:

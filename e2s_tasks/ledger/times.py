@@ -1,19 +1,16 @@
-"""Points in time and lengths of days, as people write them."""
+"""Points in time, and how long records are kept, as people write them."""
 
-import re
-import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
+from e2s_tasks.core.policy import seconds_of
 from e2s_tasks.errors import SettingError
 
 Moment = datetime | date | str | float
 DAY_S = 86400.0
-_DAYS = {"d": 1, "w": 7, "y": 365}
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([dwy])")
 
 
 def moment(value: Moment, name: str) -> float:
-    """Seconds since the epoch (UTC) of a datetime, a date, such seconds, or text: "2026-11-24T12:00", or "30d" ago.
+    """Seconds since the epoch (UTC) of a datetime, a date, such seconds, or text: "2026-11-24T12:00", or "36h" ago.
 
     What has no time zone is UTC.
 
@@ -22,9 +19,9 @@ def moment(value: Moment, name: str) -> float:
     """
     try:
         if isinstance(value, str):
-            length = _LENGTH.fullmatch(value.strip().lower())
-            if length is not None:
-                return time.time() - _seconds(length)
+            ago = seconds_of(value)
+            if ago is not None:
+                return (datetime.now(UTC) - timedelta(seconds=ago)).timestamp()
             value = datetime.fromisoformat(value.strip())
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - UTC, as the next line says
@@ -60,16 +57,12 @@ def day(value: Moment, name: str) -> int:
 
 
 def length_s(text: str, name: str) -> float:
-    """The seconds of a length in days, weeks or years, such as "90d", "12w" or "2y".
+    """The seconds of a length of time, such as "36h", "90d", "12w" or "2y".
 
     Raises:
         SettingError: it cannot be read; the message calls it `name`.
     """
-    found = _LENGTH.fullmatch(text.strip().lower())
+    found = seconds_of(text)
     if found is None:
         raise SettingError(f"{name}={text!r} is no length of time: write for example '90d', '12w' or '2y'.")
-    return _seconds(found)
-
-
-def _seconds(found: "re.Match[str]") -> float:
-    return float(found[1]) * _DAYS[found[2]] * DAY_S
+    return found

@@ -11,6 +11,7 @@ from rich.text import Text
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import phrases, provenance, units, waiting
 from e2s_tasks.reporter.commands import command
+from e2s_tasks.reporter.fitting import FittingTable
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
 
@@ -20,7 +21,8 @@ INDENT = 2
 DEEPEST = 6
 MOST_REASONS = 4
 FRAME = 6  # columns of a panel's corners and of the spaces around its title
-NARROW, NARROWEST = 72, 60  # columns, below which a table of steps has no room for bytes, or for CPU time either
+STEP = ("step", "status", "try", "time", "CPU", "energy", "share", "read", "written")
+LEAST_OF_STEP, LEAST_OF_ARTIFACT = 16, 16  # columns of a name, below which figures are left out
 FACT = 16  # columns of the word before a fact
 
 
@@ -86,34 +88,18 @@ def _headline(summary: Summary, width: int) -> RenderableType:
     return Panel(Group(*lines), title=title, title_align="left", border_style=style)
 
 
-def _table(title: str, *columns: str, flexible: int = 1, gap: int = 2) -> Table:
-    """A table whose first columns are text that folds, and whose others are figures."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.padding = (0, gap, 0, 0)
-    for index, column in enumerate(columns):
-        if index < flexible:
-            table.add_column(column, overflow="fold", min_width=8)
-        else:
-            table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _steps(summary: Summary, width: int) -> Table:
-    columns = ("step", "status", "try", "time", "CPU", "energy", "share", "read", "written")
-    spared = () if width >= NARROW else ("read", "written") if width >= NARROWEST else ("CPU", "read", "written")
-    shown = [index for index, column in enumerate(columns) if column not in spared]
+def _steps(summary: Summary, width: int) -> FittingTable:
     rows, folded = phrases.top_rows(summary, MOST_ROWS)
-    table = _table(phrases.steps_title(folded), *(columns[index] for index in shown), gap=2 if width >= WIDE else 1)
-
-    def add_row(cells: list[str], style: str) -> None:
-        table.add_row(*(cells[index] for index in shown), style=style)
-
+    table = FittingTable(
+        *STEP, texts=(STEP[0],), spared=("written", "read", "CPU", "try", "time", "status"), least=LEAST_OF_STEP,
+        gap=2 if width >= WIDE else 1, title=phrases.steps_title(folded),
+    )  # fmt: skip
     for row in rows:
-        add_row(_step(row), _style(row))
+        table.add_row(*_step(row), style=_style(row))
     if folded:
-        add_row(_folded(folded, summary), "dim")
+        table.add_row(*_folded(folded, summary), style="dim")
     total = [phrases.whole(summary), units.percent(1.0 if summary["energy_j"]["total"] else None)]
-    add_row(["total", "", "", "", "", *total, "", ""], "bold")
+    table.add_row("total", "", "", "", "", *total, "", "", style="bold")
     return table
 
 
@@ -145,15 +131,17 @@ def _style(row: dict[str, Any]) -> str:
     return "dim" if row["depth"] else ""
 
 
-def _artifacts(summary: Summary, width: int) -> Table:
-    wide, narrow = width >= WIDE, width < NARROW  # what is left out is in --json
+def _artifacts(summary: Summary, width: int) -> FittingTable:
     loaded = any(one["upstream_runs"] for one in summary["artifacts"])  # else it is the in-run figure again
+    names = ("artifact", "produced by")
     heads = [
-        *(["size"] if wide else []), "in-run", *(["fully loaded"] if loaded else []), "attributed",
-        *(["CO2eq"] if wide or not (loaded or narrow) else []),
+        *(["size"] if width >= WIDE else []), "in-run", *(["fully loaded"] if loaded else []), "attributed",
+        *(["CO2eq"] if width >= WIDE or not loaded else []),
     ]  # fmt: skip
-    texts = ["artifact"] if narrow else ["artifact", "produced by"]
-    table = _table("Energy-to-Solution of artifacts", *texts, *heads, flexible=len(texts), gap=1 if narrow else 2)
+    table = FittingTable(
+        *names, *heads, texts=names, spared=("size", "CO2eq", "produced by", "attributed", "fully loaded"),
+        least=LEAST_OF_ARTIFACT, title="Energy-to-Solution of artifacts",
+    )  # fmt: skip
     for one in summary["artifacts"]:
         mark = phrases.bounds(one)
         version = f" v{one['version']}" if one["version"] is not None else ""
@@ -164,11 +152,11 @@ def _artifacts(summary: Summary, width: int) -> Table:
             "attributed": (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
             "CO2eq": (mark if one["emissions_g"] is not None else "") + units.grams(one["emissions_g"]),
         }
-        names = [phrases.artifact_name(one["uri"]) + version, units.printable(one["produced_by"] or units.UNKNOWN)]
-        table.add_row(*names[: len(texts)], *(figures[head] for head in heads))
+        made_by = units.printable(one["produced_by"] or units.UNKNOWN)
+        table.add_row(phrases.artifact_name(one["uri"]) + version, made_by, *(figures[head] for head in heads))
     if summary["unclaimed_j"]:
         cells = [units.joules(summary["unclaimed_j"]) if head == "attributed" else "" for head in heads]
-        table.add_row(*["no final product", ""][: len(texts)], *cells, style="dim")
+        table.add_row("no final product", "", *cells, style="dim")
     return table
 
 

@@ -132,7 +132,8 @@ def _not_waited(plan: dict[str, Any]) -> str:
     if plan["start"] is None and not plan["reason"].startswith("no policy"):
         return f"nothing was planned: {plan['reason']}"
     if plan["start"] is None:
-        return f"no policy, so no waiting was planned{_intensity(plan)}; `e2s plan` shows when it would be cleaner"
+        how = "`e2s plan`" if plan["zone"] else "`e2s plan`, with --zone,"  # it needs one
+        return f"no policy, so no waiting was planned{_intensity(plan)}; {how} shows when it would be cleaner"
     saving = plan["potential_saving_percent"]
     if saving is None:
         return f"nothing can be said about waiting: {plan['reason'].removeprefix('start now: ')}"

@@ -327,6 +327,18 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
         (("plan", "--zone", "GB", "--duration", "-2h"), "--duration='-2h' is negative: give more than zero"),
         (("plan", "--zone", "GB", "--duration", "0"), "--duration='0' is zero: give more than zero"),
         (("plan", "--zone", "GB", "--duration", "soon"), "--duration='soon' is no duration"),
+        (("plan", "--zone", "GB", "--duration", "2"), "--duration=2: 2 of what? Write for example 2h."),
+        (
+            ("plan", "--zone", "GB", "--duration", "2h", "--slack", "12"),
+            "--slack=12: 12 of what? Write for example 12h",
+        ),
+        (("scheduler", "--every", "5"), "--every=5: 5 of what? Write for example 5m."),
+        (("kpi", "--solution", "s", "--since", "30"), "--since=30: 30 of what? Write for example 30d."),
+        (("kpi", "--solution", "s", "--since", "29991231"), "lies in the future"),
+        (("export", "out", "--since", "30"), "--since=30: 30 of what? Write for example 30d."),
+        (("export", "out", "--until", "-2h"), "--until='-2h' is negative"),
+        (("export", "out", "--since", "soon"), "--since='soon' is no point in time"),
+        (("prune", "--keep", "90"), "--keep=90: 90 of what? Write for example 90d."),
         (("plan", "--zone", "GB", "--duration", "2h", "--slack", "-1h"), "--slack='-1h' is negative: give zero or"),
         (("plan", "--zone", "Frnace", "--duration", "2h"), "Did you mean FRA (France)"),
         (("plan", "--duration", "2h"), "--zone"),
@@ -334,8 +346,10 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
         (("plan", "heavy"), "No run of a flow 'heavy' is in the ledger. Run one that is decorated"),
         (("plan", "--zone", "GB", "--duration", "2h", "--trace", "no.csv"), "no.csv"),
         (("runs", "--limit", "0"), "--limit"),
-        (("runs", "--limit", "many"), "many"),
-        (("shwo",), "show"),
+        (("runs", "--limit", "many"), 'unable to convert "many" into int. `e2s runs --help` lists what it takes.'),
+        (("runs", "--nope"), "Unknown option: --nope. `e2s runs --help` lists what it takes."),
+        (("compare", "a"), "`e2s compare --help` lists what it takes."),
+        (("shwo",), "Did you mean show? `e2s --help` lists the commands."),
         (("show", "a", "b"), "b"),
     ],
 )
@@ -344,6 +358,13 @@ def test_unusable_input_is_one_line_on_stderr_and_exit_code_1(e2s, arguments, sa
     assert (code, out) == (1, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("since", ["36h", "1d12h", "12w", "2y", "20260101", "2026-01-01"])
+def test_every_command_reads_when_a_period_began_in_the_same_way(e2s, ledger, tmp_path, since):
+    for command in (("kpi", "--solution", "delay-forecast"), ("export", str(tmp_path / "out"))):
+        code, _, err = e2s(*command, "--since", since)
+        assert (code, err) == (0, "")
 
 
 def test_a_ledger_that_cannot_be_opened_is_one_line_and_names_the_remedy(e2s, monkeypatch):

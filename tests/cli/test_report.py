@@ -84,6 +84,13 @@ def test_a_report_that_is_there_is_replaced_whole_and_keeps_who_may_read_it(e2s,
         (("report", RUN, "-o", "no/where/r.html"), "there is no directory no/where; make it, or write elsewhere"),
         (("report", RUN, "--since", "7d"), "Both the run"),
         (("report", "--since", "soon"), "--since='soon'"),
+        (("report", "--since", "30"), "--since=30: 30 of what? Write for example 30d."),
+        (("report", "--since", "2026"), "--since=2026: 2026 of what?"),
+        (("report", "--since", "1.5"), "Write for example 1.5d."),
+        (("report", "--since", "20269999"), "--since='20269999' is no point in time"),
+        (("report", "--since", "99999y"), "--since='99999y' is no point in time"),
+        (("report", "--since", "0"), "--since='0' is zero"),
+        (("report", "--since", "-2w"), "--since='-2w' is negative"),
         (("report", "--since", "2999-01-01"), "--since=2999-01-01 lies in the future"),
         (("report", RUN, "-o", "-", "--json"), "--json and -o - both want stdout"),
         (("report", "amber-fix"), "Did you mean amber-fox?"),
@@ -95,6 +102,12 @@ def test_what_cannot_be_done_is_told_on_one_line_and_leaves_nothing(e2s, ledger,
     assert said in err
     assert err.count("\n") == 1
     assert files(folder) == []
+
+
+@pytest.mark.parametrize("since", ["20260101", "2026-01-01", " 2026-01-01 "])
+def test_a_day_is_a_day_however_its_iso_form_is_written(e2s, ledger, folder, since):
+    assert e2s("report", "--since", since, "-o", "r.html")[0] == 0
+    assert "All runs since 2026-01-01" in (folder / "r.html").read_text()
 
 
 def test_an_empty_ledger_has_a_report_that_says_so(e2s, folder):

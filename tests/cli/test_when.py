@@ -1,6 +1,7 @@
 """`e2s forecast` and `e2s backtest` on a trace whose nights are clean."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,6 +54,17 @@ def test_the_forecast_has_a_bar_for_each_hour(e2s, trace):
     assert printed.count("█" * 13) >= len(found["slots"])
 
 
+@pytest.mark.parametrize("columns", [30, 40, 65, 80, 200])
+def test_a_bar_stands_beside_its_hour_in_a_terminal_of_any_width(e2s, trace, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    found = json.loads(e2s("forecast", "--trace", trace, "--json")[1])["slots"]
+    lines = e2s("forecast", "--trace", trace)[1].splitlines()[-len(found) :]
+    assert max(map(len, lines)) <= columns
+    lengths = {line.split()[4]: line.count("█") for line in lines if re.match(r"\w{3} \d\d \w{3} \d\d:\d\d ", line)}
+    assert sum("█" in line for line in lines) == len(found)
+    assert lengths["300.0"] > lengths["100.0"] >= 1
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -68,6 +80,11 @@ def test_the_forecast_has_a_bar_for_each_hour(e2s, trace):
         (("--cap", "0"), "cap=0"),
         (("--cap", "3", "--strategy", "now"), "--cap=3 plans windows together"),
         (("--slack", "19d"), "it takes a week"),
+        (("--slack", "12"), "--slack=12: 12 of what? Write for example 12h."),
+        (("--slack", "86400"), "--slack=86400: 86400 of what?"),
+        (("--slack", "inf"), "--slack='inf' is no duration"),
+        (("--every", "30"), "--every=30: 30 of what? Write for example 30m."),
+        (("--strategy", "interruptible", "--checkpoint", "15"), "--checkpoint=15: 15 of what?"),
         (("--slack", "-2h"), "--slack='-2h' is negative"),
     ],
 )

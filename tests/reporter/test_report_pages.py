@@ -33,7 +33,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.elements, self._open, self.words, self.unclosed = [], [], [], []
-        self.feed(html)
+        self.feed(re.sub("</?code>", "`", html))  # as the summary has it
         self.close()
         self.text = " ".join(" ".join(self.words).split())
 
@@ -368,3 +368,40 @@ def test_what_lacks_a_part_is_marked_in_the_flow_in_its_description_and_in_the_p
     train, look = (re.search(rf'">{name}</th>(.*?)</tr>', powers, re.DOTALL).group(1) for name in ("train", "look"))
     assert train.count("&gt;= ") == 3
     assert "&gt;= " not in look
+
+
+@pytest.mark.parametrize(("before", "named"), [(0, True), (2, True), (3600, False)])
+def test_the_legend_of_the_grids_intensity_names_what_lies_within_it(tmp_path, before, named):
+    records = waiting_run()
+    records.decisions[0].plan["arrived"] = NOON - before
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.ingest([process(), *records.spans, *records.decisions])
+    text = Page(render_run(ledger, RUN)).text
+    assert "the run from 2026-02-02" in text
+    assert ("when it would have begun at once" in text) == named
+
+
+def test_commands_stand_in_pages_as_code_and_what_is_in_them_is_text(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.ingest([process(), root(cpu_j=1.0)])
+    for html in (render_run(ledger, RUN), render_fleet(ledger, NOON - 1, NOW), render_fleet(ledger, NOON + DAY, NOW)):
+        assert "`" not in html
+    assert "<code>e2s report RUN</code> has each step" in render_fleet(ledger, NOON - 1, NOW)
+    made = page.render("nothing.html.jinja", title="t", made="now", facts=[], cards=[], sentences=[], said="",
+                       reasons=[("why", "`<b>x</b>` & `")])  # fmt: skip
+    assert "<dd><code>&lt;b&gt;x&lt;/b&gt;</code> &amp; `</dd>" in made
+
+
+def test_a_solution_without_an_outcome_says_so_below_its_name(tmp_path):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.ingest([process(), root(cpu_j=1.0, solution="rides")])
+    html = render_fleet(ledger, NOON - 1, NOW)
+    assert re.search(r"<h3>rides</h3>\s*<p>No outcome was recorded.</p>", html)
+
+
+def test_a_printed_page_has_what_its_notes_rest_on_open_and_no_word_of_scrolling():
+    style = (page.TEMPLATES / "style.css").read_text()
+    printed = style[style.index("@media print") :]
+    assert "details::details-content { display: block; content-visibility: visible" in printed
+    assert "hint" not in printed
+    assert ".hint { display: none;" in style

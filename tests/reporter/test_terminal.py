@@ -73,7 +73,7 @@ def test_at_50_columns_names_stay_whole_and_every_figure_is_there(monkeypatch):
     assert max(len(line) for line in text.splitlines() if "e2s show" not in line) <= 50
     steps = text[text.index("Steps") :]
     assert re.search(r"^build_features +ok +2.00 s +3.00 J +50 %$", steps, re.MULTILINE)
-    assert re.search(r"^forecast.parquet +3.00 J +3.00 J$", steps, re.MULTILINE)
+    assert re.search(r"^forecast.parquet +b +3.00 J +3.00 J$", steps, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,12 @@ def test_steps_that_fell_wholly_into_a_gap_show_no_figure_even_folded():
 def test_without_a_decision_it_says_why_nothing_can_be_said():
     text = " ".join(printed(run(root(cpu_j=1.0))).split())
     assert "nothing can be said about waiting: no carbon intensity was looked up" in text
+
+
+@pytest.mark.parametrize(("zone", "said"), [("GB", "`e2s plan` shows"), (None, "`e2s plan`, with --zone, shows")])
+def test_without_a_policy_it_says_how_to_plan_one_and_that_it_takes_a_zone(zone, said):
+    none = decision(start=None, end=None, expected=None, run_now=None, reason="no policy: at once", zone=zone)
+    assert f"{said} when it would be cleaner" in " ".join(printed(run(root(cpu_j=1.0), decisions=[none])).split())
 
 
 def test_grams_that_nobody_knows_are_told_with_the_figure_that_is_missing():

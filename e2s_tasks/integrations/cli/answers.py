@@ -1,6 +1,5 @@
 """What each command of `e2s` answers, as plain JSON values; heavy packages are imported where they are needed."""
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from e2s_tasks.reporter import ArtifactHistory
 
 DEFAULT_PERIOD = "30d"
-_NOT_AGO = re.compile(r"-\s*\d.*|0+(\.0*)?\s*[a-z]*")  # a length of time, but a negative one, or none
 
 
 def open_ledger() -> "Ledger":
@@ -105,6 +103,7 @@ def _artifact(text: str) -> "tuple[ArtifactHistory, list[str]]":
 
 def kpi(run: str | None, solution: str | None, since: str | None, level: float) -> dict[str, Any]:
     """The KPIs of the run that the text names, of the latest one for None; or of a solution's runs of the period."""
+    from e2s_tasks.integrations.cli.lengths import past
     from e2s_tasks.reporter import run_kpis, solution_kpis
 
     if solution is None:
@@ -116,39 +115,26 @@ def kpi(run: str | None, solution: str | None, since: str | None, level: float) 
         raise SettingError(f"Both the run {run!r} and --solution={solution} are given: give one of them.")
     if not 0 < level < 1:
         raise SettingError(f"--level={level}: give a number between 0 and 1, for example 0.95.")
-    return solution_kpis(open_ledger(), solution, moment_of(since or DEFAULT_PERIOD), interval_level=level)
-
-
-def moment_of(since: str) -> float:
-    """The time (seconds since the epoch) that lies so far back, or is so called.
-
-    Raises:
-        SettingError: it is neither a length of time above zero, nor a day.
-    """
-    import time
-
-    from e2s_tasks.core.policy import duration
-    from e2s_tasks.ledger.times import moment
-
-    try:
-        return time.time() - duration(since, "--since", above_zero=True).total_seconds()
-    except SettingError:
-        if _NOT_AGO.fullmatch(since.strip()):
-            raise
-        return moment(since, "--since")  # weeks, years, or a date
+    begin = past(since or DEFAULT_PERIOD, "--since")
+    return solution_kpis(open_ledger(), solution, begin, interval_level=level)
 
 
 def export(folder: Path, since: str | None, until: str | None) -> dict[str, Any]:
     """What was written of each record type."""
+    from e2s_tasks.integrations.cli.lengths import check_moment
+
+    for text, option in ((since, "--since"), (until, "--until")):
+        if text is not None:
+            check_moment(text, option)
     done = open_ledger().export(folder, since, until)
     return {"folder": str(folder), "records": [asdict(one) for one in done]}
 
 
 def prune(keep: str, *, dry_run: bool, told: "Callable[[int, int], None]") -> dict[str, Any]:
     """What was folded, or would be, and the ledger's bytes. told: as for `Ledger.prune`."""
-    from e2s_tasks.ledger.times import length_s
+    from e2s_tasks.integrations.cli.lengths import kept_s
 
-    done = open_ledger().prune(length_s(keep, "--keep"), dry_run=dry_run, told=told)
+    done = open_ledger().prune(kept_s(keep, "--keep"), dry_run=dry_run, told=told)
     return asdict(done) | {"dry_run": dry_run}
 
 

@@ -125,7 +125,7 @@ def kpi(
     solution: str
         A solution, of which all runs of the period count, failed ones too.
     since: str
-        When the period began: 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
+        When the period began: 36h, 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
     level: float
         How sure the intervals are.
     json: bool
@@ -191,6 +191,8 @@ def scheduler(*, every: Length = "5m", once: bool = False, dry_run: bool = False
         moves = prefect_answers.scheduler_round(dry_run=dry_run, tell=_tell)
         if json:
             print_json({"moves": moves, "dry_run": dry_run})
+        elif not moves:
+            _tell("nothing to move: no future run with a carbon policy would start in a cleaner hour")
     else:
         prefect_answers.scheduler_service(every, dry_run=dry_run, tell=_tell)
 
@@ -242,7 +244,7 @@ def doctor(*, json: Json = False) -> int:
 
 
 @app.command
-def export(folder: Path, /, *, since: str | None = None, until: str | None = None, json: Json = False) -> None:
+def export(folder: Path, /, *, since: Length | None = None, until: Length | None = None, json: Json = False) -> None:
     """Write the ledger as Parquet, a folder per record type and day (UTC); the days replace those that are there.
 
     Parameters
@@ -250,9 +252,9 @@ def export(folder: Path, /, *, since: str | None = None, until: str | None = Non
     folder: Path
         Where to write; made if missing.
     since: str
-        The first day to write, such as 2026-11-24, or 30d, 12w or 2y (ago); all days by default.
+        The first day to write: 36h, 30d, 12w or 2y (ago), or a day such as 2026-11-24; all days by default.
     until: str
-        The day before which to stop.
+        The day before which to stop, written in the same way.
     json: bool
         Print JSON.
     """
@@ -275,7 +277,7 @@ def prune(*, keep: Length, dry_run: bool = False, json: Json = False) -> None:
     Parameters
     ----------
     keep: str
-        How long runs stay as they are after their end, such as 90d, 12w or 2y.
+        How long runs stay as they are after their end, such as 36h, 90d, 12w or 2y.
     dry_run: bool
         Only tell what would be folded.
     json: bool
@@ -353,7 +355,7 @@ def _answer(arguments: list[str]) -> int:
     except UnknownCommandError as error:
         _complain(_unknown((error.unused_tokens or arguments)[0]))
     except CycloptsError as error:
-        _complain(f"{error} `e2s --help` lists the commands and their options.")
+        _complain(f"{error} {_help(error.command_chain or ())}")
     except BrokenPipeError:
         raise
     except OSError as error:  # a path that is too long, a disk that is full
@@ -367,7 +369,14 @@ def _answer(arguments: list[str]) -> int:
 
 def _unknown(word: str) -> str:
     near = nearest(word, (name for name in app if not name.startswith("-")))
-    return f"No command {word!r}. {hint(near, (), '')} `e2s --help` lists the commands and their options."
+    return f"No command {word!r}. {hint(near, (), '')} {_help(())}"
+
+
+def _help(command: Sequence[str]) -> str:
+    """Where it says what a command takes."""
+    if not command:
+        return "`e2s --help` lists the commands."
+    return f"`{' '.join(('e2s', *command))} --help` lists what it takes."
 
 
 def _complain(message: str, suggestions: Sequence[str] = ()) -> None:

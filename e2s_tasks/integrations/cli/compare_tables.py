@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import kpi_phrases, phrases, units
 from e2s_tasks.reporter.compare import bounded, change, changed, headline
+from e2s_tasks.reporter.fitting import FittingTable
 from e2s_tasks.reporter.terminal import console
 
 Row = dict[str, Any]
@@ -42,12 +42,8 @@ def print_comparison(found: Row) -> None:
         out.print(Text(line, style="dim"))
 
 
-def _table(title: str, rows: Iterable[list[str | Text]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("", overflow="fold", min_width=12)
-    for column in ("A", "B"):
-        table.add_column(column, justify="right", overflow="fold")
-    table.add_column("change", justify="right", no_wrap=True)
+def _table(title: str, rows: Iterable[list[str | Text]]) -> FittingTable:
+    table = FittingTable("", "A", "B", "change", texts=("",), spared=("change",), title=title)
     for row in rows:
         table.add_row(*row)
     return table

@@ -2,6 +2,7 @@
 
 from e2s_tasks.settings import Settings, settings
 
+NO_ZONE = "No zone: give one with --zone (for example --zone GB) or set E2S_ZONE."
 NEEDED = {"electricity-maps": "electricity_maps_key", "watttime": "watttime_password"}
 
 

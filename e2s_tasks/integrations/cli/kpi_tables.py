@@ -3,13 +3,14 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from e2s_tasks.reporter import kpi_phrases, phrases, units
+from e2s_tasks.reporter.fitting import FittingTable
 from e2s_tasks.reporter.terminal import console
 
 Row = dict[str, Any]
+LEAST = 14  # columns of a name, or of what a KPI is made from
 BASES = (("in_run", "in-run"), ("fully_loaded", "fully loaded"))
 
 
@@ -40,14 +41,11 @@ def _title(found: Row) -> str:
     return f"{phrases.title(run)}; {phrases.energy(run)}"
 
 
-def _table(kpis: list[Row], level: float | None) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("KPI", overflow="fold", min_width=12)
-    table.add_column("value", justify="right", no_wrap=True)
-    if level is not None:
-        table.add_column(f"{level * 100:g} % interval", justify="right", overflow="fold", min_width=10)
-        table.add_column("runs", justify="right", no_wrap=True)
-    table.add_column("=", overflow="fold")
+def _table(kpis: list[Row], level: float | None) -> FittingTable:
+    interval = [] if level is None else [f"{level * 100:g} % interval", "runs"]
+    table = FittingTable(
+        "KPI", "value", *interval, "=", texts=("KPI", "="), spared=("=", *reversed(interval)), least=LEAST
+    )
     for kpi in kpis:
         more = [] if level is None else [kpi_phrases.interval(kpi), str(kpi["runs"])]
         table.add_row(units.printable(kpi["label"]), kpi_phrases.value(kpi), *more, kpi_phrases.sides(kpi))
@@ -77,11 +75,7 @@ def _print_notes(out: Console, kpis: list[Row]) -> None:
 def _print_stages(out: Console, stages: list[Row]) -> None:
     if not stages:
         return
-    table = Table(title="Energy by stage", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.padding = (0, 2, 0, 0)
-    table.add_column("stage")
-    table.add_column("energy", justify="right")
-    table.add_column("share", justify="right")
+    table = FittingTable("stage", "energy", "share", texts=("stage",), title="Energy by stage")
     for row in stages:
         stage = row["stage"].replace("_", " ")
         table.add_row(stage, phrases.sum_joules(row), units.percent(row["share"]))

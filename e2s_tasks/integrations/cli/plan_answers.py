@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.policy import duration as length_of
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.cli.keys import options_with_keys
+from e2s_tasks.integrations.cli.keys import NO_ZONE, options_with_keys
+from e2s_tasks.integrations.cli.lengths import length
 
 if TYPE_CHECKING:
     from e2s_tasks.ledger.learned import Learned
@@ -40,7 +40,7 @@ def plan(
     p95_s = known.get("p95_duration_s", lesson.p95_s if lesson is not None else None)
     policy = CarbonPolicy(
         _zone(zone or known.get("zone") or options.zone),
-        max_delay=length_of(slack, "--slack") if slack is not None else timedelta(seconds=known.get("max_delay_s", 0)),
+        max_delay=length(slack, "--slack") if slack is not None else timedelta(seconds=known.get("max_delay_s", 0)),
         expected_duration=_takes(duration, lesson, known, flow),
         deadline=None if known.get("deadline") is None else datetime.fromtimestamp(known["deadline"], UTC),
         p95_duration=p95_s or None,
@@ -52,14 +52,14 @@ def plan(
 
 def _zone(zone: str | None) -> str:
     if zone is None:
-        raise SettingError("No zone: give one with --zone (for example --zone GB) or set E2S_ZONE.")
+        raise SettingError(NO_ZONE)
     return zone
 
 
 def _takes(duration: str | None, lesson: "Learned | None", known: dict[str, Any], flow: str | None) -> timedelta:
     """How long the run takes: as given; else what the flow's runs tell; else its policy."""
     if duration is not None:
-        return length_of(duration, "--duration", above_zero=True)
+        return length(duration, "--duration", above_zero=True)
     if lesson is not None and lesson.p50_s > 0:
         return timedelta(seconds=lesson.p50_s)
     if "expected_duration_s" in known:

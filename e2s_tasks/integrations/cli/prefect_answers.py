@@ -45,7 +45,7 @@ def scheduler_service(every: str, *, dry_run: bool, tell: Tell) -> None:
     Raises:
         SettingError: `every` is no length of time, or Prefect is not installed.
     """
-    from e2s_tasks.core.policy import duration as length
+    from e2s_tasks.integrations.cli.lengths import length
 
     every_s = length(every, "--every", above_zero=True).total_seconds()
     _check_installed("e2s scheduler moves flow runs of Prefect")

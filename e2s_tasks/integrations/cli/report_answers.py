@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.cli.answers import DEFAULT_PERIOD, moment_of, open_ledger
+from e2s_tasks.integrations.cli.answers import DEFAULT_PERIOD, open_ledger
+from e2s_tasks.integrations.cli.lengths import past
 
 STDOUT = "-"
 LEFT = 0o666  # who may read and write a new file, less what the umask takes away
@@ -45,9 +46,7 @@ def _of_period(since: str) -> tuple[str, str]:
     """The report of a period, and a name for its file."""
     from e2s_tasks.reporter.html import render_fleet
 
-    begin, now = moment_of(since), datetime.now(UTC)
-    if begin > now.timestamp():
-        raise SettingError(f"--since={since} lies in the future: give a time that is past, for example 30d.")
+    begin, now = past(since, "--since"), datetime.now(UTC)
     return render_fleet(open_ledger(), begin, now), f"e2s-report-{now:%Y-%m-%d}.html"
 
 

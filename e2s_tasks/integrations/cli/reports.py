@@ -46,7 +46,7 @@ def report(
     run: str
         A run's id, the start of one, or its name; without one the report is of a period.
     since: str
-        When the period began: 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
+        When the period began: 36h, 7d, 12w or 2y (ago), or a day such as 2026-11-24; 30d by default.
     output: str
         The file; - for stdout. By default e2s-report-RUN.html, or e2s-report-DAY.html, in the working directory.
     json: bool

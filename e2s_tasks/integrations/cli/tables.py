@@ -11,27 +11,15 @@ from rich.text import Text
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import origins, phrases, units
-from e2s_tasks.reporter.terminal import NARROW, WIDE, console
+from e2s_tasks.reporter.fitting import LEAST, FittingTable
+from e2s_tasks.reporter.terminal import WIDE, console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 MOST_ROWS = 40
-LEAST = 8  # columns of a name
-LEAST_WITH_TIMES = 50
+NARROW, LEAST_WITH_TIMES = 72, 50  # columns, below which runs have no room for names and times, or for when they began
+LEAST_OF_ANCESTOR = 16  # columns of a name, below which figures are left out
 MOST_OTHERS = 5
 NOTHING_YET = "No runs yet: run `make run`, or decorate a flow with @e2s_flow and run it."
-
-
-def _table(*columns: str, figures: int, whole: tuple[str, ...]) -> Table:
-    """A table whose last columns are figures; of the others those in `whole` stay on one line, the rest fold."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, column in enumerate(columns):
-        if index >= len(columns) - figures:
-            table.add_column(column, justify="right", no_wrap=True)
-        else:
-            table.add_column(
-                column, overflow="fold", no_wrap=column in whole, min_width=None if column in whole else LEAST
-            )
-    return table
 
 
 def print_runs(rows: list[dict[str, Any]]) -> None:
@@ -43,8 +31,10 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
     more, figures = (("name",), ("time", "energy")) if out.width >= NARROW else ((), ("energy",))
     began, year = (STARTED, 0) if out.width >= WIDE else ("began (UTC)", len("2026-"))
     when = (began,) if out.width >= LEAST_WITH_TIMES else ()
-    whole = ("run", "status", *when)
-    table = _table("run", "flow", *more, "status", *when, *figures, figures=len(figures), whole=whole)
+    table = FittingTable(
+        "run", "flow", *more, "status", *when, *figures, texts=("flow", "name"), left=("run", "status", *when),
+        spared=("status",), gap=1,
+    )  # fmt: skip
     for row in rows:
         told: dict[str, str | _OnOneLine] = {
             "name": _OnOneLine(row["name"] or ""),
@@ -89,10 +79,10 @@ def print_artifact(found: dict[str, Any]) -> None:
     for line in origins.artifact(one):
         out.print(Text(line))
     rows, folded = ancestors(one["tree"], MOST_ROWS) if one["tree"] else ([], [])
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("came from", overflow="fold")
-    for column in ("energy", "share", "rests on"):
-        table.add_column(column, justify="left" if column == "rests on" else "right", no_wrap=True)
+    table = FittingTable(
+        "came from", "energy", "share", "rests on", texts=("came from",), left=("rests on",), spared=("rests on",),
+        least=LEAST_OF_ANCESTOR,
+    )  # fmt: skip
     for row in rows:
         above = None if row["parent"] is None else one["tree"][row["parent"]]
         style = "" if row["own_j"] is not None else "dim" if row["repeated"] else "bold"
@@ -133,20 +123,19 @@ def print_history(found: dict[str, Any]) -> None:
     """An artifact's versions, the last one first, and what changed."""
     out = console()
     out.print(Text(units.printable(found["uri"]), style="bold"))
-    wide = out.width >= WIDE
-    more = ("size", "rows") if wide else ()
-    table = _table(
-        "v", WRITTEN, "run", "by", *more, "in-run", "fully loaded", "in-run change", figures=3 + len(more),
-        whole=("v", WRITTEN, "run"),
+    heads = ("v", WRITTEN, "run", "by", "size", "rows", "in-run", "fully loaded", "in-run change")
+    table = FittingTable(
+        *heads, texts=("by",), left=("v", WRITTEN, "run"), gap=1,
+        spared=("rows", "size", "run", "by", "fully loaded", "in-run change"),
     )  # fmt: skip
     for one in reversed(found["versions"]):
-        figures = [units.size(one["bytes"]), units.count(one["rows"])] if wide else []
         table.add_row(
             str(one["version"]),
             units.clock(one["created_at"])[:16],
             one["run_id"][:8],
             units.printable(one["produced_by"] or units.UNKNOWN),
-            *figures,
+            units.size(one["bytes"]),
+            units.count(one["rows"]),
             phrases.bounds(one) + units.joules(one["in_run_j"]),
             phrases.fully_loaded(one),
             origins.ratio(one["change"]),
@@ -187,7 +176,7 @@ def facts() -> Table:
 
 def print_export(found: dict[str, Any]) -> None:
     """What was exported, one record type a line."""
-    table = _table("records", "days", "rows", figures=2, whole=("records",))
+    table = FittingTable("records", "days", "rows", texts=(), left=("records",))
     for one in found["records"]:
         table.add_row(one["records"], units.count(one["days"]), units.count(one["rows"]))
     console().print(table)

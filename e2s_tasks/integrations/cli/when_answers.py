@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.core.policy import duration
 from e2s_tasks.errors import SettingError
-from e2s_tasks.integrations.cli.keys import options_with_keys
+from e2s_tasks.integrations.cli.keys import NO_ZONE, options_with_keys
+from e2s_tasks.integrations.cli.lengths import length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ STRATEGIES = ("window", "replan", "now", "threshold", "percentile", "interruptib
 BY_WINDOWS = ("window", "threshold", "percentile")
 OF_STRATEGY = {"threshold": "threshold", "percentile": "percentile", "checkpoint": "interruptible"}
 MOST_HOURS = 24 * 14
-BAR = 40
+BAR = 40  # columns at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def forecast(zone: str | None, hours: float, trace: Path | None) -> dict[str, An
         options = replace(options, trace=_existing(trace))
     zone = zone or options.zone
     if zone is None and options.trace is None:
-        raise SettingError("No zone: give one with --zone (for example --zone GB) or set E2S_ZONE.")
+        raise SettingError(NO_ZONE)
     now = datetime.now(UTC)
     until = now + timedelta(hours=hours)
     outlook = forecast_for(zone, now, until, options)
@@ -70,9 +70,12 @@ def print_forecast(found: dict[str, Any]) -> None:
     out.print(Text(f"{found['source']} ({found['signal']}), zone {found['zone']}; gCO2eq/kWh, times in UTC"))
     slots = found["slots"]
     top = max((slot["gco2eq_per_kwh"] for slot in slots), default=1.0)
-    for slot in slots:
-        at, value = datetime.fromisoformat(slot["start"]), slot["gco2eq_per_kwh"]
-        out.print(Text(f"{at:%a %d %b %H:%M} {value:7.1f} " + "█" * max(1, round(BAR * value / top))))
+    begins = [
+        f"{datetime.fromisoformat(slot['start']):%a %d %b %H:%M} {slot['gco2eq_per_kwh']:7.1f} " for slot in slots
+    ]
+    bar = max(1, min(BAR, out.width - max(map(len, begins), default=0)))
+    for begin, slot in zip(begins, slots, strict=True):
+        out.print(Text(begin + "█" * max(1, round(bar * slot["gco2eq_per_kwh"] / top))))
     for failure in found["failures"]:
         out.print(Text(f"not used: {failure}"))
 
@@ -134,7 +137,7 @@ def backtest(case: Case, how: How) -> dict[str, Any]:
     per_day = round(timedelta(days=1) / step)
     resumed, over = 0.0, 0
     if strategy == "interruptible":
-        lost = duration(how.checkpoint or "15m", "--checkpoint") / step
+        lost = length(how.checkpoint or "15m", "--checkpoint") / step
         chosen = past.with_pauses(values, jobs, per_day, lost, truth_known=how.perfect)
         found, resumed = past.paused_result(values, jobs, chosen, lost)
     elif cap is not None:
@@ -203,19 +206,19 @@ def _jobs(case: Case, values: "np.ndarray[Any, Any]", step: timedelta) -> "Jobs"
 
     from e2s_tasks.scheduler.backtest import Jobs
 
-    length, every = (
-        math.ceil(duration(text, name, above_zero=True) / step)
+    takes, every = (
+        math.ceil(length(text, name, above_zero=True) / step)
         for text, name in ((case.duration, "--duration"), (case.every, "--every"))
     )
-    slack = duration(case.slack, "--slack") // step
+    slack = length(case.slack, "--slack") // step
     if timedelta(days=1) % step:
         raise SettingError(f"--trace={case.trace} has slots of {step}: give one whose slots divide a day.")
-    arrivals = np.arange(timedelta(days=7) // step, len(values) - length - slack, every)
+    arrivals = np.arange(timedelta(days=7) // step, len(values) - takes - slack, every)
     if not len(arrivals):
         raise SettingError(
             f"--trace={case.trace} has {len(values)} slots of {step}: it takes a week, the duration and the slack."
         )
-    return Jobs(arrivals, length, slack)
+    return Jobs(arrivals, takes, slack)
 
 
 def _starts(

@@ -248,7 +248,15 @@ def _kpi(one: Found) -> Found:
         "table": tables.kpis(one["kpis"], one["interval_level"], units.printable(one["solution"])),
         "notes": tables.kpi_notes(one["kpis"]),
         "part": part,
+        "why_none": _why_none(one),
     }
+
+
+def _why_none(one: Found) -> str:
+    """Why a solution has no KPI, in a few words."""
+    why = next((kpi["reason"] for kpi in one["kpis"].values() if kpi["value"] is None), None) or "no KPI is defined"
+    short = units.printable(why).partition(":")[0]
+    return f"{short[:1].upper()}{short[1:]}."
 
 
 def _runs(found: Found) -> Table:

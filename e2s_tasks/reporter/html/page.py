@@ -1,10 +1,11 @@
 """The parts that the pages of reports are made of, and the templates that lay them out."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.factors import OWN_TABLE, factors, table
@@ -12,6 +13,10 @@ from e2s_tasks.reporter import units
 from e2s_tasks.reporter.html.svg import can_draw
 from e2s_tasks.settings import settings
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_CODE = re.compile(r"`([^`]+)`")
 TEMPLATES = Path(__file__).with_name("templates")
 NEEDED = {"jinja2": "Jinja2", "matplotlib": "matplotlib"}
 
@@ -73,11 +78,19 @@ def render(template: str, *, inside: bool = False, **given: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
+    environment.filters["said"] = _said
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     text = environment.get_template(template).render(
         style=style, version=version("e2s-tasks"), inside=inside, drawn=can_draw(), **given
     )
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _said(text: str) -> "Markup":
+    """A sentence as HTML, in which what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it was escaped before
 
 
 def factor_table() -> Table:

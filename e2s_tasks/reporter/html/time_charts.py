@@ -1,7 +1,7 @@
 """The charts of a report that show time: the power of steps, the carbon intensity of the grid, days or longer."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from e2s_tasks.reporter import units
 from e2s_tasks.reporter.html import svg
 from e2s_tasks.reporter.html.charts import MOST
 from e2s_tasks.reporter.html.svg import GRID, LINE, LOST, MUTED, NARROW, REST, SERIES, Chart
+from e2s_tasks.reporter.html.ticks import ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,28 +104,30 @@ def _style(axes: "Axes", unit: str) -> None:
 
 
 def _moments(axes: "Axes", edges: Any, width: int) -> None:
-    """Times in UTC below the axes."""
+    """Times in UTC below the axes, in a figure so wide."""
     start, end = float(edges[0]), float(edges[-1])
-    count, span = (3 if width == NARROW else 7), end - start
-    marks = [start + span * number / (count - 1) for number in range(count)]
-    style = "%H:%M:%S" if span < 1800 else "%H:%M" if span < 86_400 else "%d %b %H:%M" if width != NARROW else "%d %b"
+    marks = ticks(start, end, width * axes.get_position().width)
     axes.set_xlim(start, end)
-    axes.set_xticks(marks, [datetime.fromtimestamp(mark, UTC).strftime(style) for mark in marks])
-    labels = axes.get_xticklabels()
-    labels[0].set_horizontalalignment("left")
-    labels[-1].set_horizontalalignment("right")
+    axes.set_xticks([at for at, _ in marks], [label for _, label in marks])
 
 
 def outlook(name: str, slots: Sequence[Any], shown: dict[str, tuple[float, float]], title: str) -> Chart:
-    """The carbon intensity in slots, with stretches of time marked: what each is called, from and to."""
+    """The carbon intensity in slots, with stretches of time marked: what each is called, from and to.
+
+    What lies outside the slots is not marked.
+    """
+    first, last = slots[0][0] - _least(slots), slots[-1][1]
+    shown = {word: (begin, end) for word, (begin, end) in shown.items() if end >= first and begin < last}
     values = [intensity for *_, intensity in slots]
-    said = f"Between {min(values):.0f} and {max(values):.0f} gCO2eq/kWh"
+    said = f"Between {min(values):.0f} and {max(values):.0f} gCO2eq/kWh."
     marks = "; ".join(
         f"{word} from {units.clock(units.iso(begin))} to {units.clock(units.iso(end))}"
         for word, (begin, end) in shown.items()
     )
     legend = tuple((svg.variable(SERIES[number]), word) for number, word in enumerate(shown))
-    return svg.chart(name, lambda width: _outlook(slots, shown, width), title, f"{said}. {marks}.", legend)
+    return svg.chart(
+        name, lambda width: _outlook(slots, shown, width), title, f"{said} {marks}." if marks else said, legend
+    )
 
 
 def _outlook(slots: Sequence[Any], shown: dict[str, tuple[float, float]], width: int) -> "Figure":
@@ -134,13 +137,18 @@ def _outlook(slots: Sequence[Any], shown: dict[str, tuple[float, float]], width:
     edges = [slots[0][0], *(end for _, end, _ in slots)]
     values = [intensity for *_, intensity in slots]
     _line(axes, edges, values)
-    least = (edges[-1] - edges[0]) / 150
     for number, (begin, end) in enumerate(shown.values()):
-        axes.axvspan(begin, max(end, begin + least), color=SERIES[number], alpha=0.55, linewidth=0)
+        left_edge = max(begin, edges[0])
+        axes.axvspan(left_edge, max(end, left_edge + _least(slots)), color=SERIES[number], alpha=0.55, linewidth=0)
     _style(axes, "gCO2eq/kWh")
     axes.set_ylim(0, max(values) * 1.15)
     _moments(axes, edges, width)
     return fig
+
+
+def _least(slots: Sequence[Any]) -> float:
+    """The seconds that are marked at least, so that they are seen."""
+    return float(slots[-1][1] - slots[0][0]) / 150
 
 
 def times(name: str, found: Sequence[tuple[str, float, float, float | None]], title: str) -> Chart:
