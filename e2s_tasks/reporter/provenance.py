@@ -74,9 +74,10 @@ def not_attributed(summary: Summary) -> str:
     beside = summary["not_attributed_j"]
     if beside["other"] is None and beside["idle"] is None:
         return "what other programs and idle power used is not known: no process measured the run from end to end"
-    others = ", what other measured processes have of that included" if beside["idle"] else ""
+    idle = units.joules(beside["idle"])
+    others = "" if idle == units.joules(0.0) else ", what other measured processes have of that included"
     return (
-        f"other programs {units.joules(beside['other'])}, idle {units.joules(beside['idle'])}{others}"
+        f"other programs {units.joules(beside['other'])}, idle {idle}{others}"
         " (figures of the host while the run went on: not additive over runs)"
     )
 
