@@ -172,7 +172,7 @@ class _Walk:
         """What the spans of each step tell beside its energy."""
         run = graph.run
         if run.run_id not in self._told_by_run:
-            sensed = figures.measured(run)
+            sensed = figures.measured(figures.kinds_of(run))
             told = self._told_by_run[run.run_id] = [_Told() for _ in graph.found.steps]
             for span in run.spans:
                 step = graph.found.of_span.get(span.id)

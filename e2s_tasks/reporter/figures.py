@@ -23,6 +23,7 @@ _JOULES = attrgetter(*(f"{name}_j" for name in COMPONENTS))
 _UNTOLD = {str(Provenance.MODELLED)}  # a figure of which no source is known
 
 Range = list[float | None] | None
+Kinds = dict[tuple[str, str], set[str]]  # by process and component
 Avoided = Callable[[SpanRecord], float | None]
 
 
@@ -52,6 +53,8 @@ def _all_sources(run: RunRecords) -> dict[str, list[SourceRecord]]:
     for span in run.spans:
         for name, part in span.attributes["estimated"].items() if "estimated" in span.attributes else ():
             parts[span.process_id, name] = max(part, parts.get((span.process_id, name), 0.0))
+    if not parts:
+        return {process.id: process.sources for process in run.processes}
     return {
         process.id: [_estimating(source, parts.get((process.id, source.component), 0.0)) for source in process.sources]
         for process in run.processes
@@ -77,9 +80,12 @@ def by_process(run: RunRecords, energy: Energy) -> dict[str, Energy]:
     return {id_: run_energy(span for span in worked if span.process_id == id_) for id_ in ids}
 
 
-def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
-    """What each component's figure rests on: measured only where no process that counted it used a model."""
-    kinds = _kinds(run)
+def provenance(run: RunRecords, energy: Energy, kinds: Kinds | None = None) -> dict[str, str]:
+    """What each component's figure rests on: measured only where no process that counted it used a model.
+
+    kinds: `kinds_of` the run, where they are known already.
+    """
+    kinds = kinds_of(run) if kinds is None else kinds
     worth: dict[str, set[str]] = defaultdict(set)
     for process_id, used in by_process(run, energy).items():
         for name, joules in zip(COUNTED, used.by_component(), strict=False):
@@ -91,12 +97,12 @@ def provenance(run: RunRecords, energy: Energy) -> dict[str, str]:
     return {name: _worth(worth[name], getattr(energy, name)) for name in COMPONENTS}
 
 
-def measured(run: RunRecords) -> set[tuple[str, str]]:
+def measured(kinds: Kinds) -> set[tuple[str, str]]:
     """The processes and components whose figures sensors told."""
-    return {key for key, kinds in _kinds(run).items() if kinds == {Provenance.MEASURED}}
+    return {key for key, worth in kinds.items() if worth == {Provenance.MEASURED}}
 
 
-def _kinds(run: RunRecords) -> dict[tuple[str, str], set[str]]:
+def kinds_of(run: RunRecords) -> Kinds:
     """What the sources of each process and component are worth."""
     worth: dict[tuple[str, str], set[str]] = defaultdict(set)
     for process, found in _sources(run).items():

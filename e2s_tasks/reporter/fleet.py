@@ -169,7 +169,7 @@ def _assessed(run: RunRecords, spans: SpanTree, lost: Set[str]) -> _Run | None:
     if root is None:
         return None
     energy, waiting_j, decision = figures.run_energy(run.spans), figures.waiting(spans), grid.met(run)
-    lacking = figures.lacking(run)
+    lacking, kinds = figures.lacking(run), figures.kinds_of(run)
     missing = frozenset(name for names in lacking.values() for name in names)
     rows_of_spans = rows_of(spans) if lacking else {}
     pue = declared(run).pue
@@ -185,8 +185,8 @@ def _assessed(run: RunRecords, spans: SpanTree, lost: Set[str]) -> _Run | None:
         ended_at=ended(root, spans),
         energy=energy,
         total_range=figures.total_range(run, energy, missing),
-        provenance=figures.provenance(run, energy),
-        measured_j=_measured(run, energy),
+        provenance=figures.provenance(run, energy, kinds),
+        measured_j=_measured(run, energy, kinds),
         lost_j=figures.unsuccessful(spans, lost),
         waiting_j=waiting_j,
         grams=figures.grams(energy.total, decision.intensity if decision else None, pue),
@@ -199,9 +199,9 @@ def _assessed(run: RunRecords, spans: SpanTree, lost: Set[str]) -> _Run | None:
     )
 
 
-def _measured(run: RunRecords, energy: Energy) -> dict[str, float]:
+def _measured(run: RunRecords, energy: Energy, kinds: figures.Kinds) -> dict[str, float]:
     """Of each component the joules that sensors told."""
-    sensed = figures.measured(run)
+    sensed = figures.measured(kinds)
     found: dict[str, float] = {}
     for process, used in figures.by_process(run, energy).items() if sensed else ():
         for name in (name for process_id, name in sensed if process_id == process):
