@@ -52,6 +52,8 @@ def start_prefect() -> None:
 
     That goes to every process of the terminal: without its server the flow would ask for it for minutes before it ends.
     """
+    if not hasattr(signal, "pthread_sigmask"):  # as on Windows
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a process inherits
     try:
         with get_client(sync_client=True):

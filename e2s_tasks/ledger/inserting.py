@@ -1,5 +1,6 @@
 """Writes records into the ledger's tables, each once and the latest word on it."""
 
+import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, cast
@@ -12,7 +13,7 @@ from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
 LARGEST = 2**63 - 1
-AT_ONCE = 400  # rows in a statement of SQLite, which takes 32,766 values: more are slower again
+AT_ONCE = 400  # rows in a statement of SQLite at most: more are slower again
 _NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 
 
@@ -132,10 +133,17 @@ def _write(connection: sa.Connection, statement: Any, rows: list[dict[str, Any]]
     compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
     columns = [(name, _stored_by(statement.table.c[name], connection.dialect)) for name in compiled.positiontup]
     one = f"({', '.join('?' * len(columns))})"
-    for start in range(0, len(rows), AT_ONCE):
-        some = rows[start : start + AT_ONCE]
+    at_once = max(1, min(AT_ONCE, _most_values(connection) // len(columns)))
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
         values = tuple(stored(row[name]) if stored else row[name] for row in some for name, stored in columns)
         connection.exec_driver_sql(str(compiled).replace(one, ", ".join([one] * len(some)), 1), values)
+
+
+def _most_values(connection: sa.Connection) -> int:
+    """How many values a statement of this SQLite may have: before 3.32 it was 999."""
+    driver: Any = connection.connection.driver_connection
+    return int(driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER))
 
 
 def _stored_by(column: sa.Column[Any], dialect: sa.Dialect) -> Any:

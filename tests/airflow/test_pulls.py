@@ -13,6 +13,7 @@ from e2s_tasks.integrations.airflow import pulls
 from e2s_tasks.integrations.airflow.identity import task_instance_id
 from e2s_tasks.integrations.airflow.pulls import Pull
 from e2s_tasks.integrations.airflow.xcoms import edges_of
+from e2s_tasks.recorder.guard import MeteringWarning
 
 WHO = {"dag_id": "d", "run_id": "r", "task_id": "t"}
 
@@ -176,3 +177,15 @@ def test_of_what_may_be_from_an_earlier_run_only_an_instance_that_has_run_in_thi
         upstream = {one for one, _ in edges_of(_downstream(states), [pull])}
         ran = states[1] != "upstream_failed"
         assert upstream == ({task_instance_id("d", "r", "up", 1)} if ran else set())
+
+
+def test_a_pull_of_which_airflow_does_not_answer_costs_no_other_its_edge():
+    def does_not_answer(**_):
+        raise RuntimeError("the API server is away")
+
+    here = _downstream(["success"])
+    here.get_ti_count = does_not_answer
+    of_one, of_all = Pull("d", "r", "other", "return_value", index=-1), Pull("d", "r", "up", "return_value", count=1)
+    with pytest.warns(MeteringWarning, match="following an XCom of the task up"):
+        edges = edges_of(here, [of_all, of_one])
+    assert edges == [(task_instance_id("d", "r", "other", -1), task_instance_id("d", "r", "down", -1))]

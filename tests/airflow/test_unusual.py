@@ -65,6 +65,7 @@ def test_callbacks_after_the_work_are_no_part_of_the_attempt_and_its_asset_tells
 def test_a_label_that_a_mapped_instance_gives_itself_is_its_name(airflow, ran):
     attempt = _attempt(_run(airflow, ran), "labels_itself")
     assert attempt.attributes["task_run_name"] == "labels_itself[number 1]"
+    assert "Mapped" not in attempt.attributes["operator"]
 
 
 def test_who_was_deferred_for_too_long_timed_out(airflow):

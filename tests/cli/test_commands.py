@@ -339,6 +339,7 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
         (("export", "out", "--until", "-2h"), "--until='-2h' is negative"),
         (("export", "out", "--since", "soon"), "--since='soon' is no point in time"),
         (("prune", "--keep", "90"), "--keep=90: 90 of what? Write for example 90d."),
+        (("prune", "--keep", "6m"), "--keep=6m: m are minutes. Keep an hour at least (1h)"),
         (("plan", "--zone", "GB", "--duration", "2h", "--slack", "-1h"), "--slack='-1h' is negative: give zero or"),
         (("plan", "--zone", "Frnace", "--duration", "2h"), "Did you mean FRA (France)"),
         (("plan", "--duration", "2h"), "--zone"),

@@ -1,3 +1,4 @@
+import sqlite3
 from dataclasses import replace
 from uuid import uuid4
 
@@ -101,6 +102,17 @@ def test_a_thousand_records_reach_sqlite_in_few_statements_since_a_busy_thread_g
     ledger.ingest([replace(span("flow"), id="flow"), *(span(f"{n}", parent_id="flow") for n in range(1_000))])
     assert len(statements) < 20
     assert {one.name for one in ledger.run("run-1").spans} == {"flow", *map(str, range(1_000))}
+
+
+def test_a_sqlite_that_takes_few_values_a_statement_gets_as_many_rows(tmp_path, span):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+    @sa.event.listens_for(ledger._engine, "connect")
+    def as_before_3_32(connection, record):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+
+    ledger.ingest([replace(span("flow"), id="flow"), *(span(f"{n}", parent_id="flow") for n in range(100))])
+    assert len(ledger.run("run-1").spans) == 101
 
 
 def test_a_refused_record_leaves_nothing_behind(ledger, span):

@@ -93,8 +93,9 @@ def tell(span: OpenSpan, task_instance: Any) -> None:
         return
     joules, provenance = span.recorder.host_energy(span)
     summary = _from_the_ledger(span)
-    joules += _before(span, summary["spans"])
-    told = {"run_id": span.run_id, JOULES: joules, "provenance": str(provenance)}
+    before = 0.0 if _is_first(task_instance) else _before(span, summary["spans"])
+    whole = None if before is None else before + joules  # nobody knows it where a part of it is missing
+    told = {"run_id": span.run_id, JOULES: whole, "provenance": str(provenance)}
     found = {row["uri"]: row for row in summary["artifacts"]}
     for name, of_asset in events.items():
         carried = told | _energy_to_solution(span, found.get(uri_of(name)))
@@ -112,15 +113,27 @@ def _is_free(extra: Mapping[str, Any] | None) -> bool:
     return theirs is None or (isinstance(theirs, Mapping) and JOULES in theirs)
 
 
-def _before(span: OpenSpan, spans: list[dict[str, Any]]) -> float:
-    """The host energy (J) of the attempt before it was deferred: of its first stretch, in which the later ones lie."""
+def _is_first(task_instance: Any) -> bool:
+    """Whether this is the attempt's first stretch: it was neither deferred nor rescheduled before."""
+    told = task_instance._ti_context_from_server  # noqa: SLF001 - Airflow has no other place for it
+    return not getattr(told, "next_method", None) and not getattr(told, "task_reschedule_count", 0)
+
+
+def _before(span: OpenSpan, spans: list[dict[str, Any]]) -> float | None:
+    """The host energy (J) of the attempt's earlier stretches: of its first, in which the later ones lie.
+
+    None where a part of it is missing, or the ledger has not told of it.
+    """
     this = next((one for one in spans if one["id"] == span.id), None)
     first = next((one for one in spans if this and one["id"] == this["parent_id"] and one["kind"] == "attempt"), None)
-    inside = {first["id"]} if first is not None else set()
+    if this is None:
+        return None
+    inside = set() if first is None else {first["id"]}  # one that only waited for a cleaner grid is none
     for one in spans:  # parents first
         if one["parent_id"] in inside and one is not this:
             inside.add(one["id"])
-    return sum(one["energy_j"]["host"] or 0.0 for one in spans if one["id"] in inside)
+    known = [one["energy_j"]["host"] for one in spans if one["id"] in inside]
+    return None if None in known else sum(known)
 
 
 def _from_the_ledger(span: OpenSpan) -> dict[str, Any]:

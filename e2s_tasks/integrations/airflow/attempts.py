@@ -95,8 +95,7 @@ def _open_around(dag_id: str, run_id: str) -> None:
 def attempt_begins(task_instance: Any) -> None:
     """The attempt is about to begin; told again once its templates are rendered, and with them its label."""
     if _here.attempt is not None and _here.attempt.task_instance is task_instance:
-        _here.attempt.span.note({NAME: _name(task_instance)})
-        _write_edges(_here.attempt)
+        _rendered(_here.attempt)
         return
     dag_run = task_instance._ti_context_from_server.dag_run  # noqa: SLF001 - Airflow has no other place for it
     if _here.run_id != dag_run_id(dag_run.dag_id, dag_run.run_id) or _here.around is None:
@@ -116,6 +115,15 @@ def attempt_begins(task_instance: Any) -> None:
         metrics.wanted(span)
 
 
+def _rendered(attempt: Attempt) -> None:
+    """The attempt's templates are rendered: a mapped one has its label and operator now, and params of its own."""
+    one, span = attempt.task_instance, attempt.span
+    span.note({NAME: _name(one), OPERATOR: type(one.task).__name__})
+    if isinstance(span, OpenSpan) and _index_of(one) >= 0:
+        span.record.stage = declared.stage(_given(one))
+    _write_edges(attempt)
+
+
 @guarded
 def _write_edges(attempt: Attempt) -> None:
     """What the attempt has pulled so far."""
@@ -128,7 +136,6 @@ def _write_edges(attempt: Attempt) -> None:
 
 def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The fields of the attempt's span."""
-    index = task_instance.map_index if task_instance.map_index is not None else -1
     return {
         "task_run_id": _step_of(task_instance),
         "task_key": f"{task_instance.dag_id}.{task_instance.task_id}",
@@ -136,10 +143,18 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
         "attributes": {
             NAME: _name(task_instance),
             OPERATOR: type(task_instance.task).__name__,
-            TASK_INSTANCE: {"task_id": task_instance.task_id, "map_index": index, "try": task_instance.try_number},
+            TASK_INSTANCE: {
+                "task_id": task_instance.task_id,
+                "map_index": _index_of(task_instance),
+                "try": task_instance.try_number,
+            },
         },
         "stage": declared.stage(given),
     }
+
+
+def _index_of(task_instance: Any) -> int:
+    return -1 if task_instance.map_index is None else int(task_instance.map_index)
 
 
 def _name(task_instance: Any) -> str:

@@ -4,13 +4,14 @@ Airflow hands over the results of a mapped task as a list of those that are ther
 instance has one, or each that succeeded; else an edge comes from every instance whose result it may have been.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from e2s_tasks.integrations.airflow.identity import task_instance_id
 from e2s_tasks.integrations.airflow.pulls import NO_INDEX, NOT_ASKED, Pull
 from e2s_tasks.recorder.artifacts import record_input
+from e2s_tasks.recorder.guard import warn_once
 
 Edge = tuple[str, str]  # the step whose result was handed on, and the one that it was handed to
 EARLIER = "earlier runs"  # instead of the id of a run
@@ -38,9 +39,18 @@ def edges_of(here: Any, pulls: Iterable[Pull]) -> list[Edge]:
         if pull.earlier or not own:
             record_input(f"xcom:/{pull.dag_id}/{EARLIER if pull.earlier else pull.run_id}/{pull.task_id}")
         if own:
-            found |= {(pull.task_id, index) for index in sources(pull)}
+            found |= {(pull.task_id, index) for index in _or_none(sources, pull)}
     found -= {(here.task_id, _index(here))}
     return [(_step(here, *one), _step(here, here.task_id, _index(here))) for one in sorted(found)]
+
+
+def _or_none(sources: Callable[[Pull], Sequence[int]], pull: Pull) -> Sequence[int]:
+    """Whose results a pull got; where Airflow does not answer that pull alone has no edge."""
+    try:
+        return sources(pull)
+    except Exception as error:  # noqa: BLE001 - law 5
+        warn_once(f"following an XCom of the task {pull.task_id}", error)
+        return ()
 
 
 def _part(pull: Pull, instances: Sequence[int], count: int | None) -> Sequence[int]:

@@ -10,6 +10,7 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger.times import length_s, moment
 
 UNITS = {"--since": "d", "--until": "d", "--keep": "d", "--duration": "h", "--slack": "h"}  # likely ones; else minutes
+HOUR_S = 3600.0
 LAST_YEAR = 9999  # a larger number where a moment is asked for is a date or time that was not written so
 _NOT_AGO = re.compile(r"-\s*\d.*|0+(\.0*)?\s*[a-z]*")  # a length of time, but a negative one, or none
 
@@ -28,10 +29,13 @@ def kept_s(text: str, name: str) -> float:
     """The seconds for which the option has records kept.
 
     Raises:
-        SettingError: it has no unit, or cannot be read.
+        SettingError: it has no unit, cannot be read, or is so short that months may have been meant.
     """
     _check_unit(text, name)
-    return length_s(text, name)
+    found = length_s(text, name)
+    if 0 < found < HOUR_S:
+        raise SettingError(f"{name}={text}: m are minutes. Keep an hour at least (1h); months are weeks here, as 26w.")
+    return found
 
 
 def past(text: str, name: str) -> float:
