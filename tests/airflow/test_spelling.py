@@ -1,5 +1,7 @@
 """What a DAG declares in words that nobody reads is an import error which names the right one."""
 
+from itertools import count
+
 import pytest
 
 from e2s_tasks.core.policy_tags import tags_of
@@ -23,6 +25,7 @@ POLICY = ["e2s:zone=GB", "e2s:max-delay=6h", "e2s:expected-duration=1h"]
 @pytest.fixture
 def read(tmp_path, monkeypatch):
     """The import error of a DAG with these tags, params and params of its tasks; None without one."""
+    numbers = count()
 
     def found(tags=(), params=None, own=None, auto="true"):
         try:
@@ -35,8 +38,9 @@ def read(tmp_path, monkeypatch):
         text = DAG_FILE.format(
             tags=list(tags), params={"e2s": params} if params else {}, own={"e2s": own} if own else {}
         )
-        (tmp_path / "dag.py").write_text(text)
-        return next(iter(DagBag(str(tmp_path / "dag.py")).import_errors.values()), None)
+        path = tmp_path / f"dag_{next(numbers)}.py"  # a file of the same size and second would be read from the cache
+        path.write_text(text)
+        return next(iter(DagBag(str(path)).import_errors.values()), None)
 
     yield found
     settings.cache_clear()
