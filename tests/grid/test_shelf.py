@@ -27,12 +27,12 @@ def now():
     return datetime.now(UTC)
 
 
-def half_hour():
+def this_hour():
     return now().replace(minute=0, second=0, microsecond=0)
 
 
 def flat(value, begin=None, hours=48):
-    begin = begin or half_hour()
+    begin = begin or this_hour()
     slots = tuple(Slot(begin + i * HOUR, begin + (i + 1) * HOUR, value) for i in range(hours))
     return Forecast("GB", slots, "average, direct", "somebody")
 
@@ -142,14 +142,14 @@ def test_a_folder_that_cannot_be_made_costs_the_sharing_alone(tmp_path):
 
 def test_what_the_intensity_was_is_kept_for_six_weeks(tmp_path, clock):
     shelf = Shelf(tmp_path, "service", "GB", 1.0)
-    old = half_hour() - timedelta(days=43)
+    old = this_hour() - timedelta(days=43)
     shelf.remember(flat(1.0, begin=old, hours=24 * 43))
     known = shelf.history()
     assert len(known.slots) in range(24 * 42 - 1, 24 * 42 + 2)
     fresh(shelf, Counted(flat(7.0)))
     assert shelf.history().slots[-1].intensity == 7
     clock(86400.0)
-    fresh(shelf, Counted(flat(9.0, begin=half_hour() + 24 * HOUR)))
+    fresh(shelf, Counted(flat(9.0, begin=this_hour() + 24 * HOUR)))
     assert shelf.history().slots[-1].intensity == 9
 
 
@@ -158,7 +158,7 @@ def options(server, folder, **more):
 
 
 def test_each_rung_of_the_ladder_is_told_with_why_the_higher_ones_failed(server, tmp_path, clock):
-    begin = half_hour()
+    begin = this_hour()
     server.say(half_hours(begin, [120] * 96))
     first = forecast_for("GB", now(), now() + HOUR, options(server, tmp_path))
     assert (first.rung, first.failures) == (Rung.SERVICE, ())
@@ -185,7 +185,7 @@ def test_each_rung_of_the_ladder_is_told_with_why_the_higher_ones_failed(server,
 
 
 def test_a_service_without_forecasts_leads_to_a_profile_of_its_history(server, tmp_path):
-    begin = half_hour() - 30 * HOUR
+    begin = this_hour() - 30 * HOUR
     history = [
         {"datetime": (begin + i * HOUR).isoformat(), "carbonIntensity": 100 + (begin + i * HOUR).hour}
         for i in range(30)
@@ -203,7 +203,7 @@ def test_a_service_without_forecasts_leads_to_a_profile_of_its_history(server, t
 
 
 def test_a_forecast_is_kept_for_five_minutes_and_a_failure_for_one(server, tmp_path, clock):
-    begin = half_hour()
+    begin = this_hour()
     server.say(half_hours(begin, [180] * 96), Answer("", 404), half_hours(begin, [99] * 96))
     shelf, api = Shelf(tmp_path, "gb", "GB", 1.0), CarbonIntensityApi(server.url, 0.5)
     at = 0
@@ -220,7 +220,7 @@ def test_a_forecast_is_kept_for_five_minutes_and_a_failure_for_one(server, tmp_p
 
 @pytest.mark.parametrize("rest", ["seconds", "date"])
 def test_a_service_that_asks_to_be_left_alone_is(server, tmp_path, clock, rest):
-    begin = half_hour()
+    begin = this_hour()
     after = "900" if rest == "seconds" else format_datetime(now() + timedelta(seconds=900), usegmt=True)
     server.say(Answer("", 429, headers=(("Retry-After", after),)), half_hours(begin, [99] * 96))
     shelf, api = Shelf(tmp_path, "gb", "GB", 1.0), CarbonIntensityApi(server.url, 0.5)
@@ -242,7 +242,7 @@ PARTIAL = {
 
 @pytest.mark.parametrize("how", PARTIAL)
 def test_a_part_of_a_forecast_takes_nothing_from_the_last_whole_one(server, tmp_path, clock, how):
-    begin = half_hour()
+    begin = now() - timedelta(minutes=5)  # its first slots are still of use when the clock has passed
     server.say(half_hours(begin, [120] * 96), half_hours(begin, PARTIAL[how]([50] * 96)), Answer("{}", 400))
     for later, rung in ((0, Rung.SERVICE), (360, Rung.CACHED), (61, Rung.CACHED)):
         clock(later)
@@ -252,7 +252,7 @@ def test_a_part_of_a_forecast_takes_nothing_from_the_last_whole_one(server, tmp_
 
 
 def test_what_does_not_tell_all_that_is_needed_leads_to_the_profile(server, tmp_path):
-    begin = half_hour()
+    begin = this_hour()
     shelf = Shelf(tmp_path / "grid", f"gb {server.url}", "GB", 1.0)
     shelf.remember(flat(77.0, begin=begin - 240 * HOUR, hours=240))
     server.say(half_hours(begin, [50] * 5))
@@ -279,7 +279,7 @@ def test_a_zone_that_is_no_country_runs_now_where_its_service_fails(server, tmp_
 
 
 def test_the_last_24_hours_with_the_one_that_goes_on_are_a_profile(server, tmp_path):
-    begin = half_hour() - 23 * HOUR
+    begin = this_hour() - 23 * HOUR
     history = [
         {"datetime": (begin + i * HOUR).isoformat(), "carbonIntensity": 100 + (begin + i * HOUR).hour}
         for i in range(24)
