@@ -19,7 +19,7 @@ from e2s_tasks.integrations.prefect.handed import handing_over
 from e2s_tasks.integrations.prefect.publish import e2s_publish_summary
 from e2s_tasks.integrations.prefect.quiet import quiet_hooks
 from e2s_tasks.integrations.prefect.results import measure_results
-from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run, e2s_record_cached
+from e2s_tasks.integrations.prefect.spans import begin_attempt, begin_flow_run
 from e2s_tasks.integrations.prefect.told import Told
 from e2s_tasks.settings import settings, switched_on
 
@@ -130,7 +130,6 @@ def measure_task(task: "Task[Any, Any]", told: Told = NOTHING) -> None:
     fn, facts = original(task.fn), told.facts()
     begin = partial(begin_attempt, given=facts) if facts else begin_attempt
     task.fn = MeasuredFunction(fn, begin, told.beside(fn, Assets.of(task)))
-    task.on_completion_hooks = _with(task.on_completion_hooks, e2s_record_cached)
 
 
 def _measured_flow(

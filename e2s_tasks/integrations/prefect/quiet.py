@@ -1,4 +1,4 @@
-"""Our state hooks stay out of the users' logs: Prefect announces each hook of each run in two lines."""
+"""Our state hooks of flows stay out of the users' logs: Prefect announces each in two lines."""
 
 import logging
 
@@ -7,7 +7,7 @@ OURS = ("hook 'e2s_", "Hook 'e2s_")
 
 def quiet_hooks() -> None:
     """From now on Prefect does not log that our hooks run; the users' own hooks are announced as before."""
-    for name in ("prefect.task_runs", "prefect.flow_runs", "prefect.engine"):
+    for name in ("prefect.flow_runs", "prefect.engine"):
         logger = logging.getLogger(name)
         if _not_ours not in logger.filters:
             logger.addFilter(_not_ours)

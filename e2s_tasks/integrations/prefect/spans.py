@@ -1,32 +1,34 @@
-"""Spans from Prefect's context: a task run's attempt, a flow run, a cached task run."""
+"""Spans from Prefect's context: a task run's attempt, a flow run."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import get_current_settings
 from prefect.transactions import get_transaction
 
 from e2s_tasks.core.policy import CarbonPolicy
-from e2s_tasks.core.records import EdgeRecord, Kind, Record, SpanRecord, Status
+from e2s_tasks.core.records import EdgeRecord, Kind
 from e2s_tasks.integrations.mlflow import outbox
+from e2s_tasks.integrations.prefect.cached import notice_cached
 from e2s_tasks.integrations.prefect.called import record_call
 from e2s_tasks.integrations.prefect.carbon import look_at_the_grid
 from e2s_tasks.integrations.prefect.handed import handed_to
-from e2s_tasks.integrations.prefect.inputs import upstream_of
+from e2s_tasks.integrations.prefect.inputs import record_edges
 from e2s_tasks.integrations.prefect.live import show_live
 from e2s_tasks.integrations.prefect.results import attempt_begins, file_name
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import CURRENT, NO_FACTS, OpenSpan, Unmeasured, new_id
+from e2s_tasks.recorder.open_span import NO_FACTS, OpenSpan, Unmeasured
 from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:
     from e2s_tasks.scheduler.again import Arrival
+
+notice_cached()  # here, as whichever process a measured task is sent to imports this
 
 
 def begin_attempt(name: str, given: Mapping[str, Any] = NO_FACTS) -> OpenSpan | Unmeasured:
@@ -64,14 +66,8 @@ def _attempt(recorder: SpanRecorder, context: TaskRunContext, given: Mapping[str
     span = recorder.span(context.task.name, Kind.ATTEMPT, facts)
     attempt_begins(span)
     if run.task_inputs and run.run_count <= 1 and isinstance(span, OpenSpan):
-        _record_edges(recorder.write_later, run, span.run_id)
+        record_edges(recorder.write_later, run, span.run_id)
     return span
-
-
-def _record_edges(write: Callable[[Record], None], run: TaskRun, run_id: str) -> None:
-    """The results of other task runs that this one was handed, as Prefect knows them."""
-    for upstream in upstream_of(run):
-        write(EdgeRecord(f"{upstream}>{run.id}", run_id, upstream, str(run.id)))
 
 
 def begin_flow_run(
@@ -134,30 +130,3 @@ def _where() -> dict[str, str]:
     """Where the orchestrator of this flow run is, for who has to publish its summary if this process is killed."""
     url = get_current_settings().api.url
     return {API_URL: str(url)} if url else {}
-
-
-def e2s_record_cached(task: Any, run: TaskRun, state: State[Any]) -> None:
-    """Completion hook of every measured task: a cached task run costs nothing, and names the result that it reused."""
-    try:
-        if state.name != "Cached" or not settings().enabled:
-            return
-        key = getattr(getattr(state.data, "metadata", None), "storage_key", None)
-        recorder = process_recorder()
-        flow_run_id = str(run.flow_run_id) if run.flow_run_id else None
-        parent = CURRENT.get()
-        flow = FlowRunContext.get()
-        run_id = parent.run_id if parent else flow_run_id or str(run.id)
-        now = time.time()
-        recorder.write(
-            SpanRecord(
-                id=new_id(), seq=1, process_id=recorder.process.id, run_id=run_id, kind=Kind.ATTEMPT, name=task.name,
-                status=Status.CACHED, started_at=now, ended_at=now, parent_id=parent.id if parent else None,
-                flow_run_id=flow_run_id, task_run_id=str(run.id), task_key=run.task_key,
-                attempt=max(1, run.run_count), cpu_j=0.0, dram_j=0.0, static_j=0.0,
-                result_key=file_name(key),
-                attributes={"task_run_name": run.name, "flow": flow.flow.name if flow and flow.flow else None},
-            )
-        )  # fmt: skip
-        _record_edges(recorder.write, run, run_id)
-    except Exception as error:  # noqa: BLE001 - law 5
-        warn_once("recording a cached task run", error)
