@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+from hypothesis import settings
+
 _data = tempfile.TemporaryDirectory(prefix="e2s-tests-")
 os.environ |= {
     "E2S_DATA_DIR": _data.name,
@@ -15,5 +17,9 @@ os.environ |= {
 UNSET = ["LEDGER_URL", "ZONE", "TRACE", "POWERCAP_ROOT", "PUE", "TARIFF", "EMBODIED_KG", "REFERENCE_J"]
 for name in [*(f"E2S_{name}" for name in UNSET), "MLFLOW_TRACKING_URI"]:
     os.environ.pop(name, None)
+
+# The host is busy at times: no property fails on how long an example took.
+settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("untimed")
 
 collect_ignore = ["airflow"]  # `make test-airflow`: an environment of its own

@@ -58,7 +58,8 @@ def test_show_prints_the_summary_for_people(e2s, ledger):
     code, out, _ = e2s("show")
     assert code == 0
     assert "per accurate prediction" in out
-    assert max(len(line) for line in out.splitlines()) <= 80
+    to_be_copied = "more  "  # a command, whole, however long the way to it is
+    assert max(len(line) for line in out.splitlines() if not line.startswith(to_be_copied)) <= 80
 
 
 def test_of_an_unknown_solution_it_is_told_how_prefect_and_airflow_declare_one(e2s, data_dir):

@@ -166,7 +166,7 @@ def test_the_figures_of_a_flows_last_run_say_where_they_are_bounds(ledger, start
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(measured_runs())
 def test_over_random_runs_the_steps_add_up_to_the_run(data_dir, records):
     shutil.rmtree(data_dir, ignore_errors=True)  # a new ledger, which nothing is remembered of

@@ -44,7 +44,7 @@ def test_a_read_of_everything_moved_what_an_independent_counter_saw(name, record
     assert recorded.last.bytes_read == counter.count > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(["one.parquet", "many"]),
     columns=st.none() | st.lists(st.sampled_from(COLUMNS), unique=True),

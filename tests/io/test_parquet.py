@@ -138,7 +138,7 @@ def test_arrow_tables_go_in_and_out(recorded, tmp_path):
     assert read_parquet(tmp_path / "t.parquet", to="arrow").equals(table)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(values=st.lists(st.tuples(st.sampled_from(["a", "b", "", None]), st.integers(-9, 9)), min_size=1))
 def test_partitioning_keeps_every_row(values, tmp_path_factory, recorded_anywhere):
     values = [("a", 0), *values]  # pyarrow cannot tell the type of a partition column that holds only null

@@ -143,7 +143,7 @@ def test_batches_are_written_as_they_come(form, partitions, recorded, flights, t
         assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [1500, 1500, 1000]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=12), group=st.integers(1, 8))
 def test_row_groups_are_full_whatever_the_batches_are(sizes, group, tmp_path_factory, recorded_spans):
     path = tmp_path_factory.mktemp("s") / "f.parquet"

@@ -126,7 +126,7 @@ def test_what_an_orchestrators_process_did_around_an_attempt_is_orchestration(of
     assert summary["orchestration_j"] == 1.0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("tuv"), st.integers(0, 50), st.integers(0, 100)), max_size=12, unique=True))
 def test_every_joule_is_in_one_row_however_attempts_were_suspended(found):
     ledger = Ledger.open("sqlite://")

@@ -62,7 +62,7 @@ def test_a_journal_gives_back_what_was_appended(tmp_path):
 floats = st.none() | st.floats(allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(), floats, st.none() | st.integers(0, 2**62), st.dictionaries(st.text(), st.text() | floats))
 def test_any_value_survives_the_journal(text, figure, count, attributes):
     record = replace(running(cpu_j=figure, rows=count, attributes=attributes), name=text, result_key=text)
@@ -77,7 +77,7 @@ def test_every_field_that_may_be_left_out_of_a_line_is_none_by_default(record):
     assert all(field.default is None for field in optional)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_damaged_byte_costs_at_most_the_lines_that_it_touches(data):
     lines = [encode(running(seq=seq)) for seq in range(4)]

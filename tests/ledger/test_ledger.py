@@ -77,7 +77,7 @@ def test_a_run_that_several_processes_tell_of_keeps_its_first_start_and_its_solu
     assert ledger.run("run-1").spans[0].solution == "renamed"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=12), st.integers(1, 4))
 def test_replaying_records_in_any_portions_changes_nothing(ledger, entries, portion):
     run = uuid4().hex

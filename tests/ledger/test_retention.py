@@ -86,7 +86,7 @@ def measured_runs(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(measured_runs())
 def test_no_figure_of_any_run_changes_and_a_replay_brings_nothing_back(records):
     ledger = Ledger.open("sqlite://")

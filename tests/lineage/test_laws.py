@@ -58,7 +58,7 @@ def runs(draw):
     return run.records
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(runs())
 def test_every_figure_agrees_with_the_oracle(records):
     found, expected = lineage_of(records), oracle.figures(records)
@@ -70,7 +70,7 @@ def test_every_figure_agrees_with_the_oracle(records):
     assert found.orchestration_j == pytest.approx(expected["orchestration"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(runs())
 def test_attributed_and_unclaimed_together_are_what_the_run_used(records):
     found = lineage_of(records)
@@ -79,7 +79,7 @@ def test_attributed_and_unclaimed_together_are_what_the_run_used(records):
     assert all((one.in_run_j or 0.0) <= found.energy_j * (1 + 1e-9) + 1e-9 for one in found.versions.values())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(runs(), st.randoms(use_true_random=False))
 def test_the_order_of_the_records_changes_nothing(records, random):
     before = lineage_of(records)
@@ -92,7 +92,7 @@ def test_the_order_of_the_records_changes_nothing(records, random):
     assert set(after.final_products) == set(before.final_products)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(runs(), st.floats(0.1, 100.0))
 def test_an_attempt_of_d_joules_raises_the_steps_of_a_product_by_exactly_d(records, extra):
     before = lineage_of(records)
@@ -108,7 +108,7 @@ def test_an_attempt_of_d_joules_raises_the_steps_of_a_product_by_exactly_d(recor
         attempt.cpu_j -= extra
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(runs())
 def test_a_run_that_wrote_something_has_a_final_product(records):
     assert bool(lineage_of(records).final_products) == bool(records.versions)

@@ -17,7 +17,7 @@ def loaded(runs, version_id):
     return Upstream(loading(runs)).of(RunGraph(run), version_id)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ledgers())
 def test_every_fully_loaded_figure_agrees_with_the_oracle(runs):
     expected = oracle.loaded(runs)
@@ -29,7 +29,7 @@ def test_every_fully_loaded_figure_agrees_with_the_oracle(runs):
     assert found == pytest.approx(expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ledgers())
 def test_in_run_is_never_more_than_fully_loaded(runs):
     for run in runs:
@@ -37,7 +37,7 @@ def test_in_run_is_never_more_than_fully_loaded(runs):
             assert (one.in_run_j or 0.0) <= (loaded(runs, one.version.id).joules.total or 0.0) * (1 + 1e-9) + 1e-9
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ledgers(), st.dictionaries(st.sampled_from("abc"), st.sampled_from([1.0, 2.0, 10.0, 1000.0]), min_size=1))
 def test_every_amortised_figure_agrees_with_the_oracle_and_is_never_more_than_fully_loaded(runs, uses):
     expected = oracle.amortised(runs, uses)

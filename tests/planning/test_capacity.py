@@ -38,7 +38,7 @@ def all_starts(rows):
     return product(*(range(arrival, arrival + slack + 1) for arrival, _, slack, _ in rows))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(forecasts, some_runs, st.integers(1, 3))
 def test_no_run_leaves_its_slack_and_no_plan_within_the_cap_beats_the_bound(forecast, rows, cap):
     plan = plan_together(np.array(forecast, dtype=float), runs_of(rows), cap)
@@ -54,7 +54,7 @@ def test_no_run_leaves_its_slack_and_no_plan_within_the_cap_beats_the_bound(fore
         assert plan.cost >= min(within) - 1e-6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(forecasts, some_runs)
 def test_a_cap_that_binds_nobody_costs_nothing(forecast, rows):
     plan = plan_together(np.array(forecast, dtype=float), runs_of(rows), len(rows))
@@ -108,7 +108,7 @@ def test_runs_on_several_grids_share_one_cap():
     assert list(plan.starts) == [1, 2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(forecasts, some_runs, st.integers(1, 3))
 def test_no_plan_is_more_crowded_than_starting_at_once_nor_dirtier_where_that_has_room(forecast, rows, cap):
     plan = plan_together(np.array(forecast, dtype=float), runs_of(rows), cap)

@@ -33,7 +33,7 @@ def slots_of(chosen):
     return [int(slot) for slot in np.flatnonzero(chosen)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows, lengths, resumes, st.sampled_from([1.0, 4.0]))
 def test_the_cheapest_slots_are_the_best_of_all_choices(values, length, resume, times):
     found = slots_of(cheapest_slots(np.array([values], dtype=float), length, resume, times)[0])
@@ -42,7 +42,7 @@ def test_the_cheapest_slots_are_the_best_of_all_choices(values, length, resume, 
     assert cost(values, found, resume, times) == pytest.approx(min(one for one in costs if one is not None))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows, lengths, resumes, st.sampled_from([0.0, 2.0]))
 def test_a_plan_with_pauses_is_never_predicted_to_be_worse_than_the_best_window(values, length, resume, error_sd):
     forecast = np.array([values], dtype=float)

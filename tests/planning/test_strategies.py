@@ -38,7 +38,7 @@ gains = st.sampled_from([None, "0%", "5%", "40 %", "3 g/h", "90g/h"])
 hours = st.floats(0, 4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(figures, policies, gains, hours, st.floats(0.01, 3), hours, st.sampled_from([None, 0.0, 3.6e6]))
 def test_whatever_the_policy_a_plan_meets_the_deadline_and_is_never_predicted_to_be_dirtier_than_now(
     values, chosen, gain, now_h, length_h, slack_h, energy_j
@@ -195,7 +195,7 @@ def test_a_plan_outside_the_new_forecast_is_made_anew():
     assert plan.start == MIDNIGHT + 2 * HOUR
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(figures, hours, hours, st.floats(-1, 9))
 def test_a_plan_made_again_is_in_time_and_within_the_hysteresis_of_the_best(values, now_h, left_h, stored_h):
     now, latest = MIDNIGHT + now_h * HOUR, MIDNIGHT + (now_h + left_h) * HOUR
@@ -211,7 +211,7 @@ def test_a_plan_made_again_is_in_time_and_within_the_hysteresis_of_the_best(valu
 
 @pytest.mark.parametrize("night", [datetime(2026, 3, 28, 22, tzinfo=UTC), datetime(2026, 10, 24, 22, tzinfo=UTC)])
 @given(st.lists(st.integers(1, 500), min_size=12, max_size=12), st.floats(0, 3), st.floats(0.1, 3), st.floats(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_local_clock_changes_nothing_on_the_nights_that_change_it(night, values, now_h, length_h, slack_h):
     def at(zone):
         def local(moment):

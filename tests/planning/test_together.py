@@ -30,7 +30,7 @@ wishes = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(wishes, st.integers(1, 3), st.lists(st.integers(10, 400), min_size=8, max_size=8), st.booleans())
 def test_no_run_leaves_its_slack_and_what_has_room_at_once_has_room_later(rows, cap, values, two_zones):
     grids = forecast(*values), forecast(*reversed(values), zone="FR" if two_zones else "GB")

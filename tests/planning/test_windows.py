@@ -143,7 +143,7 @@ def test_slots_that_overlap_are_refused() -> None:
         Forecast("GB", slots, "average, direct", "a test")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(intensities, steps, st.integers(0, 60), st.integers(1, 90), st.integers(0, 200))
 def test_the_plan_is_the_best_of_all_starts(
     figures: list[float | None], step: int, now: int, length: int, slack: int
@@ -168,7 +168,7 @@ def test_the_plan_is_the_best_of_all_starts(
     assert plan.start <= MIDNIGHT + earliest * MINUTE or plan.expected < best
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(intensities, st.floats(0, 1), st.floats(0.001, 1), st.floats(0, 3), st.timedeltas(timedelta(-9), timedelta(9)))
 def test_a_plan_moves_with_time(
     figures: list[float | None], now_h: float, length_h: float, slack_h: float, shift: timedelta
@@ -185,7 +185,7 @@ def test_a_plan_moves_with_time(
     assert plans[0] == plans[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(1, 1000), min_size=4, max_size=8), st.floats(0.001, 1), st.floats(0, 1), st.floats(0, 1))
 def test_more_slack_is_never_worse(figures: list[float], length_h: float, slack_h: float, more_h: float) -> None:
     expected = [

@@ -164,7 +164,7 @@ def test_a_deployment_of_a_flow_with_a_policy_says_so_in_its_tags():
     assert e2s_flow(scored).to_deployment("d").tags == []
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=200)
 @given(
     st.sampled_from(["GB", "DE", "US-CAL-CISO"]),
     st.timedeltas(timedelta(0), timedelta(days=365)),

@@ -36,7 +36,7 @@ def same(one, other):
     return one == other or math.isclose(one or 0.0, other or 0.0, rel_tol=1e-9, abs_tol=1e-6)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(runs())
 def test_exclusive_energies_add_up_to_the_total_and_to_the_root_s_inclusive(records):
     summary = summarise(records)
@@ -45,7 +45,7 @@ def test_exclusive_energies_add_up_to_the_total_and_to_the_root_s_inclusive(reco
     assert same(next(one for one in summary["spans"] if one["parent_id"] is None)["inclusive_j"], total)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs())
 def test_inclusive_is_own_and_children_s_inclusive(records):
     summary = summarise(records)
@@ -54,7 +54,7 @@ def test_inclusive_is_own_and_children_s_inclusive(records):
         assert same((one["exclusive_j"] or 0.0) + sum(inside), one["inclusive_j"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs())
 def test_missing_never_becomes_zero_and_known_never_becomes_missing(records):
     summary = summarise(records)
@@ -65,7 +65,7 @@ def test_missing_never_becomes_zero_and_known_never_becomes_missing(records):
         assert (summary["energy_j_range"][name] is not None) == known
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs())
 def test_rows_of_depth_zero_add_up_to_the_total_and_shares_to_one(records):
     summary = summarise(records)
@@ -76,7 +76,7 @@ def test_rows_of_depth_zero_add_up_to_the_total_and_shares_to_one(records):
         assert math.isclose(sum(row["share"] or 0.0 for row in outermost), 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs())
 def test_a_figure_lies_in_its_range_which_has_no_upper_end_where_a_part_is_missing(records):
     summary = summarise(records)

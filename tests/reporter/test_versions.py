@@ -16,7 +16,7 @@ from tests.lineage.ledgers import connected, ledgers, loading
 from tests.lineage.runs import Run
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ledgers())
 def test_the_rows_of_a_tree_add_up_to_the_fully_loaded_energy_and_every_row_to_what_is_below(runs):
     upstream = Upstream(loading(runs))
