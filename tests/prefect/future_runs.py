@@ -18,7 +18,7 @@ POLICY = CarbonPolicy("GB", max_delay="1h", expected_duration="10m")
 
 
 @flow
-def scored():
+def held():
     pass
 
 
@@ -40,7 +40,7 @@ class World:
         at = self.started + minutes * MINUTE
         state, tags = state or Scheduled(scheduled_time=at), tags or tags_of(POLICY)
         if self.deployment_id is None:
-            made = self.client.create_flow_run(scored, tags=tags, state=state)
+            made = self.client.create_flow_run(held, tags=tags, state=state)
         else:
             made = self.client.create_flow_run_from_deployment(self.deployment_id, tags=tags, state=state)
         self.mine.append(made.id)

@@ -12,7 +12,7 @@ from e2s_tasks.core.policy_tags import tags_of
 from e2s_tasks.integrations.prefect.awaiting import AWAITING, PLACED
 from e2s_tasks.integrations.prefect.gate import passes
 from e2s_tasks.settings import settings
-from tests.prefect.future_runs import MINUTE, scored
+from tests.prefect.future_runs import MINUTE, held
 
 CLEAN = (200, 200, 90, 80, 200, 50, 200, 200, 200, 200, 200, 200)
 
@@ -26,7 +26,7 @@ def pool(world):
         name = f"pool {uuid4().hex[:8]}"
         world.client.create_work_pool(WorkPoolCreate(name=name, type="process", concurrency_limit=limit))
         made.append(name)
-        flow_id = world.client.create_flow(scored)
+        flow_id = world.client.create_flow(held)
         world.deployment_id = world.client.create_deployment(
             flow_id, f"in {name}", work_pool_name=name, work_queue_name="default", **options
         )

@@ -24,7 +24,7 @@ from e2s_tasks.ledger import Ledger
 from e2s_tasks.ledger.learned import Learned
 from e2s_tasks.scheduler.again import Arrival
 from e2s_tasks.settings import settings
-from tests.prefect.future_runs import MINUTE, POLICY, scored
+from tests.prefect.future_runs import MINUTE, POLICY, held
 
 
 def minutes_between(one, other):
@@ -156,12 +156,12 @@ def test_a_released_run_starts_now_and_is_never_moved_again(world):
 
 
 def test_a_deployment_of_a_flow_with_a_policy_says_so_in_its_tags():
-    heavy = e2s_flow(carbon=POLICY)(scored)
+    heavy = e2s_flow(carbon=POLICY)(held)
     assert heavy.to_deployment("d", tags=["mine"]).tags == [
         "mine", "e2s:carbon", "e2s:zone=GB", "e2s:max-delay=1h", "e2s:expected-duration=10m"
     ]  # fmt: skip
     assert heavy.to_deployment("d", tags=["e2s:carbon", "e2s:zone=FR"]).tags == ["e2s:carbon", "e2s:zone=FR"]
-    assert e2s_flow(scored).to_deployment("d").tags == []
+    assert e2s_flow(held).to_deployment("d").tags == []
 
 
 @hypothesis_settings(max_examples=200)
@@ -201,7 +201,7 @@ def test_a_tag_that_cannot_be_read_is_told(tag, complaint):
 
 def test_the_length_of_a_run_is_learned_from_earlier_ones(world, monkeypatch):
     """Of ten minutes that the policy declares and an hour that runs take, the hour decides."""
-    lessons = {"scored": Learned(6, 3600.0, 4000.0, 3.6e6)}
+    lessons = {"held": Learned(6, 3600.0, 4000.0, 3.6e6)}
     monkeypatch.setattr(Ledger, "learned", lambda _, flow: lessons[flow])
     world.grid(200, 200, 90, 200, 200, 200, 200, 100, 100, 100, 100, 100, 100, 100, 100, 100)
     run_id = world.run(10)
