@@ -12,6 +12,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import phrases, provenance, units, waiting
 from e2s_tasks.reporter.commands import command
 from e2s_tasks.reporter.fitting import FittingTable
+from e2s_tasks.reporter.folding import fold
 from e2s_tasks.reporter.phrases import Summary
 from e2s_tasks.reporter.steps import share
 
@@ -161,10 +162,10 @@ def _artifacts(summary: Summary, width: int) -> FittingTable:
 
 
 def _notes(summary: Summary) -> list[RenderableType]:
-    reasons = phrases.reasons(summary)
-    shown = [f">= a lower bound: {reason}" for reason in reasons[:MOST_REASONS]]
-    if len(reasons) > MOST_REASONS:
-        shown.append(f"   and {len(reasons) - MOST_REASONS} more reasons: e2s show --json")
+    reasons, more = fold(phrases.reasons(summary), MOST_REASONS)
+    shown = [f">= a lower bound: {reason}" for reason in reasons]
+    if more:
+        shown.append(f"   and {len(more)} more reasons: e2s show --json")
     by = phrases.attributed(summary)
     return [Text(line, style="dim") for line in [*([by] if by else []), *shown]]
 

@@ -9,6 +9,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import kpi_phrases, phrases, units
 from e2s_tasks.reporter.compare import bounded, change, changed, headline
 from e2s_tasks.reporter.fitting import FittingTable
+from e2s_tasks.reporter.folding import fold
 from e2s_tasks.reporter.terminal import console
 
 Row = dict[str, Any]
@@ -87,7 +88,7 @@ def _component(row: Row) -> list[str | Text]:
 
 
 def _steps(rows: list[Row]) -> list[list[str | Text]]:
-    shown, rest = (rows, []) if len(rows) <= MOST_ROWS else (rows[:MOST_ROWS], rows[MOST_ROWS:])
+    shown, rest = fold(rows, MOST_ROWS)
     found = [_step(row) for row in shown]
     if rest:
         a, b = (add(row[side] for row in rest) for side in ("a", "b"))

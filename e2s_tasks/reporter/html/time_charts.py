@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.reporter import units
+from e2s_tasks.reporter.folding import fold
 from e2s_tasks.reporter.html import svg
 from e2s_tasks.reporter.html.charts import MOST
 from e2s_tasks.reporter.html.svg import GRID, LINE, LOST, MUTED, NARROW, REST, SERIES, Chart
@@ -23,8 +24,8 @@ def power(name: str, found: "Timeline", title: str) -> Chart:
     import numpy as np
 
     layers = list(found.watts.items())
-    shown, rest = layers[:MOST], layers[MOST:]
-    stack = [(of_row, watts, SERIES[number]) for number, (of_row, watts) in enumerate(shown)]
+    shown, rest = fold(layers, MOST)
+    stack = [(of_row, watts, colour) for (of_row, watts), colour in zip(shown, (*SERIES, REST), strict=False)]
     if rest:
         stack.append((("", f"{len(rest)} others"), np.sum([watts for _, watts in rest], axis=0), REST))
     peak = float(np.sum([watts for _, watts, _ in stack], axis=0).max())
