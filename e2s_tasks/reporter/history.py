@@ -28,7 +28,7 @@ def render(name: str, rows: Sequence[Headline], threshold: float, page: str | No
             "Runs",
             ["run", cell("energy", "CO2eq"), cell("KPI", "change")],
             2,
-            [_row(one, mark, page) for one, mark in zip(shown, marks, strict=True)],
+            [_row(one, mark, page, kpi) for one, mark in zip(shown, marks, strict=True)],
         ),
         (
             f"{f'KPI: joules per {text(per)}. ' if per else ''}The change is against the median of the completed runs "
@@ -49,6 +49,8 @@ def _said(rows: Sequence[Headline], marks: Sequence[tuple[str, bool]]) -> str:
         per = text(last["kpi_per"])
         used += f", {_bound(last, units.joules(last['kpi_value']))} per {per}"
         median += f" of joules per {per}"
+    elif any(one["kpi"] for one in rows):
+        median += " energy"
     if not change:
         return f"{used}; too few runs before it tell what is usual."
     if change == units.UNKNOWN:
@@ -80,8 +82,10 @@ def _chart(
     return f"![Energy by run]({chart.data_url(svg)})" if svg else ""
 
 
-def _row(one: Headline, mark: tuple[str, bool], page: str | None) -> list[str]:
+def _row(one: Headline, mark: tuple[str, bool], page: str | None, kpi: str | None) -> list[str]:
     change, regressed = mark
+    if kpi and not one["kpi"] and change not in ("", units.UNKNOWN):
+        change += " energy"  # a failed run has no outcome by which it could be compared
     name = name_lines(one["name"] or one["run_id"], NAME)
     lines = [f"[{line}]({page}{one['run_id']})" if page else line for line in name]
     status = text(phrases.STATUS.get(one["status"], phrases.status(one["status"])))

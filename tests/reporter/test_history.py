@@ -100,7 +100,8 @@ def test_a_failed_run_without_the_kpi_of_the_others_has_a_mark_in_the_chart_in_p
     kpi = {"kpi": "joules_per_row", "kpi_value": 2.0, "kpi_per": "row"}
     rows = [past(0, 900.0, status="failed"), *(past(day, 20.0, **kpi) for day in range(1, 4))]
     page = history.render("f/d", rows, 0.2, None)
-    assert "The last run (failed) used 900 J: **a regression**, +4,400 % against the median." in page
+    assert "The last run (failed) used 900 J: **a regression**, +4,400 % against the median energy." in page
+    assert "**+4,400 % energy**" in page.replace("\\", "")
     svg = drawn(page)
     assert svg.count("<rect") == 3
     assert (svg.count(">x<"), svg.count(">x did not succeed<")) == (1, 1)
