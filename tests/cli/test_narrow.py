@@ -12,7 +12,7 @@ from tests.reporter.runs import NOON, RUN, full_run, span
 OTHER = "0" * 8
 COMMANDS = [
     ("runs",), ("show", RUN), ("compare", RUN, OTHER), ("kpi", RUN),
-    ("kpi", "--solution", "delay-forecast", "--since", "2y"),
+    ("kpi", "--solution", "delay-forecast", "--since", "20260101"),
     ("artifact", "features.parquet"), ("artifact", "features.parquet", "--history"),
 ]  # fmt: skip
 NUMBER = re.compile(r"\d")
