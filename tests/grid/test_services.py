@@ -24,13 +24,14 @@ from tests.fakes.grid_server import Answer, GridServer, half_hours
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 KEY = "a-key-that-nobody-may-see"
+LIMIT_S = 10.0  # of a request that is answered, on a host however busy
 
 
 class Gb:
     zone, step, signal = "GB", timedelta(minutes=30), "average, direct"
 
-    def client(self, url):
-        return CarbonIntensityApi(url, 0.5)
+    def client(self, url, limit_s=LIMIT_S):
+        return CarbonIntensityApi(url, limit_s)
 
     def answer(self, start, values):
         return half_hours(start, values)
@@ -46,8 +47,8 @@ class GbRegion(Gb):
 class Maps:
     zone, step, signal = "DE", HOUR, "average, life-cycle"
 
-    def client(self, url):
-        return ElectricityMaps(url, KEY, 0.5)
+    def client(self, url, limit_s=LIMIT_S):
+        return ElectricityMaps(url, KEY, limit_s)
 
     def answer(self, start, values):
         points = [
@@ -59,8 +60,8 @@ class Maps:
 class Watt:
     zone, step, signal = "CAISO_NORTH", timedelta(minutes=5), "marginal, direct"
 
-    def client(self, url):
-        return WattTime(url, "me", KEY, 0.5)
+    def client(self, url, limit_s=LIMIT_S):
+        return WattTime(url, "me", KEY, limit_s)
 
     def answer(self, start, values):
         points = [
@@ -76,8 +77,8 @@ class Watt:
 class Charts:
     zone, step, signal = "DE", timedelta(minutes=15), "average, life-cycle"
 
-    def client(self, url):
-        return EnergyCharts(url, 0.5)
+    def client(self, url, limit_s=LIMIT_S):
+        return EnergyCharts(url, limit_s)
 
     def answer(self, start, values):
         seconds = [int((start + i * self.step).timestamp()) for i in range(len(values))]
@@ -146,7 +147,6 @@ def test_a_stale_series_is_no_forecast(asked):
         (Answer("oops", 500), "answered 500"),
         (Answer('{"data": [', cut=True), "broken answer|not JSON"),
         (Answer("<html>", 200, "text/html"), "not JSON"),
-        (Answer("{}", stall_s=5), "timed out"),
         (Answer("[]"), "without"),
         (Answer('{"data": 5, "forecast": {}, "unix_seconds": {}}'), "without"),
         (Answer('{"data": [5], "forecast": [null], "unix_seconds": ["x"], "co2eq": ["x"]}'), "no usable figure"),
@@ -156,6 +156,12 @@ def test_an_answer_that_cannot_be_used_says_why(asked, fault, complaint):
     asked.say(fault)
     with pytest.raises(GridError, match=complaint):
         asked.forecast()
+
+
+def test_an_answer_that_does_not_come_in_time_is_no_answer(asked):
+    asked.say(Answer("{}", stall_s=5))
+    with pytest.raises(GridError, match="timed out"):
+        asked.service.client(asked.server.url, 0.3).forecast(asked.service.zone, NOON, NOON + HOUR)
 
 
 @pytest.mark.parametrize("filler", ["", "x" * 60])
@@ -214,7 +220,7 @@ def test_what_energy_charts_observed_counts_before_its_forecast(server):
     seconds = [int((NOON + i * timedelta(minutes=15)).timestamp()) for i in range(4)]
     answer = {"unix_seconds": seconds, "co2eq": [300, 310, None, None], "co2eq_forecast": [1, 2, 320, None]}
     server.say(answer, answer)
-    client = EnergyCharts(server.url, 0.5)
+    client = EnergyCharts(server.url, LIMIT_S)
     assert [slot.intensity for slot in client.forecast("DE", NOON, NOON + HOUR).slots] == [300, 310, 320]
     assert [slot.intensity for slot in client.actual("DE", NOON, NOON + HOUR).slots] == [300, 310]
 
@@ -228,29 +234,29 @@ def test_recorded_answers_are_read(server, shared_data):
         (samples / "gb_neso" / "regional_postcode_BS7_2023-01-01.json").read_text(),
     )
     then = datetime(2024, 3, 5, 20, tzinfo=UTC)
-    found = ElectricityMaps(server.url, KEY, 0.5)._series("history", "DE", then, then + 2 * HOUR)
+    found = ElectricityMaps(server.url, KEY, LIMIT_S)._series("history", "DE", then, then + 2 * HOUR)
     assert [slot.intensity for slot in found.slots] == [599, 607]
     then = datetime.fromtimestamp(1783893600, UTC)
-    found = EnergyCharts(server.url, 0.5).forecast("DE", then, then + 2 * HOUR)
+    found = EnergyCharts(server.url, LIMIT_S).forecast("DE", then, then + 2 * HOUR)
     assert [slot.intensity for slot in found.slots] == [491.5, 497.4, 502.6, 505.0, 508.0]
     with pytest.raises(GridError, match="without a list under 'forecast'"):
-        ElectricityMaps(server.url, KEY, 0.5).forecast("DE", NOON, NOON + HOUR)
+        ElectricityMaps(server.url, KEY, LIMIT_S).forecast("DE", NOON, NOON + HOUR)
     then = datetime(2023, 1, 1, tzinfo=UTC)
-    found = CarbonIntensityApi(server.url, 0.5).forecast("GB-BS7", then, then + HOUR)
+    found = CarbonIntensityApi(server.url, LIMIT_S).forecast("GB-BS7", then, then + HOUR)
     assert found.slots[0].intensity == 181
 
 
 @pytest.mark.parametrize("zone", ["GB-18", "GB-0", "GB-BS7 9AB", "GB-", "GB-nowhere"])
 def test_a_part_of_great_britain_that_is_none_is_told(server, zone):
     with pytest.raises(GridError, match="write an outward postcode such as GB-BS7"):
-        CarbonIntensityApi(server.url, 0.5).forecast(zone, NOON, NOON + HOUR)
+        CarbonIntensityApi(server.url, LIMIT_S).forecast(zone, NOON, NOON + HOUR)
     assert server.paths == []
 
 
 def test_a_key_without_forecasts_says_so(server):
     server.say(Answer('{"error": "not in your plan"}', 401))
     with pytest.raises(NoForecastError, match="gives this key no forecast"):
-        ElectricityMaps(server.url, KEY, 0.5).forecast("DE", NOON, NOON + HOUR)
+        ElectricityMaps(server.url, KEY, LIMIT_S).forecast("DE", NOON, NOON + HOUR)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +300,7 @@ def test_a_login_in_an_address_is_sent_and_not_told(server, answer):
     ):
         address = url.replace("://", f"://{login}")
         with pytest.raises(GridError) as caught:
-            CarbonIntensityApi(address, 0.5).forecast("GB", NOON, NOON + timedelta(hours=1))
+            CarbonIntensityApi(address, LIMIT_S).forecast("GB", NOON, NOON + timedelta(hours=1))
         assert KEY not in str(caught.value)
     assert base64.b64encode(f"me:{KEY}".encode()).decode() in str(server.logins[0])
 

@@ -154,7 +154,7 @@ def test_what_the_intensity_was_is_kept_for_six_weeks(tmp_path, clock):
 
 
 def options(server, folder, **more):
-    return Settings(gb_api_url=server.url, data_dir=folder, grid_timeout_s=0.5, **more)
+    return Settings(gb_api_url=server.url, data_dir=folder, grid_timeout_s=10.0, **more)
 
 
 def test_each_rung_of_the_ladder_is_told_with_why_the_higher_ones_failed(server, tmp_path, clock):
@@ -195,7 +195,7 @@ def test_a_service_without_forecasts_leads_to_a_profile_of_its_history(server, t
         "DE",
         now(),
         now() + 6 * HOUR,
-        Settings(electricity_maps_url=server.url, electricity_maps_key="k", data_dir=tmp_path, grid_timeout_s=0.5),
+        Settings(electricity_maps_url=server.url, electricity_maps_key="k", data_dir=tmp_path, grid_timeout_s=10.0),
     )
     assert found.rung is Rung.PROFILE
     assert "no forecast" in found.failures[0]
@@ -205,7 +205,7 @@ def test_a_service_without_forecasts_leads_to_a_profile_of_its_history(server, t
 def test_a_forecast_is_kept_for_five_minutes_and_a_failure_for_one(server, tmp_path, clock):
     begin = this_hour()
     server.say(half_hours(begin, [180] * 96), Answer("", 404), half_hours(begin, [99] * 96))
-    shelf, api = Shelf(tmp_path, "gb", "GB", 1.0), CarbonIntensityApi(server.url, 0.5)
+    shelf, api = Shelf(tmp_path, "gb", "GB", 1.0), CarbonIntensityApi(server.url, 10.0)
     at = 0
     for later, requests, figure in [(0, 1, 180), (299, 1, 180), (301, 2, None), (360, 2, None), (362, 3, 99)]:
         clock(later - at)
@@ -223,7 +223,7 @@ def test_a_service_that_asks_to_be_left_alone_is(server, tmp_path, clock, rest):
     begin = this_hour()
     after = "900" if rest == "seconds" else format_datetime(now() + timedelta(seconds=900), usegmt=True)
     server.say(Answer("", 429, headers=(("Retry-After", after),)), half_hours(begin, [99] * 96))
-    shelf, api = Shelf(tmp_path, "gb", "GB", 1.0), CarbonIntensityApi(server.url, 0.5)
+    shelf, api = Shelf(tmp_path, "gb", "GB", 1.0), CarbonIntensityApi(server.url, 10.0)
     for later in (0, 800):
         clock(later)
         with pytest.raises(GridError, match="answered 429"):
@@ -271,7 +271,7 @@ def test_a_zone_that_is_no_country_runs_now_where_its_service_fails(server, tmp_
         now() + HOUR,
         Settings(
             grid="watttime", watttime_url=server.url, watttime_user="u", watttime_password="p", data_dir=tmp_path,
-            grid_timeout_s=0.5,
+            grid_timeout_s=10.0,
         ),
     )  # fmt: skip
     assert (found.rung, found.forecast.slots) == (Rung.NOTHING, ())
@@ -289,7 +289,7 @@ def test_the_last_24_hours_with_the_one_that_goes_on_are_a_profile(server, tmp_p
         "DE",
         now(),
         now() + 30 * HOUR,
-        Settings(electricity_maps_url=server.url, electricity_maps_key="k", data_dir=tmp_path, grid_timeout_s=0.5),
+        Settings(electricity_maps_url=server.url, electricity_maps_key="k", data_dir=tmp_path, grid_timeout_s=10.0),
         26 * HOUR,
     )
     assert found.rung is Rung.PROFILE
