@@ -1,6 +1,7 @@
 """Every test run has a data directory of its own, and no network beyond this host."""
 
 import os
+import signal
 import tempfile
 
 from hypothesis import settings
@@ -17,6 +18,9 @@ os.environ |= {
 UNSET = ["LEDGER_URL", "ZONE", "TRACE", "POWERCAP_ROOT", "PUE", "TARIFF", "EMBODIED_KG", "REFERENCE_J"]
 for name in [*(f"E2S_{name}" for name in UNSET), "MLFLOW_TRACKING_URI"]:
     os.environ.pop(name, None)
+
+# A shell's background jobs are deaf to Ctrl-C, and so is what they start: the tests send it to themselves and others.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The host is busy at times: no property fails on how long an example took.
 settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)

