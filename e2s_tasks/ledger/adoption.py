@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from e2s_tasks.core.records import CallRecord, Kind, SpanRecord, Status
+from e2s_tasks.core.records import TRY_ID, CallRecord, Kind, SpanRecord, Status
 
 OVER = {Status.COMPLETED, Status.FAILED, Status.TIMED_OUT, Status.SKIPPED}  # what comes after that is of a new life
 
@@ -40,25 +40,34 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
     """
     if not any(_is_suspended(one) for one in spans):
         return
+    ends = [one.status for one in spans if one.kind == Kind.FLOW and one.is_of_no_process]
+    for lives in _tries(spans).values():
+        for stretches in lives:
+            status = stretches[-1].status
+            if status == Status.SUSPENDED and stretches is not lives[-1]:
+                status = Status.CANCELLED
+            elif status == Status.SUSPENDED and ends and ends[-1] != Status.RUNNING:
+                status = Status.FAILED if ends[-1] == Status.FAILED else Status.CANCELLED
+            for one in stretches:
+                one.status = status
+            for later in stretches[1:]:
+                later.parent_id = stretches[0].id
+
+
+def _tries(spans: list[SpanRecord]) -> dict[tuple[str | None, int | None], list[list[SpanRecord]]]:
+    """The stretches of each try that was suspended, by its number: several where the same work has begun anew."""
     waits = {one.id for one in spans if one.is_waiting}  # a process that only had its task wait did none of its work
     suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one) and one.parent_id not in waits}
-    attempts: dict[tuple[str | None, int | None], list[list[SpanRecord]]] = defaultdict(list)
+    found: dict[tuple[str | None, int | None], list[list[SpanRecord]]] = defaultdict(list)
     for one in spans:
         key = (one.task_run_id, one.attempt)
         if one.kind != Kind.ATTEMPT or key not in suspended or one.parent_id in waits:
             continue
-        if not attempts[key] or attempts[key][-1][-1].status in OVER:
-            attempts[key].append([])
-        attempts[key][-1].append(one)
-    ends = [one.status for one in spans if one.kind == Kind.FLOW and one.is_of_no_process]
-    for stretches in (one for of_try in attempts.values() for one in of_try):
-        status = stretches[-1].status
-        if status == Status.SUSPENDED and ends and ends[-1] != Status.RUNNING:
-            status = Status.FAILED if ends[-1] == Status.FAILED else Status.CANCELLED
-        for one in stretches:
-            one.status = status
-        for later in stretches[1:]:
-            later.parent_id = stretches[0].id
+        last = found[key][-1][-1] if found[key] else None
+        if last is None or last.status in OVER or last.attributes.get(TRY_ID) != one.attributes.get(TRY_ID):
+            found[key].append([])
+        found[key][-1].append(one)
+    return found
 
 
 def _is_suspended(one: SpanRecord) -> bool:

@@ -1,11 +1,12 @@
 """Artifacts that the current measured work made or used by means that nothing here sees."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
-from e2s_tasks.core.records import Kind
+from e2s_tasks.core.records import Kind, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io.inventory import FoundFile, content_digest, entries, inventory
 from e2s_tasks.io.places import NO_FILE, PathLike, Place, format_of, name_of, place_of, uri_of
@@ -38,10 +39,29 @@ def record_artifact(
     """
     _check("record_artifact", uri, rows=rows, size=size)
     span = _current("record_artifact")
-    if span is None:
-        return
+    if span is not None:
+        _made(span, uri, _place(uri, filesystem, storage_options), rows=rows, size=size, format=format)
+
+
+def declared(span: OpenSpan, uri: str) -> list[VersionRecord]:
+    """The version that a span's work will have made of `uri` once somebody writes it down; none if it is not there."""
+    found: list[VersionRecord] = []
+    _made(span, uri, _place(uri, None, None), to=found.append)
+    return found
+
+
+def _made(
+    span: OpenSpan,
+    uri: PathLike,
+    place: Place | None,
+    *,
+    rows: int | None = None,
+    size: int | None = None,
+    format: str | None = None,  # noqa: A002
+    to: Callable[[VersionRecord], None] | None = None,
+) -> None:
+    """A span's work made `uri`. place: where it can be looked at. to: takes the version instead of the journal."""
     name = uri_of(uri)
-    place = _place(uri, filesystem, storage_options)
     files = _found("record_artifact", place)
     if place is not None and files is None:
         return
@@ -56,11 +76,11 @@ def record_artifact(
     }
     uri = name if place is None else place.uri
     if not kept:
-        span.wrote(uri, **told)
+        span.wrote(uri, **told, to=to)
         return
     with span.recorder.span(f"write {name_of(uri)}", Kind.WRITE) as written:
         written.read(uri, files=entries(kept))
-        written.wrote(uri, **told)
+        written.wrote(uri, **told, to=to)
 
 
 def record_input(uri: PathLike, *, filesystem: Any = None, storage_options: dict[str, Any] | None = None) -> None:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from itertools import count
 from json import dumps
@@ -308,20 +308,25 @@ class OpenSpan(Account):
         files: int = 1,
         content_digest: str | None = None,
         written: list[File] | None = None,
+        to: Callable[[VersionRecord], None] | None = None,
     ) -> None:
-        """Record a completed write of `uri`: a new version of that artifact, with the files that this write made."""
+        """Record a completed write of `uri`: a new version of that artifact, with the files that this write made.
+
+        to: takes the record instead of the journal.
+        """
         around: OpenSpan | None = self
         while around is not None:
             around.made |= {uri}
             around = around.outer
-        self.recorder.write(
-            VersionRecord(
-                id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, created_at=time.time(), bytes=size,
-                rows=rows, format=format, schema_digest=schema_digest, files=files,
-                content_digest=content_digest, written=written,
-            ),
-            self,
+        record = VersionRecord(
+            id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, created_at=time.time(), bytes=size,
+            rows=rows, format=format, schema_digest=schema_digest, files=files,
+            content_digest=content_digest, written=written,
         )  # fmt: skip
+        if to is None:
+            self.recorder.write(record, self)
+        else:
+            to(record)
 
     @guarded
     def read(self, uri: str, *, files: list[File] | None = None) -> None:

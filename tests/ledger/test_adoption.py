@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2s_tasks.core.records import MOVED, STOPPED, Kind, OutcomeRecord, ProcessRecord, SpanRecord, Status
+from e2s_tasks.core.records import MOVED, STOPPED, TRY_ID, Kind, OutcomeRecord, ProcessRecord, SpanRecord, Status
 from e2s_tasks.core.steps import steps_of
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
@@ -96,6 +96,22 @@ def test_in_a_run_that_was_made_anew_a_suspended_attempt_is_one_of_its_own_life(
         "t0": "failed", "t1": "failed", "t2": "completed", "t3": "completed",
     }  # fmt: skip
     assert summarise(run)["kpis"]["joules_per_row"]["denominator"] == 10.0
+
+
+def tried(name):
+    """What the stretches of one try have in common."""
+    return {"attributes": {TRY_ID: name}}
+
+
+@pytest.mark.parametrize("first", ["suspended", "crashed", "cancelled"])
+def test_a_try_that_was_cut_short_is_no_part_of_the_one_of_the_same_number_that_came_after_it(of, first):
+    lives = [*stretch(0, first, **tried("a")), *stretch(1, **tried("b")), *stretch(2, "completed", **tried("b"))]
+    (step,) = steps_of(run := of(root(), *lives)).steps
+    assert (step.attempts, step.status) == (2, "completed")
+    assert {one.id: one.status for one in run.spans if one.kind == "attempt"} == {
+        "t0": "cancelled" if first == "suspended" else first, "t1": "completed", "t2": "completed",
+    }  # fmt: skip
+    assert summarise(run)["unsuccessful_j"] == 1.0
 
 
 def test_outcomes_of_all_stretches_of_a_successful_attempt_count(of):

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from e2s_tasks.core.records import VersionRecord
 from e2s_tasks.io.places import uri_of
-from e2s_tasks.recorder.artifacts import record_artifact, record_input
+from e2s_tasks.recorder.artifacts import declared, record_input
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan
 
@@ -51,11 +52,14 @@ def _named(name: str, task_instance: Any) -> str:
 
 
 @guarded
-def made(span: OpenSpan, task_instance: Any) -> None:
-    """The operator has done its work: its outlets are new versions, unless a measured write has already said so."""
+def made(span: OpenSpan, task_instance: Any, to: list[VersionRecord]) -> None:
+    """The operator has done its work: its outlets are new versions, unless a measured write has already said so.
+
+    They go `to` where they wait until Airflow has taken that the task has succeeded.
+    """
     for name in _events(task_instance):
         if not _is_written(span, uri_of(name)):
-            record_artifact(name)
+            to.extend(declared(span, name))
 
 
 def _events(task_instance: Any) -> dict[str, list[Any]]:
@@ -83,16 +87,16 @@ def _is_written(span: OpenSpan, uri: str) -> bool:
 
 
 @guarded
-def tell(span: OpenSpan, task_instance: Any) -> None:
+def tell(span: OpenSpan, task_instance: Any, made: list[VersionRecord]) -> None:
     """The event of each asset that the task made carries its energy-to-solution; a ledger that is away, the attempt's.
 
-    Called after the work: who waits for the asset gets the event with the report of the task's state.
+    Called after the work: who waits for the asset gets the event with the report of the task's state. made: see `made`.
     """
     events = _events(task_instance)
     if not events:
         return
     joules, provenance = span.recorder.host_energy(span)
-    summary = _from_the_ledger(span)
+    summary = _from_the_ledger(span, made)
     before = 0.0 if _is_first(task_instance) else _before(span, summary["spans"])
     whole = None if before is None else before + joules  # nobody knows it where a part of it is missing
     told = {"run_id": span.run_id, JOULES: whole, "provenance": str(provenance)}
@@ -136,12 +140,14 @@ def _before(span: OpenSpan, spans: list[dict[str, Any]]) -> float | None:
     return None if None in known else sum(known)
 
 
-def _from_the_ledger(span: OpenSpan) -> dict[str, Any]:
-    """The summary of the run so far; without spans and artifacts where the ledger does not answer in time."""
+def _from_the_ledger(span: OpenSpan, made: list[VersionRecord]) -> dict[str, Any]:
+    """The summary of the run so far, and with what the attempt has made; without spans and artifacts where the ledger
+    does not answer in time.
+    """
     from e2s_tasks.errors import E2SError
     from e2s_tasks.ledger import Ledger, replay
     from e2s_tasks.recorder.delivery import PATIENCE_S
-    from e2s_tasks.reporter import summarise_run
+    from e2s_tasks.reporter import summarise_records
 
     recorder = span.recorder
     recorder.write_down()
@@ -152,7 +158,10 @@ def _from_the_ledger(span: OpenSpan) -> dict[str, Any]:
     try:
         ledger = Ledger.open(recorder.settings.ledger, PATIENCE_S)
         replay(recorder.settings.journals, ledger)
-        return summarise_run(ledger, span.run_id)
+        run = ledger.run(span.run_id)
+        run.versions.extend(made)
+        run.version_numbers |= {one.id: ledger.version_count(one.uri) + 1 for one in made}
+        return summarise_records(ledger, run)
     except E2SError as error:
         warn_once("reading what an asset has cost (its event tells the attempt's energy alone)", error)
         return NOTHING

@@ -2,8 +2,9 @@
 
 A span of kind orchestration is open from the process's start to its end: what Airflow itself does there, such as
 reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does, with the loading
-of what it is handed and the keeping of its result (`runner`). What comes after it, such as callbacks, is orchestration
-again; how the attempt has ended is known once its state is reported: one that is killed until then has crashed.
+of what it is handed and the keeping of its result (`runner`). How it has ended is known once its state is reported: one
+that is killed until then has crashed, and one whose report is refused was cancelled, by whoever has marked or cleared
+the task meanwhile. Its callbacks come after that, and are a part of it whose own ends change nothing of its.
 """
 
 import os
@@ -11,10 +12,11 @@ import resource
 import signal
 import sys
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
+from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, TRY_ID, EdgeRecord, Kind, Status, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, runner, xcoms
 from e2s_tasks.integrations.airflow.dag_runs import root_span
@@ -39,13 +41,19 @@ NAME = "task_run_name"
 
 @dataclass(slots=True)
 class Attempt:
-    """The attempt of this process. works: its work goes on, on the thread that it began on. stopped: it was told to."""
+    """The attempt of this process.
+
+    works: its work goes on, on the thread that it began on. stopped: it was told to end. made: of its outlets, to be
+    written down once its success has been taken. over: how it has ended is known.
+    """
 
     task_instance: Any
     span: OpenSpan | Unmeasured
     works: bool = True
     stopped: bool = False
     error: BaseException | str | None = None
+    made: list[VersionRecord] = field(default_factory=list)
+    over: bool = False
 
 
 @dataclass(slots=True)
@@ -71,7 +79,31 @@ def process_begins() -> None:
 
 def _watch() -> None:
     pulls.watch()
-    runner.watch(attempt_begins, _worked, _pause)
+    runner.watch(Follower())
+
+
+class Follower:
+    """What the runner tells of the attempt of this process."""
+
+    def begins(self, task_instance: Any) -> None:
+        """See `runner.Follower`, as of the others."""
+        attempt_begins(task_instance)
+
+    def succeeds(self) -> None:
+        """Its work is done."""
+        _worked()
+
+    def ends(self, error: BaseException | None) -> None:
+        """Its work is over."""
+        _pause(error)
+
+    def reported(self, error: BaseException | None, *, taken: bool) -> None:
+        """How it has ended is known."""
+        _end(error, taken=taken)
+
+    def calls_back(self, kind: str) -> AbstractContextManager[Any]:
+        """A span of the attempt around its callbacks."""
+        return _callbacks(kind)
 
 
 def _told_to_the_log() -> dict[str, Any]:
@@ -143,6 +175,7 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
         "attributes": {
             NAME: _name(task_instance),
             OPERATOR: type(task_instance.task).__name__,
+            TRY_ID: str(task_instance.id),
             TASK_INSTANCE: {
                 "task_id": task_instance.task_id,
                 "map_index": _index_of(task_instance),
@@ -184,15 +217,15 @@ def _solution(task: Any, given: dict[str, Any]) -> str | None:
 
 @guarded
 def _worked() -> None:
-    """The attempt has done its work: what it made is recorded, and told to who follows the assets."""
+    """The attempt has done its work: what it made is told to who follows the assets, with the report."""
     attempt = _here.attempt
     if attempt is None:
         return
     if isinstance(attempt.span, OpenSpan):
-        assets.made(attempt.span, attempt.task_instance)
+        assets.made(attempt.span, attempt.task_instance, attempt.made)
     _pause(succeeded=True)
     if isinstance(attempt.span, OpenSpan):
-        assets.tell(attempt.span, attempt.task_instance)
+        assets.tell(attempt.span, attempt.task_instance, attempt.made)
 
 
 def _watch_for_the_end() -> None:
@@ -242,16 +275,37 @@ def attempt_failed(error: Any) -> None:
 
 
 @guarded
-def process_ends() -> None:
-    """The state of the attempt has been reported: what was measured is written down, and delivered where it must be."""
+def _end(error: BaseException | None = None, *, taken: bool = True) -> None:
+    """The state of the attempt has been reported: what it made is there if that was taken."""
     attempt = _here.attempt
-    if attempt is not None:
-        _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
-        _here.attempt = None
-        attempt.span.note({NAME: _name(attempt.task_instance)})  # a label may have been made meanwhile
-        attempt.span.end(_ending(attempt))
-        if isinstance(attempt.span, OpenSpan):
-            metrics.tell(attempt.span, attempt.task_instance)
+    if attempt is None or attempt.over:
+        return
+    if attempt.error is None:
+        attempt.error = error
+    _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
+    attempt.over = True
+    attempt.span.note({NAME: _name(attempt.task_instance)})  # a label may have been made meanwhile
+    status = _ending(attempt, taken=taken)
+    if isinstance(attempt.span, OpenSpan) and status is Status.COMPLETED:
+        for one in attempt.made:
+            process_recorder().write(one, attempt.span)
+    attempt.span.end(status)
+    if isinstance(attempt.span, OpenSpan):
+        metrics.tell(attempt.span, attempt.task_instance)
+
+
+def _callbacks(kind: str) -> AbstractContextManager[Any]:
+    attempt = _here.attempt
+    if attempt is None or not isinstance(attempt.span, OpenSpan):
+        return nullcontext()
+    return process_recorder().span(kind, Kind.SPAN, {"parent_id": attempt.span.id})
+
+
+@guarded
+def process_ends() -> None:
+    """The process is about to end: what was measured is written down, and delivered where it must be."""
+    _end()
+    _here.attempt = None
     pulls.taken()  # by callbacks, after the work: it went into nothing
     _close_around()
     process_recorder().close()
@@ -263,11 +317,11 @@ def _close_around() -> None:
         around.stop(Status.COMPLETED)
 
 
-def _ending(attempt: Attempt) -> Status:
+def _ending(attempt: Attempt, *, taken: bool) -> Status:
     state = getattr(attempt.task_instance.state, "value", attempt.task_instance.state)
-    if str(state) in BY_STATE:
+    if taken and str(state) in BY_STATE:
         return BY_STATE[str(state)]
-    if attempt.stopped:
+    if attempt.stopped or (attempt.error is None and not taken):
         return Status.CANCELLED
     names = [cls.__name__ for cls in type(attempt.error).__mro__]
     return next((BY_EXCEPTION[name] for name in names if name in BY_EXCEPTION), Status.FAILED)

@@ -1,64 +1,129 @@
-"""Where an attempt's work begins and ends in Airflow's runner, which calls no hook there: its functions are wrapped.
+"""Where an attempt begins and ends in Airflow's runner, which calls no hook there: its functions are wrapped.
 
 The work begins before the templates are rendered, for which the results of others are loaded, and ends once its own
 result is kept and its success is about to be reported, or with what the operator raises. That a DAG run is to be
-triggered is raised, too, but the attempt goes on: it may wait for that run.
+triggered is raised, too, but the attempt goes on: it may wait for that run. How the attempt has ended is known once its
+state is reported; Airflow goes on where the report is refused, as that of a task that somebody has marked is. Then come
+the callbacks.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 GOES_ON = {"DagRunTriggerException", "DownstreamTasksSkipped"}  # by name, as versions have them in different places
+BEFORE = "on_execute_callback"
+Args = tuple[Any, ...]
+Named = dict[str, Any]
 Call = Callable[..., Any]
 
 
-def watch(begins: Callable[[Any], None], succeeds: Callable[[], None], ends: Callable[[Any], None]) -> None:
-    """Have these called from now on: with a task instance, before a success is reported, and with the error if any."""
+class Follower(Protocol):
+    """Who follows an attempt. Its methods raise nothing."""
+
+    def begins(self, task_instance: Any) -> None:
+        """The attempt is about to begin."""
+
+    def succeeds(self) -> None:
+        """Its work is done, and is about to be reported."""
+
+    def ends(self, error: BaseException | None) -> None:
+        """Its work is over, with an error or without; called again where it is over already."""
+
+    def reported(self, error: BaseException | None, *, taken: bool) -> None:
+        """Its state has been reported. taken: and is what it is to be."""
+
+    def calls_back(self, kind: str) -> AbstractContextManager[Any]:
+        """Such callbacks of it are called inside of this."""
+
+
+def watch(follower: Follower) -> None:
+    """Have who follows the attempts of this process told from now on. A second call changes nothing."""
     from airflow.sdk.execution_time import task_runner
 
-    def prepare(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    for name, around in {**_work(follower), **_end(follower, task_runner)}.items():
+        _wrap(task_runner, name, around)
+
+
+def _work(follower: Follower) -> dict[str, Call]:
+    """By name what stands around the functions of the runner that do the work."""
+
+    def prepare(call: Call, args: Args, kwargs: Named) -> Any:
         for one in (*args, *kwargs.values()):
             if hasattr(one, "_ti_context_from_server"):
-                begins(one)
-        failed = _or_raising(call, args, kwargs, ends)
+                follower.begins(one)
+        failed = _or_raising(call, args, kwargs, follower.ends)
         if failed is not None:
-            ends(None)
+            follower.ends(None)
         return failed
 
-    def execute(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _or_raising(call, args, kwargs, lambda error: None if _goes_on(error) else ends(error))
+    def execute(call: Call, args: Args, kwargs: Named) -> Any:
+        return _or_raising(call, args, kwargs, lambda error: None if _goes_on(error) else follower.ends(error))
 
-    def succeed(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        succeeds()
+    def succeed(call: Call, args: Args, kwargs: Named) -> Any:
+        follower.succeeds()
         return call(*args, **kwargs)
 
-    def fail(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        ends(None)
+    def fail(call: Call, args: Args, kwargs: Named) -> Any:
+        follower.ends(None)
         return call(*args, **kwargs)
 
-    def trigger(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = _or_raising(call, args, kwargs, ends)
-        ends(None)  # it waits in the triggerer, or that run has failed
+    def trigger(call: Call, args: Args, kwargs: Named) -> Any:
+        result = _or_raising(call, args, kwargs, follower.ends)
+        follower.ends(None)  # it waits in the triggerer, or that run has failed
         return result
 
-    around = {
+    return {
         "_prepare": prepare, "_execute_task": execute, "_handle_current_task_success": succeed,
         "_handle_current_task_failed": fail, "_handle_trigger_dag_run": trigger,
     }  # fmt: skip
-    for name, wrapped in around.items():
-        call = getattr(task_runner, name, None)
-        if call is not None and not hasattr(call, "e2s_watches"):
-            setattr(task_runner, name, _wrapping(call, wrapped))
 
 
-def _wrapping(call: Call, around: Call) -> Call:
+def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
+    """The same of those that report how it has ended, and call back."""
+    refused: list[Any] = []
+
+    def send(call: Call, args: Args, kwargs: Named) -> Any:
+        return _or_raising(call, args, kwargs, lambda _: refused.extend((*args, *kwargs.values())))
+
+    def broken(error: BaseException) -> None:
+        if refused:  # Airflow 3.1 does not go on
+            follower.reported(None, taken=False)
+        else:
+            follower.ends(error)
+
+    def run(call: Call, args: Args, kwargs: Named) -> Any:
+        _wrap(type(runner.SUPERVISOR_COMMS), "send", send)
+        refused.clear()
+        found = _or_raising(call, args, kwargs, broken)
+        _, message, error = found
+        follower.reported(error, taken=not any(one is message for one in refused))
+        return found
+
+    def call_back(call: Call, args: Args, kwargs: Named) -> Any:
+        task, kind = (*args, *(kwargs[name] for name in ("task", "kind") if name in kwargs))[:2]
+        if kind == BEFORE or not getattr(task, kind, None):
+            return call(*args, **kwargs)
+        with follower.calls_back(kind):
+            return call(*args, **kwargs)
+
+    return {"run": run, "_run_task_state_change_callbacks": call_back}
+
+
+def _wrap(of: Any, name: str, around: Call) -> None:
+    """Put `around` around a function of a module or class, unless something of ours is; it may not have one."""
+    call = getattr(of, name, None)
+    if call is None or hasattr(call, "e2s_watches"):
+        return
+
     @wraps(call)
     def watched(*args: Any, **kwargs: Any) -> Any:
         return around(call, args, kwargs)
 
     watched.e2s_watches = True  # type: ignore[attr-defined]
-    return watched
+    setattr(of, name, watched)
 
 
 def _or_raising(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], told: Callable[[Any], None]) -> Any:

@@ -1,0 +1,81 @@
+"""What comes after an attempt's work changes nothing of how it ended; what somebody has made void is none."""
+
+import time
+
+import pytest
+
+from e2s_tasks.core.records import Kind
+from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.ledger import Ledger, replay
+from e2s_tasks.reporter import summarise
+
+PATIENCE_S = 60
+
+
+def _run(airflow, dag_id, run_id):
+    ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
+    replay(airflow.home / "e2s" / "journal", ledger)
+    return ledger.run(dag_run_id(dag_id, run_id))
+
+
+def _attempts(run, name):
+    return [one for one in run.spans if one.kind == Kind.ATTEMPT and one.name == name]
+
+
+def _until(found):
+    until = time.monotonic() + PATIENCE_S
+    while not (result := found()):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    return result
+
+
+@pytest.fixture(scope="module")
+def called_back(airflow):
+    run_id = airflow.trigger("calls_back")
+    assert airflow.wait("calls_back", run_id, 240) == "failed"
+
+    def written():
+        run = _run(airflow, "calls_back", run_id)
+        return run if any(one.uri.endswith("by_a_callback.parquet") for one in run.versions) else None
+
+    return _until(written)
+
+
+def test_a_success_that_was_made_void_before_its_report_is_none(airflow):
+    run_id = airflow.trigger("marked_meanwhile")
+    _until((airflow.home / "works").exists)
+    path = f"/api/v2/dags/marked_meanwhile/dagRuns/{run_id}/taskInstances/is_marked_meanwhile"
+    airflow.client.patch(path, json={"new_state": "failed"}).raise_for_status()
+    (airflow.home / "marked").touch()
+    assert airflow.wait("marked_meanwhile", run_id) == "failed"
+
+    def ended():
+        run = _run(airflow, "marked_meanwhile", run_id)
+        return run if _attempts(run, "is_marked_meanwhile")[0].status != "running" else None
+
+    run = _until(ended)
+    assert [one.status for one in _attempts(run, "is_marked_meanwhile")] == ["cancelled"]
+    assert run.versions == []
+    assert summarise(run)["kpis"]["joules_per_row"]["denominator"] is None
+
+
+def test_what_a_callback_writes_has_cost_what_its_own_task_did(called_back):
+    (row,) = [one for one in summarise(called_back)["artifacts"] if one["uri"].endswith("by_a_callback.parquet")]
+    (attempt,), (beside,) = (_attempts(called_back, name) for name in ("tells_of_it", "beside"))
+    (callback,) = [
+        one for one in called_back.spans if one.parent_id == attempt.id and one.name == "on_success_callback"
+    ]
+    assert callback.cpu_ns > 0.25e9
+    assert attempt.joules + callback.joules <= row["in_run_j"] < attempt.joules + callback.joules + beside.joules
+
+
+def test_who_dies_in_a_callback_had_succeeded(called_back):
+    (attempt,) = _attempts(called_back, "dies_afterwards")
+    assert attempt.status == "completed"
+    assert [one.uri for one in called_back.versions if one.span_id == attempt.id] == ["asset:/of who died"]
+
+
+def test_only_what_callbacks_of_attempts_that_succeeded_count_is_an_outcome(called_back):
+    assert [one.status for one in _attempts(called_back, "fails")] == ["failed", "failed"]
+    assert summarise(called_back)["kpis"]["joules_per_row"]["denominator"] == 3
