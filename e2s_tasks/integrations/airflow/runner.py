@@ -95,16 +95,18 @@ def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
             follower.ends(error)
 
     def run(call: Call, args: Args, kwargs: Named) -> Any:
-        _wrap(type(runner.SUPERVISOR_COMMS), "send", send)
+        _wrap(type(getattr(runner, "SUPERVISOR_COMMS", None)), "send", send)
         refused.clear()
         found = _or_raising(call, args, kwargs, broken)
-        _, message, error = found
-        follower.reported(error, taken=not any(one is message for one in refused))
+        parts = [one for one in found if one is not None] if isinstance(found, tuple) else []  # state, message, error
+        error = next((one for one in parts if isinstance(one, BaseException)), None)
+        follower.reported(error, taken=not any(one is part for one in refused for part in parts))
         return found
 
     def call_back(call: Call, args: Args, kwargs: Named) -> Any:
-        task, kind = (*args, *(kwargs[name] for name in ("task", "kind") if name in kwargs))[:2]
-        if kind == BEFORE or not getattr(task, kind, None):
+        given = (*args, *kwargs.values())
+        kind = next((one for one in given if isinstance(one, str)), BEFORE)
+        if kind == BEFORE or not any(getattr(one, kind, None) for one in given):
             return call(*args, **kwargs)
         with follower.calls_back(kind):
             return call(*args, **kwargs)
