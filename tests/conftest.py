@@ -15,7 +15,7 @@ os.environ |= {
     "E2S_GRID_TIMEOUT_S": "0.5",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-UNSET = ["LEDGER_URL", "ZONE", "TRACE", "POWERCAP_ROOT", "PUE", "TARIFF", "EMBODIED_KG", "REFERENCE_J"]
+UNSET = ["LEDGER_URL", "ZONE", "TRACE", "POWERCAP_ROOT", "PUE", "TARIFF", "EMBODIED_KG", "REFERENCE_J", "WITHIN"]
 for name in [*(f"E2S_{name}" for name in UNSET), "MLFLOW_TRACKING_URI"]:
     os.environ.pop(name, None)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from e2s_tasks.core.records import TRY_ID, CallRecord, Kind, SpanRecord, Status
 
+PLAIN = {Kind.SPAN, Kind.READ, Kind.WRITE, Kind.MOVE}
 OVER = {Status.COMPLETED, Status.FAILED, Status.TIMED_OUT, Status.SKIPPED}  # what comes after that is of a new life
 
 
@@ -30,6 +31,19 @@ def adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord])
         if parents:
             begun = [parent for parent in parents if parent.started_at <= one.started_at]
             one.parent_id = (begun[-1] if begun else parents[0]).id
+    if len({one.process_id for one in spans}) > 1:
+        _lift_the_late(spans)
+
+
+def _lift_the_late(spans: list[SpanRecord]) -> None:
+    """Put work of a process that began after the end of the span that started this under what was open around that."""
+    by_id = {one.id: one for one in spans}
+    for one in spans:
+        around = by_id.get(one.parent_id or "") if one.kind in PLAIN else None
+        while around is not None and around.process_id != one.process_id:
+            one.parent_id = around.id
+            over = around.ended_at is not None and around.ended_at <= one.started_at
+            around = by_id.get(around.parent_id or "") if over else None
 
 
 def _join_stretches(spans: list[SpanRecord]) -> None:

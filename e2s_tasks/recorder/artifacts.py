@@ -11,8 +11,8 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.io.inventory import FoundFile, content_digest, entries, inventory
 from e2s_tasks.io.places import NO_FILE, PathLike, Place, format_of, name_of, place_of, uri_of
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import OpenSpan, current_span
-from e2s_tasks.settings import switched_on
+from e2s_tasks.recorder.open_span import OpenSpan
+from e2s_tasks.recorder.told_of import told_of
 
 COARSE_S = 0.02  # by so much a file system's clock may be behind
 STORE_NS = 1_000_000_000  # stores tell the second in which a file was written
@@ -38,7 +38,7 @@ def record_artifact(
         SettingError: an empty URI; rows or size that are no number from 0 on.
     """
     _check("record_artifact", uri, rows=rows, size=size)
-    span = _current("record_artifact")
+    span = told_of("record_artifact")
     if span is not None:
         _made(span, uri, _place(uri, filesystem, storage_options), rows=rows, size=size, format=format)
 
@@ -65,7 +65,7 @@ def _made(
     files = _found("record_artifact", place)
     if place is not None and files is None:
         return
-    kept = set[FoundFile]() if place is None or files is None else _older(place, files, _since(span))
+    kept = set[FoundFile]() if place is None or files is None else _older(place, files, span.work_began_at)
     told: dict[str, Any] = {
         "size": size if size is not None or files is None else sum(file.size for file in files),
         "rows": rows,
@@ -90,7 +90,7 @@ def record_input(uri: PathLike, *, filesystem: Any = None, storage_options: dict
         SettingError: an empty URI.
     """
     _check("record_input", uri)
-    span = _current("record_input")
+    span = told_of("record_input")
     if span is None:
         return
     place = _place(uri, filesystem, storage_options)
@@ -106,13 +106,6 @@ def _check(call: str, uri: PathLike, **counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 0):
             raise SettingError(f"{call}({name}={count!r}): give a whole number from 0 on, or leave it out.")
-
-
-def _current(call: str) -> OpenSpan | None:
-    span = current_span()
-    if span is None and switched_on():
-        warn_once(call, RuntimeError("called outside measured work, so it belongs to no run"))
-    return span
 
 
 def _place(uri: PathLike, filesystem: Any, storage_options: dict[str, Any] | None) -> Place | None:
@@ -132,15 +125,6 @@ def _found(call: str, place: Place | None) -> list[FoundFile] | None:
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once(call, error, "it is left out" if call == "record_artifact" else "the work goes on")
         return None
-
-
-def _since(span: OpenSpan) -> float:
-    """When the work around a span began: its outermost task, else the outermost span, as also where that is a retry."""
-    around, task = span, span if span.kind == Kind.ATTEMPT else None
-    while around.outer is not None:
-        around = around.outer
-        task = around if around.kind == Kind.ATTEMPT else task
-    return around.started_at if task is None or task.given.get("attempt", 1) > 1 else task.started_at
 
 
 def _older(place: Place, files: list[FoundFile], since: float) -> set[FoundFile]:

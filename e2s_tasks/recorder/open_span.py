@@ -15,6 +15,7 @@ from e2s_tasks.core.remote import REMOTE, with_entry
 from e2s_tasks.core.spans import File, look_here, status_of
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.recorder.guard import guarded, warn_once
+from e2s_tasks.recorder.starter import Starter, starter
 
 if TYPE_CHECKING:
     from e2s_tasks.recorder.recorder import SpanRecorder
@@ -23,7 +24,7 @@ CURRENT: ContextVar["OpenSpan | None"] = ContextVar("e2s_span", default=None)
 ROLES = dict.fromkeys(Kind, Role.SPAN) | {
     Kind.FLOW: Role.FLOW, Kind.ORCHESTRATION: Role.FLOW, Kind.ATTEMPT: Role.ATTEMPT, Kind.WAIT: Role.WAIT
 }  # fmt: skip
-PLAIN = Kind.SPAN
+PLAIN, PLAIN_ROLE = Kind.SPAN, Role.SPAN
 NO_FACTS: Mapping[str, Any] = {}
 COMPLETED, RUNNING = Status.COMPLETED, Status.RUNNING  # found more quickly than on the class
 
@@ -81,16 +82,27 @@ class OpenSpan(Account):
     io_until: Any = None
     announced = False  # whether its beginning was written down before the tick, as attempts' and flow runs' always is
     made: frozenset[str] = frozenset()  # the URIs that it and what is inside it wrote
+    starter: Starter | None = None  # of an outermost span of this process: the span of another one that it belongs to
     parent: "OpenSpan | None"
 
     def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
         self.recorder: SpanRecorder = recorder
         outer = self.outer = CURRENT.get() or current_span()
         # what was opened before a fork has no account in this process
-        role = Role.SPAN if kind is PLAIN else ROLES[kind]  # hashing a kind takes longer
+        role = PLAIN_ROLE if kind is PLAIN else ROLES[kind]  # hashing a kind takes longer
         Account.__init__(self, role, outer if outer is not None and outer.recorder is recorder else None)
+        if outer is None and role is PLAIN_ROLE:
+            facts = self._given_by_starter(facts)
         self.name, self.kind, self.given = name, kind, facts
         self._number = next(_numbers)
+
+    def _given_by_starter(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The facts, with what it has from the span that started this process; an orchestrator's know their run."""
+        found = starter(self.recorder.settings)
+        if found is None or "flow_run_id" in facts or "run_id" in facts:
+            return facts
+        self.starter, self.holder = found, False  # the idle power is held by that span, or what is around it
+        return {**found.facts, **facts}
 
     @property
     def id(self) -> str:
@@ -112,7 +124,20 @@ class OpenSpan(Account):
     @property
     def run_id(self) -> str:
         """The root run that the span belongs to."""
-        return self.outer.run_id if self.outer is not None else self.given.get("flow_run_id") or self.id
+        if self.outer is not None:
+            return self.outer.run_id
+        return self.given.get("run_id") or self.given.get("flow_run_id") or self.id
+
+    @property
+    def work_began_at(self) -> float:
+        """When the work around it began: its outermost task, else the outermost span, as also where that is a retry."""
+        around, task = self, self if self.kind == Kind.ATTEMPT else None
+        while around.outer is not None:
+            around = around.outer
+            task = around if around.kind == Kind.ATTEMPT else task
+        if around.starter is not None:
+            return around.starter.began_at
+        return around.started_at if task is None or task.given.get("attempt", 1) > 1 else task.started_at
 
     def _describe(self) -> SpanRecord:
         """Its record, with what is known of the span so far."""

@@ -8,9 +8,8 @@ from typing import Any
 
 from e2s_tasks.core.records import OutcomeRecord
 from e2s_tasks.errors import SettingError
-from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import current_span, new_id
-from e2s_tasks.settings import switched_on
+from e2s_tasks.recorder.open_span import new_id
+from e2s_tasks.recorder.told_of import told_of
 
 
 def record_outcome(
@@ -49,10 +48,8 @@ def record_outcome(
             raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): pass a finite number, or leave it out")
         if key == "accuracy" and not 0 <= value <= 1:
             raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): an accuracy is a part, from 0 to 1")
-    span = current_span()
+    span = told_of("record_outcome")
     if span is None:
-        if switched_on():
-            warn_once("record_outcome", RuntimeError("called outside measured work, so it belongs to no run"))
         return
     span.recorder.write(
         OutcomeRecord(

@@ -6,9 +6,7 @@ from typing import Any, Literal
 
 from e2s_tasks.core.energy import Provenance
 from e2s_tasks.errors import SettingError
-from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import current_span
-from e2s_tasks.settings import switched_on
+from e2s_tasks.recorder.told_of import told_of
 
 KINDS = (Provenance.MEASURED, Provenance.MODELLED)
 ROUNDING = 1e-6  # relative: what a single-precision number may be off
@@ -33,10 +31,8 @@ def record_energy(
         SettingError: joules are negative or no number, the range does not hold them, or the provenance is unknown.
     """
     _check(joules, source, range, provenance)
-    span = current_span()
+    span = told_of("record_energy")
     if span is None:
-        if switched_on():
-            warn_once("record_energy", RuntimeError("called outside measured work, so it belongs to no run"))
         return
     low, high = (joules, joules) if range is None or joules is None else (min(range[0], joules), max(range[1], joules))
     span.used_elsewhere(

@@ -52,7 +52,8 @@ def end_line(span: OpenSpan, covered: AbstractSet[str]) -> bytes | None:
 def _known(span: OpenSpan) -> str:
     """The inside of a JSON object, with a comma at its end: what is known of the span whether it has ended or not."""
     outer, facts, attributes = span.outer, span.given, span.attributes
-    above = outer.handed_down_text() if outer is not None else f'"run_id":{_quoted(span.run_id)},'
+    given = "" if "run_id" in facts else f'"run_id":{_quoted(span.run_id)},'
+    above = outer.handed_down_text() if outer is not None else given
     if attributes and attributes is not facts.get("attributes"):
         facts = {**facts, "attributes": attributes}
     return (

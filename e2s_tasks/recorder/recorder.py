@@ -150,6 +150,11 @@ class SpanRecorder:
         """The same with what ends next: for what says nothing of a span that a kill cuts short."""
         self._later.append(record)
 
+    def announce(self, span: OpenSpan) -> None:
+        """Write down that a span has begun, since other processes are about to tell of it."""
+        if not self._left_behind:
+            self._journal.append_lines(self._beginnings(span))
+
     def _beginnings(self, span: OpenSpan | None) -> list[bytes]:
         """The lines that say so, of spans that wait for the tick: else a kill would leave what is of an unknown run."""
         lines: list[bytes] = []

@@ -1,5 +1,7 @@
 """Who starts which thread and child process: what they use belongs to the span that started them.
 
+A child is told which span that is, so that what it measures itself belongs to it, too.
+
 `threading.Thread.start` and `subprocess.Popen` are watched from the first span on, forks by Python's own hook. A thread
 of a pool that is used again after its span has ended belongs to what is then still open around that span.
 """
@@ -12,9 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from e2s_tasks.meters.children import Children
-from e2s_tasks.recorder.guard import guarded
+from e2s_tasks.recorder.guard import guarded, is_from_signal
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
+from e2s_tasks.recorder.starter import handed_on
+
+ENVIRONMENT = 10  # the place of `env` among the arguments of Popen
 
 
 class OwnThread(threading.Thread):
@@ -40,10 +45,28 @@ def _watch_popen() -> None:
 
     @functools.wraps(start)
     def started(self: Any, *args: Any, **kwargs: Any) -> None:
+        span = current_span()
+        if span is not None:
+            args, kwargs = _handing_on(span, args, kwargs)
         start(self, *args, **kwargs)
         _started(self.pid)
 
     subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+
+
+def _handing_on(
+    span: OpenSpan, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of Popen, with the span in the child's environment; as they are where that cannot be done."""
+    try:
+        if len(args) > ENVIRONMENT:
+            told = handed_on(span, args[ENVIRONMENT])
+            return (*args[:ENVIRONMENT], told, *args[ENVIRONMENT + 1 :]), kwargs
+        return args, {**kwargs, "env": handed_on(span, kwargs.get("env"))}
+    except Exception as error:
+        if is_from_signal(error):
+            raise
+        return args, kwargs
 
 
 @guarded

@@ -77,3 +77,12 @@ def test_what_is_made_of_a_run_that_it_triggered_is_made_once_that_run_has_succe
     assert made == {"of child_that_succeeds": 1, "of child_that_succeeds_deferred": 1}
     events = airflow.client.get("/api/v2/assets/events", params={"source_run_id": run_id}).raise_for_status().json()
     assert {one["name"]: one["extra"]["e2s"]["version"] for one in events["asset_events"]} == dict.fromkeys(made, 1)
+
+
+def test_what_a_program_that_a_task_runs_tells_and_writes_is_the_attempts(airflow):
+    run, _ = _ran(airflow, "a_program")
+    (attempt,) = _attempts(run, "runs")
+    (write,) = [one for one in run.spans if one.kind == Kind.WRITE]
+    assert (write.parent_id, write.run_id, write.flow_run_id) == (attempt.id, attempt.run_id, attempt.flow_run_id)
+    assert [one.span_id for one in run.versions] == [write.id]
+    assert [(one.span_id, one.units) for one in run.outcomes] == [(attempt.id, 3.0)]

@@ -180,3 +180,28 @@ def test_the_end_of_a_run_of_no_process_is_told_by_whoever_knows_it(of):
 
 def test_it_counts_for_no_process_whose_reads_nobody_knows(of):
     assert summarise(of(root(), *stretch(0, "completed")))["io"]["unknown"] == 1  # the attempt's
+
+
+# -- what a process measures that measured work has started ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("process", "begin", "parent"),
+    [
+        ("child", 11.9, "t1"),
+        ("child", 12.5, "around-t1"),
+        ("child", 99.0, "root"),
+        ("pt1", 99.0, "t1"),
+    ],
+)
+def test_work_that_begins_after_the_span_that_started_its_process_is_under_what_was_open_around_it(
+    of, process, begin, parent
+):
+    around, attempt = stretch(1, "completed")
+    around = replace(around, ended_at=13.0)
+    late = SpanRecord(
+        id="late", kind="write", name="late", status="completed", started_at=begin, ended_at=begin + 1.0, seq=1,
+        parent_id=attempt.id, process_id=process, run_id=RUN, flow_run_id=RUN,
+    )  # fmt: skip
+    run = of(root(), around, attempt, late)
+    assert {one.id: one.parent_id for one in run.spans}["late"] == parent

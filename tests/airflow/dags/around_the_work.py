@@ -1,7 +1,9 @@
 """What an attempt does before and after its operator: loading, keeping, waiting for a run that it triggers."""
 
 import os
+import shlex
 import signal
+import sys
 from datetime import timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
@@ -42,6 +44,20 @@ with DAG("child_that_fails", schedule=None, is_paused_upon_creation=False):
 
 with DAG("child_that_succeeds", schedule=None, is_paused_upon_creation=False):
     BashOperator(task_id="succeeds", bash_command="sleep 3")
+
+PROGRAM = """
+from e2s_tasks import record_outcome
+from e2s_tasks.io import writing
+with writing("made.txt"):
+    open("made.txt", "w").close()
+record_outcome(3, name="row")
+"""
+
+with DAG("a_program", schedule=None):
+    BashOperator(
+        task_id="runs", bash_command=shlex.join([sys.executable, "-c", PROGRAM]), append_env=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
 
 
 def triggers(dag_id, how="", **more):

@@ -1,0 +1,84 @@
+"""The span of another process in which this one was started: plain spans here belong to it.
+
+A child that `subprocess` starts finds in its environment which span that was, as does what it starts in turn. That
+holds only while the span's process lives: a daemon outlives the run that started it, and is no part of it any more.
+"""
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from e2s_tasks.host import start_ticks
+
+if TYPE_CHECKING:
+    from e2s_tasks.recorder.open_span import OpenSpan
+    from e2s_tasks.settings import Settings
+
+VARIABLE = "E2S_WITHIN"
+LOOK_EVERY_S = 0.1  # how often to see whether the starter still lives
+INHERITED = ("run_id", "parent_id", "flow_run_id", "solution", "stage")
+
+
+@dataclass(slots=True)
+class Starter:
+    """A span of another process. facts: what spans here have from it, as fields of a SpanRecord.
+
+    pid, ticks: its process, and when that started. began_at: when the work around it began. ledger: where it reports.
+    """
+
+    pid: int
+    ticks: int
+    began_at: float
+    ledger: int
+    facts: Mapping[str, str]
+    looked: float = -LOOK_EVERY_S
+    holds: bool = False
+
+    def look(self, options: "Settings") -> bool:
+        """Whether its process lives, and reports to the same ledger as this one; as it was lately."""
+        now = time.monotonic()
+        if now - self.looked >= LOOK_EVERY_S:
+            self.looked = now
+            self.holds = start_ticks(self.pid) == self.ticks and self.ledger == _mark(options)
+        return self.holds
+
+
+def starter(options: "Settings") -> Starter | None:
+    """Who started this process; None where no span did, where its process has ended, or another ledger has it."""
+    found = _told()
+    return found if found is not None and found.look(options) else None
+
+
+@lru_cache(maxsize=1)
+def _told() -> Starter | None:
+    """What the environment says, read once."""
+    try:
+        told = json.loads(os.environ[VARIABLE])
+        facts = {name: str(told[name]) for name in INHERITED if name in told}
+        if "run_id" not in facts or "parent_id" not in facts or not told["ticks"]:
+            return None
+        return Starter(int(told["pid"]), int(told["ticks"]), float(told["began_at"]), int(told["ledger"]), facts)
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def handed_on(span: "OpenSpan", environment: Mapping[Any, Any] | None) -> dict[Any, Any]:
+    """The environment of a child of the span. environment: what it was to be; None: this process's."""
+    span.recorder.announce(span)
+    given = dict((os.environ if environment is None else environment).items())
+    process = span.recorder.process
+    given.pop(os.fsencode(VARIABLE), None)
+    given[VARIABLE] = (
+        f'{{{span.handed_down_text()}"pid":{process.pid},"ticks":{process.start_ticks},'
+        f'"began_at":{span.work_began_at!r},"ledger":{_mark(span.recorder.settings)}}}'
+    )
+    return given
+
+
+def _mark(options: "Settings") -> int:
+    return zlib.crc32(options.ledger.encode())  # not the URL itself, which may hold a password
