@@ -34,7 +34,7 @@ def environment(home, **more):
         "E2S_DATA_DIR": str(home / "e2s"),
         "E2S_ZONE": "DE",
         "E2S_GRID": "none",
-        "PYTHONPATH": f"{DAGS}{os.pathsep}{DAGS.parent}",
+        "PYTHONPATH": os.pathsep.join(str(path) for path in (DAGS, DAGS.parent, DAGS.parents[2])),
         **more,
     }
 
