@@ -40,11 +40,41 @@ def record_artifact(
     span = _current("record_artifact")
     if span is None:
         return
-    name = uri_of(uri)
     place = _place(uri, filesystem, storage_options)
     files = _found("record_artifact", place)
-    if place is not None and files is None:
-        return
+    if place is None or files is not None:
+        _made(span, uri_of(uri), place, files, size=size, rows=rows, format=format)
+
+
+def record_outlet(uri: str) -> None:
+    """Record what an orchestrator takes for made by the current measured work: by its name alone if nothing is there.
+
+    Raises:
+        SettingError: an empty URI.
+    """
+    _check("record_outlet", uri)
+    span = _current("record_outlet")
+    if span is not None:
+        place, files = _place(uri, None, None), None
+        try:
+            files = None if place is None else inventory(place)
+        except Exception as error:  # noqa: BLE001 - law 5
+            if not isinstance(error, FileNotFoundError):
+                warn_once("looking at an outlet", error, "it is known by its name alone")
+        _made(span, uri_of(uri), place, files)
+
+
+def _made(
+    span: OpenSpan,
+    name: str,
+    place: Place | None,
+    files: list[FoundFile] | None,
+    *,
+    size: int | None = None,
+    rows: int | None = None,
+    format: str | None = None,  # noqa: A002
+) -> None:
+    """Write down a version of what lies at a place; files: those that were found, None: none are known."""
     kept = set[FoundFile]() if place is None or files is None else _older(place, files, _since(span))
     told: dict[str, Any] = {
         "size": size if size is not None or files is None else sum(file.size for file in files),

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from e2s_tasks.io.places import uri_of
-from e2s_tasks.recorder.artifacts import record_artifact, record_input
+from e2s_tasks.recorder.artifacts import record_input, record_outlet
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan
 
@@ -56,7 +56,7 @@ def made(span: OpenSpan, task_instance: Any) -> None:
     """The operator has done its work: its outlets are new versions, unless a measured write has already said so."""
     for name in _events(task_instance):
         if not _is_written(span, uri_of(name)):
-            record_artifact(name)
+            record_outlet(name)
 
 
 def _events(task_instance: Any) -> dict[str, list[Any]]:
