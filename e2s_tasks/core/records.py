@@ -86,6 +86,7 @@ KILLED = "killed"  # attribute of a span whose process died while it ran: what i
 SOON_AFTER = "soon after"  # its value where the span itself had ended, but its energy was not settled yet
 ENDING = -1  # the `seq` of what says that a span has ended before its energy is settled: anything else has more to say
 LAST_BEGAN = "last_began_at"  # attribute of a run of no process: when it began, the last time if several
+SOLUTION_SEQ = "solution_seq"  # likewise, where its last word names no solution: the `seq` of the one that did
 TRY_ID = "try_id"  # attribute of an attempt whose stretches are recorded apart: what these have in common
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 

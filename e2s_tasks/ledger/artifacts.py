@@ -1,6 +1,7 @@
 """Questions about artifacts: their versions, and which version a read saw."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -110,7 +111,30 @@ def count(connection: sa.Connection, uri: str) -> int:
 
 
 def numbers(connection: sa.Connection, version_ids: Iterable[str]) -> dict[str, int]:
-    """The number of each version: its rank, 1 the first, among the versions of its URI."""
+    """The number of each version: its rank, 1 the first, among the versions of its URI.
+
+    Of each URI the first version is ranked, and those after it are counted on: a run may write thousands of one.
+    """
+    asked: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    columns = sa.select(version.c.created_at, version.c.id, version.c.uri)
+    for chunk in chunks(version_ids):
+        for created_at, id_, uri in connection.execute(columns.where(version.c.id.in_(chunk))):
+            asked[uri].append((created_at, id_))
+    first = {uri: min(of_uri) for uri, of_uri in asked.items()}
+    found = _ranks(connection, [id_ for _, id_ in first.values()])
+    for chunk in chunks(uri for uri, of_uri in asked.items() if len(of_uri) > 1):
+        begin, end = min(first[uri] for uri in chunk)[0], max(max(asked[uri]) for uri in chunk)[0]
+        during = columns.where(version.c.uri.in_(chunk), version.c.created_at.between(begin, end))
+        ahead = {uri: found[first[uri][1]] for uri in chunk}
+        for created_at, id_, uri in sorted(connection.execute(during).tuples()):
+            if (created_at, id_) >= first[uri]:
+                found[id_] = ahead[uri]
+                ahead[uri] += 1
+    return {id_: found[id_] for of_uri in asked.values() for _, id_ in of_uri}
+
+
+def _ranks(connection: sa.Connection, version_ids: Iterable[str]) -> dict[str, int]:
+    """The same by counting, of each version, all earlier ones."""
     earlier = version.alias()
     rank = (
         sa.select(sa.func.count())

@@ -1,14 +1,16 @@
 """Writes records into the ledger's tables, each once and the latest word on it."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 import sqlalchemy as sa
 
 from e2s_tasks.core.records import ProcessRecord, Record, SpanRecord
 from e2s_tasks.ledger import changes
+from e2s_tasks.ledger.merging import merged
+from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.retention import lock_for_ingest, not_pruned
 from e2s_tasks.ledger.tables import TABLES, delivery, span
 
@@ -32,11 +34,10 @@ def latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]]
 
 
 def _last_word(known: SpanRecord, told: SpanRecord) -> SpanRecord:
-    """What has the higher sequence number; of a run that several processes tell of, with what only the other knew."""
-    last, other = (told, known) if told.seq > known.seq else (known, told)
-    if not told.is_of_no_process:
-        return last
-    return replace(last, started_at=min(last.started_at, other.started_at), solution=last.solution or other.solution)
+    """What has the higher sequence number; of a run that several processes tell of, what they know together."""
+    if told.is_of_no_process:
+        return merged(known, told)
+    return told if told.seq > known.seq else known
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -72,9 +73,11 @@ def write(
     if SpanRecord in rows:
         rows[SpanRecord] = not_pruned(connection, rows[SpanRecord])
     for record_type, values in rows.items():
-        if values:
-            _write(connection, _keeping_the_newest(insert, record_type), values)
-    _keep_what_others_knew(connection, rows.get(SpanRecord, []))
+        alone = [row for row in values if not _is_of_no_process(record_type, row)]
+        if alone:
+            _write(connection, _keeping_the_newest(insert, record_type), alone)
+        if len(alone) < len(values):
+            _merge(connection, insert, [row for row in values if _is_of_no_process(record_type, row)])
     changes.note(connection, insert, rows)
     if delivered is not None:
         _mark(connection, insert, *delivered)
@@ -94,31 +97,26 @@ def _keeping_the_newest(insert: Any, record_type: type[Record]) -> Any:
     if record_type is not SpanRecord:
         return statement.on_conflict_do_nothing(index_elements=["id"])
     newer = {name: statement.excluded[name] for name in _NAMES[SpanRecord] if name != "id"}
-    newer["started_at"] = _earlier(statement.excluded.started_at, span.c.started_at)
-    newer["solution"] = sa.func.coalesce(statement.excluded.solution, span.c.solution)
     return statement.on_conflict_do_update(index_elements=["id"], set_=newer, where=statement.excluded.seq > span.c.seq)
 
 
-def _keep_what_others_knew(connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Of runs that several processes tell of, add what these rows know and the later word, already there, does not."""
-    told = [
-        {"of": row["id"], "start": row["started_at"], "for": row["solution"]}
-        for row in rows
-        if row["process_id"] == row["run_id"]
-    ]
-    if told:
-        start = sa.bindparam("start", type_=span.c.started_at.type)
-        solution = sa.bindparam("for", type_=span.c.solution.type)
-        statement = sa.update(span).where(span.c.id == sa.bindparam("of", type_=span.c.id.type))
-        known = {
-            "started_at": _earlier(start, span.c.started_at),
-            "solution": sa.func.coalesce(span.c.solution, solution),
-        }
-        connection.execute(statement.values(known), told)
+def _is_of_no_process(record_type: type[Record], row: dict[str, Any]) -> bool:
+    return record_type is SpanRecord and row["process_id"] == row["run_id"]
 
 
-def _earlier(one: sa.ColumnElement[float], other: sa.ColumnElement[float]) -> sa.ColumnElement[float]:
-    return sa.case((one < other, one), else_=other)
+def _merge(connection: sa.Connection, insert: Any, rows: list[dict[str, Any]]) -> None:
+    """Write what is told of runs that several processes tell of, together with what is known of them."""
+    # Inserting waits for who inserts the same run, and the lock for who changes it: neither word is lost.
+    _write(connection, insert(span).on_conflict_do_nothing(index_elements=["id"]), rows)
+    told = {row["id"]: SpanRecord(**row) for row in rows}
+    changed = []
+    for chunk in chunks(told):
+        query = sa.select(span).where(span.c.id.in_(chunk)).order_by(span.c.id).with_for_update()
+        known = [SpanRecord(*row) for row in connection.execute(query).all()]
+        changed += [new for one in known if (new := merged(one, told[one.id])) != one]
+    if changed:
+        statement = sa.update(span).where(span.c.id == sa.bindparam("of_id", type_=span.c.id.type))
+        connection.execute(statement, [{"of_id": one.id, **_row(one)} for one in changed])
 
 
 def _write(connection: sa.Connection, statement: Any, rows: list[dict[str, Any]]) -> None:

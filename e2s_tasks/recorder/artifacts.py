@@ -39,32 +39,42 @@ def record_artifact(
     """
     _check("record_artifact", uri, rows=rows, size=size)
     span = told_of("record_artifact")
-    if span is not None:
-        _made(span, uri, _place(uri, filesystem, storage_options), rows=rows, size=size, format=format)
+    if span is None:
+        return
+    place = _place(uri, filesystem, storage_options)
+    files = _found("record_artifact", place)
+    if place is None or files is not None:
+        _made(span, uri_of(uri), place, files, size=size, rows=rows, format=format)
 
 
-def declared(span: OpenSpan, uri: str) -> list[VersionRecord]:
-    """The version that a span's work will have made of `uri` once somebody writes it down; none if it is not there."""
+def outlet_versions(span: OpenSpan, uri: str) -> list[VersionRecord]:
+    """The version, yet to be written down, of what an orchestrator takes for made by a span's work.
+
+    It is known by its name alone if nothing is there.
+    """
+    place, files = _place(uri, None, None), None
+    try:
+        files = None if place is None else inventory(place)
+    except Exception as error:  # noqa: BLE001 - law 5
+        if not isinstance(error, FileNotFoundError):
+            warn_once("looking at an outlet", error, "it is known by its name alone")
     found: list[VersionRecord] = []
-    _made(span, uri, _place(uri, None, None), to=found.append)
+    _made(span, uri_of(uri), place, files, to=found.append)
     return found
 
 
 def _made(
     span: OpenSpan,
-    uri: PathLike,
+    name: str,
     place: Place | None,
+    files: list[FoundFile] | None,
     *,
-    rows: int | None = None,
     size: int | None = None,
+    rows: int | None = None,
     format: str | None = None,  # noqa: A002
     to: Callable[[VersionRecord], None] | None = None,
 ) -> None:
-    """A span's work made `uri`. place: where it can be looked at. to: takes the version instead of the journal."""
-    name = uri_of(uri)
-    files = _found("record_artifact", place)
-    if place is not None and files is None:
-        return
+    """A version of what lies at a place. files: those found there, None: not known. to: takes it for the journal."""
     kept = set[FoundFile]() if place is None or files is None else _older(place, files, span.work_began_at)
     told: dict[str, Any] = {
         "size": size if size is not None or files is None else sum(file.size for file in files),

@@ -71,7 +71,7 @@ def artifact(  # noqa: PLR0917 - what is known of the run, and the version
         "fully_loaded_lower_bound": bool(loaded.reasons),
         "fully_loaded_reasons": list(loaded.reasons[:MOST_REASONS]),
         "upstream_runs": sum(bool(steps) for run_id, steps in loaded.steps.items() if run_id != run.run_id),
-        "final": version.id in lineage.final_products,
+        "final": cost.attributed is not None,
         "bytes": version.bytes,
         "rows": version.rows,
         "created_at": iso(version.created_at),

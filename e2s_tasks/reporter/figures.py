@@ -73,11 +73,13 @@ def _estimating(source: SourceRecord, part: float) -> SourceRecord:
 
 def by_process(run: RunRecords, energy: Energy) -> dict[str, Energy]:
     """The joules of the run (`energy` in all) by the process that counted them; nobody counts a cached task run's."""
-    worked = [span for span in run.spans if span.status != Status.CACHED]
-    ids = dict.fromkeys(span.process_id for span in worked)
-    if len(ids) == 1:
-        return dict.fromkeys(ids, energy)
-    return {id_: run_energy(span for span in worked if span.process_id == id_) for id_ in ids}
+    worked: dict[str, list[SpanRecord]] = defaultdict(list)
+    for span in run.spans:
+        if span.status != Status.CACHED:
+            worked[span.process_id].append(span)
+    if len(worked) == 1:
+        return dict.fromkeys(worked, energy)
+    return {id_: run_energy(spans) for id_, spans in worked.items()}
 
 
 def provenance(run: RunRecords, energy: Energy, kinds: Kinds | None = None) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What the grid was like while a run used its energy, and what its waiting for a cleaner hour avoided."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +36,7 @@ def met_by_work(run: RunRecords) -> float | None:
     if holds is None or not any(one.is_waiting for one in run.spans):
         return None if holds is None else holds.intensity
     work = [one for one in run.spans if not one.is_waiting]
-    found = weighted(work, intensities(run.decisions), run.spans)
+    found = weighted(work, intensities(run.decisions), _waits(run.spans))
     return holds.intensity if found is None else found
 
 
@@ -61,17 +61,24 @@ def curve(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def weighted(spans: Sequence[SpanRecord], grid: Intensities, run: Sequence[SpanRecord] | None = None) -> float | None:
+Waits = Mapping[str | None, SpanRecord]  # by the span that they lie in
+
+
+def _waits(spans: Iterable[SpanRecord]) -> Waits:
+    return {one.parent_id: one for one in spans if one.kind == Kind.WAIT}
+
+
+def weighted(spans: Sequence[SpanRecord], grid: Intensities, waits: Waits | None = None) -> float | None:
     """The mean intensity by the exclusive joules of spans; None where the grid or every joule is unknown.
 
-    A span's joules are spread evenly over its time; a flow run's over what it did not wait. run: all spans of the run,
-    where these are only some of them.
+    A span's joules are spread evenly over its time; a flow run's over what it did not wait. waits: of the whole run,
+    where these are only some of its spans.
     """
     begin = min((one.started_at for one in spans), default=0.0)
     everywhere = grid.constant(begin, max((one.ended_at or one.started_at for one in spans), default=begin))
     if everywhere is not None:
         return everywhere if any(own(one).joules for one in spans) else None
-    waits = {one.parent_id: one for one in (spans if run is None else run) if one.kind == Kind.WAIT}
+    waits = _waits(spans) if waits is None else waits
     joules = met_g = 0.0
     for span in spans:
         used, mean = own(span).joules, grid.mean(*times(span, waits.get(span.id)))
@@ -90,7 +97,8 @@ class Emissions:
         for span in graph.run.spans:
             if span.id in found.of_span:
                 spans.setdefault(found.of_span[span.id], []).append(span)
-        means = {step: weighted(of_step, grid, graph.run.spans) for step, of_step in spans.items()}
+        waits = _waits(graph.run.spans)
+        means = {step: weighted(of_step, grid, waits) for step, of_step in spans.items()}
         everywhere = weighted(graph.run.spans, grid)
         costs = self._costs = graph.costs
         self._grams = [grams(used, means.get(step, everywhere), pue) for step, used in enumerate(costs.total)]
@@ -101,8 +109,9 @@ class Emissions:
         used = self._costs.in_run(steps).total
         if used is None:
             return None
-        own = [self._grams[step] for step in members(steps) if self._costs.total[step]]
-        own_j = sum(self._costs.total[step] for step in members(steps))
+        numbers = members(steps)
+        own = [self._grams[step] for step in numbers if self._costs.total[step]]
+        own_j = sum(self._costs.total[step] for step in numbers)
         share = own_j / self._costs.sum if self._costs.sum else 0.0
         if share and self._costs.orchestration.total:
             own.append(None if self._shared is None else share * self._shared)

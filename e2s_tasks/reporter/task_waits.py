@@ -103,7 +103,7 @@ def _compared(wait: StepWait, work: _Shifted, grid: Intensities, pue: float | No
     spans, delay = work.spans, work.delay_s
     earlier = [_earlier(one, delay) for one in spans]
     used = add(own(one).joules for one in spans)
-    met, would_have = weighted(spans, grid, ()), weighted(earlier, grid, ())
+    met, would_have = weighted(spans, grid, {}), weighted(earlier, grid, {})
     expected, run_now = wait.decisions[-1].expected, wait.decisions[0].run_now
     begin = min((one.started_at for one in spans), default=wait.arrived + delay)
     end = max([begin + 1.0, *(one.ended_at or one.started_at for one in spans)])

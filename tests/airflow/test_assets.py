@@ -11,7 +11,8 @@ from e2s_tasks.reporter import summarise_run
 def ran(airflow):
     """The summaries of a run of each DAG, and the asset events."""
     ids = {}
-    for dag_id in ("makes_raw", "makes_clean", "makes_by_alias", "makes_of_an_alias", "ore", "metal", "own_extras"):
+    made_of = ("makes_raw", "makes_clean", "makes_by_alias", "makes_of_an_alias", "ore", "metal")
+    for dag_id in (*made_of, "own_extras", "makes_nothing"):
         ids[dag_id] = airflow.trigger(dag_id)
         assert airflow.wait(dag_id, ids[dag_id]) == "success"
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
@@ -82,6 +83,14 @@ def test_an_asset_made_of_another_by_its_name_carries_what_that_has_cost(ran):
     ore, metal = _artifact(summaries["ore"], "ore"), _artifact(summaries["metal"], "metal")
     assert metal["fully_loaded_j"] == pytest.approx(metal["in_run_j"] + ore["in_run_j"], rel=1e-6)
     assert not metal["fully_loaded_lower_bound"]
+
+
+def test_the_event_of_an_asset_whose_file_is_not_there_carries_what_its_task_has_cost(ran):
+    summaries, events = ran
+    [extra] = [one["extra"]["e2s"] for one in _of(events, "makes_nothing", "not there")]
+    assert (extra["version"], extra["lower_bound"]) == (1, False)
+    assert extra["fully_loaded_j"] == extra["in_run_j"] > 0
+    assert _artifact(summaries["makes_nothing"], "not%20there.parquet")["bytes"] is None
 
 
 def test_what_a_task_puts_into_an_event_stays_and_the_rest_carries_what_the_asset_has_cost(ran):

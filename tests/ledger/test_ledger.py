@@ -220,6 +220,25 @@ def test_versions_are_numbered_over_all_runs(ledger, flow, version):
     assert ledger.run("run-2").version_numbers["file:///x@2.0"] == 2
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 4), st.booleans()), unique_by=lambda one: one[:2]
+    ).flatmap(st.permutations)
+)
+def test_however_many_versions_are_asked_for_each_has_its_rank_among_those_of_its_artifact(ledger, version, entries):
+    mark = uuid4().hex
+    ledger.ingest([version(f"{mark}/{name}", float(at), f"{mark} {name}{at}") for name, at, _ in entries])
+    asked = {f"{mark} {name}{at}": (name, at) for name, at, wanted in entries if wanted}
+    rank = {one: sum(name == other and then <= at for other, then, _ in entries) for one, (name, at) in asked.items()}
+    assert ledger.version_numbers(asked) == rank
+
+
+def test_versions_of_one_time_are_numbered_by_their_ids(ledger, version):
+    ledger.ingest([version("file:///x", 1.0, name) for name in "bdac"])
+    assert ledger.version_numbers(["d", "b"]) == {"b": 2, "d": 4}
+
+
 def test_an_artifact_is_found_by_its_uri_its_path_or_the_unique_end_of_either(ledger, version, tmp_path):
     here = (tmp_path / "a b" / "features.parquet").as_uri()
     ledger.ingest([version(here, 1.0), version("s3://bucket/model.skops", 1.0), version("s3://other/model.skops", 1.0)])

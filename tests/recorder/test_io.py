@@ -13,6 +13,8 @@ from e2s_tasks import record_artifact, record_input, span
 from e2s_tasks.core.records import Kind, ReadRecord, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.io import moved, read_parquet, scan_parquet, write_parquet
+from e2s_tasks.recorder import artifacts
+from e2s_tasks.recorder.artifacts import outlet_versions
 from e2s_tasks.recorder.guard import MeteringWarning, _warned
 
 
@@ -143,6 +145,31 @@ def test_an_artifact_that_is_not_there_is_a_warning_and_no_version(recorded, tmp
     with span("train"), pytest.warns(MeteringWarning, match="record_artifact failed.*none"):
         record_artifact(tmp_path / "none")
     assert recorded.records(VersionRecord) == {}
+
+
+def test_an_outlet_that_is_not_there_is_a_version_by_its_name_alone(recorded, tmp_path):
+    (tmp_path / "there.parquet").write_bytes(b"x" * 9)
+    with span("train") as work, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names = [(tmp_path / "none.parquet").as_uri(), str(tmp_path / "there.parquet"), "s3://bucket/a.bin"]
+        missing, there, bucket = (version for name in names for version in outlet_versions(work, name))
+    assert recorded.records(VersionRecord) == {}  # until somebody writes them down
+    assert (missing.uri, missing.span_id) == ((tmp_path / "none.parquet").as_uri(), work.id)
+    assert (missing.bytes, missing.content_digest, missing.written) == (None, None, None)
+    assert (missing.files, missing.format) == (1, "parquet")
+    assert (there.bytes, bucket.uri, bucket.bytes) == (9, "s3://bucket/a.bin", None)
+
+
+def test_an_outlet_that_cannot_be_looked_at_is_one_too_with_a_warning(recorded, tmp_path, monkeypatch):
+    _warned.clear()
+
+    def denied(place):
+        raise PermissionError(place.uri)
+
+    monkeypatch.setattr(artifacts, "inventory", denied)
+    with span("train") as work, pytest.warns(MeteringWarning, match="looking at an outlet failed.*by its name alone"):
+        (version,) = outlet_versions(work, str(tmp_path / "mine"))
+    assert version.bytes is None
 
 
 @pytest.mark.parametrize("call", ["record_artifact", "record_input"])

@@ -1,12 +1,12 @@
 """Airflow's assets as artifacts: inlets are what a task used, outlets what it made; their events carry the joules."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from e2s_tasks.core.records import VersionRecord
 from e2s_tasks.io.places import uri_of
-from e2s_tasks.recorder.artifacts import declared, record_input
+from e2s_tasks.recorder.artifacts import outlet_versions, record_input
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import OpenSpan
 
@@ -15,6 +15,7 @@ EXTRA = "e2s"
 JOULES = "attempt_host_energy_j"  # what is told in any case: by it ours is known
 NOTHING: dict[str, Any] = {"spans": [], "artifacts": []}
 MUCH = 4_000_000  # bytes of journals: taking in so many takes half a second
+MANY = 7_000  # spans of a run: reading so many takes half a second
 
 
 def name_of(asset: Any) -> str | None:
@@ -59,7 +60,7 @@ def made(span: OpenSpan, task_instance: Any, to: list[VersionRecord]) -> None:
     """
     for name in _events(task_instance):
         if not _is_written(span, uri_of(name)):
-            to.extend(declared(span, name))
+            to.extend(outlet_versions(span, name))
 
 
 def _events(task_instance: Any) -> dict[str, list[Any]]:
@@ -96,7 +97,7 @@ def tell(span: OpenSpan, task_instance: Any, made: list[VersionRecord]) -> None:
     if not events:
         return
     joules, provenance = span.recorder.host_energy(span)
-    summary = _from_the_ledger(span, made)
+    summary = _from_the_ledger(span, {uri_of(name) for name in events}, made)
     before = 0.0 if _is_first(task_instance) else _before(span, summary["spans"])
     whole = None if before is None else before + joules  # nobody knows it where a part of it is missing
     told = {"run_id": span.run_id, JOULES: whole, "provenance": str(provenance)}
@@ -140,30 +141,31 @@ def _before(span: OpenSpan, spans: list[dict[str, Any]]) -> float | None:
     return None if None in known else sum(known)
 
 
-def _from_the_ledger(span: OpenSpan, made: list[VersionRecord]) -> dict[str, Any]:
-    """The summary of the run so far, and with what the attempt has made; without spans and artifacts where the ledger
-    does not answer in time.
+def _from_the_ledger(span: OpenSpan, uris: Collection[str], made: list[VersionRecord]) -> dict[str, Any]:
+    """What the attempt and its artifacts took so far; without either where the ledger does not answer in time.
+
+    made: those of its versions that are not written down yet.
     """
     from e2s_tasks.errors import E2SError
     from e2s_tasks.ledger import Ledger, replay
     from e2s_tasks.recorder.delivery import PATIENCE_S
-    from e2s_tasks.reporter import summarise_records
+    from e2s_tasks.reporter.made import summarise_made
 
     recorder = span.recorder
     recorder.write_down()
+    reading = "reading what an asset has cost (its event tells the attempt's energy alone)"
     if sum(one.stat().st_size for one in recorder.settings.journals.glob("*.jsonl")) > MUCH:
-        what = f"more than {MUCH / 1e6:.0f} MB of journals wait: `e2s runs` takes them in"
-        warn_once("reading what an asset has cost (its event tells the attempt's energy alone)", RuntimeError(what))
+        warn_once(reading, RuntimeError(f"more than {MUCH / 1e6:.0f} MB of journals wait: `e2s runs` takes them in"))
         return NOTHING
     try:
         ledger = Ledger.open(recorder.settings.ledger, PATIENCE_S)
         replay(recorder.settings.journals, ledger)
-        run = ledger.run(span.run_id)
-        run.versions.extend(made)
-        run.version_numbers |= {one.id: ledger.version_count(one.uri) + 1 for one in made}
-        return summarise_records(ledger, run)
+        if any(run.spans > MANY for run in ledger.known_runs([span.run_id])):
+            warn_once(reading, RuntimeError(f"the run has more than {MANY:,} spans: `e2s show` tells it"))
+            return NOTHING
+        return summarise_made(ledger, span.run_id, span.id, uris, made)
     except E2SError as error:
-        warn_once("reading what an asset has cost (its event tells the attempt's energy alone)", error)
+        warn_once(reading, error)
         return NOTHING
 
 

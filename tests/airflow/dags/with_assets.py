@@ -73,6 +73,15 @@ def gather():
 with DAG("makes_of_an_alias", schedule=None):
     gather()
 
+
+@task(outlets=[Asset(name="not there", uri=(FOLDER / "not there.parquet").as_uri())])
+def writes_nothing():
+    time.sleep(0.3)
+
+
+with DAG("makes_nothing", schedule=None):
+    writes_nothing()
+
 with DAG("makes_raw", schedule=None):
     make()
 
