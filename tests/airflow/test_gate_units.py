@@ -169,6 +169,33 @@ def test_an_operator_can_go_on_after_waiting_whether_it_has_a_hook_or_not():
     assert callable(getattr(BaseOperator(task_id="any"), BEGIN))
 
 
+@pytest.mark.parametrize("how", [{}, {"soft_fail": True}, {"never_fail": True}])
+@pytest.mark.parametrize("finds", ["nothing_yet", "a_broken_service", "that_it_is_in_vain"])
+def test_a_sensor_that_has_waited_ends_each_look_as_one_that_has_not(how, finds):
+    from airflow.providers.standard.sensors.python import PythonSensor
+    from airflow_errors import AirflowFailException
+
+    raised = {"a_broken_service": ValueError("away"), "that_it_is_in_vain": AirflowFailException("gone")}.get(finds)
+
+    def look():
+        if raised is not None:
+            raise raised
+
+    def ends(begin):
+        sensor = PythonSensor(
+            task_id="s", python_callable=look, mode="reschedule", poke_interval=20, timeout=600, **how
+        )
+        ti = SimpleNamespace(get_first_reschedule_date=lambda _: None)
+        with pytest.raises(Exception) as ended:  # noqa: PT011 - which one it is is compared
+            begin(sensor, {"ti": ti})
+        return type(ended.value).__name__
+
+    teach_operators()
+    at_once = ends(lambda sensor, context: type(sensor).execute.__wrapped__(sensor, context))
+    assert ends(lambda sensor, context: sensor.resume_execution(BEGIN, {"event": None}, context)) == at_once
+    assert finds != "nothing_yet" or at_once == "AirflowRescheduleException"
+
+
 def test_the_provider_has_the_name_of_the_distribution():
     from importlib.metadata import distribution
 
