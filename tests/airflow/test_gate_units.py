@@ -258,6 +258,14 @@ def test_a_new_forecast_moves_the_start_and_the_event_tells_the_decision(grid):
     assert payload["decision"]["start"] == payload["start"]
 
 
+def test_what_is_cleaner_only_after_the_latest_start_moves_nothing(grid):
+    grid(30)
+    start = time.time() + 3
+    ((payload, at),) = fired(trigger(start, start + 10, every_s=1.0))
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 0.5
+
+
 def test_a_forecast_that_is_hardly_better_moves_nothing(grid):
     grid(300, dirty=101)
     start = time.time() + 3
@@ -405,6 +413,14 @@ def test_a_further_try_what_goes_on_and_what_says_so_begin_at_once(arriving, giv
 def test_a_run_that_would_time_out_begins_at_once_with_a_warning(arriving):
     with pytest.warns(UserWarning, match="dagrun_timeout would end it"):
         carbon_gate(POLICY)({"ti": arriving(dagrun_timeout=timedelta(seconds=30))})
+
+
+def test_no_new_forecast_moves_a_start_to_where_the_run_would_time_out(arriving):
+    ti = arriving(dagrun_timeout=timedelta(minutes=10))
+    begun = ti._ti_context_from_server.dag_run.start_date.timestamp()
+    waits = arrive(ti, POLICY).trigger
+    assert waits.latest == pytest.approx(begun + 600 - 60 - 2, abs=0.1)  # a minute is kept back, and the task takes 2 s
+    assert waits.start < waits.latest
 
 
 @pytest.mark.parametrize(("name", "value"), [("E2S_WAIT", "never"), ("E2S_ENABLED", "false")])

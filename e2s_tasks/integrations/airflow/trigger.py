@@ -116,16 +116,16 @@ class CleanerGridTrigger(BaseTrigger):
         from e2s_tasks.ledger.learned import Learned
         from e2s_tasks.scheduler.again import Arrival, decide_again, spread, worth_moving
 
-        options, now = with_keys(settings()), datetime.now(UTC)
+        options, now, latest = with_keys(settings()), datetime.now(UTC), datetime.fromtimestamp(self.latest, UTC)
         lesson = Learned(**self.lesson) if self.lesson is not None else None
-        arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True)
+        arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True, latest=latest)
         found = decide_again(policy, now, arrival, options, lesson)
         if found.start is None or found.plan.get("rung") in TIMELESS or not worth_moving(found, start):
             return None
         found = spread(found, self.step)
         if found.start is None or abs(found.start - start) < timedelta(seconds=options.least_wait_s):
             return None
-        return replace(found, start=min(found.start, datetime.fromtimestamp(self.latest, UTC)))
+        return replace(found, start=min(found.start, latest))
 
 
 def _least_s() -> float:
