@@ -1,6 +1,7 @@
 """What a gate, a trigger and the cluster policy do, without any daemon."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -18,12 +19,14 @@ from airflow_errors import TaskDeferred
 
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
+from e2s_tasks.core.records import Kind, SpanRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate, declared
 from e2s_tasks.integrations.airflow.arriving import arrive
 from e2s_tasks.integrations.airflow.gate import BEGIN, CarbonGate, teach_operators
 from e2s_tasks.integrations.airflow.provider import get_provider_info
 from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
+from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
 
 HALF_HOUR, GB_TIME = timedelta(minutes=30), "%Y-%m-%dT%H:%MZ"
@@ -255,6 +258,32 @@ def test_a_new_forecast_moves_the_start_and_the_event_tells_the_decision(grid):
     ((payload, at),) = fired(trigger(time.time() + 3, time.time() + 300, every_s=1.0))
     assert clean <= at < clean + 1
     assert payload["decision"]["plan"]["step"] == "step"
+    assert payload["decision"]["start"] == payload["start"]
+
+
+def test_a_start_that_is_moved_is_in_the_ledger_before_it_has_come(grid):
+    grid(30)
+    start, ledger = time.time() + 3, Ledger.open(settings().ledger)
+    ledger.ingest([SpanRecord("run", 1, "run", "run", Kind.FLOW, "dag", "running", start, flow_run_id="run")])
+
+    async def waits():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(6):
+                await anext(trigger(start, start + 300, every_s=1.0).run())
+
+    asyncio.run(waits())
+    told = ledger.run("run").decisions[-1]
+    assert told.start > start + 20
+    assert (told.plan["step"], told.plan["waits"]) == ("step", True)
+
+
+def test_a_ledger_that_is_away_holds_up_no_move(grid, tmp_path, monkeypatch):
+    clean = grid(5)
+    monkeypatch.setenv("E2S_LEDGER_URL", f"sqlite:///{tmp_path}/trace.csv/ledger.db")
+    settings.cache_clear()
+    with pytest.warns(UserWarning, match="_write failed"):
+        ((payload, at),) = fired(trigger(time.time() + 3, time.time() + 300, every_s=1.0))
+    assert clean <= at < clean + 1
     assert payload["decision"]["start"] == payload["start"]
 
 

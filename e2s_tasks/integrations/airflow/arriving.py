@@ -104,8 +104,8 @@ def _last_start(task_instance: Any, found: "Decision") -> datetime | None:
     limit = getattr(dag, "dagrun_timeout", None)
     if limit is None or dag_run.start_date is None or found.start is None or found.end is None:
         return None
-    ends: datetime = dag_run.start_date + limit
-    return ends - (found.end - found.start) - min(RESERVE, limit * RESERVED)
+    last: datetime = dag_run.start_date + limit - (found.end - found.start) - min(RESERVE, limit * RESERVED)
+    return last
 
 
 def _dag_and_run(task_instance: Any) -> tuple[Any, Any]:
