@@ -159,10 +159,50 @@ def test_arguments_that_are_no_policy_are_told():
         carbon_gate("GB")
     with pytest.raises(SettingError, match="without max_delay"):
         CarbonIntensitySensor(task_id="s", zone="GB")
-    with pytest.raises(SettingError, match="either policy"):
-        CarbonIntensitySensor(task_id="s", zone="GB", policy=POLICY)
+    with pytest.raises(SettingError, match="is no carbon policy: give"):
+        CarbonIntensitySensor(task_id="s", policy="GB")
     with pytest.raises(SettingError, match="wait='no': give true or false"):
         declared.waits({"wait": "no"})
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"zone": "GB"}, {"max_delay": "1h"}, {"expected_duration": "1h"}, {"p95_duration": "2h"},
+        {"deadline": datetime(2027, 1, 1, tzinfo=UTC)}, {"strategy": "window"}, {"threshold": 100}, {"percentile": 20},
+        {"minimum_gain": "5%"},
+    ],
+)  # fmt: skip
+def test_a_sensor_refuses_an_option_beside_the_policy_that_it_would_be_a_part_of(option):
+    (name,) = option
+    with pytest.raises(
+        SettingError, match=rf"either policy or {name}: put {name} into the policy, CarbonPolicy\(\.\.\., "
+    ):
+        CarbonIntensitySensor(task_id="s", policy=POLICY, **option)
+
+
+def test_a_sensors_options_are_those_of_a_policy():
+    parts = {"expected_duration": "1h", "deadline": datetime(2027, 1, 1, tzinfo=UTC), "strategy": "percentile",
+             "percentile": 20, "minimum_gain": "5%", "p95_duration": "2h"}  # fmt: skip
+    assert CarbonIntensitySensor(task_id="s", zone="GB", max_delay="6h", **parts).policy == CarbonPolicy(
+        "GB", "6h", **parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "longest"),
+    [({}, 3600), ({"timeout": 300}, 300), ({"timeout": timedelta(minutes=5)}, 300), ({"timeout": 9e5}, 3600)],
+)
+def test_a_sensor_waits_no_longer_than_its_timeout(given, longest):
+    sensor = CarbonIntensitySensor(task_id="s", policy=POLICY, **given)
+    assert sensor.policy.max_delay == timedelta(seconds=longest)
+
+
+def test_the_trigger_of_a_sensor_fires_before_its_timeout_whatever_is_cleaner_later(arriving):
+    sensor = CarbonIntensitySensor(task_id="s", policy=POLICY, timeout=300)
+    waits = arrive(arriving(), sensor.policy).trigger
+    assert waits.latest - waits.arrived == 300 - 30  # of which a tenth is kept back
+    assert CleanerGridTrigger(**waits.serialize()[1]).latest == waits.latest
 
 
 def test_an_operator_can_go_on_after_waiting_whether_it_has_a_hook_or_not():
