@@ -38,7 +38,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
 from airflow.sdk import DAG, setup, task, teardown
 from e2s_tasks import CarbonPolicy
-from e2s_tasks.integrations.airflow import carbon_gate
+from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate
 
 def mine(context): pass
 
@@ -71,6 +71,9 @@ with DAG("d", schedule=None, tags={tags!r}, params={params!r}):
     work = BashOperator(task_id="work", bash_command="true")
     first >> work >> last
     last.as_teardown(setups=first)
+    clean = CarbonIntensitySensor(task_id="clean", zone="GB", max_delay="1h")
+    clean >> BashOperator(task_id="in_a_clean_hour", bash_command="true")
+    clean >> EmptyOperator(task_id="middle") >> BashOperator(task_id="further_on", bash_command="true")
 """
 TAGS = ["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h", "e2s:expected-duration=1h"]
 
@@ -128,6 +131,11 @@ def test_of_a_dag_with_a_policy_the_first_tasks_have_the_hook_and_those_with_a_p
     by_dag = dict.fromkeys(["prepare", "each", "python__1", "hooked", "bashes"], "GB")
     assert zones == by_dag | {"own": "DE", "gated": "FR"}
     assert {name for name in zones if _gate(tasks[name]).whole_run} == set(by_dag)
+
+
+def test_what_a_carbon_intensity_sensor_holds_back_does_not_wait_again(dags):
+    _, tasks = dags(TAGS)
+    assert [name for name in ("clean", "in_a_clean_hour", "further_on") if _gate(tasks[name])] == []
 
 
 def test_a_hook_of_the_users_is_called_after_the_waiting(dags):

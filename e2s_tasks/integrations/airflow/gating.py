@@ -44,8 +44,9 @@ def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
 def is_first(task: Any) -> bool:
     """Whether a task begins the work of its DAG's run: nothing but sensors and empty tasks comes before it.
 
-    What the run waits for in any case, and tasks that do nothing, have no hour. A setup task that begins the run waits,
-    so that what it sets up does not stand idle meanwhile; what tears down never does.
+    What the run waits for in any case, and tasks that do nothing, have no hour; but after a CarbonIntensitySensor the
+    hour has come. A setup task that begins the run waits, so that what it sets up does not stand idle meanwhile; what
+    tears down never does.
     """
     if _has_no_hour(task) or getattr(task, "is_teardown", False):
         return False
@@ -55,7 +56,7 @@ def is_first(task: Any) -> bool:
             if before.task_id in seen:
                 continue
             seen.add(before.task_id)
-            if not _has_no_hour(before):
+            if not _has_no_hour(before) or _waits_for_what_follows(before):
                 return False
             pending.append(before)
     return True
@@ -64,10 +65,18 @@ def is_first(task: Any) -> bool:
 def _has_no_hour(task: Any) -> bool:
     from airflow.sdk import BaseSensorOperator
 
+    return getattr(task, "inherits_from_empty_operator", False) or _is_of_kind(task, BaseSensorOperator)
+
+
+def _waits_for_what_follows(task: Any) -> bool:
+    from e2s_tasks.integrations.airflow.sensor import CarbonIntensitySensor
+
+    return _is_of_kind(task, CarbonIntensitySensor)
+
+
+def _is_of_kind(task: Any, operator: type) -> bool:
     kind = task.operator_class if _is_mapped(task) else type(task)
-    if getattr(task, "inherits_from_empty_operator", False):
-        return True
-    return isinstance(kind, type) and issubclass(kind, BaseSensorOperator)
+    return isinstance(kind, type) and issubclass(kind, operator)
 
 
 def _is_mapped(task: Any) -> bool:
