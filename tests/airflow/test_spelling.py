@@ -95,6 +95,10 @@ def test_all_tags_that_a_policy_is_written_as_are_known():
             spelling._check_tag(tag)
 
 
+def test_tags_that_say_a_part_of_a_policy_twice_are_told(read):
+    assert "t of d: The tags e2s:zone=DE and e2s:zone=GB contradict" in read(["e2s:carbon", *POLICY, "e2s:zone=DE"])
+
+
 def test_tags_that_name_two_solutions_or_none_are_told(read):
     assert "the solutions a and b: a run has one" in read(["e2s:solution=a", "e2s:solution=b"])
     assert "solution='': give a name" in read(["e2s:solution="])
