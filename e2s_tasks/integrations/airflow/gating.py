@@ -6,8 +6,6 @@ from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.gate import CarbonGate
 
-OWN = ("zone", "max_delay")  # a param of a task that says one of these is a policy of its own
-
 
 def gate(task: Any) -> None:
     """Put the hook on a task that is to wait: one with a policy of its own, or a first one of a DAG that has one.
@@ -29,15 +27,17 @@ def gate(task: Any) -> None:
 
 
 def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
-    """The policy that holds a task back, and whether it is of the whole run."""
+    """The policy that holds a task back, and whether it is of the whole run.
+
+    A task that says a part of a policy has one of its own, which is the DAG's in all other parts.
+    """
     dag = task.dag
     own, of_dag = declared.ours(declared.param_of(task)), declared.ours(declared.param_of(dag))
-    given = declared.told(dag, task)
-    if not declared.waits(given):
+    if not declared.waits(declared.told(dag, task)):
         return None, False
-    if own != of_dag and any(name in own for name in OWN):
-        return declared.policy((), given), False
     policy = declared.policy(dag.tags or (), declared.told(dag))
+    if own != of_dag and any(name in own for name in declared.OF_A_POLICY):
+        return declared.policy((), own, policy), False
     return (policy if is_first(task) else None), True
 
 
