@@ -220,6 +220,13 @@ def test_what_a_tasks_own_policy_leaves_out_is_its_dags(of_dag):
     assert not _gated(**of_dag, own={"strategy": "now"}).whole_run
 
 
+def test_the_tag_that_switches_policies_off_does_so_wherever_they_are_said():
+    whole, tags = {"zone": "GB", "max_delay": "6h"}, ["e2s:carbon", *POLICY]
+    assert isinstance(_gated(own=whole), CarbonGate)
+    for given in ({"params": whole, "own": {"zone": "DE"}}, {"own": whole}, {"tags": tags, "own": {"strategy": "now"}}):
+        assert _gated(**given | {"tags": [*given.get("tags", ()), "e2s:no-carbon"]}) is None
+
+
 def test_a_solution_that_a_task_alone_names_is_told_with_where_it_belongs(read):
     said = read(own={"solution": "delays", "stage": "training"})
     assert "t of d: The param e2s of a task says solution='delays'" in said

@@ -3,6 +3,7 @@
 from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.core.policy_tags import NO_CARBON
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.gate import CarbonGate
 
@@ -33,7 +34,7 @@ def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
     """
     dag = task.dag
     own, of_dag = declared.ours(declared.param_of(task)), declared.ours(declared.param_of(dag))
-    if not declared.waits(declared.told(dag, task)):
+    if not declared.waits(declared.told(dag, task)) or NO_CARBON in (dag.tags or ()):
         return None, False
     policy = declared.policy(dag.tags or (), declared.told(dag))
     if own != of_dag and any(name in own for name in declared.OF_A_POLICY):
