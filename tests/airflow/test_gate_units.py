@@ -517,6 +517,18 @@ def test_a_task_of_which_nobody_knows_how_long_it_takes_begins_at_once_and_the_d
     found = arrive(arriving(), CarbonPolicy("GB", max_delay="1h"))
     assert found.trigger is None
     assert "give expected_duration" in found.decision.reason
+    assert found.decision.plan["policy"] == {"zone": "GB", "max_delay_s": 3600, "deadline": None}
+
+
+def test_a_zone_that_nobody_knows_is_told_with_the_policy_that_names_it(arriving, monkeypatch):
+    monkeypatch.delenv("E2S_TRACE")
+    monkeypatch.setenv("E2S_GRID", "none")
+    settings.cache_clear()
+    with pytest.warns(UserWarning, match="Unknown grid zone .*; the task starts now"):
+        found = arrive(arriving(), CarbonPolicy("Atlantis", max_delay="1h", expected_duration="2s"))
+    assert found.trigger is None
+    assert "Unknown grid zone 'Atlantis': use a country code" in found.decision.reason
+    assert found.decision.plan["policy"]["zone"] == "Atlantis"
 
 
 def test_a_sensor_that_is_tried_again_or_cleared_tells_that_what_follows_starts_now(arriving):

@@ -70,10 +70,10 @@ def _decide(policy: CarbonPolicy, now: datetime, options: Settings, lesson: "Lea
     try:
         return decide_again(policy, now, Arrival(now, scheduled=True), options, lesson)
     except PolicyError as error:
-        return replace(scheduler.intensity_now(policy.zone, now, options), reason=str(error))
+        return scheduler.not_planned_by(policy, scheduler.intensity_now(policy.zone, now, options), str(error))
     except E2SError as error:  # a broken trace, or a zone that nobody knows
         warn_once("looking at the grid", error, "the task starts now")
-        return scheduler.average_now(policy.zone, now, str(error))
+        return scheduler.not_planned_by(policy, scheduler.average_now(policy.zone, now, str(error)), str(error))
 
 
 def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | None:
