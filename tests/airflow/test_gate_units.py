@@ -531,6 +531,16 @@ def test_a_zone_that_nobody_knows_is_told_with_the_policy_that_names_it(arriving
     assert found.decision.plan["policy"]["zone"] == "Atlantis"
 
 
+def test_why_a_task_starts_now_is_said_once(arriving, monkeypatch):
+    monkeypatch.delenv("E2S_TRACE")
+    monkeypatch.setenv("E2S_GRID", "none")
+    settings.cache_clear()
+    ti, said = arriving(), []
+    monkeypatch.setattr(ti.task.log, "info", said.append)
+    arrive(ti, POLICY)
+    assert said[0].startswith("e2s: the task starts now: no forecast for GB")
+
+
 def test_a_sensor_that_is_tried_again_or_cleared_tells_that_what_follows_starts_now(arriving):
     sensor = CarbonIntensitySensor(task_id="s", policy=POLICY)
     told = type(sensor).execute.__wrapped__(sensor, {"ti": arriving(try_number=2)})

@@ -55,7 +55,7 @@ def arrive(
         found.plan[HELD_BACK] = list(held_back)
     _write(found, task_instance)
     if why_not is not None:
-        _log(task_instance, f"e2s: the task starts now: {why_not} ({found.source})")
+        _log(task_instance, f"e2s: the task starts now: {why_not.removeprefix('start now: ')} ({found.source})")
         return Arrived(found)
     _log(task_instance, f"e2s: the task waits for a cleaner grid: {found.reason} ({found.source})")
     trigger = _trigger(task_instance, policy, found, lesson)
