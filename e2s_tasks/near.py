@@ -22,6 +22,9 @@ def did_you_mean(near: Sequence[str]) -> str:
     return f"Did you mean {' or '.join(near)}?"
 
 
+RUN_ONE = "Run a flow that is decorated with @e2s_flow, or a DAG with E2S_AUTO=true."  # where nothing has run
+
+
 def hint(near: Sequence[str], have_run: Iterable[str], otherwise: str) -> str:
     """A sentence for who has typed an unknown name: near matches, else what has run, else what to do."""
     if near:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2s_tasks.core.policy import CarbonPolicy, duration
+from e2s_tasks.core.policy_tags import policy_of
 from e2s_tasks.errors import PolicyError, SettingError
 
 NOW = datetime(2026, 3, 2, 14, 5, tzinfo=UTC)
@@ -101,3 +102,19 @@ def test_a_deadline_that_has_passed_cannot_be_met() -> None:
         PolicyError, match=r"2026-03-02 13:05 UTC has passed by 2026-03-02 14:05 UTC, when.*give a later"
     ):
         CarbonPolicy("GB", "1h", "1h", NOW - timedelta(hours=1)).latest_end(NOW)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["e2s:zone=FR"], "The tags e2s:zone=FR and e2s:zone=GB contradict each other: leave one of them out"),
+        (["e2s:max-delay=9h", "e2s:max-delay=3h"], "The tags e2s:max-delay=3h and e2s:max-delay=6h contradict"),
+    ],
+)
+def test_tags_that_say_a_part_of_a_policy_twice_contradict_each_other(more: list[str], said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        policy_of(["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h", *more])
+
+
+def test_a_tag_that_is_there_twice_says_what_it_says_once() -> None:
+    assert policy_of(["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h", "e2s:zone=GB"]) == CarbonPolicy("GB", "6h")

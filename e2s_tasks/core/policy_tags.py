@@ -43,15 +43,19 @@ def policy_of(tags: Iterable[str]) -> CarbonPolicy | None:
     """The policy that tags say; None where they say none.
 
     Raises:
-        SettingError: the tags of a policy lack a part, or one cannot be read.
+        SettingError: the tags of a policy lack a part, say one twice and not the same, or one cannot be read.
     """
-    given = set(tags)
+    given = sorted(set(tags))
     if CARBON not in given:
         return None
-    texts = {}
+    texts: dict[str, str] = {}
     for tag in given:
         name, is_text, text = tag.removeprefix("e2s:").partition("=")
         if is_text and tag.startswith("e2s:"):
+            if name in texts:
+                raise SettingError(
+                    f"The tags e2s:{name}={texts[name]} and {tag} contradict each other: leave one of them out."
+                )
             texts[name] = text
     _check(texts)
     for name, example in EXAMPLES.items():

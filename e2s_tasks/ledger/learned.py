@@ -14,7 +14,7 @@ from e2s_tasks.core.waits import alone, step_waits
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger.runs import is_flow
 from e2s_tasks.ledger.tables import decision, span
-from e2s_tasks.near import hint, nearest
+from e2s_tasks.near import RUN_ONE, hint, nearest
 
 LATEST = 50  # completed runs that are looked at
 MOST_NAMES = 1000
@@ -110,7 +110,7 @@ def latest_policy(connection: sa.Connection, flow: str) -> dict[str, Any] | None
     if not found:
         names = list(connection.scalars(sa.select(span.c.name).where(mine).distinct().limit(MOST_NAMES)))
         near = nearest(flow, names)
-        said = hint(near, names, "Run one that is decorated with @e2s_flow.")
-        raise NotFoundError(f"No run of a flow {flow!r} is in the ledger. {said}", near)
+        said = hint(near, names, RUN_ONE)
+        raise NotFoundError(f"No run of a flow or DAG {flow!r} is in the ledger. {said}", near)
     plans = sa.select(decision.c.plan).where(decision.c.run_id.in_(found)).order_by(decision.c.at.desc())
     return next((plan["policy"] for plan in connection.scalars(plans) if plan and "policy" in plan), None)

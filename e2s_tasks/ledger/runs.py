@@ -34,7 +34,7 @@ from e2s_tasks.ledger.adoption import adopt
 from e2s_tasks.ledger.origins import Origins, root_runs
 from e2s_tasks.ledger.query import chunks, flow_run_name, select, select_in, starts_with
 from e2s_tasks.ledger.tables import call, decision, edge, outcome, process, read, span, version
-from e2s_tasks.near import hint, nearest
+from e2s_tasks.near import RUN_ONE, hint, nearest
 
 SHORT = 8  # characters of an id that lists show
 IN_TIME = attrgetter("started_at", "id")
@@ -285,9 +285,7 @@ def find(connection: sa.Connection, text: str | None) -> str:
     if text is None:
         newest = latest(connection, 1, None)
         if not newest:
-            raise NotFoundError(
-                "The ledger holds no run yet. Run a flow that is decorated with @e2s_flow, or a DAG with E2S_AUTO=true."
-            )
+            raise NotFoundError(f"The ledger holds no run yet. {RUN_ONE}")
         return newest[0].run_id
     found = _matching(connection, text)
     if len(found) == 1:

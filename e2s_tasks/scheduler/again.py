@@ -27,13 +27,14 @@ class Arrival:
 
     told: it waited, until somebody said when it starts, as a person may on its page; that holds. scheduled: the
     orchestrator starts a process for it, which takes some seconds, and some more where a server or worker has to come
-    back first.
+    back first. latest: when it must start at the latest, if that is earlier than its policy's.
     """
 
     at: datetime
     moved: bool = False
     told: bool = False
     scheduled: bool = False
+    latest: datetime | None = None
 
 
 def decide_again(
@@ -52,6 +53,8 @@ def decide_again(
     latest = policy.latest_start(arrival.at)
     if arrival.scheduled:
         latest -= min(RESERVE, policy.max_delay * RESERVED)
+    if arrival.latest is not None:
+        latest = min(latest, arrival.latest)
     if latest - now < policy.max_delay:
         policy = replace(policy, max_delay=max(timedelta(0), latest - now))
     found = decide(policy, now, settings, energy_j=lesson.energy_j if lesson else None)

@@ -1,7 +1,7 @@
 """The decision for a run: the best source of carbon intensity, and the best window in it."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
@@ -112,6 +112,12 @@ def average_now(zone: str | None, now: datetime, reason: str) -> Decision:
     return _unplanned(zone, now, outlook, reason)
 
 
+def not_planned_by(policy: CarbonPolicy | None, found: Decision, reason: str) -> Decision:
+    """The decision of a run that starts at once for this reason, though it may have a policy: the plan names that."""
+    named = {} if policy is None else {"policy": _values(policy)}
+    return replace(found, reason=reason, plan=found.plan | named)
+
+
 def _unplanned(zone: str | None, now: datetime, outlook: Outlook, reason: str) -> Decision:
     """A decision that plans nothing, with the intensity of the moment."""
     return Decision(
@@ -176,7 +182,21 @@ def _grams(best: Plan | None) -> dict[str, float]:
 def _plan(policy: CarbonPolicy, latest_end: datetime, outlook: Outlook, now: datetime) -> dict[str, Any]:
     """What the decision was made from, as JSON values."""
     slots = outlook.forecast.between(now, latest_end)
+    return {
+        "policy": _values(policy),
+        "latest_end": latest_end.timestamp(),
+        "latest_start": policy.latest_start(now).timestamp(),
+        "rung": str(outlook.rung),
+        "failures": list(outlook.failures),
+        "slots": [[slot.start.timestamp(), slot.end.timestamp(), slot.intensity] for slot in slots],
+    }
+
+
+def _values(policy: CarbonPolicy) -> dict[str, Any]:
+    """The policy as JSON values; a part that it does not say is left out."""
+    expected = policy.expected_duration
     chosen = {
+        "expected_duration_s": None if expected is None else expected.total_seconds(),
         "strategy": policy.strategy if policy.strategy != "window" else None,
         "threshold": policy.threshold,
         "percentile": policy.percentile,
@@ -184,16 +204,8 @@ def _plan(policy: CarbonPolicy, latest_end: datetime, outlook: Outlook, now: dat
         "p95_duration_s": None if policy.p95_duration is None else policy.p95_duration.total_seconds(),
     }
     return {
-        "policy": {
-            "zone": policy.zone,
-            "max_delay_s": policy.max_delay.total_seconds(),
-            "expected_duration_s": policy.expected_duration.total_seconds(),
-            "deadline": _epoch(policy.deadline),
-            **{name: value for name, value in chosen.items() if value is not None},
-        },
-        "latest_end": latest_end.timestamp(),
-        "latest_start": policy.latest_start(now).timestamp(),
-        "rung": str(outlook.rung),
-        "failures": list(outlook.failures),
-        "slots": [[slot.start.timestamp(), slot.end.timestamp(), slot.intensity] for slot in slots],
+        "zone": policy.zone,
+        "max_delay_s": policy.max_delay.total_seconds(),
+        "deadline": _epoch(policy.deadline),
+        **{name: value for name, value in chosen.items() if value is not None},
     }

@@ -1,8 +1,8 @@
 """Airflow's exceptions, from where the version under test has them."""
 
 try:
-    from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 except ImportError:  # Airflow 3.1
-    from airflow.exceptions import AirflowException, AirflowSkipException, TaskDeferred
+    from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
-__all__ = ["AirflowException", "AirflowSkipException", "TaskDeferred"]
+__all__ = ["AirflowException", "AirflowFailException", "AirflowSkipException", "TaskDeferred"]

@@ -114,6 +114,13 @@ def test_a_further_try_begins_at_once(gated, waited):
     assert second - first < 20
 
 
+def test_a_sensor_that_skips_itself_when_it_fails_waits_looks_again_and_has_what_follows_run(gated, waited):
+    clean, runs = waited
+    works = gated.works(runs["gated"])
+    assert [one["at"] >= clean for one in _of(works, "looks")] == [True, True]
+    assert len(_of(works, "after_looking")) == 1
+
+
 def test_a_zone_that_nobody_knows_makes_the_task_start_at_once(gated, waited):
     clean, runs = waited
     (work,) = _of(gated.works(runs["gated"]), "of_no_zone")
@@ -160,7 +167,7 @@ def test_the_summary_tells_what_waiting_avoided(gated, waited):
 def test_killed_triggerers_have_no_task_run_twice_or_after_its_latest_start(gated, waited):
     clean = gated.dirty_for(AHEAD_S)
     run_id = gated.airflow.trigger("gated")
-    gated.wait_until_deferred("gated", run_id, len(FIRST) + 1 + 1)  # two are mapped; and the sensor
+    gated.wait_until_deferred("gated", run_id, len(FIRST) + 1 + 2)  # two are mapped; and the sensors
     for _ in range(2):
         gated.airflow.kill("triggerer")
         gated.airflow.start("triggerer")

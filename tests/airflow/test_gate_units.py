@@ -1,6 +1,7 @@
 """What a gate, a trigger and the cluster policy do, without any daemon."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -18,12 +19,14 @@ from airflow_errors import TaskDeferred
 
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
+from e2s_tasks.core.records import Kind, SpanRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate, declared
 from e2s_tasks.integrations.airflow.arriving import arrive
 from e2s_tasks.integrations.airflow.gate import BEGIN, CarbonGate, teach_operators
 from e2s_tasks.integrations.airflow.provider import get_provider_info
 from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
+from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
 
 HALF_HOUR, GB_TIME = timedelta(minutes=30), "%Y-%m-%dT%H:%MZ"
@@ -35,7 +38,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
 from airflow.sdk import DAG, setup, task, teardown
 from e2s_tasks import CarbonPolicy
-from e2s_tasks.integrations.airflow import carbon_gate
+from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate
 
 def mine(context): pass
 
@@ -68,6 +71,9 @@ with DAG("d", schedule=None, tags={tags!r}, params={params!r}):
     work = BashOperator(task_id="work", bash_command="true")
     first >> work >> last
     last.as_teardown(setups=first)
+    clean = CarbonIntensitySensor(task_id="clean", zone="GB", max_delay="1h")
+    clean >> BashOperator(task_id="in_a_clean_hour", bash_command="true")
+    clean >> EmptyOperator(task_id="middle") >> BashOperator(task_id="further_on", bash_command="true")
 """
 TAGS = ["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h", "e2s:expected-duration=1h"]
 
@@ -127,6 +133,11 @@ def test_of_a_dag_with_a_policy_the_first_tasks_have_the_hook_and_those_with_a_p
     assert {name for name in zones if _gate(tasks[name]).whole_run} == set(by_dag)
 
 
+def test_what_a_carbon_intensity_sensor_holds_back_does_not_wait_again(dags):
+    _, tasks = dags(TAGS)
+    assert [name for name in ("clean", "in_a_clean_hour", "further_on") if _gate(tasks[name])] == []
+
+
 def test_a_hook_of_the_users_is_called_after_the_waiting(dags):
     _, tasks = dags(TAGS)
     assert _gate(tasks["hooked"]).then.__name__ == "mine"
@@ -156,10 +167,50 @@ def test_arguments_that_are_no_policy_are_told():
         carbon_gate("GB")
     with pytest.raises(SettingError, match="without max_delay"):
         CarbonIntensitySensor(task_id="s", zone="GB")
-    with pytest.raises(SettingError, match="either policy"):
-        CarbonIntensitySensor(task_id="s", zone="GB", policy=POLICY)
+    with pytest.raises(SettingError, match="is no carbon policy: give"):
+        CarbonIntensitySensor(task_id="s", policy="GB")
     with pytest.raises(SettingError, match="wait='no': give true or false"):
         declared.waits({"wait": "no"})
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"zone": "GB"}, {"max_delay": "1h"}, {"expected_duration": "1h"}, {"p95_duration": "2h"},
+        {"deadline": datetime(2027, 1, 1, tzinfo=UTC)}, {"strategy": "window"}, {"threshold": 100}, {"percentile": 20},
+        {"minimum_gain": "5%"},
+    ],
+)  # fmt: skip
+def test_a_sensor_refuses_an_option_beside_the_policy_that_it_would_be_a_part_of(option):
+    (name,) = option
+    with pytest.raises(
+        SettingError, match=rf"either policy or {name}: put {name} into the policy, CarbonPolicy\(\.\.\., "
+    ):
+        CarbonIntensitySensor(task_id="s", policy=POLICY, **option)
+
+
+def test_a_sensors_options_are_those_of_a_policy():
+    parts = {"expected_duration": "1h", "deadline": datetime(2027, 1, 1, tzinfo=UTC), "strategy": "percentile",
+             "percentile": 20, "minimum_gain": "5%", "p95_duration": "2h"}  # fmt: skip
+    assert CarbonIntensitySensor(task_id="s", zone="GB", max_delay="6h", **parts).policy == CarbonPolicy(
+        "GB", "6h", **parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "longest"),
+    [({}, 3600), ({"timeout": 300}, 300), ({"timeout": timedelta(minutes=5)}, 300), ({"timeout": 9e5}, 3600)],
+)
+def test_a_sensor_waits_no_longer_than_its_timeout(given, longest):
+    sensor = CarbonIntensitySensor(task_id="s", policy=POLICY, **given)
+    assert sensor.policy.max_delay == timedelta(seconds=longest)
+
+
+def test_the_trigger_of_a_sensor_fires_before_its_timeout_whatever_is_cleaner_later(arriving):
+    sensor = CarbonIntensitySensor(task_id="s", policy=POLICY, timeout=300)
+    waits = arrive(arriving(), sensor.policy).trigger
+    assert waits.latest - waits.arrived == 300 - 30  # of which a tenth is kept back
+    assert CleanerGridTrigger(**waits.serialize()[1]).latest == waits.latest
 
 
 def test_an_operator_can_go_on_after_waiting_whether_it_has_a_hook_or_not():
@@ -167,6 +218,33 @@ def test_an_operator_can_go_on_after_waiting_whether_it_has_a_hook_or_not():
 
     teach_operators()
     assert callable(getattr(BaseOperator(task_id="any"), BEGIN))
+
+
+@pytest.mark.parametrize("how", [{}, {"soft_fail": True}, {"never_fail": True}])
+@pytest.mark.parametrize("finds", ["nothing_yet", "a_broken_service", "that_it_is_in_vain"])
+def test_a_sensor_that_has_waited_ends_each_look_as_one_that_has_not(how, finds):
+    from airflow.providers.standard.sensors.python import PythonSensor
+    from airflow_errors import AirflowFailException
+
+    raised = {"a_broken_service": ValueError("away"), "that_it_is_in_vain": AirflowFailException("gone")}.get(finds)
+
+    def look():
+        if raised is not None:
+            raise raised
+
+    def ends(begin):
+        sensor = PythonSensor(
+            task_id="s", python_callable=look, mode="reschedule", poke_interval=20, timeout=600, **how
+        )
+        ti = SimpleNamespace(get_first_reschedule_date=lambda _: None)
+        with pytest.raises(Exception) as ended:  # noqa: PT011 - which one it is is compared
+            begin(sensor, {"ti": ti})
+        return type(ended.value).__name__
+
+    teach_operators()
+    at_once = ends(lambda sensor, context: type(sensor).execute.__wrapped__(sensor, context))
+    assert ends(lambda sensor, context: sensor.resume_execution(BEGIN, {"event": None}, context)) == at_once
+    assert finds != "nothing_yet" or at_once == "AirflowRescheduleException"
 
 
 def test_the_provider_has_the_name_of_the_distribution():
@@ -229,6 +307,40 @@ def test_a_new_forecast_moves_the_start_and_the_event_tells_the_decision(grid):
     assert clean <= at < clean + 1
     assert payload["decision"]["plan"]["step"] == "step"
     assert payload["decision"]["start"] == payload["start"]
+
+
+def test_a_start_that_is_moved_is_in_the_ledger_before_it_has_come(grid):
+    grid(30)
+    start, ledger = time.time() + 3, Ledger.open(settings().ledger)
+    ledger.ingest([SpanRecord("run", 1, "run", "run", Kind.FLOW, "dag", "running", start, flow_run_id="run")])
+
+    async def waits():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(6):
+                await anext(trigger(start, start + 300, every_s=1.0).run())
+
+    asyncio.run(waits())
+    told = ledger.run("run").decisions[-1]
+    assert told.start > start + 20
+    assert (told.plan["step"], told.plan["waits"]) == ("step", True)
+
+
+def test_a_ledger_that_is_away_holds_up_no_move(grid, tmp_path, monkeypatch):
+    clean = grid(5)
+    monkeypatch.setenv("E2S_LEDGER_URL", f"sqlite:///{tmp_path}/trace.csv/ledger.db")
+    settings.cache_clear()
+    with pytest.warns(UserWarning, match="_write failed"):
+        ((payload, at),) = fired(trigger(time.time() + 3, time.time() + 300, every_s=1.0))
+    assert clean <= at < clean + 1
+    assert payload["decision"]["start"] == payload["start"]
+
+
+def test_what_is_cleaner_only_after_the_latest_start_moves_nothing(grid):
+    grid(30)
+    start = time.time() + 3
+    ((payload, at),) = fired(trigger(start, start + 10, every_s=1.0))
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 0.5
 
 
 def test_a_forecast_that_is_hardly_better_moves_nothing(grid):
@@ -380,6 +492,14 @@ def test_a_run_that_would_time_out_begins_at_once_with_a_warning(arriving):
         carbon_gate(POLICY)({"ti": arriving(dagrun_timeout=timedelta(seconds=30))})
 
 
+def test_no_new_forecast_moves_a_start_to_where_the_run_would_time_out(arriving):
+    ti = arriving(dagrun_timeout=timedelta(minutes=10))
+    begun = ti._ti_context_from_server.dag_run.start_date.timestamp()
+    waits = arrive(ti, POLICY).trigger
+    assert waits.latest == pytest.approx(begun + 600 - 60 - 2, abs=0.1)  # a minute is kept back, and the task takes 2 s
+    assert waits.start < waits.latest
+
+
 @pytest.mark.parametrize(("name", "value"), [("E2S_WAIT", "never"), ("E2S_ENABLED", "false")])
 def test_where_waiting_is_switched_off_a_task_begins_at_once(arriving, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
@@ -397,6 +517,28 @@ def test_a_task_of_which_nobody_knows_how_long_it_takes_begins_at_once_and_the_d
     found = arrive(arriving(), CarbonPolicy("GB", max_delay="1h"))
     assert found.trigger is None
     assert "give expected_duration" in found.decision.reason
+    assert found.decision.plan["policy"] == {"zone": "GB", "max_delay_s": 3600, "deadline": None}
+
+
+def test_a_zone_that_nobody_knows_is_told_with_the_policy_that_names_it(arriving, monkeypatch):
+    monkeypatch.delenv("E2S_TRACE")
+    monkeypatch.setenv("E2S_GRID", "none")
+    settings.cache_clear()
+    with pytest.warns(UserWarning, match="Unknown grid zone .*; the task starts now"):
+        found = arrive(arriving(), CarbonPolicy("Atlantis", max_delay="1h", expected_duration="2s"))
+    assert found.trigger is None
+    assert "Unknown grid zone 'Atlantis': use a country code" in found.decision.reason
+    assert found.decision.plan["policy"]["zone"] == "Atlantis"
+
+
+def test_why_a_task_starts_now_is_said_once(arriving, monkeypatch):
+    monkeypatch.delenv("E2S_TRACE")
+    monkeypatch.setenv("E2S_GRID", "none")
+    settings.cache_clear()
+    ti, said = arriving(), []
+    monkeypatch.setattr(ti.task.log, "info", said.append)
+    arrive(ti, POLICY)
+    assert said[0].startswith("e2s: the task starts now: no forecast for GB")
 
 
 def test_a_sensor_that_is_tried_again_or_cleared_tells_that_what_follows_starts_now(arriving):

@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 
+from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
 from e2s_tasks.integrations.airflow import declared, gating, spelling
 from e2s_tasks.integrations.airflow.gate import CarbonGate
@@ -95,6 +96,10 @@ def test_all_tags_that_a_policy_is_written_as_are_known():
             spelling._check_tag(tag)
 
 
+def test_tags_that_say_a_part_of_a_policy_twice_are_told(read):
+    assert "t of d: The tags e2s:zone=DE and e2s:zone=GB contradict" in read(["e2s:carbon", *POLICY, "e2s:zone=DE"])
+
+
 def test_tags_that_name_two_solutions_or_none_are_told(read):
     assert "the solutions a and b: a run has one" in read(["e2s:solution=a", "e2s:solution=b"])
     assert "solution='': give a name" in read(["e2s:solution="])
@@ -160,6 +165,66 @@ def test_a_mistake_in_a_runs_conf_is_told_and_leaves_what_its_dag_says():
 def test_a_part_of_a_policy_in_a_dags_param_is_told(read):
     policy = ["e2s:carbon", "e2s:zone=GB", "e2s:max-delay=6h"]
     assert "is a carbon policy without" in read(policy, params={"expected_duration": "1h"})
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"deadline": "garbage"}, "deadline=garbage is no time: write for example"),
+        ({"minimum_gain": "garbage"}, "minimum_gain='garbage' is no saving: write for example"),
+        ({"expected_duration": "long"}, "expected_duration='long' is no duration"),
+        ({"strategy": "best"}, "strategy='best' is unknown: give one of"),
+        ({"zone": " "}, "zone=' ' names no grid"),
+    ],
+)
+def test_a_part_of_a_policy_in_a_tasks_param_that_cannot_be_used_is_told(read, own, said):
+    assert said in read(["e2s:carbon", *POLICY], own=own)
+
+
+@pytest.mark.parametrize("own", [{"strategy": "now"}, {"deadline": "2027-01-01T00:00Z"}, {"minimum_gain": "5%"}])
+def test_a_part_of_a_policy_in_a_tasks_param_needs_its_dags_policy_or_the_rest_of_one(read, own):
+    assert "is a carbon policy without zone and max_delay: add zone and max_delay" in read(own=own)
+    assert "is a carbon policy without zone: add zone" in read(own=own | {"max_delay": "1h"})
+    assert read(["e2s:carbon", *POLICY], own=own) is None
+    assert read(params={"zone": "GB", "max_delay": "6h"}, own=own) is None
+
+
+def _gated(tags=(), params=None, own=None):
+    """The hook of a task that comes after another one, as the cluster policy leaves it."""
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import DAG
+
+    with DAG("d", schedule=None, tags=list(tags), params={"e2s": params} if params else {}):
+        first = BashOperator(task_id="first", bash_command="true")
+        task = BashOperator(task_id="t", bash_command="true", params={"e2s": own} if own else {})
+        first >> task
+    gating.gate(task)
+    return task._pre_execute_hook
+
+
+@pytest.mark.parametrize(
+    "of_dag",
+    [
+        {"tags": ["e2s:carbon", *POLICY, "e2s:strategy=threshold", "e2s:threshold=100"]},
+        {"params": {"zone": "GB", "max_delay": "6h", "expected_duration": "1h", "strategy": "threshold",
+                    "threshold": 100}},
+    ],
+)  # fmt: skip
+def test_what_a_tasks_own_policy_leaves_out_is_its_dags(of_dag):
+    threshold = {"strategy": "threshold", "threshold": 100}
+    assert _gated(**of_dag, own={"minimum_gain": "5%"}).policy == CarbonPolicy(
+        "GB", "6h", "1h", minimum_gain="5%", **threshold
+    )
+    assert _gated(**of_dag, own={"zone": "DE", "max_delay": "1h"}).policy == CarbonPolicy("DE", "1h", "1h", **threshold)
+    assert _gated(**of_dag, own={"strategy": "now"}).policy == CarbonPolicy("GB", "6h", "1h", strategy="now")
+    assert not _gated(**of_dag, own={"strategy": "now"}).whole_run
+
+
+def test_the_tag_that_switches_policies_off_does_so_wherever_they_are_said():
+    whole, tags = {"zone": "GB", "max_delay": "6h"}, ["e2s:carbon", *POLICY]
+    assert isinstance(_gated(own=whole), CarbonGate)
+    for given in ({"params": whole, "own": {"zone": "DE"}}, {"own": whole}, {"tags": tags, "own": {"strategy": "now"}}):
+        assert _gated(**given | {"tags": [*given.get("tags", ()), "e2s:no-carbon"]}) is None
 
 
 def test_a_solution_that_a_task_alone_names_is_told_with_where_it_belongs(read):

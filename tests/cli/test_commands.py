@@ -345,7 +345,7 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
         (("plan", "--zone", "Frnace", "--duration", "2h"), "Did you mean FRA (France)"),
         (("plan", "--duration", "2h"), "--zone"),
         (("plan", "--zone", "GB"), "Nobody knows how long the run takes: give --duration"),
-        (("plan", "heavy"), "No run of a flow 'heavy' is in the ledger. Run one that is decorated"),
+        (("plan", "heavy"), "No run of a flow or DAG 'heavy' is in the ledger. Run a flow that is decorated"),
         (("plan", "--zone", "GB", "--duration", "2h", "--trace", "no.csv"), "no.csv"),
         (("runs", "--limit", "0"), "--limit"),
         (("runs", "--limit", "many"), 'unable to convert "many" into int. `e2s runs --help` lists what it takes.'),

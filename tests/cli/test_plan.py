@@ -84,6 +84,13 @@ def test_a_flow_that_has_run_too_seldom_needs_a_length_or_a_policy(e2s, nights):
     assert json.loads(e2s("plan", "rare", "--json")[1])["duration_s"] == 3600
 
 
+def test_a_policy_that_could_not_be_used_is_told_with_why(e2s, tmp_path):
+    remember(run_of("unlearned", 1, 60.0, 1.0, {"zone": "GB", "max_delay_s": 3600.0, "deadline": None}))
+    assert "and its policy says no expected_duration): give --duration" in e2s("plan", "unlearned")[2]
+    remember(run_of("lost", 1, 60.0, 1.0, POLICY | {"zone": "Atlantis"}))
+    assert "Unknown grid zone 'Atlantis': use a country code" in e2s("plan", "lost")[2]
+
+
 def test_an_unknown_flow_is_told_with_those_that_have_run(e2s, nights):
     remember(run_of("heavy", 1, 60.0, 1.0))
     assert e2s("plan", "haevy")[2].endswith("Did you mean heavy?\n")

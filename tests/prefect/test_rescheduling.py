@@ -93,6 +93,14 @@ def test_a_run_whose_tags_say_no_whole_policy_is_told_of_and_hinders_no_other(wo
     assert "add it, for example e2s:max-delay=12h" in complaint
 
 
+def test_a_run_whose_tags_contradict_each_other_is_told_of_and_stays(world):
+    world.grid(200, 200, 100, 100, 100)
+    world.run(10, *tags_of(POLICY), "e2s:zone=FR")
+    assert world.round() == {}
+    (complaint,) = world.complaints.values()
+    assert "e2s:zone=FR and e2s:zone=GB contradict each other" in complaint
+
+
 def test_without_a_forecast_every_run_stays_where_it_is(world):
     world.grid(200, 200, 100, 100, 100)
     waiting = world.run(10)

@@ -55,7 +55,7 @@ def arrive(
         found.plan[HELD_BACK] = list(held_back)
     _write(found, task_instance)
     if why_not is not None:
-        _log(task_instance, f"e2s: the task starts now: {why_not} ({found.source})")
+        _log(task_instance, f"e2s: the task starts now: {why_not.removeprefix('start now: ')} ({found.source})")
         return Arrived(found)
     _log(task_instance, f"e2s: the task waits for a cleaner grid: {found.reason} ({found.source})")
     trigger = _trigger(task_instance, policy, found, lesson)
@@ -70,10 +70,10 @@ def _decide(policy: CarbonPolicy, now: datetime, options: Settings, lesson: "Lea
     try:
         return decide_again(policy, now, Arrival(now, scheduled=True), options, lesson)
     except PolicyError as error:
-        return replace(scheduler.intensity_now(policy.zone, now, options), reason=str(error))
+        return scheduler.not_planned_by(policy, scheduler.intensity_now(policy.zone, now, options), str(error))
     except E2SError as error:  # a broken trace, or a zone that nobody knows
         warn_once("looking at the grid", error, "the task starts now")
-        return scheduler.average_now(policy.zone, now, str(error))
+        return scheduler.not_planned_by(policy, scheduler.average_now(policy.zone, now, str(error)), str(error))
 
 
 def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | None:
@@ -85,15 +85,31 @@ def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | 
         return f"E2S_WAIT=never; else it would {found.reason}"
     if _is_a_test():
         return f"`airflow dags test` would wait itself; else it would {found.reason}"
-    dag, dag_run = task_instance.task.dag, task_instance._ti_context_from_server.dag_run  # noqa: SLF001
+    dag, dag_run = _dag_and_run(task_instance)
     if not declared.waits(declared.told_in_a_run(dag, task_instance.task, dag_run.conf)):
         return f"the run, or the task, says that it does not wait; else it would {found.reason}"
-    limit = getattr(dag, "dagrun_timeout", None)
-    if limit is not None and dag_run.start_date is not None and found.end and found.end >= dag_run.start_date + limit:
+    last = _last_start(task_instance, found)
+    if last is not None and found.start > last:
         reason = "the DAG run's own dagrun_timeout would end it"
         warn_once("waiting for a cleaner grid", RuntimeError(reason), "the task starts now")
         return reason
     return None
+
+
+def _last_start(task_instance: Any, found: "Decision") -> datetime | None:
+    """When it must start at the latest for its DAG run not to be timed out meanwhile; None where that never is."""
+    from e2s_tasks.scheduler.again import RESERVE, RESERVED
+
+    dag, dag_run = _dag_and_run(task_instance)
+    limit = getattr(dag, "dagrun_timeout", None)
+    if limit is None or dag_run.start_date is None or found.start is None or found.end is None:
+        return None
+    last: datetime = dag_run.start_date + limit - (found.end - found.start) - min(RESERVE, limit * RESERVED)
+    return last
+
+
+def _dag_and_run(task_instance: Any) -> tuple[Any, Any]:
+    return task_instance.task.dag, task_instance._ti_context_from_server.dag_run  # noqa: SLF001
 
 
 def _is_a_test() -> bool:
@@ -109,9 +125,10 @@ def _trigger(
     from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
 
     assert found.start is not None  # noqa: S101 - only such decisions make a task wait
+    latest, last = found.plan["latest_start"], _last_start(task_instance, found)
     return CleanerGridTrigger(
         start=found.start.timestamp(),
-        latest=found.plan["latest_start"],
+        latest=latest if last is None else min(latest, last.timestamp()),
         arrived=found.at.timestamp(),
         policy=tags_of(policy),
         run=dag_run_id(task_instance.dag_id, task_instance.run_id),

@@ -5,6 +5,7 @@ train = PythonOperator(task_id="train", ..., params={"e2s": {"stage": "training"
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -134,19 +135,25 @@ def waits(given: Mapping[str, Any]) -> bool:
     return found
 
 
-def policy(tags: Iterable[str], given: Mapping[str, Any]) -> CarbonPolicy | None:
-    """The carbon policy that a DAG's tags, or the param, say; None where they say none, or `e2s:no-carbon`.
+def policy(tags: Iterable[str], given: Mapping[str, Any], beside: CarbonPolicy | None = None) -> CarbonPolicy | None:
+    """The carbon policy that a DAG's tags, or the param, say; None where they say none, or the tags `e2s:no-carbon`.
+
+    beside: the policy that holds for what the param leaves out.
 
     Raises:
         SettingError: a part of it is missing, or cannot be used.
     """
-    if any(name in given for name in OF_A_POLICY):
-        options = {name: given[name] for name in OF_A_POLICY if given.get(name) is not None}
-        if isinstance(options.get("deadline"), str):
-            options["deadline"] = moment_of(options["deadline"])
-        missing = {"zone", "max_delay"} - options.keys()
-        if missing:
-            raise SettingError(f"The param {PARAM} is a carbon policy without {missing.pop()}: add it.")
-        return CarbonPolicy(**options)
-    tags = [tag for tag in tags if not tag.startswith(SOLUTION)]
-    return policy_of(tags) if CARBON in tags and NO_CARBON not in tags else None
+    if not any(name in given for name in OF_A_POLICY):
+        tags = [tag for tag in tags if not tag.startswith(SOLUTION)]
+        return policy_of(tags) if CARBON in tags and NO_CARBON not in tags else None
+    options = {name: given[name] for name in OF_A_POLICY if given.get(name) is not None}
+    if isinstance(options.get("deadline"), str):
+        options["deadline"] = moment_of(options["deadline"])
+    if beside is not None:
+        if options.get("strategy", beside.strategy) != beside.strategy:  # it has no use for the numbers of another one
+            beside = replace(beside, strategy="window", threshold=None, percentile=None)
+        return replace(beside, **options)
+    missing = " and ".join(name for name in ("zone", "max_delay") if name not in options)
+    if missing:
+        raise SettingError(f"The param {PARAM} is a carbon policy without {missing}: add {missing}.")
+    return CarbonPolicy(**options)

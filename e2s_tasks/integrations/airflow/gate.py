@@ -101,4 +101,16 @@ def _begin(operator: Any, context: Any, event: Any = None) -> Any:
     from e2s_tasks.integrations.airflow.arriving import begins
 
     begins(event)
-    return operator.execute(context)
+    try:
+        return operator.execute(context)
+    except Exception:
+        _has_applied_what_it_skips(operator)
+        raise
+
+
+def _has_applied_what_it_skips(operator: Any) -> None:
+    """A sensor goes on by `resume_execution`, which skips it for all that `execute` raises: also for a look to come."""
+    from airflow.sdk import BaseSensorOperator
+
+    if isinstance(operator, BaseSensorOperator):
+        operator.soft_fail = operator.never_fail = False

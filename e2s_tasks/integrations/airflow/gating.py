@@ -3,10 +3,9 @@
 from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
+from e2s_tasks.core.policy_tags import NO_CARBON
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.gate import CarbonGate
-
-OWN = ("zone", "max_delay")  # a param of a task that says one of these is a policy of its own
 
 
 def gate(task: Any) -> None:
@@ -29,23 +28,26 @@ def gate(task: Any) -> None:
 
 
 def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
-    """The policy that holds a task back, and whether it is of the whole run."""
+    """The policy that holds a task back, and whether it is of the whole run.
+
+    A task that says a part of a policy has one of its own, which is the DAG's in all other parts.
+    """
     dag = task.dag
     own, of_dag = declared.ours(declared.param_of(task)), declared.ours(declared.param_of(dag))
-    given = declared.told(dag, task)
-    if not declared.waits(given):
+    if not declared.waits(declared.told(dag, task)) or NO_CARBON in (dag.tags or ()):
         return None, False
-    if own != of_dag and any(name in own for name in OWN):
-        return declared.policy((), given), False
     policy = declared.policy(dag.tags or (), declared.told(dag))
+    if own != of_dag and any(name in own for name in declared.OF_A_POLICY):
+        return declared.policy((), own, policy), False
     return (policy if is_first(task) else None), True
 
 
 def is_first(task: Any) -> bool:
     """Whether a task begins the work of its DAG's run: nothing but sensors and empty tasks comes before it.
 
-    What the run waits for in any case, and tasks that do nothing, have no hour. A setup task that begins the run waits,
-    so that what it sets up does not stand idle meanwhile; what tears down never does.
+    What the run waits for in any case, and tasks that do nothing, have no hour; but after a CarbonIntensitySensor the
+    hour has come. A setup task that begins the run waits, so that what it sets up does not stand idle meanwhile; what
+    tears down never does.
     """
     if _has_no_hour(task) or getattr(task, "is_teardown", False):
         return False
@@ -55,7 +57,7 @@ def is_first(task: Any) -> bool:
             if before.task_id in seen:
                 continue
             seen.add(before.task_id)
-            if not _has_no_hour(before):
+            if not _has_no_hour(before) or _waits_for_what_follows(before):
                 return False
             pending.append(before)
     return True
@@ -64,10 +66,18 @@ def is_first(task: Any) -> bool:
 def _has_no_hour(task: Any) -> bool:
     from airflow.sdk import BaseSensorOperator
 
+    return getattr(task, "inherits_from_empty_operator", False) or _is_of_kind(task, BaseSensorOperator)
+
+
+def _waits_for_what_follows(task: Any) -> bool:
+    from e2s_tasks.integrations.airflow.sensor import CarbonIntensitySensor
+
+    return _is_of_kind(task, CarbonIntensitySensor)
+
+
+def _is_of_kind(task: Any, operator: type) -> bool:
     kind = task.operator_class if _is_mapped(task) else type(task)
-    if getattr(task, "inherits_from_empty_operator", False):
-        return True
-    return isinstance(kind, type) and issubclass(kind, BaseSensorOperator)
+    return isinstance(kind, type) and issubclass(kind, operator)
 
 
 def _is_mapped(task: Any) -> bool:

@@ -1,6 +1,7 @@
 """A task of its own that waits for a cleaner grid, for who wants to see the waiting in the graph."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from time import time
 from typing import Any
 
@@ -18,11 +19,12 @@ class CarbonIntensitySensor(BaseSensorOperator):
     CarbonIntensitySensor(task_id="clean", zone="GB", max_delay="6h", expected_duration="1h") >> train
 
     It waits in the triggerer. policy: in place of zone, max_delay and the further options of a `CarbonPolicy`;
-    expected_duration: of what follows; left out, what completed runs of the DAG teach. Its result is the decision as
-    plain JSON: start, at, zone, intensities (gCO2eq/kWh), source and reason.
+    expected_duration: of what follows; left out, what completed runs of the DAG teach. timeout: the longest that it
+    waits, if that is shorter than max_delay (a timedelta or seconds); what follows starts then, for it never fails. Its
+    result is the decision as plain JSON: start, at, zone, intensities (gCO2eq/kWh), source and reason.
 
     Raises:
-        SettingError: a policy that is none, or cannot be used.
+        SettingError: a policy that is none, or cannot be used, or is given beside an option that is a part of one.
     """
 
     def __init__(
@@ -33,24 +35,24 @@ class CarbonIntensitySensor(BaseSensorOperator):
         max_delay: Duration | None = None,
         expected_duration: Duration | None = None,
         deadline: datetime | None = None,
-        strategy: str = "window",
+        strategy: str | None = None,
         threshold: float | None = None,
         percentile: float | None = None,
         minimum_gain: str | None = None,
+        p95_duration: Duration | None = None,
+        timeout: timedelta | float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if policy is None:
-            if zone is None or max_delay is None:
-                missing = "zone" if zone is None else "max_delay"
-                raise SettingError(f"A CarbonIntensitySensor without {missing}: give it, or policy=CarbonPolicy(...).")
-            policy = CarbonPolicy(
-                zone, max_delay, expected_duration, deadline, strategy=strategy, threshold=threshold,
-                percentile=percentile, minimum_gain=minimum_gain,
-            )  # fmt: skip
-        elif not isinstance(policy, CarbonPolicy) or zone is not None or max_delay is not None:
-            raise SettingError("A CarbonIntensitySensor takes either policy=CarbonPolicy(...), or zone and max_delay.")
-        self.policy = policy
+        super().__init__(**kwargs if timeout is None else kwargs | {"timeout": timeout})
+        parts = {
+            "zone": zone, "max_delay": max_delay, "expected_duration": expected_duration, "deadline": deadline,
+            "strategy": strategy, "threshold": threshold, "percentile": percentile, "minimum_gain": minimum_gain,
+            "p95_duration": p95_duration,
+        }  # fmt: skip
+        self.policy = _policy(policy, {name: value for name, value in parts.items() if value is not None})
+        if timeout is not None:
+            longest = timedelta(seconds=self.timeout)
+            self.policy = replace(self.policy, max_delay=min(self.policy.max_delay, longest))
 
     def execute(self, context: Any) -> dict[str, Any]:
         """The decision, if what follows starts now.
@@ -86,6 +88,30 @@ class CarbonIntensitySensor(BaseSensorOperator):
         begins(event)
         moved = (event or {}).get("decision")
         return decision if moved is None else {name: moved.get(name) for name in decision}
+
+
+def _policy(policy: CarbonPolicy | None, parts: dict[str, Any]) -> CarbonPolicy:
+    """The policy, or the one that the parts say.
+
+    Raises:
+        SettingError: it is none, lacks a part, or both are given.
+    """
+    if policy is None:
+        for missing in ("zone", "max_delay"):
+            if missing not in parts:
+                raise SettingError(f"A CarbonIntensitySensor without {missing}: give it, or policy=CarbonPolicy(...).")
+        return CarbonPolicy(**parts)
+    if not isinstance(policy, CarbonPolicy):
+        raise SettingError(
+            f"policy={policy!r} is no carbon policy: give for example CarbonPolicy('GB', max_delay='6h')."
+        )
+    if parts:
+        names = " and ".join(parts)
+        raise SettingError(
+            f"A CarbonIntensitySensor takes either policy or {names}: put {names} into the policy,"
+            f" CarbonPolicy(..., {next(iter(parts))}=...)."
+        )
+    return policy
 
 
 NAMES = ("at", "start", "end", "zone", "signal", "source", "reason", "intensity", "expected", "run_now")

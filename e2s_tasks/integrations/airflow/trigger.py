@@ -17,6 +17,7 @@ from e2s_tasks.core.emissions import TIMELESS
 from e2s_tasks.core.policy_tags import policy_of
 from e2s_tasks.core.records import OF_RUN, OF_STEP, WAITS, to_dict
 from e2s_tasks.integrations.airflow.connections import with_keys
+from e2s_tasks.integrations.airflow.moved import tell
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import settings
 
@@ -72,12 +73,12 @@ class CleanerGridTrigger(BaseTrigger):
         while (left := min(start, self.latest) - (now := time.time())) > 0:
             if now >= look_at and left > least_s:
                 found = await self._plan_again(start)
-                if found is not None and found.start is not None:
-                    start, moved = found.start.timestamp(), found
+                if found is not None:
+                    start, moved = found["start"], found
                 look_at = self._next_look(now)
                 continue
             await asyncio.sleep(min(left, LONGEST_SLEEP_S, max(look_at - now, 0.0) if look_at > now else left))
-        yield TriggerEvent({"start": start, "decision": self._record(moved)})
+        yield TriggerEvent({"start": start, "decision": moved})
 
     def _slot(self, now: float) -> int:
         return int((now - LAG_S) // self.every_s)
@@ -85,20 +86,8 @@ class CleanerGridTrigger(BaseTrigger):
     def _next_look(self, now: float) -> float:
         return (self._slot(now) + 1) * self.every_s + LAG_S
 
-    def _record(self, moved: "Decision | None") -> dict[str, Any] | None:
-        if moved is None:
-            return None
-        try:
-            from e2s_tasks.integrations.airflow.arriving import record_of
-
-            moved.plan.update({OF_STEP: self.step, OF_RUN: self.whole_run, WAITS: True})
-            return to_dict(record_of(moved, self.run_id, self.step))
-        except Exception as error:  # noqa: BLE001 - law 5
-            warn_once("telling of a start that was moved", error)
-            return None
-
-    async def _plan_again(self, start: float) -> "Decision | None":
-        """The decision that moves the start, if the latest forecast knows one that is cleaner by enough.
+    async def _plan_again(self, start: float) -> dict[str, Any] | None:
+        """The decision that moves the start, as a record, if the latest forecast knows one that is cleaner by enough.
 
         Whatever goes wrong, the plan that it has stays good.
         """
@@ -107,25 +96,37 @@ class CleanerGridTrigger(BaseTrigger):
             if policy is None:
                 return None
             await _polled(policy.zone, self._slot(time.time()), self.latest)
-            return await asyncio.to_thread(self._look, policy, datetime.fromtimestamp(start, UTC))
+            return await asyncio.to_thread(self._move, policy, datetime.fromtimestamp(start, UTC))
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("planning again", error, "the task starts as planned")
             return None
+
+    def _move(self, policy: "CarbonPolicy", start: datetime) -> dict[str, Any] | None:
+        """The same; the ledger is told of it at once, so that who asks hears until when it waits now."""
+        from e2s_tasks.integrations.airflow.arriving import record_of
+
+        found = self._look(policy, start)
+        if found is None:
+            return None
+        found.plan.update({OF_STEP: self.step, OF_RUN: self.whole_run, WAITS: True})
+        record = record_of(found, self.run_id, self.step)
+        tell(record)
+        return to_dict(record)
 
     def _look(self, policy: "CarbonPolicy", start: datetime) -> "Decision | None":
         from e2s_tasks.ledger.learned import Learned
         from e2s_tasks.scheduler.again import Arrival, decide_again, spread, worth_moving
 
-        options, now = with_keys(settings()), datetime.now(UTC)
+        options, now, latest = with_keys(settings()), datetime.now(UTC), datetime.fromtimestamp(self.latest, UTC)
         lesson = Learned(**self.lesson) if self.lesson is not None else None
-        arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True)
+        arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True, latest=latest)
         found = decide_again(policy, now, arrival, options, lesson)
         if found.start is None or found.plan.get("rung") in TIMELESS or not worth_moving(found, start):
             return None
         found = spread(found, self.step)
         if found.start is None or abs(found.start - start) < timedelta(seconds=options.least_wait_s):
             return None
-        return replace(found, start=min(found.start, datetime.fromtimestamp(self.latest, UTC)))
+        return replace(found, start=min(found.start, latest))
 
 
 def _least_s() -> float:

@@ -64,7 +64,8 @@ def _takes(duration: str | None, lesson: "Learned | None", known: dict[str, Any]
         return timedelta(seconds=lesson.p50_s)
     if "expected_duration_s" in known:
         return timedelta(seconds=known["expected_duration_s"])
-    unknown = "" if flow is None else f" (fewer than five runs of {flow} have completed, and it has no policy)"
+    policy = "its policy says no expected_duration" if known else "it has no policy"
+    unknown = "" if flow is None else f" (fewer than five runs of {flow} have completed, and {policy})"
     raise SettingError(f"Nobody knows how long the run takes{unknown}: give --duration, for example 2h.")
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,8 @@ class Look:
                 found = self.decision
             except E2SError as error:  # a broken trace, or a zone that nobody knows: the summary says so, too
                 warn_once("looking at the grid", error)
-                found = scheduler.average_now(self.zone, now, str(error))
+                average = scheduler.average_now(self.zone, now, str(error))
+                found = scheduler.not_planned_by(self.policy, average, str(error))
             self.recorder.write(scheduler.to_record(found, self.run_id))
         except Exception as error:  # noqa: BLE001 - law 5: emissions stay unknown
             warn_once("looking at the grid", error)
@@ -97,7 +98,7 @@ class Look:
             arrival = self.arrival() if self.arrival else Arrival(now)
             return decide_again(self.policy, now, arrival, options, lesson_of(self.flow, options))
         except PolicyError as error:
-            return replace(scheduler.intensity_now(self.zone, now, options), reason=str(error))
+            return scheduler.not_planned_by(self.policy, scheduler.intensity_now(self.zone, now, options), str(error))
 
 
 def decide_again(
