@@ -97,7 +97,7 @@ with DAG("gated", schedule=None, catchup=False, default_args={"retry_delay": tim
     )
     python(), mapped.expand(number=[1, 2]), retried(), of_no_zone()
     WorksAndDefers(task_id="defers", pre_execute=gate)
-    looks = SecondLook(task_id="looks", mode="reschedule", poke_interval=2, soft_fail=True, pre_execute=gate)
+    looks = SecondLook(task_id="looks", mode="reschedule", poke_interval=10, soft_fail=True, pre_execute=gate)
     looks >> Works(task_id="after_looking")
     sensor = CarbonIntensitySensor(task_id="sensor", zone="GB", max_delay="4m", expected_duration="10s")
     told(sensor.output)
