@@ -85,7 +85,7 @@ _NOTHING: frozenset[str] = frozenset()
 KILLED = "killed"  # attribute of a span whose process died while it ran: what it used since the last tick is lost
 SOON_AFTER = "soon after"  # its value where the span itself had ended, but its energy was not settled yet
 ENDING = -1  # the `seq` of what says that a span has ended before its energy is settled: anything else has more to say
-LAST_BEGAN = "last_began_at"  # attribute of a run of no process: when it began, the last time if several
+LAST_BEGAN = "last_began_at"  # attribute of a run of no process, and its attempts: when it last began, until then
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 
 

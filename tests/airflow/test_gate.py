@@ -188,3 +188,16 @@ def test_a_waiting_task_that_is_cleared_begins_at_once_and_keeps_its_retries(gat
     gated.clear("gated_by_tags", run_id, "prepare", "each")
     assert gated.airflow.wait("gated_by_tags", run_id, RUN_S) == "success"
     assert max(one["at"] for one in gated.works(run_id) if one["task"] in BY_TAGS) < clean
+
+
+def test_a_run_that_waited_and_is_cleared_has_avoided_no_more_by_what_did_not_wait(gated, waited):
+    gated.dirty_for(0)
+    run_id = waited[1]["gated_by_tags"]
+    run, before = gated.run("gated_by_tags", run_id)
+    path = f"/api/v2/dags/gated_by_tags/dagRuns/{run_id}/clear"
+    gated.airflow.client.post(path, json={"dry_run": False}).raise_for_status()
+    assert gated.airflow.wait("gated_by_tags", run_id, RUN_S) == "success"
+    again, after = gated.run("gated_by_tags", run_id)
+    assert len(again.spans) > len(run.spans)
+    for name in ("predicted_avoided_g", "waited_s", "waiting_g"):
+        assert after["waited"][name] == pytest.approx(before["waited"][name], rel=1e-6)

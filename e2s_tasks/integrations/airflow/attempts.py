@@ -17,7 +17,7 @@ from typing import Any
 from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, runner, xcoms
-from e2s_tasks.integrations.airflow.dag_runs import root_span
+from e2s_tasks.integrations.airflow.dag_runs import life_of, root_span
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -148,6 +148,7 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
                 "map_index": _index_of(task_instance),
                 "try": task_instance.try_number,
             },
+            **life_of(task_instance._ti_context_from_server.dag_run),  # noqa: SLF001
         },
         "stage": declared.stage(given),
     }
