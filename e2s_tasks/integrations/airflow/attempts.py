@@ -17,6 +17,7 @@ from typing import Any
 from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, EdgeRecord, Kind, Status
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, runner, xcoms
+from e2s_tasks.integrations.airflow.conf import tell_of_a_policy
 from e2s_tasks.integrations.airflow.dag_runs import life_of, root_span
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
@@ -105,6 +106,7 @@ def attempt_begins(task_instance: Any) -> None:
     recorder = process_recorder()
     given = _given(task_instance)
     recorder.write(root_span(dag_run, solution=_solution(task, given), attributes=recorder.declared))
+    tell_of_a_policy(task, dag_run.conf)
     span = recorder.span(task_instance.task_id, Kind.ATTEMPT, _facts(task_instance, given))
     _here.attempt = Attempt(task_instance, span)
     span.start()
