@@ -159,7 +159,7 @@ def _work(run: RunRecords, waits: Sequence[StepWait]) -> list[_Shifted]:
     known = _Holding(waits)
     together: dict[tuple[int, ...], _Shifted] = {}
     for span, attempt in _with_attempts(run):
-        held = [] if span.is_waiting else known.back(span, attempt)
+        held = known.back(span, attempt)
         if held:
             together.setdefault(tuple(map(id, held)), _Shifted([], held)).spans.append(span)
     return list(together.values())
@@ -191,9 +191,15 @@ class _Holding:
 
 
 def _of_run(waits: Sequence[StepWait]) -> list[StepWait]:
-    """The wait of the whole run where nobody wrote down what came after: until the first of its tasks began."""
-    whole = [one for one in waits if one.whole_run and one.held_back is None]
-    return [replace(whole[0], step="", began=min(one.began for one in whole if one.began is not None))] if whole else []
+    """The wait of the whole run where nobody wrote down what came after, in each of its lives: until its first task."""
+    by_life: dict[float, list[StepWait]] = defaultdict(list)
+    for one in waits:
+        if one.whole_run and one.held_back is None:
+            by_life[one.over].append(one)
+    return [
+        replace(whole[0], step="", began=min(one.began for one in whole if one.began is not None))
+        for whole in by_life.values()
+    ]
 
 
 def _came_first(wait: StepWait, mine: StepWait) -> bool:
@@ -202,14 +208,15 @@ def _came_first(wait: StepWait, mine: StepWait) -> bool:
 
 
 def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | None]]:
-    """The spans but for those of flows, each with the outermost attempt that it is, or lies in, or ran in it."""
+    """The spans of work, each with the outermost attempt that it is, or lies in, or ran in it; none of flows."""
     by_id = {one.id: one for one in run.spans}
     ran = {one.parent_id: one for one in run.spans if one.kind == Kind.ATTEMPT}
     for span in run.spans:
         if span.kind == Kind.FLOW:
             continue
-        attempt, around, seen = None, span, {span.id}
+        attempt, around, seen, waits = None, span, {span.id}, False
         while True:
+            waits = waits or around.is_waiting
             if around.kind == Kind.ATTEMPT:
                 attempt = around
             outer = by_id.get(around.parent_id or "")
@@ -217,7 +224,8 @@ def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | N
                 break
             seen.add(outer.id)
             around = outer
-        yield span, ran.get(span.id) if span.kind == Kind.ORCHESTRATION else attempt
+        if not waits:
+            yield span, ran.get(span.id) if span.kind == Kind.ORCHESTRATION else attempt
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

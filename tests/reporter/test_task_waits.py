@@ -190,6 +190,21 @@ def test_a_task_that_waits_after_a_sensor_was_held_back_by_both():
     assert found["predicted_avoided_g"] == pytest.approx(2 * (210 - 290))
 
 
+def test_the_process_in_which_a_task_after_a_sensor_comes_to_wait_itself_is_no_work():
+    summary = summarise(dag_run(
+        attempt("sensor", 2.0, 2.001, 0.0),
+        process(2.0, 2.1, 0.5, attributes={MOVED: True}),
+        attempt("train", 2.0, 2.1, 0.5, parent_id="process 2.0", status="suspended"), attempt("train", 4.0, 5.0),
+        decisions=[
+            decision("sensor", held_back=["dag.train"]),
+            decision("train", 2 * HOUR + 10, 4 * HOUR, arrived=2 * HOUR + 5),
+        ],
+    ))  # fmt: skip
+    found = summary["waited"]
+    assert found["predicted_avoided_g"] == pytest.approx(210 - 90)
+    assert found["avoided_g"] + found["waiting_g"] == pytest.approx(200 - 300, rel=1e-2)
+
+
 def test_a_task_that_had_arrived_before_a_sensor_was_done_was_not_held_back_by_it():
     found = waited(
         attempt("sensor", 2.0, 2.001, 0.0),
