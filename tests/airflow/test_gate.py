@@ -144,6 +144,14 @@ def test_of_a_dag_with_a_policy_the_first_tasks_wait_and_those_after_them_do_not
     assert waits == {task_instance_id(*name, "prepare", -1), *(task_instance_id(*name, "each", n) for n in (0, 1))}
 
 
+def test_the_first_tasks_of_a_run_held_back_what_comes_after_them_and_no_exempt_branch(gated, waited):
+    run, _ = gated.run("gated_by_tags", waited[1]["gated_by_tags"])
+    first = [one.plan for one in sorted(run.decisions, key=lambda one: one.at) if one.plan.get("held_back") is not None]
+    held = {name for plan in first for name in plan["held_back"]}
+    assert held == {f"gated_by_tags.{name}" for name in ("second", "own", "tidy")}
+    assert len(first) == 3
+
+
 def test_the_summary_tells_what_waiting_avoided(gated, waited):
     for dag_id, run_id in waited[1].items():
         _, summary = gated.run(dag_id, run_id)
