@@ -13,8 +13,8 @@ Interval = tuple[float, float]  # from, to
 class StepWait:
     """A step that waited for a cleaner grid, from when it arrived until it began; began is None while it waits.
 
-    decisions: those that had it wait, the earliest first. whole_run: all that came after it in the run waited with it.
-    held_back: the keys of further tasks that did.
+    decisions: those that had it wait, the earliest first. whole_run: the run waited with it. held_back: the keys of
+    further tasks that did; None where nobody wrote them down. over: when its run began anew, and no more of it waited.
     """
 
     step: str
@@ -22,30 +22,42 @@ class StepWait:
     began: float | None
     decisions: tuple[DecisionRecord, ...]
     whole_run: bool = False
-    held_back: frozenset[str] = frozenset()
+    held_back: frozenset[str] | None = None
+    over: float = float("inf")
 
     @property
     def delay_s(self) -> float:
         """How much later it began, in seconds; 0 while it waits."""
         return 0.0 if self.began is None else self.began - self.arrived
 
+    def is_before(self, at: float) -> bool:
+        """Whether what happened at this moment, in seconds since the epoch, came after it in the same life of a run."""
+        return self.began is not None and self.began <= at < self.over
 
-def step_waits(decisions: Iterable[DecisionRecord], starts: Mapping[str, Sequence[float]]) -> list[StepWait]:
+
+def step_waits(
+    decisions: Iterable[DecisionRecord], starts: Mapping[str, Sequence[float]], anew: Sequence[float] = ()
+) -> list[StepWait]:
     """The waits of a run's steps, the earliest first. starts: when each step's attempts, or stretches of them, began.
 
-    The stretch in which a step was decided to wait began before that.
+    The stretch in which a step was decided to wait began before that. anew: when the run began again, each time; a step
+    that had not begun by then has waited for nothing, and is left out.
     """
-    by_step: dict[str, list[DecisionRecord]] = defaultdict(list)
+    by_arrival: dict[tuple[str, float | None], list[DecisionRecord]] = defaultdict(list)
     for one in sorted(decisions, key=lambda one: one.at):
         if one.plan.get(OF_STEP) is not None and one.plan.get(WAITS):
-            by_step[one.plan[OF_STEP]].append(one)
+            by_arrival[one.plan[OF_STEP], one.plan.get("arrived")].append(one)
     found = []
-    for step, mine in by_step.items():
+    for (step, _), mine in by_arrival.items():
         first = mine[0]
         began = min((at for at in starts.get(step, ()) if at > first.at), default=None)
-        held_back = frozenset(first.plan.get(HELD_BACK) or ())
+        over = min((at for at in anew if at > first.at), default=float("inf"))
+        if over < float("inf") and (began is None or over <= began):
+            continue
+        held_back = frozenset(first.plan[HELD_BACK]) if HELD_BACK in first.plan else None
         whole_run = bool(first.plan.get(OF_RUN))
-        found.append(StepWait(step, first.plan.get("arrived", first.at), began, tuple(mine), whole_run, held_back))
+        arrived = first.plan.get("arrived", first.at)
+        found.append(StepWait(step, arrived, began, tuple(mine), whole_run, held_back, over))
     return sorted(found, key=lambda one: one.arrived)
 
 

@@ -15,6 +15,7 @@ from e2s_tasks.grid.watttime import WattTime
 if TYPE_CHECKING:
     from e2s_tasks.settings import Settings
 
+IN_AIRFLOW = ", or in Airflow the connection {}"
 OWN_ZONES = ("electricity-maps", "watttime")
 
 
@@ -41,13 +42,14 @@ def service_for(zone: str, settings: "Settings") -> Named | None:
     if choice == "energy-charts":
         return Named(f"energy-charts {settings.energy_charts_url}", EnergyCharts(settings.energy_charts_url, timeout_s))
     if choice == "electricity-maps":
-        variable = "E2S_ELECTRICITY_MAPS_KEY"
-        key = _header(_needed(settings.electricity_maps_key, "Electricity Maps", variable).strip(), variable)
+        where = f"E2S_ELECTRICITY_MAPS_KEY{IN_AIRFLOW.format('e2s_electricity_maps')}"
+        key = _header(_needed(settings.electricity_maps_key, "Electricity Maps", where).strip(), where)
         url = settings.electricity_maps_url
         return Named(f"electricity-maps {url}", ElectricityMaps(url, key, timeout_s))
     if choice == "watttime":
-        user = _needed(settings.watttime_user, "WattTime", "E2S_WATTTIME_USER")
-        password = _needed(settings.watttime_password, "WattTime", "E2S_WATTTIME_PASSWORD")
+        where = IN_AIRFLOW.format("e2s_watttime")
+        user = _needed(settings.watttime_user, "WattTime", f"E2S_WATTTIME_USER{where}")
+        password = _needed(settings.watttime_password, "WattTime", f"E2S_WATTTIME_PASSWORD{where}")
         return Named(f"watttime {settings.watttime_url}", WattTime(settings.watttime_url, user, password, timeout_s))
     return None
 
@@ -68,14 +70,14 @@ def names_zones_itself(settings: "Settings") -> bool:
     return settings.grid in OWN_ZONES or (settings.grid == "auto" and bool(keys))
 
 
-def _needed(value: str | None, service: str, variable: str) -> str:
+def _needed(value: str | None, service: str, where: str) -> str:
     if value is None:
-        raise GridError(f"{service} needs {variable}: set it, or another E2S_GRID.")
+        raise GridError(f"{service} needs {where}: set it, or another E2S_GRID.")
     return value
 
 
-def _header(value: str, variable: str) -> str:
+def _header(value: str, where: str) -> str:
     """A key that can be sent; the error does not hold it."""
     if not (value.isascii() and value.isprintable()):
-        raise GridError(f"{variable} holds a line break or another character that no key has: set it anew.")
+        raise GridError(f"{where}, holds a line break or another character that no key has: set it anew.")
     return value

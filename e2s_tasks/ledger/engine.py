@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from sqlalchemy.pool import NullPool
 
 from e2s_tasks.errors import E2SError, LedgerBusyError, LedgerError
+from e2s_tasks.ledger.forks import unforked
 from e2s_tasks.ledger.migrations import HEAD, UnknownVersionError, upgrade, version_of
 
 BUSY_TIMEOUT_S = 10.0
@@ -40,9 +41,13 @@ def connect(url: str, patience_s: float = BUSY_TIMEOUT_S) -> sa.Engine:
 
 @contextmanager
 def reporting(engine: sa.Engine, problem: str) -> Iterator[None]:
-    """Turn what the database raises in a block into a LedgerError that names the URL and the remedy."""
+    """Turn what the database raises in a block into a LedgerError that names the URL and the remedy.
+
+    Whatever thread it is on, no other one forks meanwhile.
+    """
     try:
-        yield
+        with unforked():
+            yield
     except E2SError:  # some of which are ValueErrors, and have said what is wrong
         raise
     except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:

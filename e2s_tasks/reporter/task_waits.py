@@ -1,17 +1,17 @@
 """What waiting avoided where single steps of a run waited, as tasks of an Airflow DAG do: the sum over them.
 
-Each joule is compared with the same one as much earlier as the wait lasted: that of a step that waited with its own
-wait, and of what came after a step that had it, or the whole run, wait with that one's.
+Each joule is compared with the same one as much earlier as the waits lasted that held it back: that of a step which
+waited with its own wait, and with those of steps before it that had it, or the whole run, wait.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from e2s_tasks.core.emissions import Intensities, intensities
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord
+from e2s_tasks.core.records import LAST_BEGAN, DecisionRecord, Kind, RunRecords, SpanRecord
 from e2s_tasks.core.waits import StepWait, length, step_waits
 from e2s_tasks.reporter.figures import grams
 from e2s_tasks.reporter.grid import LEAST_S, not_begun, weighted
@@ -30,7 +30,7 @@ def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, An
     if not begun:
         return not_begun(still[0].arrived, still[0].decisions[0].signal, _told(still, run)) if still else None
     grids = _grids(run)
-    parts = [_compared(wait, work, grids[wait.decisions[0].zone], pue) for wait, work in _work(run, begun)]
+    parts = [_compared(one, grids[one.zone], pue) for one in _work(run, begun)]
     grid = intensities(run.decisions)
     paid = grams(waiting_j, weighted([one for one in run.spans if one.is_waiting], grid), pue)
     saved = _sum(part.saved_g for part in parts)
@@ -46,7 +46,7 @@ def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, An
         "would_have_been_gco2eq_per_kwh": _mean(parts, lambda part: part.would_have),
         "avoided_g": None if saved is None else saved - (paid or 0.0),
         "waiting_g": paid,
-        "observed_part": sum(part.observed for part in parts) / len(parts),
+        "observed_part": sum(part.observed for part in parts) / max(1, len(parts)),
         "signal": begun[0].decisions[0].signal,
         "not_begun": _told(still, run),
     }
@@ -57,7 +57,14 @@ def _waits(run: RunRecords) -> list[StepWait]:
     for span in run.spans:
         if span.kind == Kind.ATTEMPT and span.task_run_id is not None:
             starts[span.task_run_id].append(span.started_at)
-    return step_waits(run.decisions, starts)
+    return step_waits(run.decisions, starts, _anew(run))
+
+
+def _anew(run: RunRecords) -> list[float]:
+    """When the run began again, as one does that was cleared: its attempts know of lives that its end tells no more."""
+    first = [one.started_at for one in run.spans if one.is_of_no_process]
+    known = [one.attributes[LAST_BEGAN] for one in run.spans if LAST_BEGAN in one.attributes]
+    return sorted({*first, *known})[1:]
 
 
 def _grids(run: RunRecords) -> dict[str | None, Intensities]:
@@ -91,21 +98,43 @@ class _Compared:
     observed: float
 
 
-@dataclass(slots=True)
-class _Shifted:
-    """Spans, and how much earlier they would have been."""
+class _Shifted(NamedTuple):
+    """Spans, and what held all of them back: the earliest wait first."""
 
     spans: list[SpanRecord]
-    delay_s: float
+    waits: list[StepWait]
+
+    @property
+    def zone(self) -> str | None:
+        """That of the wait which ended last."""
+        return self._last.decisions[0].zone
+
+    @property
+    def expected(self) -> float | None:
+        """The intensity that was expected where all waits had ended."""
+        return self._last.decisions[-1].expected
+
+    @property
+    def run_now(self) -> float | None:
+        """The intensity that was expected before the first wait for the same grid."""
+        return next(one.decisions[0].run_now for one in self.waits if one.decisions[0].zone == self.zone)
+
+    @property
+    def delay_s(self) -> float:
+        """How much earlier the spans would have been."""
+        return length((one.arrived, one.began) for one in self.waits if one.began is not None)
+
+    @property
+    def _last(self) -> StepWait:
+        return max(self.waits, key=lambda one: one.began or 0.0)
 
 
-def _compared(wait: StepWait, work: _Shifted, grid: Intensities, pue: float | None) -> _Compared:
-    spans, delay = work.spans, work.delay_s
+def _compared(work: _Shifted, grid: Intensities, pue: float | None) -> _Compared:
+    spans, delay, expected, run_now = work.spans, work.delay_s, work.expected, work.run_now
     earlier = [_earlier(one, delay) for one in spans]
     used = add(own(one).joules for one in spans)
     met, would_have = weighted(spans, grid, {}), weighted(earlier, grid, {})
-    expected, run_now = wait.decisions[-1].expected, wait.decisions[0].run_now
-    begin = min((one.started_at for one in spans), default=wait.arrived + delay)
+    begin = min(one.started_at for one in spans)
     end = max([begin + 1.0, *(one.ended_at or one.started_at for one in spans)])
     seen = grid.observed_part(begin, end), grid.observed_part(begin - delay, end - delay)
     return _Compared(
@@ -125,44 +154,69 @@ def _saved(joules: float | None, then: float | None, at_once: float | None, pue:
     return None if then is None or at_once is None else grams(joules, at_once - then, pue)
 
 
-def _work(run: RunRecords, waits: Sequence[StepWait]) -> list[tuple[StepWait, _Shifted]]:
-    """What each wait held back: that of the whole run all that began after it, and was not held back by another."""
-    by_step = {one.step: one for one in waits}
-    by_key = {key: one for one in waits for key in one.held_back}
-    first = _of_run(waits)
-    spans: dict[str, list[SpanRecord]] = defaultdict(list)
+def _work(run: RunRecords, waits: Sequence[StepWait]) -> list[_Shifted]:
+    """What waited, put together where the same waits held it back."""
+    known = _Holding(waits)
+    together: dict[tuple[int, ...], _Shifted] = {}
     for span, attempt in _with_attempts(run):
-        step, key = (attempt.task_run_id, attempt.task_key) if attempt is not None else (None, None)
-        wait = by_step.get(step or "") or by_key.get(key or "") or first
-        if wait is not None and wait.began is not None and not span.is_waiting and span.started_at >= wait.began:
-            spans[wait.step].append(span)
-    known = [*waits, *([first] if first is not None and first.step in spans else [])]
-    return [(wait, _Shifted(spans[wait.step], wait.delay_s + _before(wait, first))) for wait in known]
+        held = known.back(span, attempt)
+        if held:
+            together.setdefault(tuple(map(id, held)), _Shifted([], held)).spans.append(span)
+    return list(together.values())
 
 
-def _of_run(waits: Sequence[StepWait]) -> StepWait | None:
-    """The wait of the whole run: from the first arrival until the first of its tasks that waited began."""
-    whole = [one for one in waits if one.whole_run]
-    if not whole:
-        return None
-    return replace(whole[0], step="", began=min(one.began for one in whole if one.began is not None))
+class _Holding:
+    """The waits of a run, by what they held back."""
+
+    def __init__(self, waits: Sequence[StepWait]) -> None:
+        self._own: dict[str | None, list[StepWait]] = defaultdict(list)
+        self._before: dict[str | None, list[StepWait]] = defaultdict(list)
+        for one in waits:
+            self._own[one.step].append(one)
+            for key in one.held_back or ():
+                self._before[key].append(one)
+        self._of_run = _of_run(waits)
+
+    def back(self, span: SpanRecord, attempt: SpanRecord | None) -> list[StepWait]:
+        """What held a span of an attempt back, the earliest first; of orchestration only what held the run back."""
+        step, key, at = (None, None, span.started_at)
+        if attempt is not None:
+            step, key, at = attempt.task_run_id, attempt.task_key, attempt.started_at
+        own = [one for one in self._own.get(step, ()) if one.is_before(at)]
+        before = [*self._before.get(key, ()), *self._of_run]
+        held = [*(one for one in before if one.is_before(at) and all(_came_first(one, mine) for mine in own)), *own]
+        if span.kind == Kind.ORCHESTRATION and not any(one.whole_run for one in held):
+            return []
+        return sorted(held, key=lambda one: one.arrived)
 
 
-def _before(wait: StepWait, of_run: StepWait | None) -> float:
-    """How long what waits by itself had been held back when it arrived, in seconds."""
-    if of_run is None or of_run.began is None or wait.whole_run or wait.arrived < of_run.began:
-        return 0.0
-    return of_run.delay_s
+def _of_run(waits: Sequence[StepWait]) -> list[StepWait]:
+    """The wait of the whole run where nobody wrote down what came after, in each of its lives: until its first task."""
+    by_life: dict[float, list[StepWait]] = defaultdict(list)
+    for one in waits:
+        if one.whole_run and one.held_back is None:
+            by_life[one.over].append(one)
+    return [
+        replace(whole[0], step="", began=min(one.began for one in whole if one.began is not None))
+        for whole in by_life.values()
+    ]
+
+
+def _came_first(wait: StepWait, mine: StepWait) -> bool:
+    """Whether a wait had a step wait that then waited itself; what a run begins with waits side by side."""
+    return wait.began is not None and wait.began <= mine.arrived and not (wait.whole_run and mine.whole_run)
 
 
 def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | None]]:
-    """The spans but for those of flows, each with the outermost attempt that it is or lies in."""
+    """The spans of work, each with the outermost attempt that it is, or lies in, or ran in it; none of flows."""
     by_id = {one.id: one for one in run.spans}
+    ran = {one.parent_id: one for one in run.spans if one.kind == Kind.ATTEMPT}
     for span in run.spans:
         if span.kind == Kind.FLOW:
             continue
-        attempt, around, seen = None, span, {span.id}
+        attempt, around, seen, waits = None, span, {span.id}, False
         while True:
+            waits = waits or around.is_waiting
             if around.kind == Kind.ATTEMPT:
                 attempt = around
             outer = by_id.get(around.parent_id or "")
@@ -170,7 +224,8 @@ def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | N
                 break
             seen.add(outer.id)
             around = outer
-        yield span, attempt
+        if not waits:
+            yield span, ran.get(span.id) if span.kind == Kind.ORCHESTRATION else attempt
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

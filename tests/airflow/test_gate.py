@@ -151,6 +151,14 @@ def test_of_a_dag_with_a_policy_the_first_tasks_wait_and_those_after_them_do_not
     assert waits == {task_instance_id(*name, "prepare", -1), *(task_instance_id(*name, "each", n) for n in (0, 1))}
 
 
+def test_the_first_tasks_of_a_run_held_back_what_comes_after_them_and_no_exempt_branch(gated, waited):
+    run, _ = gated.run("gated_by_tags", waited[1]["gated_by_tags"])
+    first = [one.plan for one in sorted(run.decisions, key=lambda one: one.at) if one.plan.get("held_back") is not None]
+    held = {name for plan in first for name in plan["held_back"]}
+    assert held == {f"gated_by_tags.{name}" for name in ("second", "own", "tidy")}
+    assert len(first) == 3
+
+
 def test_the_summary_tells_what_waiting_avoided(gated, waited):
     for dag_id, run_id in waited[1].items():
         _, summary = gated.run(dag_id, run_id)
@@ -195,3 +203,16 @@ def test_a_waiting_task_that_is_cleared_begins_at_once_and_keeps_its_retries(gat
     gated.clear("gated_by_tags", run_id, "prepare", "each")
     assert gated.airflow.wait("gated_by_tags", run_id, RUN_S) == "success"
     assert max(one["at"] for one in gated.works(run_id) if one["task"] in BY_TAGS) < clean
+
+
+def test_a_run_that_waited_and_is_cleared_has_avoided_no_more_by_what_did_not_wait(gated, waited):
+    gated.dirty_for(0)
+    run_id = waited[1]["gated_by_tags"]
+    run, before = gated.run("gated_by_tags", run_id)
+    path = f"/api/v2/dags/gated_by_tags/dagRuns/{run_id}/clear"
+    gated.airflow.client.post(path, json={"dry_run": False}).raise_for_status()
+    assert gated.airflow.wait("gated_by_tags", run_id, RUN_S) == "success"
+    again, after = gated.run("gated_by_tags", run_id)
+    assert len(again.spans) > len(run.spans)
+    for name in ("predicted_avoided_g", "waited_s", "waiting_g"):
+        assert after["waited"][name] == pytest.approx(before["waited"][name], rel=1e-6)

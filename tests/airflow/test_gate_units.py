@@ -19,7 +19,7 @@ from airflow_errors import TaskDeferred
 
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
-from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.core.records import HELD_BACK, Kind, SpanRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate, declared
 from e2s_tasks.integrations.airflow.arriving import arrive
@@ -511,6 +511,20 @@ def test_a_command_that_would_wait_itself_as_dags_test_does_has_no_task_wait(arr
     of_the_command = InProcessSupervisorComms.__new__(InProcessSupervisorComms)
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", of_the_command, raising=False)
     assert carbon_gate(POLICY)({"ti": arriving()}) is None
+
+
+@pytest.mark.parametrize(("count", "told"), [(2, ["d.after_0", "d.after_1", "d.last"]), (100, None)])
+def test_what_comes_after_the_first_task_of_a_run_is_written_down_if_it_is_not_too_much(arriving, count, told):
+    from airflow.providers.standard.operators.empty import EmptyOperator
+
+    ti = arriving()
+    with ti.task.dag:
+        last = EmptyOperator(task_id="last")
+        EmptyOperator(task_id="beside") >> last
+        for number in range(count):
+            ti.task >> EmptyOperator(task_id=f"after_{number}") >> last
+    assert arrive(ti, POLICY, whole_run=True).decision.plan.get(HELD_BACK) == told
+    assert HELD_BACK not in arrive(ti, POLICY).decision.plan
 
 
 def test_a_task_of_which_nobody_knows_how_long_it_takes_begins_at_once_and_the_decision_says_why(arriving):

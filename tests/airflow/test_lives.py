@@ -112,6 +112,13 @@ def test_a_mistake_in_a_runs_conf_is_told_and_costs_no_solution(airflow):
     assert "has 'solutoin', which nobody knows. Did you mean 'solution'?" in _logs(airflow, run_id)
 
 
+def test_a_policy_in_a_runs_conf_is_told_in_the_tasks_log_and_sets_no_zone(airflow):
+    run_id = airflow.trigger(DAG, {"e2s": {"zone": "FR", "max_delay": "1h"}})
+    assert airflow.wait(DAG, run_id) == "success"
+    assert "a carbon policy in a run's conf (max_delay, zone) does nothing" in _logs(airflow, run_id)
+    assert "FR" not in {one.zone for one in _run(airflow, run_id).decisions}
+
+
 def test_a_run_that_was_cleared_began_with_its_first_life(airflow):
     run_id = airflow.trigger(DAG)
     assert airflow.wait(DAG, run_id) == "success"

@@ -1,12 +1,14 @@
 """What a DAG declares in words that nobody reads is an import error which names the right one."""
 
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
-from e2s_tasks.integrations.airflow import declared, gating, spelling
+from e2s_tasks.integrations.airflow import declared, gating, runs, spelling
+from e2s_tasks.integrations.airflow.conf import tell_of_a_policy
 from e2s_tasks.integrations.airflow.gate import CarbonGate
 from e2s_tasks.recorder.guard import MeteringWarning
 from e2s_tasks.settings import settings
@@ -160,6 +162,49 @@ def test_a_mistake_in_a_runs_conf_is_told_and_leaves_what_its_dag_says():
         found = declared.told_in_a_run(dag, None, {"e2s": {"zoone": "GB", "wait": True}})
     assert found == {"solution": "delays", "wait": False}
     assert declared.told_in_a_run(dag, None, {"e2s": {"wait": True}})["wait"]
+
+
+POLICY_OF_RUN = {"zone": "FR", "max_delay": "1h", "expected_duration": "2m"}
+
+
+def test_a_policy_in_a_runs_conf_is_none_and_what_its_dag_says_holds():
+    conf = {"e2s": {**POLICY_OF_RUN, "solution": "delays", "wait": False}}
+    assert declared.told_in_a_run(Dag({}), None, conf) == {"solution": "delays", "wait": False}
+    found = declared.told_in_a_run(Dag({"zone": "GB", "max_delay": "6h"}), None, conf)
+    assert (found["zone"], found["max_delay"]) == ("GB", "6h")
+    run = SimpleNamespace(dag=Dag({"zone": "GB", "max_delay": "6h"}), conf=conf)
+    assert runs._zone(run) == "GB"
+
+
+@pytest.fixture
+def tasks():
+    """Two tasks, one after the other, of a DAG with a policy."""
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import DAG
+
+    with DAG("d", schedule=None, params={"e2s": {"zone": "GB", "max_delay": "6h"}}):
+        first, second = (BashOperator(task_id=name, bash_command="true") for name in ("first", "second"))
+        first >> second
+    return first, second
+
+
+def test_a_policy_in_a_runs_conf_is_told_where_the_run_begins_with_what_would_do(tasks):
+    with pytest.warns(MeteringWarning, match="expected_duration, max_delay, zone") as told:
+        tell_of_a_policy(tasks[0], {"e2s": POLICY_OF_RUN})
+    (said,) = (str(one.message) for one in told)
+    assert "does nothing: which tasks wait, and for which zone, is fixed when the DAG's file is read" in said
+    assert "{'e2s': {'wait': false}} in the conf has nothing of the run wait" in said
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [None, {}, {"e2s": {"wait": False}}, {"e2s": {"zone": "GB", "max_delay": "6h"}}, {"e2s": {"zoone": "GB"}},
+     *({"e2s": param} for param in FOREIGN)],
+)  # fmt: skip
+def test_a_conf_without_a_policy_or_with_that_of_its_dag_is_not_told(tasks, conf, recwarn):
+    tell_of_a_policy(tasks[0], conf)
+    tell_of_a_policy(tasks[1], {"e2s": POLICY_OF_RUN})
+    assert not recwarn.list
 
 
 def test_a_part_of_a_policy_in_a_dags_param_is_told(read):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from e2s_tasks.core.records import MOVED, DecisionRecord, Kind
+from e2s_tasks.core.records import LAST_BEGAN, MOVED, DecisionRecord, Kind
 from e2s_tasks.core.waits import alone, length, step_waits
 from e2s_tasks.reporter import waiting
 from e2s_tasks.reporter.grid import WAITED
@@ -37,8 +37,8 @@ def process(begin, end, kwh=0.0, **fields):
     return span(f"process {begin}", Kind.ORCHESTRATION, **times | fields)
 
 
-def dag_run(*spans, decisions):
-    return run(root(cpu_j=0.0, started_at=0.0, ended_at=9 * HOUR), *spans, decisions=decisions)
+def dag_run(*spans, decisions, **of_root):
+    return run(root(cpu_j=0.0, started_at=0.0, ended_at=9 * HOUR, **of_root), *spans, decisions=decisions)
 
 
 def waited(*spans, decisions):
@@ -149,6 +149,118 @@ def test_of_a_task_that_only_waits_what_follows_it_was_held_back():
         decisions=[decision("sensor", held_back=["dag.train"])],
     )
     assert found["avoided_g"] == pytest.approx(2 * (200 - 100))
+
+
+def test_of_what_the_run_begins_with_what_comes_after_it_was_held_back_and_no_other_branch():
+    found = waited(
+        attempt("first", 2.0, 3.0),
+        attempt("exempt", 0.0, 2.0, 9.0),
+        attempt("after it", 2.5, 3.5, 9.0),
+        process(2.5, 3.5, 1.0),
+        attempt("second", 2.5, 3.5, 2.0, parent_id="process 2.5"),
+        decisions=[decision("first", whole_run=True, held_back=["dag.second"])],
+    )
+    assert found["avoided_g"] == pytest.approx((1 + 1 + 2) * (200 - 100))
+
+
+def test_where_a_run_begins_with_several_tasks_each_held_back_what_comes_after_it():
+    found = waited(
+        attempt("first", 2.0, 2.5),
+        attempt("last", 3.5, 4.0),
+        attempt("after the first", 2.5, 3.0),
+        attempt("after both", 4.0, 5.0, 2.0),
+        decisions=[
+            decision("first", whole_run=True, held_back=["dag.after the first", "dag.after both"]),
+            decision("last", whole_run=True, held_back=["dag.after both"]),
+        ],
+    )
+    assert found["avoided_g"] == pytest.approx(100 + 100 + 100 + 2 * (200 - 300))  # the last two: at 0:00 and 0:30
+
+
+def test_a_task_that_waits_after_a_sensor_was_held_back_by_both():
+    found = waited(
+        attempt("sensor", 2.0, 2.001, 0.0),
+        attempt("train", 4.0, 5.0, 2.0),
+        decisions=[
+            decision("sensor", held_back=["dag.train"]),
+            replace(decision("train", 2 * HOUR + 1, 4 * HOUR, arrived=2 * HOUR), run_now=100.0, expected=290.0),
+        ],
+    )
+    assert found["avoided_g"] == pytest.approx(2 * (200 - 300))
+    assert found["predicted_avoided_g"] == pytest.approx(2 * (210 - 290))
+
+
+def test_the_process_in_which_a_task_after_a_sensor_comes_to_wait_itself_is_no_work():
+    summary = summarise(dag_run(
+        attempt("sensor", 2.0, 2.001, 0.0),
+        process(2.0, 2.1, 0.5, attributes={MOVED: True}),
+        attempt("train", 2.0, 2.1, 0.5, parent_id="process 2.0", status="suspended"), attempt("train", 4.0, 5.0),
+        decisions=[
+            decision("sensor", held_back=["dag.train"]),
+            decision("train", 2 * HOUR + 10, 4 * HOUR, arrived=2 * HOUR + 5),
+        ],
+    ))  # fmt: skip
+    found = summary["waited"]
+    assert found["predicted_avoided_g"] == pytest.approx(210 - 90)
+    assert found["avoided_g"] + found["waiting_g"] == pytest.approx(200 - 300, rel=1e-2)
+
+
+def test_a_task_that_had_arrived_before_a_sensor_was_done_was_not_held_back_by_it():
+    found = waited(
+        attempt("sensor", 2.0, 2.001, 0.0),
+        attempt("train", 4.0, 5.0),
+        decisions=[
+            decision("sensor", held_back=["dag.train"]),
+            decision("train", 1.5 * HOUR + 1, 4 * HOUR, arrived=1.5 * HOUR),
+        ],
+    )
+    assert found["avoided_g"] == pytest.approx((0.5 * 200 + 0.5 * 100) - 300)
+
+
+def test_of_two_sensors_side_by_side_the_time_in_which_any_of_them_waited_counts_once():
+    found = waited(
+        attempt("short", 1.0, 1.001, 0.0),
+        attempt("long", 2.0, 2.001, 0.0),
+        attempt("train", 2.5, 3.5),
+        decisions=[decision("short", held_back=["dag.train"]), decision("long", held_back=["dag.train"])],
+    )
+    assert found["avoided_g"] == pytest.approx(200 - 100)
+
+
+def lives(*begun):
+    """A run that began at these hours: its root, which knows of the first and the last, and what its attempts know."""
+    return {"process_id": RUN, "attributes": {LAST_BEGAN: begun[-1] * HOUR}}, [
+        {"attributes": {LAST_BEGAN: one * HOUR}} for one in begun
+    ]
+
+
+def test_a_run_that_was_cleared_and_did_not_wait_again_has_avoided_no_more():
+    of_root, (first, second, third) = lives(0.0, 5.0, 7.0)
+    records = dag_run(
+        attempt("waits", 2.0, 3.0, **first), attempt("waits", 5.0, 6.0, 4.0, **second),
+        attempt("next", 5.0, 6.0, **second), attempt("waits", 7.0, 8.0, 4.0, **third),
+        decisions=[decision("waits", whole_run=True, held_back=["dag.next"])], **of_root,
+    )  # fmt: skip
+    found = summarise(records)["waited"]
+    assert (found["avoided_g"], found["waited_s"]) == (pytest.approx(200 - 100), 2 * HOUR)
+    for one in records.spans[1:]:
+        one.attributes = {}  # as they once were: the run itself tells of its last life
+    assert summarise(records)["waited"]["avoided_g"] == pytest.approx(200 - 100 + (4 + 1) * (100 - 300))
+
+
+def test_a_run_that_waits_in_its_second_life_too_is_compared_with_each_arrival():
+    of_root, (first, second) = lives(0.0, 2.5)
+    found = summarise(dag_run(
+        attempt("waits", 2.0, 2.5, **first), attempt("waits", 4.0, 5.0, **second), **of_root,
+        decisions=[decision("waits"), decision("waits", 2.5 * HOUR + 1, 4 * HOUR, arrived=2.5 * HOUR)],
+    ))["waited"]  # fmt: skip
+    assert found["avoided_g"] == pytest.approx((200 - 100) + (100 - 300))
+
+
+def test_a_wait_that_ended_with_its_run_is_not_told_of_one_that_was_cleared_and_began_at_once():
+    of_root, (first, second) = lives(0.0, 2.0)
+    spans = [attempt("waits", 0.0, 0.001, 0.0, **first), attempt("waits", 2.0, 3.0, **second)]
+    assert summarise(dag_run(*spans, decisions=[decision("waits")], **of_root))["waited"] is None
 
 
 def test_a_run_whose_tasks_wait_still_has_avoided_nothing_yet():

@@ -10,7 +10,7 @@ from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
 from e2s_tasks.core.records import HELD_BACK, OF_RUN, OF_STEP, WAITS, DecisionRecord, from_dict
 from e2s_tasks.errors import E2SError, PolicyError
-from e2s_tasks.integrations.airflow import attempts, declared
+from e2s_tasks.integrations.airflow import attempts, declared, following
 from e2s_tasks.integrations.airflow.active import is_active
 from e2s_tasks.integrations.airflow.connections import with_keys
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
@@ -53,6 +53,8 @@ def arrive(
     found.plan.update({OF_STEP: _step(task_instance), OF_RUN: whole_run, WAITS: why_not is None})
     if held_back:
         found.plan[HELD_BACK] = list(held_back)
+    elif whole_run:
+        found.plan.update(following.written_down(task_instance.task))
     _write(found, task_instance)
     if why_not is not None:
         _log(task_instance, f"e2s: the task starts now: {why_not.removeprefix('start now: ')} ({found.source})")

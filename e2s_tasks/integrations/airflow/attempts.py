@@ -19,7 +19,8 @@ from typing import Any
 from e2s_tasks.core.records import MOVED, PEAK_MEMORY, STOPPED, TRY_ID, EdgeRecord, Kind, Status, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, runner, xcoms
-from e2s_tasks.integrations.airflow.dag_runs import root_span
+from e2s_tasks.integrations.airflow.conf import tell_of_a_policy
+from e2s_tasks.integrations.airflow.dag_runs import life_of, root_span
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -137,6 +138,7 @@ def attempt_begins(task_instance: Any) -> None:
     recorder = process_recorder()
     given = _given(task_instance)
     recorder.write(root_span(dag_run, solution=_solution(task, given), attributes=recorder.declared))
+    tell_of_a_policy(task, dag_run.conf)
     span = recorder.span(task_instance.task_id, Kind.ATTEMPT, _facts(task_instance, given))
     _here.attempt = Attempt(task_instance, span)
     span.start()
@@ -181,6 +183,7 @@ def _facts(task_instance: Any, given: dict[str, Any]) -> dict[str, Any]:
                 "map_index": _index_of(task_instance),
                 "try": task_instance.try_number,
             },
+            **life_of(task_instance._ti_context_from_server.dag_run),  # noqa: SLF001
         },
         "stage": declared.stage(given),
     }

@@ -17,13 +17,18 @@ def with_keys(options: Settings) -> Settings:
     """The settings, with the keys that the chosen service needs and the environment lacks, if a connection has them."""
     if options.grid == "electricity-maps" and options.electricity_maps_key is None:
         found = _loaded(ELECTRICITY_MAPS)
-        return options if found is None else replace(options, electricity_maps_key=found.password)
+        return options if found is None else replace(options, electricity_maps_key=_said(found.password))
     if options.grid == "watttime" and options.watttime_password is None:
         found = _loaded(WATTTIME)
-        return (
-            options if found is None else replace(options, watttime_user=found.login, watttime_password=found.password)
-        )
+        if found is not None:
+            user = _said(found.login) or options.watttime_user
+            return replace(options, watttime_user=user, watttime_password=_said(found.password))
     return options
+
+
+def _said(value: str | None) -> str | None:
+    """A key; None where the connection has an empty one, which is none: the service says where it may be."""
+    return value if value and value.strip() else None
 
 
 def _loaded(name: str) -> Any:

@@ -33,9 +33,15 @@ def root_span(dag_run: Any, *, solution: str | None = None, attributes: Mapping[
         attempt=1 + (dag_run.clear_number or 0), solution=solution,
         attributes={
             "flow_run_name": dag_run.run_id, DAG_RUN: {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id},
-            **({} if began is None else {LAST_BEGAN: began}), **(attributes or {}),
+            **life_of(dag_run), **(attributes or {}),
         },
     )  # fmt: skip
+
+
+def life_of(dag_run: Any) -> dict[str, Any]:
+    """The attribute that tells the life of a run in which something happens; none where Airflow does not know it."""
+    began = _began(dag_run)
+    return {} if began is None else {LAST_BEGAN: began}
 
 
 def _number(began: float | None, *, is_over: bool) -> int:

@@ -35,11 +35,14 @@ def told(dag: Any, task: Any = None) -> dict[str, Any]:
 
 
 def told_in_a_run(dag: Any, task: Any, conf: Any) -> dict[str, Any]:
-    """The same with what the run's `conf` says for this run; one of the three that is mistaken is left out and told."""
+    """The same with what the run's `conf` says for this run; one of the three that is mistaken is left out and told.
+
+    A policy in the conf is none: no task waits by it (`conf`).
+    """
     found = _by_tag(dag)
-    for param in (param_of(dag), param_of(task), _param(conf)):
+    for param, left_out in ((param_of(dag), ()), (param_of(task), ()), (param_in(conf), OF_A_POLICY)):
         try:
-            found |= ours(param)
+            found |= {name: value for name, value in ours(param).items() if name not in left_out}
         except SettingError as error:
             warn_once(f"reading the param {PARAM} (it is left out)", error)
     return found
@@ -87,10 +90,11 @@ def _unknown_key(key: Any) -> str:
 
 def param_of(declaring: Any) -> Any:
     """The param `e2s` of a DAG or a task, which has its DAG's where it has none of its own; None without one."""
-    return _param(getattr(declaring, "params", None))
+    return param_in(getattr(declaring, "params", None))
 
 
-def _param(params: Any) -> Any:
+def param_in(params: Any) -> Any:
+    """The param `e2s` among params, or in a run's `conf`; None without one."""
     try:
         return params[PARAM]
     except Exception:  # noqa: BLE001 - there is none, or one that only a run's `conf` gives a value
