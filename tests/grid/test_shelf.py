@@ -301,7 +301,7 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_told(server, tmp_path, key):
     options = Settings(grid="electricity-maps", electricity_maps_url=server.url, electricity_maps_key=key)
     found = forecast_for("DE", now(), now() + HOUR, options)
     assert found.rung is Rung.AVERAGE
-    assert "E2S_ELECTRICITY_MAPS_KEY holds" in found.failures[0]
+    assert "E2S_ELECTRICITY_MAPS_KEY, or in Airflow the connection e2s_electricity_maps, holds" in found.failures[0]
     assert not any(part in found.failures[0] for part in ("cd", key))
     assert server.paths == []
 
