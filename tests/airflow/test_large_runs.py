@@ -29,7 +29,7 @@ def told(tmp_path, monkeypatch):
     settings = SimpleNamespace(ledger=url, journals=tmp_path)
     recorder = SimpleNamespace(settings=settings, write_down=lambda: None)
     span = SimpleNamespace(id="a1", run_id="run", recorder=recorder)
-    return lambda: assets._from_the_ledger(span, {"asset:/scores"})
+    return lambda: assets._from_the_ledger(span, {"asset:/scores"}, [])
 
 
 def test_an_instance_of_a_mapped_task_tells_what_its_own_version_of_the_asset_has_cost(told):
