@@ -48,6 +48,7 @@ def _thread(work):
         thread.join()
 
 
+@pytest.mark.slow
 def test_children_of_a_process_that_reads_its_ledger_on_a_thread_can_use_sqlite(tmp_path):
     def read(begun):
         ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")

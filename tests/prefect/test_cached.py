@@ -44,7 +44,7 @@ def test_a_measured_task_has_the_users_hooks_alone_and_its_runs_log_no_more_than
     assert [line for line in caplog.messages if "hook" in line.lower() and "mine" not in line] == []
 
 
-@pytest.mark.parametrize("runner", [ThreadPoolTaskRunner, ProcessPoolTaskRunner])
+@pytest.mark.parametrize("runner", [ThreadPoolTaskRunner, pytest.param(ProcessPoolTaskRunner, marks=pytest.mark.slow)])
 def test_cached_runs_are_recorded_under_every_task_runner(attempts, runner, tmp_path):
     @e2s_flow(task_runner=runner(max_workers=1))
     def flow():

@@ -94,6 +94,7 @@ def test_an_outcome_that_a_tasks_program_tells_counts(run, tmp_path):
     assert kpi["value"] == pytest.approx(lineage_of(records).energy_j / 1000)
 
 
+@pytest.mark.slow
 def test_a_flow_in_a_tasks_program_is_a_run_of_its_own(run):
     records = run(lambda: start(FLOW))
     assert [one.name for one in records.spans if one.kind == Kind.SPAN] == ["before"]
