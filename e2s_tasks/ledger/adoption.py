@@ -39,8 +39,9 @@ def _lift_the_late(spans: list[SpanRecord]) -> None:
     """Put work of a process that began after the end of the span that started this under what was open around that."""
     by_id = {one.id: one for one in spans}
     for one in spans:
-        around = by_id.get(one.parent_id or "") if one.kind in PLAIN else None
-        while around is not None and around.process_id != one.process_id:
+        around, seen = by_id.get(one.parent_id or "") if one.kind in PLAIN else None, {one.id}
+        while around is not None and around.id not in seen and around.process_id != one.process_id:
+            seen.add(around.id)
             one.parent_id = around.id
             over = around.ended_at is not None and around.ended_at <= one.started_at
             around = by_id.get(around.parent_id or "") if over else None

@@ -1,57 +1,76 @@
 """No process forks in the middle of another thread's work on a database.
 
 The child would inherit the locks of SQLite as they are at that moment, and without the thread that holds one wait for
-it for ever, at its own first use of SQLite.
+it for ever, at its own first use of SQLite. No lock guards this, since what a signal handler of the user's raises at
+the wrong moment would leave it held; and `os.fork` is wrapped, since its hooks drop what such a handler raises.
 """
 
+import functools
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-PATIENCE_S = 1.0  # a fork waits no longer than that, nor does any work for a fork
-_changed = threading.Condition()
-_working: list[int] = []  # the threads that are at work, each as often as it has begun some
+PATIENCE_S = 1.0  # no work is waited for longer, however many forks there are, nor does any wait longer for forks
+LOOK_EVERY_S = 0.0005
+_working: dict[object, int] = {}  # the thread of each work
+_waited_for: set[object] = set()  # works that a fork has waited for in vain
 _forking: set[int] = set()
 
 
 @contextmanager
 def unforked() -> Iterator[None]:
     """Work on a database, at whose end another thread that is about to fork waits."""
-    me = threading.get_ident()
-    with _changed:
-        if me not in _working:
-            _changed.wait_for(lambda: not _forking, PATIENCE_S)
-        _working.append(me)
+    me, work = threading.get_ident(), object()
+    goes_on = me in list(_working.values())
     try:
+        _working[work] = me  # before looking for forks, as a fork says that it comes before it looks for works
+        if not goes_on and _forking - {me}:
+            give_up = time.monotonic() + PATIENCE_S
+            while _forking - {me} and time.monotonic() < give_up:
+                _working.pop(work, None)
+                time.sleep(LOOK_EVERY_S)
+                _working[work] = me
         yield
     finally:
-        with _changed:
-            _working.remove(me)
-            _changed.notify_all()
+        _working.pop(work, None)
+        _waited_for.discard(work)
 
 
-def _before() -> None:
-    _changed.acquire()  # until the fork is made
-    me = threading.get_ident()
-    _forking.add(me)
-    _changed.wait_for(lambda: all(one == me for one in _working), PATIENCE_S)
+def _waiting(fork: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fork)
+    def forked() -> Any:
+        me = threading.get_ident()
+        _forking.add(me)
+        try:
+            _wait(me)
+            return fork()
+        finally:
+            _forking.discard(me)
+
+    return forked
 
 
-def _in_parent() -> None:
-    _forking.discard(threading.get_ident())
-    with suppress(RuntimeError):  # a signal handler of the user's raised before it was held
-        _changed.notify_all()
-        _changed.release()
+def _wait(me: int) -> None:
+    """Return when no other thread works, or has for as long as can be waited."""
+    give_up = time.monotonic() + PATIENCE_S
+    while others := {work for work, one in list(_working.items()) if one != me} - _waited_for:
+        if time.monotonic() >= give_up:
+            _waited_for.update(others)
+            return
+        time.sleep(LOOK_EVERY_S)
 
 
 def _in_child() -> None:
     """Only the thread that forked lives on."""
-    global _changed  # noqa: PLW0603
-    _changed = threading.Condition()
     me = threading.get_ident()
-    _working[:] = [one for one in _working if one == me]
+    for work in [work for work, one in _working.items() if one != me]:
+        del _working[work]
+    _waited_for.clear()
     _forking.clear()
 
 
-os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+os.fork, os.forkpty = _waiting(os.fork), _waiting(os.forkpty)
+os.register_at_fork(after_in_child=_in_child)

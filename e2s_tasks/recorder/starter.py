@@ -63,21 +63,44 @@ def _told() -> Starter | None:
         if "run_id" not in facts or "parent_id" not in facts or not told["ticks"]:
             return None
         return Starter(int(told["pid"]), int(told["ticks"]), float(told["began_at"]), int(told["ledger"]), facts)
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
         return None
 
 
 def handed_on(span: "OpenSpan", environment: Mapping[Any, Any] | None) -> dict[Any, Any]:
     """The environment of a child of the span. environment: what it was to be; None: this process's."""
     span.recorder.announce(span)
-    given = dict((os.environ if environment is None else environment).items())
+    given = _inherited() if environment is None else dict(environment.items())
     process = span.recorder.process
+    given.pop(VARIABLE, None)
     given.pop(os.fsencode(VARIABLE), None)
     given[VARIABLE] = (
         f'{{{span.handed_down_text()}"pid":{process.pid},"ticks":{process.start_ticks},'
         f'"began_at":{span.work_began_at!r},"ledger":{_mark(span.recorder.settings)}}}'
     )
     return given
+
+
+def _inherited() -> dict[Any, Any]:
+    """What a child inherits: `os.environ` knows nothing of what `os.putenv` or a library has set."""
+    if _environ is None:
+        return dict(os.environ.items())
+    lines: list[bytes] = []
+    while (line := _environ[len(lines)]) is not None:
+        lines.append(line)
+    return {name: value for name, found, value in (line.partition(b"=") for line in lines) if found and name}
+
+
+def _c_environ() -> Any:
+    try:
+        import ctypes
+
+        return ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.PyDLL(None), "environ")
+    except (ImportError, OSError, TypeError, ValueError):
+        return None
+
+
+_environ = _c_environ()
 
 
 def _mark(options: "Settings") -> int:

@@ -11,6 +11,5 @@ __all__ = [
     "run_kpis",
     "solution_kpis",
     "summarise",
-    "summarise_records",
     "summarise_run",
 ]

@@ -210,7 +210,8 @@ def _came_first(wait: StepWait, mine: StepWait) -> bool:
 def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | None]]:
     """The spans of work, each with the outermost attempt that it is, or lies in, or ran in it; none of flows."""
     by_id = {one.id: one for one in run.spans}
-    ran = {one.parent_id: one for one in run.spans if one.kind == Kind.ATTEMPT}
+    attempts = [one for one in run.spans if one.kind == Kind.ATTEMPT and one.task_run_id is not None]
+    ran, in_process = {one.parent_id: one for one in attempts}, {one.process_id: one for one in attempts}
     for span in run.spans:
         if span.kind == Kind.FLOW:
             continue
@@ -225,7 +226,8 @@ def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | N
             seen.add(outer.id)
             around = outer
         if not waits:
-            yield span, ran.get(span.id) if span.kind == Kind.ORCHESTRATION else attempt
+            of_process = ran.get(span.id) or in_process.get(span.process_id)  # later stretches lie inside the first
+            yield span, of_process if span.kind == Kind.ORCHESTRATION else attempt
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -1,11 +1,14 @@
 """What comes after an attempt's work changes nothing of how it ended; what somebody has made void is none."""
 
 import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.integrations.airflow.runner import _end
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
 
@@ -58,6 +61,57 @@ def test_a_success_that_was_made_void_before_its_report_is_none(airflow):
     assert [one.status for one in _attempts(run, "is_marked_meanwhile")] == ["cancelled"]
     assert run.versions == []
     assert summarise(run)["kpis"]["joules_per_row"]["denominator"] is None
+
+
+@pytest.fixture
+def comms():
+    class Comms:
+        def send(self, msg):
+            if msg["refused"]:
+                raise RuntimeError(msg)
+
+    return Comms()
+
+
+@pytest.mark.parametrize("report_is_refused", [True, False])
+def test_only_a_report_that_is_refused_makes_a_success_void(comms, report_is_refused):
+    told, report = [], {"refused": report_is_refused}
+    follower = SimpleNamespace(
+        ends=lambda error: told.append(("ends", error)),
+        reported=lambda error, *, taken: told.append(("reported", error, taken)),
+    )
+    run = _end(follower, SimpleNamespace(SUPERVISOR_COMMS=comms))["run"]
+
+    def attempt():
+        with suppress(RuntimeError):
+            comms.send(msg={"refused": True})  # the request for a variable that is not there
+        with suppress(RuntimeError):  # as Airflow 3.2 and 3.3
+            comms.send(msg=report)
+        return "success", report, None
+
+    assert run(attempt, (), {}) == ("success", report, None)
+    assert told == [("reported", None, not report_is_refused)]
+
+
+@pytest.mark.parametrize(("refused", "expected"), [(True, ("reported", None, False)), (False, ("ends", "other"))])
+def test_where_airflow_does_not_go_on_after_a_refusal_it_is_one_all_the_same(comms, refused, expected):
+    told = []
+    follower = SimpleNamespace(
+        ends=lambda error: told.append(("ends", str(error))),
+        reported=lambda error, *, taken: told.append(("reported", error, taken)),
+    )
+    run = _end(follower, SimpleNamespace(SUPERVISOR_COMMS=comms))["run"]
+
+    def attempt():  # as Airflow 3.1
+        if refused:
+            comms.send(msg={"refused": True})
+        with suppress(RuntimeError):
+            comms.send(msg={"refused": True})
+        raise ValueError("other")
+
+    with pytest.raises((RuntimeError, ValueError)):
+        run(attempt, (), {})
+    assert told == [expected]
 
 
 def test_what_a_callback_writes_has_cost_what_its_own_task_did(called_back):

@@ -234,6 +234,23 @@ def test_a_part_of_a_policy_in_a_tasks_param_needs_its_dags_policy_or_the_rest_o
     assert read(params={"zone": "GB", "max_delay": "6h"}, own=own) is None
 
 
+def test_parts_of_a_policy_in_a_dags_param_do_with_the_rest_in_its_tasks(read):
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import DAG
+
+    from e2s_tasks.integrations.airflow.gating import gate
+
+    with DAG("d", params={"e2s": {"zone": "GB"}}) as dag:
+        for number, own in enumerate(({"max_delay": "6h"}, {"max_delay": "2h"}, {"wait": False})):
+            BashOperator(task_id=f"t{number}", bash_command="true", params={"e2s": own})
+    for task in dag.tasks:
+        gate(task)
+    hooks = [getattr(one, "_pre_execute_hook", None) for one in dag.tasks]
+    assert [hook and (hook.policy.zone, hook.policy.max_delay.seconds / 3600) for hook in hooks] == [
+        ("GB", 6), ("GB", 2), None
+    ]  # fmt: skip
+
+
 def _gated(tags=(), params=None, own=None):
     """The hook of a task that comes after another one, as the cluster policy leaves it."""
     from airflow.providers.standard.operators.bash import BashOperator

@@ -103,3 +103,60 @@ def test_who_forks_in_the_middle_of_its_own_work_goes_on_with_it_in_both_process
         work_too()
     assert done
     assert not forks._working
+
+
+def _lasting(seconds):
+    """Another thread's work, which lasts so long."""
+
+    def work(begun):
+        with unforked():
+            begun.set()
+            time.sleep(seconds)
+
+    return _thread(work)
+
+
+def test_many_forks_wait_together_no_longer_than_one(monkeypatch):
+    monkeypatch.setattr(forks, "PATIENCE_S", 0.3)
+    with _lasting(4):
+        took = [_fork()[0] for _ in range(6)]
+    assert max(took) == took[0] >= 0.3
+    assert sum(took[1:]) < 1.0
+
+
+class InterruptedByAlarmError(Exception):
+    pass
+
+
+@pytest.fixture
+def alarm():
+    """Has a signal handler raise after some seconds."""
+
+    def struck(*_):
+        raise InterruptedByAlarmError
+
+    before = signal.signal(signal.SIGALRM, struck)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_what_a_signal_handler_raises_while_a_fork_waits_is_raised(monkeypatch, alarm):
+    monkeypatch.setattr(forks, "PATIENCE_S", HANGS_S)
+    with _lasting(1):
+        alarm(0.2)
+        with pytest.raises(InterruptedByAlarmError):
+            _fork()
+    assert not forks._forking
+
+
+def test_work_that_a_signal_handler_cuts_short_holds_up_nobody(alarm):
+    for _ in range(100):
+        try:
+            alarm(0.0005)
+            while True:
+                with unforked():
+                    pass
+        except InterruptedByAlarmError:
+            pass
+    assert not forks._working

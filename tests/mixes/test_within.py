@@ -9,7 +9,8 @@ import pytest
 
 from e2s_tasks import span
 from e2s_tasks.core.records import Kind
-from e2s_tasks.recorder.starter import VARIABLE
+from e2s_tasks.recorder.starter import VARIABLE, _told, starter
+from e2s_tasks.settings import settings
 from tests.mixes.scene import check_laws
 
 INNER = """
@@ -186,6 +187,23 @@ def test_a_child_finds_the_span_and_all_that_it_was_given(recorded):
     assert before.items() <= plain.items()
     assert (given, dict(os.environ)) == ({"A": "1", "B": "two words"}, before)
     assert "HOME" not in own
+
+
+def test_a_child_has_what_was_put_past_the_environment_that_python_knows(recorded):
+    os.putenv("PUT_PAST_IT", "1")
+    try:
+        with span("around"):
+            assert told()["PUT_PAST_IT"] == "1"
+    finally:
+        os.unsetenv("PUT_PAST_IT")
+
+
+@pytest.mark.parametrize("broken", ['{"ticks": Infinity, "pid": Infinity}', "[" * 100_000, "{}", "no JSON"])
+def test_a_starter_that_cannot_be_understood_is_none(broken, monkeypatch):
+    monkeypatch.setenv(VARIABLE, broken)
+    _told.cache_clear()
+    assert starter(settings()) is None
+    _told.cache_clear()
 
 
 def test_a_child_that_no_span_starts_finds_what_its_starter_found(recorded, monkeypatch):

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from e2s_tasks.core.records import VersionRecord
@@ -154,7 +156,7 @@ def _from_the_ledger(span: OpenSpan, uris: Collection[str], made: list[VersionRe
     recorder = span.recorder
     recorder.write_down()
     reading = "reading what an asset has cost (its event tells the attempt's energy alone)"
-    if sum(one.stat().st_size for one in recorder.settings.journals.glob("*.jsonl")) > MUCH:
+    if _bytes_of(recorder.settings.journals) > MUCH:
         warn_once(reading, RuntimeError(f"more than {MUCH / 1e6:.0f} MB of journals wait: `e2s runs` takes them in"))
         return NOTHING
     try:
@@ -167,6 +169,14 @@ def _from_the_ledger(span: OpenSpan, uris: Collection[str], made: list[VersionRe
     except E2SError as error:
         warn_once(reading, error)
         return NOTHING
+
+
+def _bytes_of(journals: Path) -> int:
+    size = 0
+    for one in journals.glob("*.jsonl"):
+        with suppress(OSError):  # another process has just delivered its own
+            size += one.stat().st_size
+    return size
 
 
 def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from e2s_tasks.core.policy import CarbonPolicy
 from e2s_tasks.core.policy_tags import NO_CARBON
+from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.gate import CarbonGate
 
@@ -30,16 +31,21 @@ def gate(task: Any) -> None:
 def _policy(task: Any) -> tuple[CarbonPolicy | None, bool]:
     """The policy that holds a task back, and whether it is of the whole run.
 
-    A task that says a part of a policy has one of its own, which is the DAG's in all other parts.
+    A task that says a part of a policy has one of its own, which is the DAG's in all other parts; these need not be a
+    policy without it.
     """
     dag = task.dag
     own, of_dag = declared.ours(declared.param_of(task)), declared.ours(declared.param_of(dag))
     if not declared.waits(declared.told(dag, task)) or NO_CARBON in (dag.tags or ()):
         return None, False
-    policy = declared.policy(dag.tags or (), declared.told(dag))
-    if own != of_dag and any(name in own for name in declared.OF_A_POLICY):
-        return declared.policy((), own, policy), False
-    return (policy if is_first(task) else None), True
+    if own == of_dag or not any(name in own for name in declared.OF_A_POLICY):
+        policy = declared.policy(dag.tags or (), declared.told(dag))
+        return (policy if is_first(task) else None), True
+    try:
+        of_run = declared.policy(dag.tags or (), declared.told(dag))
+    except SettingError:
+        return declared.policy((), declared.told(dag, task)), False  # the DAG's parts may do with the task's
+    return declared.policy((), own, of_run), False
 
 
 def is_first(task: Any) -> bool:

@@ -83,13 +83,16 @@ def _work(follower: Follower) -> dict[str, Call]:
 
 def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
     """The same of those that report how it has ended, and call back."""
-    refused: list[Any] = []
+    refused: list[Any] = []  # what was sent last of all that was refused, such as the request for an unknown variable
 
     def send(call: Call, args: Args, kwargs: Named) -> Any:
-        return _or_raising(call, args, kwargs, lambda _: refused.extend((*args, *kwargs.values())))
+        def told(error: BaseException) -> None:
+            refused[:] = [error, *args, *kwargs.values()]
+
+        return _or_raising(call, args, kwargs, told)
 
     def broken(error: BaseException) -> None:
-        if refused:  # Airflow 3.1 does not go on
+        if refused and refused[0] is error:  # Airflow 3.1 does not go on
             follower.reported(None, taken=False)
         else:
             follower.ends(error)
