@@ -220,17 +220,13 @@ def test_the_length_of_a_run_is_learned_from_earlier_ones(world, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [(("scheduler", "--once", "--dry-run"), "UTC nothing to move: "), (("release", "nobody"), "No run 'nobody'")],
-)
-def test_a_command_says_what_it_found_and_ends_the_temporary_server_that_it_started(words, said, tmp_path):
+def test_a_command_says_what_it_found_and_ends_the_temporary_server_that_it_started(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "E2S_"))}
     environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "E2S_DATA_DIR": str(tmp_path / "e2s")}
-    command = [Path(sys.executable).with_name("e2s"), *words]
+    command = [Path(sys.executable).with_name("e2s"), "scheduler", "--once", "--dry-run"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert "temporary server" in done.stderr
-    assert said in done.stderr
+    assert "UTC nothing to move: " in done.stderr
     left = [one for one in Path("/proc").glob("[0-9]*/environ") if str(tmp_path).encode() in _content(one)]
     assert left == []
 

@@ -1,6 +1,6 @@
 """What measuring adds to the process of an Airflow attempt, and whether each attempt is there once.
 
-    .venv-airflow/bin/python benchmarks/airflow.py
+    .venv-airflow/bin/python benchmarks/airflow_attempts.py
 
 A real Airflow with all its daemons runs mapped tasks that do nothing, in turns with and without measuring, and a DAG
 with an attempt of every kind.
