@@ -25,6 +25,7 @@ def figure(found, start):
     return next(row["figure"] for what, row in found.items() if what.startswith(start))
 
 
+@pytest.mark.slow
 def test_what_the_sources_counted_is_booked_once_in_every_process_and_after_a_kill():
     found = rows("conservation")
     assert figure(found, "spans + other + idle") < 0.01  # parts per million
@@ -33,6 +34,7 @@ def test_what_the_sources_counted_is_booked_once_in_every_process_and_after_a_ki
     assert figure(found, "the killed process") > -0.05
 
 
+@pytest.mark.slow
 def test_the_cpu_time_of_coroutines_and_child_processes_is_what_they_burned():
     for what, row in rows("cpu_time").items():
         if what != "a grandchild that has ended":

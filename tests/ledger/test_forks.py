@@ -61,6 +61,7 @@ def test_children_of_a_process_that_reads_its_ledger_on_a_thread_can_use_sqlite(
     assert all(done)
 
 
+@pytest.mark.slow
 def test_a_fork_waits_for_the_end_of_what_another_thread_does_and_comes_before_what_it_does_next(monkeypatch):
     monkeypatch.setattr(forks, "PATIENCE_S", HANGS_S)
 

@@ -71,6 +71,7 @@ def test_what_a_shell_starts_is_part_of_it_too(started):
     assert seen.spans["inner"].parent_id == seen.spans["outer"].id
 
 
+@pytest.mark.slow
 def test_a_grandchild_belongs_to_the_span_of_the_measured_child_that_started_it(started):
     middle = "import subprocess, sys\nfrom e2s_tasks import span\nwith span('middle'): " + RUN
     seen, runs = started(f"subprocess.run([sys.executable, '-c', {middle!r}], check=True)")
@@ -85,6 +86,7 @@ def test_an_outcome_that_a_child_tells_outside_its_spans_is_the_starters(started
     assert (outcome.span_id, outcome.units, outcome.name) == (seen.spans["outer"].id, 5.0, "row")
 
 
+@pytest.mark.slow
 def test_an_artifact_and_energy_that_a_child_tells_are_the_starters(started, scene):
     seen, _ = started(
         inner="""
@@ -101,6 +103,7 @@ record_energy(7.0, source="BigQuery")
     assert (seen.spans["BigQuery"].parent_id, seen.spans["BigQuery"].remote_j) == (outer.id, 7.0)
 
 
+@pytest.mark.slow
 def test_a_directorys_files_that_the_starter_made_are_new_for_its_child(started, scene):
     (scene.folder / "out").mkdir()
     (scene.folder / "out" / "old").write_text("x")
@@ -120,6 +123,7 @@ def test_a_child_that_outlives_its_starters_process_is_a_run_of_its_own(started,
     assert seen.spans["inner"].run_id == seen.spans["inner"].id
 
 
+@pytest.mark.slow
 def test_work_that_begins_after_the_span_is_under_what_was_open_around_it(started):
     waits = "import sys\nsys.stdin.read()\n"
     seen, runs = started(
@@ -134,6 +138,7 @@ def test_work_that_begins_after_the_span_is_under_what_was_open_around_it(starte
     assert seen.spans["inner"].parent_id == seen.spans["outer"].id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "told", ["", "{", "[]", '{"pid": 1}', '{"run_id": "r", "parent_id": "p", "pid": 1, "ticks": 0}']
 )
@@ -144,12 +149,14 @@ def test_without_a_measured_starter_a_program_is_a_run_of_its_own(scene, told):
     assert seen.spans["alone"].parent_id is None
 
 
+@pytest.mark.slow
 def test_a_starter_whose_recorder_is_off_tells_nothing(started):
     seen, runs = started(RUN.replace(")", ", env=os.environ | {'E2S_ENABLED': 'true'})"), E2S_ENABLED="false")
     assert runs == ["inner"]
     assert seen.spans["inner"].parent_id is None
 
 
+@pytest.mark.slow
 def test_a_child_with_a_ledger_of_its_own_is_a_run_there(started, scene):
     _, runs = started(RUN.replace(")", ", env=os.environ | {'E2S_DATA_DIR': 'elsewhere'})"))
     assert runs == ["outer"]

@@ -64,6 +64,7 @@ def test_a_zone_is_written_in_upper_case():
     assert look(FakeRecorder(Settings(gb_api_url="http://127.0.0.1:9")))["emissions_g"]["zone"] == "GB"
 
 
+@pytest.mark.slow
 def test_a_slow_service_delays_the_end_of_a_flow_run_by_a_fifth_of_a_second_and_its_answer_still_counts(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     with GridServer() as server:

@@ -147,6 +147,7 @@ def test_a_generator_flow_waits_before_its_first_item(grid):
     assert next(iter(items())) - began > 1
 
 
+@pytest.mark.slow
 def test_a_released_run_begins_at_once(grid):
     grid(200, 100, *[100] * 20, step_s=60)
     seen, began = [], time.monotonic()
