@@ -56,10 +56,14 @@ class Airflow:
         self.client = httpx.Client(base_url=url, timeout=30)
 
     def __enter__(self):
-        self.run("db", "migrate")
-        for component in COMPONENTS:
-            self.start(component)
-        self._wait_until_it_answers()
+        try:
+            self.run("db", "migrate")
+            for component in COMPONENTS:
+                self.start(component)
+            self._wait_until_it_answers()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
