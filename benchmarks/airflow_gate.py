@@ -111,7 +111,6 @@ def wait_in(home: Path, tasks: int, clean: datetime, url: str) -> Any:
     more = {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags), "AIRFLOW__CORE__PARALLELISM": "8", "E2S_GRID": "gb", "E2S_ZONE": "",
         "E2S_GB_API_URL": url, "WORKED": str(home / "worked"), "TASKS": str(tasks),
-        "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     with Airflow(home, **more) as airflow:
         run_id = airflow.trigger(DAG_ID)
