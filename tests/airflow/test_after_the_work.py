@@ -78,7 +78,7 @@ def test_only_a_report_that_is_refused_makes_a_success_void(comms, report_is_ref
     told, report = [], {"refused": report_is_refused}
     follower = SimpleNamespace(
         ends=lambda error: told.append(("ends", error)),
-        reported=lambda error, *, taken: told.append(("reported", error, taken)),
+        reported=lambda error, taken: told.append(("reported", error, taken)),
     )
     run = _end(follower, SimpleNamespace(SUPERVISOR_COMMS=comms))["run"]
 
@@ -98,7 +98,7 @@ def test_where_airflow_does_not_go_on_after_a_refusal_it_is_one_all_the_same(com
     told = []
     follower = SimpleNamespace(
         ends=lambda error: told.append(("ends", str(error))),
-        reported=lambda error, *, taken: told.append(("reported", error, taken)),
+        reported=lambda error, taken: told.append(("reported", error, taken)),
     )
     run = _end(follower, SimpleNamespace(SUPERVISOR_COMMS=comms))["run"]
 

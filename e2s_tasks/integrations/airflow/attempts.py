@@ -80,31 +80,7 @@ def process_begins() -> None:
 
 def _watch() -> None:
     pulls.watch()
-    runner.watch(Follower())
-
-
-class Follower:
-    """What the runner tells of the attempt of this process."""
-
-    def begins(self, task_instance: Any) -> None:
-        """See `runner.Follower`, as of the others."""
-        attempt_begins(task_instance)
-
-    def succeeds(self) -> None:
-        """Its work is done."""
-        _worked()
-
-    def ends(self, error: BaseException | None) -> None:
-        """Its work is over."""
-        _pause(error)
-
-    def reported(self, error: BaseException | None, *, taken: bool) -> None:
-        """How it has ended is known."""
-        _end(error, taken=taken)
-
-    def calls_back(self, kind: str) -> AbstractContextManager[Any]:
-        """A span of the attempt around its callbacks."""
-        return _callbacks(kind)
+    runner.watch(runner.Follower(attempt_begins, _worked, _pause, _end, _callbacks))
 
 
 def _told_to_the_log() -> dict[str, Any]:
@@ -278,7 +254,7 @@ def attempt_failed(error: Any) -> None:
 
 
 @guarded
-def _end(error: BaseException | None = None, *, taken: bool = True) -> None:
+def _end(error: BaseException | None = None, taken: bool = True) -> None:
     """The state of the attempt has been reported: what it made is there if that was taken."""
     attempt = _here.attempt
     if attempt is None or attempt.over:

@@ -9,9 +9,10 @@ the callbacks.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import wraps
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 GOES_ON = {"DagRunTriggerException", "DownstreamTasksSkipped"}  # by name, as versions have them in different places
 BEFORE = "on_execute_callback"
@@ -20,23 +21,20 @@ Named = dict[str, Any]
 Call = Callable[..., Any]
 
 
-class Follower(Protocol):
-    """Who follows an attempt. Its methods raise nothing."""
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """What is called of an attempt; none of it raises.
 
-    def begins(self, task_instance: Any) -> None:
-        """The attempt is about to begin."""
+    begins: it is about to begin. succeeds: its work is done, and is about to be reported. ends: its work is over, with
+    an error or without; called again where it is over already. reported: how it ended has been, and was taken or not.
+    calls_back: such callbacks of it are called inside of what this gives.
+    """
 
-    def succeeds(self) -> None:
-        """Its work is done, and is about to be reported."""
-
-    def ends(self, error: BaseException | None) -> None:
-        """Its work is over, with an error or without; called again where it is over already."""
-
-    def reported(self, error: BaseException | None, *, taken: bool) -> None:
-        """Its state has been reported. taken: and is what it is to be."""
-
-    def calls_back(self, kind: str) -> AbstractContextManager[Any]:
-        """Such callbacks of it are called inside of this."""
+    begins: Callable[[Any], None]
+    succeeds: Callable[[], None]
+    ends: Callable[[BaseException | None], None]
+    reported: Callable[[BaseException | None, bool], None]
+    calls_back: Callable[[str], AbstractContextManager[Any]]
 
 
 def watch(follower: Follower) -> None:
@@ -93,7 +91,7 @@ def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
 
     def broken(error: BaseException) -> None:
         if refused and refused[0] is error:  # Airflow 3.1 does not go on
-            follower.reported(None, taken=False)
+            follower.reported(None, False)
         else:
             follower.ends(error)
 
@@ -103,7 +101,7 @@ def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
         found = _or_raising(call, args, kwargs, broken)
         parts = [one for one in found if one is not None] if isinstance(found, tuple) else []  # state, message, error
         error = next((one for one in parts if isinstance(one, BaseException)), None)
-        follower.reported(error, taken=not any(one is part for one in refused for part in parts))
+        follower.reported(error, not any(one is part for one in refused for part in parts))
         return found
 
     def call_back(call: Call, args: Args, kwargs: Named) -> Any:
