@@ -1,0 +1,182 @@
+"""What a trigger that has tasks wait does, without any daemon."""
+
+import asyncio
+import contextlib
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+
+from e2s_tasks import CarbonPolicy
+from e2s_tasks.core.policy_tags import tags_of
+from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.settings import settings
+
+HALF_HOUR, GB_TIME = timedelta(minutes=30), "%Y-%m-%dT%H:%MZ"
+POLICY = CarbonPolicy("GB", max_delay="1h", expected_duration="2s")
+
+
+def trigger(start, latest, **fields):
+    given = {"arrived": time.time(), "policy": tags_of(POLICY), "run": "run", "step": "step"} | fields
+    return CleanerGridTrigger(start=start, latest=latest, **given)
+
+
+def fired(*triggers, within=15.0):
+    """The payload of each trigger's event, and when it came."""
+
+    async def one(waits):
+        found = [(event.payload, time.time()) async for event in waits.run()]
+        assert len(found) == 1
+        return found[0]
+
+    async def together():
+        return await asyncio.wait_for(asyncio.gather(*map(one, triggers)), within)
+
+    return asyncio.run(together())
+
+
+def test_a_trigger_fires_once_at_its_start(grid):
+    grid(0)
+    start = time.time() + 1
+    ((payload, at),) = fired(trigger(start, start + 60))
+    assert (payload["start"], payload["decision"]) == (start, None)
+    assert start <= at < start + 0.5
+
+
+def test_a_trigger_never_fires_after_its_latest_start(grid):
+    grid(0)
+    ((_, at),) = fired(trigger(time.time() + 60, time.time() + 1))
+    assert at < time.time() + 1.5
+    ((_, at),) = fired(trigger(time.time() - 60, time.time() - 30))
+    assert at <= time.time()
+
+
+def test_made_anew_by_another_triggerer_it_waits_for_the_same_moment(grid):
+    grid(0)
+    first = trigger(
+        time.time() + 1.5, time.time() + 60, lesson={"runs": 5, "p50_s": 1.0, "p95_s": 2.0, "energy_j": 9.0}
+    )
+    path, given = first.serialize()
+    assert path == "e2s_tasks.integrations.airflow.trigger.CleanerGridTrigger"
+    again = CleanerGridTrigger(**given)
+    assert again.serialize() == first.serialize()
+    ((payload, _),) = fired(again)
+    assert payload["start"] == first.start
+
+
+def test_a_new_forecast_moves_the_start_and_the_event_tells_the_decision(grid):
+    clean = grid(5)
+    ((payload, at),) = fired(trigger(time.time() + 3, time.time() + 300, every_s=1.0))
+    assert clean <= at < clean + 1
+    assert payload["decision"]["plan"]["step"] == "step"
+    assert payload["decision"]["start"] == payload["start"]
+
+
+def test_a_start_that_is_moved_is_in_the_ledger_before_it_has_come(grid):
+    grid(30)
+    start, ledger = time.time() + 3, Ledger.open(settings().ledger)
+    ledger.ingest([SpanRecord("run", 1, "run", "run", Kind.FLOW, "dag", "running", start, flow_run_id="run")])
+
+    async def waits():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(6):
+                await anext(trigger(start, start + 300, every_s=1.0).run())
+
+    asyncio.run(waits())
+    told = ledger.run("run").decisions[-1]
+    assert told.start > start + 20
+    assert (told.plan["step"], told.plan["waits"]) == ("step", True)
+
+
+def test_a_ledger_that_is_away_holds_up_no_move(grid, tmp_path, monkeypatch):
+    clean = grid(5)
+    monkeypatch.setenv("E2S_LEDGER_URL", f"sqlite:///{tmp_path}/trace.csv/ledger.db")
+    settings.cache_clear()
+    with pytest.warns(UserWarning, match="_write failed"):
+        ((payload, at),) = fired(trigger(time.time() + 3, time.time() + 300, every_s=1.0))
+    assert clean <= at < clean + 1
+    assert payload["decision"]["start"] == payload["start"]
+
+
+def test_what_is_cleaner_only_after_the_latest_start_moves_nothing(grid):
+    grid(30)
+    start = time.time() + 3
+    ((payload, at),) = fired(trigger(start, start + 10, every_s=1.0))
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 0.5
+
+
+def test_a_forecast_that_is_hardly_better_moves_nothing(grid):
+    grid(300, dirty=101)
+    start = time.time() + 3
+    ((payload, at),) = fired(trigger(start, start + 60, every_s=1.0))
+    assert payload == {"start": start, "decision": None}
+    assert at >= start
+
+
+def test_a_broken_trace_leaves_the_plan_as_it_is(grid, tmp_path):
+    (tmp_path / "trace.csv").write_text("nonsense\n")
+    start = time.time() + 2.5
+    with pytest.warns(UserWarning, match="planning again failed"):
+        ((payload, at),) = fired(trigger(start, start + 60, every_s=1.0))
+    assert payload["decision"] is None
+    assert start <= at < start + 0.5
+
+
+class SlowService(BaseHTTPRequestHandler):
+    """The GB Carbon Intensity API, which takes two seconds to say that all hours are alike."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        time.sleep(2)
+        begin = datetime.now(UTC).replace(minute=0, second=0) - timedelta(hours=1)
+        slots = [
+            {"from": f"{begin + i * HALF_HOUR:{GB_TIME}}", "to": f"{begin + (i + 1) * HALF_HOUR:{GB_TIME}}",
+             "intensity": {"forecast": 300}}
+            for i in range(100)
+        ]  # fmt: skip
+        body = json.dumps({"data": slots}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_many_triggers_ask_a_slow_service_once_and_leave_the_event_loop_free(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowService)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    for name, value in {"GB_API_URL": url, "GRID": "gb", "DATA_DIR": tmp_path, "LEAST_WAIT_S": "0.5"}.items():
+        monkeypatch.setenv(f"E2S_{name}", str(value))
+    settings.cache_clear()
+    longest = 0.0
+
+    async def watch():
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+
+    async def together():
+        watching = asyncio.create_task(watch())
+        many = [trigger(time.time() + 6, time.time() + 60, step=str(i), every_s=1.0) for i in range(50)]
+        await asyncio.gather(*(anext(one.run()) for one in many))
+        watching.cancel()
+
+    asyncio.run(together())
+    server.shutdown()
+    settings.cache_clear()
+    assert len(SlowService.asked) == 1
+    assert longest < 1.5
