@@ -1,7 +1,10 @@
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
+import pandas as pd
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from e2s_tasks.core import spans
 from e2s_tasks.core.records import Kind, Status
@@ -104,3 +107,45 @@ def recorded_spans():
     patch.setattr(spans, "factory", lambda: recorder)
     yield recorder
     patch.undo()
+
+
+class RemoteFileSystem(MemoryFileSystem):
+    """An object store as far as the library can tell; it counts what is opened and how much is read."""
+
+    protocol = "remote"
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list] = [""]
+    opened: ClassVar[list] = []
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return MemoryFileSystem._strip_protocol("memory://" + path.rpartition("://")[2].partition("?")[0])
+
+    def _open(self, path, mode="rb", **options):
+        if mode == "rb":
+            self.opened.append(path)
+        return super()._open(path, mode, **options)
+
+
+fsspec.register_implementation("remote", RemoteFileSystem, clobber=True)
+
+
+@pytest.fixture
+def remote():
+    RemoteFileSystem.store.clear()
+    RemoteFileSystem.pseudo_dirs[:] = [""]
+    RemoteFileSystem.opened.clear()
+    return RemoteFileSystem()
+
+
+@pytest.fixture
+def flights():
+    rows = 4000
+    return pd.DataFrame(
+        {
+            "month": [1 + i * 4 // rows for i in range(rows)],
+            "carrier": [("UA", "DL", "B6")[i % 3] for i in range(rows)],
+            "delay": [float(i * 7919 % 1000) for i in range(rows)],
+            "number": range(rows),
+        }
+    )
