@@ -1,8 +1,8 @@
 """CPU time of child processes that measured work starts: counted to who started them, while they run, and once.
 
-A child with a meter of its own books its own work, and one that was there before any span belongs to none: both are
-left out. A child that detaches itself (a daemon) is counted as long as it was seen before it left; what is not seen
-appears among the other programs.
+A child with a meter of its own books what its spans use, and only the rest is counted here; one that was there before
+any span belongs to none. A child that detaches itself (a daemon) is counted as long as it was seen before it left; what
+is not seen appears among the other programs.
 
 The clock of a live process tells its time exactly; of ended ones the system tells only one sum, their parent's. So for
 each process that is followed the part of its sum is kept that is accounted for already, and only what the sum has
@@ -41,8 +41,9 @@ Used = dict[Account | None, int]
 class _Process:
     """The process itself or a known descendant. foreign: it does not count.
 
-    last_ns: how much of its own time is accounted for; below_ns: how much of the sum of its ended children. mixed: one
-    has ended below it of which nobody knows how much is to be counted, so that nothing of the sum is.
+    last_ns: how much of its own time is accounted for; below_ns: how much of the sum of its ended children. metered: it
+    has a meter, whose claims say what of both is not to be counted; last_ns is of both then. mixed: one has ended below
+    it of which nobody knows how much is to be counted, so that nothing of the sum is.
     """
 
     parent: int
@@ -50,11 +51,12 @@ class _Process:
     last_ns: int = 0
     below_ns: int = 0
     foreign: bool = False
+    metered: bool = False
     mixed: bool = False
 
 
 class Children:
-    """The CPU time of this process's unmeasured descendants.
+    """The CPU time of this process's descendants, without what spans of their own have claimed.
 
     measured: the processes that have or had a meter of their own.
     """
@@ -199,7 +201,7 @@ class Children:
         return all(taken)
 
     def _count(self, pid: int, clock: int | None, measured: dict[int, Measured], used: Used) -> None:
-        """Count what a process used since it was last seen; with a meter, what it used before it had that."""
+        """Count what a process used since it was last seen; with a meter, what no span of its own has claimed."""
         process = self._known[pid]
         above = self._known.get(process.parent)
         process.foreign |= above is not None and (above.foreign or process.parent in measured)
@@ -207,8 +209,9 @@ class Children:
             return
         told = measured.get(pid)
         if told is not None:
-            process.foreign = True
-            clock = told.begun_ns - process.below_ns
+            if not process.metered:
+                process.metered, process.last_ns, process.below_ns = True, process.last_ns + process.below_ns, 0
+            clock = told.unclaimed_ns(clock)
         if clock is not None and clock > process.last_ns:
             clock, process.last_ns = clock - process.last_ns, clock
             used[process.starter] = used.get(process.starter, 0) + clock
@@ -217,13 +220,17 @@ class Children:
         """A process has ended: what is known of it is accounted for in the sum that its parent has now."""
         process = self._known[pid]
         above = self._above(process)
-        if told is None:
+        claimed = told.claims().all_ns if told is not None else 0
+        if told is not None:
+            self._buried.add((pid, told.begun_ns))
+        if above.metered:  # which claims what is its own of that: here, only what was counted before it had its meter
             above.below_ns += process.last_ns + process.below_ns
-            above.mixed |= process.foreign or process.mixed
-        else:
+        elif told is not None and (process.foreign or claimed is None):
             above.below_ns += told.used_ns or 0
             above.mixed |= told.used_ns is None
-            self._buried.add((pid, told.begun_ns))
+        else:
+            above.below_ns += process.last_ns + process.below_ns + (claimed or 0)
+            above.mixed |= process.foreign or process.mixed
         if process.parent == self._pid:
             self._heirs[process.starter] = None
         del self._known[pid]
@@ -236,7 +243,7 @@ class Children:
         """Count what a sum has beyond what is accounted for; not while another child's end may be in it already."""
         own = pid == self._pid
         process = self._own if own else self._known.get(pid)
-        if process is not None and not process.foreign:
+        if process is not None and not process.foreign and not process.metered:
             slack_ns = OWN_SLACK_NS if own else self._slack_ns
             if process.mixed:
                 process.below_ns, process.mixed = total + slack_ns, False

@@ -3,7 +3,7 @@
 The page holds two integrals of dt / holders: over the outermost attempts open on the host, and, while there are none,
 over its flow runs. A holder answers for the change of its integral between its start and its end, in seconds. Each
 process has a slot with its own counts, so that those of a process that died can be taken back, and with the CPU time
-that it answers for, so that its parents do not count it again.
+that its spans have claimed, so that its parents count the rest and nothing twice.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,20 +21,23 @@ from e2s_tasks.host import boot_id, pid_namespace, start_ticks
 from e2s_tasks.keeping import keeping_flock
 from e2s_tasks.meters.process_tree import ancestors, own_ended_ns, process_cpu_ns
 
-MAGIC = b"E2SPAGE4"
+MAGIC = b"E2SPAGE5"
 # magic, version (odd while it is written), last advance (monotonic ns), integral over outermost work and over flow runs
 # (s), open work, open flow runs, how often what `processes` tells has changed, number of slots that may be in use
 HEADER = struct.Struct("<8sqqddiiqq")
 PARENTS = 17
-# pid, open work, open flow runs, the pids above it (the nearest first), CPU time (ns) that it and its ended children
-# had used when it took the slot, and what it told at its end (UNTOLD before), start ticks (of a dead process: minus the
+# pid, open work, open flow runs, the pids above it (the nearest first), whether a measured process was ever below it;
+# CPU times (ns): that it and its ended children had used when it took the slot; own, all and until of its Claims (until
+# inverted while no span is open); what it told at its end (UNTOLD before); start ticks (of a dead process: minus the
 # time it was found dead)
-SLOT = struct.Struct(f"<iii{PARENTS}iqqq")
+SLOT = struct.Struct(f"<iii{PARENTS}iixxxxqqqqqq")
 UNTOLD = -1
 NUMBER = struct.Struct("<q")
 VERSION, CHANGES, USED = len(MAGIC), HEADER.size - 16, HEADER.size - 8  # of the header: where these numbers are
-TOLD, TICKS = SLOT.size - 16, SLOT.size - 8  # the same of a slot
+CLAIMS, TOLD, TICKS = SLOT.size - 40, SLOT.size - 16, SLOT.size - 8  # the same of a slot
 COUNTS = struct.Struct("<ii")  # of a slot, from 4: open work, open flow runs
+ABOVE = struct.Struct("<i")  # of a slot, from OTHERS: whether a measured process was below it
+OTHERS = 4 * (3 + PARENTS)
 STATE = struct.Struct("<qqddii")  # of the header, from the version to the open flow runs
 SLOTS = 1024
 TRIES = 20
@@ -45,16 +49,37 @@ NOBODY = 0, 0
 SIZE = HEADER.size + SLOTS * SLOT.size
 
 
+class Claims(NamedTuple):
+    """The CPU time (ns) that a measured process has booked on its spans; the rest is that of who started it.
+
+    own_ns: of its own clock, less what its ended children had used before it had its meter. until_ns: how far its own
+    clock is accounted for. open: a span is, so that what comes after that is claimed too. all_ns: of its own and its
+    children's; None where a measured process was below it, whose part nobody knows.
+    """
+
+    own_ns: int
+    until_ns: int
+    open: bool
+    all_ns: int | None
+
+
 class Measured(NamedTuple):
     """A process with a meter of its own.
 
     parents: the pids above it, the nearest first. begun_ns: CPU time that it and its ended children had used before it
     had its meter. used_ns: all of theirs that it answers for; None while it measures, and for good if it was killed.
+    claims: what its spans have claimed by now.
     """
 
     parents: tuple[int, ...]
     begun_ns: int
     used_ns: int | None
+    claims: Callable[[], Claims]
+
+    def unclaimed_ns(self, clock_ns: int | None) -> int:
+        """What of its CPU time no span of its own has claimed; clock_ns: all of it, None if it has ended."""
+        claims = self.claims()
+        return (claims.until_ns if claims.open or clock_ns is None else clock_ns) - claims.own_ns
 
 
 class Page(Protocol):
@@ -71,6 +96,9 @@ class Page(Protocol):
 
     def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
         """The process measures no more; used_ns tells what it answers for, unless that may still change."""
+
+    def claim(self, own_ns: int, below_ns: int, until_ns: int, *, open_: bool) -> None:
+        """The process's spans have used that much more, of its own clock and of its children's; see Claims."""
 
     def processes(self) -> dict[int, Measured]:
         """All measured processes by their pids, and those that ended lately."""
@@ -111,9 +139,12 @@ class LocalPage:
     def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
         """Nothing: there are no others."""
 
+    def claim(self, own_ns: int, below_ns: int, until_ns: int, *, open_: bool) -> None:
+        """Nothing: there are no others."""
+
     def processes(self) -> dict[int, Measured]:
         """The calling process alone."""
-        return {os.getpid(): Measured((os.getppid(),), 0, None)}
+        return {os.getpid(): Measured((os.getppid(),), 0, None, lambda: Claims(0, 0, open=True, all_ns=None))}
 
 
 def _lock(fd: int) -> None:
@@ -150,6 +181,7 @@ class HostPage:
                 self._map[:] = bytes(SIZE)
                 HEADER.pack_into(self._map, 0, MAGIC, 0, 0, 0.0, 0.0, 0, 0, 0, 0)
             self._sweep(time.monotonic_ns())
+            self._cells = memoryview(self._map).cast("q")  # each is written at once: no reader sees half of one
             self._slot = self._take_slot()
         except BaseException:
             os.close(self._fd)  # which gives the lock up too
@@ -234,6 +266,23 @@ class HostPage:
             finally:
                 self._flock(self._fd, UNLOCK)
 
+    def claim(self, own_ns: int, below_ns: int, until_ns: int, *, open_: bool) -> None:
+        """See Page. `until` last: who reads meanwhile takes too much for claimed, and never too little."""
+        cells, at = self._cells, self._claims
+        cells[at] += own_ns
+        cells[at + 1] += own_ns + below_ns
+        cells[at + 2] = until_ns if open_ else ~until_ns
+
+    def _claims_at(self, offset: int) -> Claims:
+        """The claims in a slot, whose process may be writing them."""
+        cells, at = self._cells, (offset + CLAIMS) // NUMBER.size
+        while True:
+            until, own, all_ = cells[at + 2], cells[at], cells[at + 1]
+            if until == cells[at + 2]:
+                break
+        others = ABOVE.unpack_from(self._map, offset + OTHERS)[0]
+        return Claims(own, max(until, ~until), until >= 0, None if others else all_)
+
     def processes(self) -> dict[int, Measured]:
         """See Page."""
         changes = self._number(CHANGES)
@@ -244,11 +293,17 @@ class HostPage:
     def _list(self) -> dict[int, Measured]:
         end = HEADER.size + min(SLOTS, self._number(USED)) * SLOT.size
         found: dict[int, Measured] = {}
-        for pid, _, _, *parents, begun_ns, told, _ in SLOT.iter_unpack(self._map[HEADER.size : end]):
+        for offset, slot in zip(self._offsets(), SLOT.iter_unpack(self._map[HEADER.size : end]), strict=False):
+            pid, _, _, *parents, _, begun_ns, _, _, _, told, _ = slot
             if pid:
-                one = Measured(tuple(parents), begun_ns, None if told == UNTOLD else told)
+                claims = partial(self._claims_at, offset)
+                one = Measured(tuple(parents), begun_ns, None if told == UNTOLD else told, claims)
                 found[pid] = _together(found[pid], one) if pid in found else one
         return found
+
+    def _offsets(self) -> range:
+        """Where the slots are that may be in use."""
+        return range(HEADER.size, HEADER.size + min(SLOTS, self._number(USED)) * SLOT.size, SLOT.size)
 
     def _number(self, offset: int) -> int:
         number: int = NUMBER.unpack_from(self._map, offset)[0]
@@ -318,24 +373,30 @@ class HostPage:
         """
         pid, ticks, parents = os.getpid(), start_ticks(os.getpid()), ancestors(PARENTS)
         used = self._number(USED)
+        now_ns, ended_ns = time.process_time_ns(), own_ended_ns()
+        others, own_ns, all_ns = 0, -ended_ns, 0
         free: list[tuple[int, int]] = []  # since when, where
         if used < SLOTS:
             free.append((1, HEADER.size + used * SLOT.size))
-        for offset in range(HEADER.size, HEADER.size + min(SLOTS, used) * SLOT.size, SLOT.size):
-            holder, *_, its_ticks = SLOT.unpack_from(self._map, offset)
+        for offset in self._offsets():
+            holder, *_, before, _, its_own, its_all, _, _, its_ticks = SLOT.unpack_from(self._map, offset)
             if holder == 0 or (holder == pid and its_ticks != ticks):  # of an earlier process with this pid
                 self._map[offset : offset + SLOT.size] = bytes(SLOT.size)
                 free.append((0, offset))
+            elif holder == pid:  # it measures anew, maybe as another program: what it claimed it has claimed
+                others, own_ns, all_ns = before, its_own, its_all
             elif its_ticks < 0:
                 free.append((-its_ticks, offset))
             elif holder in parents:
+                ABOVE.pack_into(self._map, offset + OTHERS, 1)
                 self._tell(offset, UNTOLD)
         if not free:
             raise OSError(f"all {SLOTS} slots of the page are taken")
         offset = min(free)[1]
         parents += [0] * (PARENTS - len(parents))
-        begun_ns = time.process_time_ns() + own_ended_ns()
-        SLOT.pack_into(self._map, offset, pid, 0, 0, *parents, begun_ns, UNTOLD, ticks)
+        claims = own_ns, all_ns, ~now_ns
+        SLOT.pack_into(self._map, offset, pid, 0, 0, *parents, others, now_ns + ended_ns, *claims, UNTOLD, ticks)
+        self._claims = (offset + CLAIMS) // NUMBER.size
         slots = (offset - HEADER.size) // SLOT.size + 1
         NUMBER.pack_into(self._map, USED, max(used, slots))
         self._changed()

@@ -245,6 +245,8 @@ class Meter(Segments):
         else:
             account.parent.open_children -= 1
         del self._open[account]
+        if not self._open:
+            self._page.claim(0, 0, self._process_ns, open_=False)
 
     def _hand_on(self, account: Account, now: int) -> None:
         """Threads that still work for an account which ends work for what is open around it from now on."""

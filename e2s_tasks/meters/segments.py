@@ -120,7 +120,7 @@ class Segments:
     def _begin(self, now: int) -> None:
         self._start_ns, self._slept_ns = now, self._slept()
         self._process_ns, self._carried_ns = self._process(), 0
-        self._own_used()
+        self._page.claim(self._own_used(), 0, self._process_ns, open_=True)
         for thread in self._threads.values():  # what they did while nothing was open is nobody's
             thread.last_ns = self._other_thread(thread.clock) or thread.last_ns
             thread.since_ns = now
@@ -143,10 +143,13 @@ class Segments:
         self._carried_ns = rest_ns - shared_ns + noted_ns
         if outside_ns:
             _add_orchestration(outside_ns, roots, own)
+        below_ns = 0
         if self._children is not None:
             used = self._children.poll()
             if used:
+                below_ns = sum(used.values())
                 shared_ns += self._add_children(used, own)
+        self._page.claim(process_ns - self._process_ns, below_ns, process_ns, open_=True)
         busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
         self._books.add(
             RawSegment(

@@ -13,7 +13,7 @@ import pytest
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import host_busy_clock
-from e2s_tasks.meters.host_page import Measured
+from e2s_tasks.meters.host_page import Claims, Measured
 from e2s_tasks.meters.meter import Meter
 
 BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
@@ -82,7 +82,7 @@ def test_a_child_with_a_meter_of_its_own_is_not_counted_again():
 
     def work():
         child = subprocess.Popen(burning(0.4))
-        pids[child.pid] = Measured((os.getpid(),), 0, None)
+        pids[child.pid] = Measured((os.getpid(),), 0, None, lambda: Claims(0, 0, open=True, all_ns=None))
         while child.poll() is None:
             time.sleep(0.02)
             meter.tick()
@@ -222,9 +222,12 @@ class Counted:
         self.children.meet(self.children.look(), lambda tid: self.starter)
         return self.poll()
 
-    def has_meter(self, *line, begun=0.0, used=None):
+    def has_meter(self, *line, begun=0.0, used=None, claims=None):
+        """claims: by default a span has been open since the process got its meter, and others have one below it."""
         pid, *parents = line
-        self.measured[pid] = Measured((*parents, os.getpid()), int(begun * 1e9), used and int(used * 1e9))
+        begun_ns = int(begun * 1e9)
+        claims = claims or Claims(0, begun_ns, open=True, all_ns=None)
+        self.measured[pid] = Measured((*parents, os.getpid()), begun_ns, used and int(used * 1e9), lambda: claims)
 
 
 @pytest.fixture
@@ -346,3 +349,35 @@ def test_children_that_other_threads_reap_in_the_middle_of_a_poll_are_counted_on
     while any(one.is_alive() for one in threads):
         counted.poll()
     assert counted.poll() == pytest.approx(ended_s() - before, abs=0.0001)
+
+
+def test_of_a_measured_child_what_its_spans_have_not_claimed_is_counted_while_it_runs(counted):
+    agent = counted.agent()
+    agent.tell("start", 0.0)
+    used = time.clock_gettime_ns(((~agent.pid) << 3) | 2)
+    counted.has_meter(agent.pid, claims=Claims(used // 2, used // 2, open=True, all_ns=used // 2))
+    assert counted.tick() == 0.0  # all that it has used until then it has claimed, and what comes is claimed
+    counted.has_meter(agent.pid, claims=Claims(used // 2, used // 2, open=False, all_ns=used // 2))
+    assert counted.tick() >= (used - used // 2) / 1e9
+    agent.tell("reap")
+    truth = agent.end() - used // 2 / 1e9
+    assert counted.poll() == pytest.approx(truth, abs=EXACT)
+
+
+def test_of_a_measured_child_that_was_killed_all_but_its_claims_is_counted(counted):
+    agent = counted.agent()
+    counted.has_meter(agent.pid, claims=Claims(3_000_000, 10_000_000, open=True, all_ns=5_000_000))
+    counted.tick()
+    agent.child(0.05)
+    truth = agent.end() - 0.005
+    assert counted.poll() == pytest.approx(truth, abs=EXACT)
+
+
+def test_what_was_counted_before_a_child_had_its_meter_is_not_counted_again(counted):
+    agent = counted.agent()
+    agent.child(0.05)
+    before = counted.tick()
+    counted.has_meter(agent.pid, claims=Claims(-50_000_000, 0, open=True, all_ns=0))
+    assert counted.tick() == pytest.approx(before, abs=2 * EXACT + TRUNCATED)
+    assert counted.poll() <= agent.end() + EXACT
+    counted.poll()

@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,18 @@ from hypothesis import strategies as st
 from e2s_tasks.host import boot_id, pid_namespace
 from e2s_tasks.meters import host_page as module
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.host_page import HEADER, MAGIC, PARENTS, SIZE, SLOT, UNTOLD, HostPage, LocalPage, host_page
+from e2s_tasks.meters.host_page import (
+    HEADER,
+    MAGIC,
+    PARENTS,
+    SIZE,
+    SLOT,
+    UNTOLD,
+    Claims,
+    HostPage,
+    LocalPage,
+    host_page,
+)  # fmt: skip
 from e2s_tasks.meters.meter import Meter
 from tests.fakes.world import IDLE_W, World, WorldBusy, WorldCounter, WorldMeter
 
@@ -55,7 +68,7 @@ def test_what_a_dead_process_held_is_taken_back(two, tmp_path):
     one, other = two
     one.advance(0, 1, 0)
     # As if another process, dead by now, held too.
-    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, *[0] * PARENTS, 0, UNTOLD, 77)
+    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, *[0] * PARENTS, 0, 0, 0, 0, 0, UNTOLD, 77)
     HEADER.pack_into(other._map, 0, MAGIC, 0, 0, 0.0, 0.0, 2, 0, 1, 2)
     assert one.integrals(2 * S)[0] == pytest.approx(1.0)
     one.sweep(2 * S)
@@ -253,6 +266,83 @@ def test_a_process_with_a_measured_one_below_it_tells_nothing(tmp_path):
     assert page.processes()[os.getpid()].used_ns == 5
     in_child(lambda: HostPage(tmp_path / "page"))  # one more begins
     assert page.processes()[os.getpid()].used_ns is None
+
+
+def test_others_see_what_the_spans_of_a_process_have_claimed(tmp_path):
+    page = HostPage(tmp_path / "page")
+
+    def work():
+        mine = HostPage(tmp_path / "page")
+        mine.claim(0, 0, 100, open_=True)
+        mine.claim(50, 7, 150, open_=True)
+        mine.claim(20, 0, 170, open_=False)
+
+    pid = in_child(work)
+    one = page.processes()[pid]
+    assert one.claims() == Claims(70, 170, open=False, all_ns=77)
+    assert one.unclaimed_ns(1000) == 930
+    assert one.unclaimed_ns(None) == 100
+
+
+def test_while_a_span_is_open_what_comes_is_claimed(tmp_path):
+    page = HostPage(tmp_path / "page")
+    one = page.processes()[os.getpid()]
+    begun = one.unclaimed_ns(None)
+    until = time.process_time_ns()
+    page.claim(0, 0, until, open_=True)
+    assert begun <= one.unclaimed_ns(until) == one.unclaimed_ns(until + S) == one.unclaimed_ns(None)
+    page.claim(30, 0, until + 30, open_=True)
+    assert one.unclaimed_ns(until + S) == one.unclaimed_ns(None)
+
+
+def test_a_process_that_measures_anew_keeps_its_claims(tmp_path):
+    page = HostPage(tmp_path / "page")
+    page.claim(30, 4, 1000, open_=False)
+    before = page.processes()[os.getpid()].claims()
+    again = HostPage(tmp_path / "page")
+    again.claim(5, 0, 2000, open_=False)
+    after = page.processes()[os.getpid()].claims()
+    assert (after.own_ns - before.own_ns, after.all_ns) == (5, 39)
+
+
+def test_of_a_process_with_a_measured_one_below_it_nobody_knows_all(tmp_path):
+    page = HostPage(tmp_path / "page")
+    assert page.processes()[os.getpid()].claims().all_ns == 0
+    in_child(lambda: HostPage(tmp_path / "page"))
+    assert page.processes()[os.getpid()].claims().all_ns is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
+def test_who_reads_while_it_is_written_never_takes_claimed_time_for_unclaimed(periods):
+    """Each store of a claim is followed by a look, as if the reader came between it and the next one."""
+
+    class Watched:
+        def __init__(self, cells):
+            self.cells = cells
+
+        def __getitem__(self, at):
+            return self.cells[at]
+
+        def __setitem__(self, at, value):
+            self.cells[at] = value
+            seen.append((one.unclaimed_ns(clock) - offset, truth))
+
+    seen, truth, clock = [], 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        page = HostPage(Path(folder) / "page")
+        one = page.processes()[os.getpid()]
+        page.claim(0, 0, 0, open_=False)
+        offset = one.unclaimed_ns(0)
+        page._cells = Watched(page._cells)
+        for rest, work in periods:
+            clock += rest
+            truth += rest
+            page.claim(0, 0, clock, open_=True)
+            clock += work
+            page.claim(work, 0, clock, open_=True)
+            page.claim(0, 0, clock, open_=False)
+            assert one.unclaimed_ns(clock) - offset == truth
+    assert all(unclaimed <= limit for unclaimed, limit in seen)
 
 
 def test_the_slots_of_the_dead_are_kept_while_there_are_others(tmp_path, monkeypatch):
