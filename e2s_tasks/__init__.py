@@ -53,9 +53,9 @@ _spans.use(_process_recorder)
 def span(name: str, *, stage: str | None = None) -> _spans.Block:
     """Measure the block of a `with` statement, in or outside Prefect.
 
-    Inside measured work, and in a program that this starts by `subprocess`, it is a part of that work; outside it is a
-    run of its own. stage: of the solution's life cycle (data_preparation, training, evaluation, inference or
-    maintenance); it holds for the spans inside as well.
+    Inside measured work, and in a program or worker that this starts by `subprocess` or `multiprocessing`, it is a part
+    of that work; outside it is a run of its own. stage: of the solution's life cycle (data_preparation, training,
+    evaluation, inference or maintenance); it holds for the spans inside as well.
 
     Raises:
         SettingError: there is no such stage.

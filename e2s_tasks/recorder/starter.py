@@ -1,11 +1,14 @@
 """The span of another process in which this one was started: plain spans here belong to it.
 
-A child that `subprocess` starts finds in its environment which span that was, as does what it starts in turn. That
-holds only while the span's process lives: a daemon outlives the run that started it, and is no part of it any more.
+A child that `subprocess` or `os.posix_spawn` starts finds in its environment which span that was, as does what it
+starts in turn. A worker that `multiprocessing` starts finds it in the configuration that its process object brings
+along. That holds only while the span's process lives: a daemon outlives the run that started it, and is no part of it
+any more.
 """
 
 import json
 import os
+import sys
 import time
 import zlib
 from collections.abc import Mapping
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "E2S_WITHIN"
 LOOK_EVERY_S = 0.1  # how often to see whether the starter still lives
+NOTHING: Mapping[str, str] = {}
 INHERITED = ("run_id", "parent_id", "flow_run_id", "solution", "stage")
 
 
@@ -50,15 +54,21 @@ class Starter:
 
 def starter(options: "Settings") -> Starter | None:
     """Who started this process; None where no span did, where its process has ended, or another ledger has it."""
-    found = _told()
+    found = _told(_told_as_worker())
     return found if found is not None and found.look(options) else None
 
 
+def _told_as_worker() -> str | None:
+    """What this process was told where `multiprocessing` has started it; what it forks has that, too."""
+    process = getattr(sys.modules.get("multiprocessing.process"), "_current_process", None)
+    return getattr(process, "_config", NOTHING).get(VARIABLE)
+
+
 @lru_cache(maxsize=1)
-def _told() -> Starter | None:
-    """What the environment says, read once."""
+def _told(as_worker: str | None) -> Starter | None:
+    """What this process was told, read once. A worker's environment is its starter's, and tells of one further away."""
     try:
-        told = json.loads(os.environ[VARIABLE])
+        told = json.loads(as_worker or os.environ[VARIABLE])
         facts = {name: str(told[name]) for name in INHERITED if name in told}
         if "run_id" not in facts or "parent_id" not in facts or not told["ticks"]:
             return None
@@ -67,17 +77,24 @@ def _told() -> Starter | None:
         return None
 
 
-def handed_on(span: "OpenSpan", environment: Mapping[Any, Any] | None) -> dict[Any, Any]:
-    """The environment of a child of the span. environment: what it was to be; None: this process's."""
+def told_to_children(span: "OpenSpan | None") -> str | None:
+    """What a child of the span is told, or without one what this worker was told; None where a child just inherits."""
+    if span is None:
+        return _told_as_worker()
     span.recorder.announce(span)
-    given = _inherited() if environment is None else dict(environment.items())
     process = span.recorder.process
-    given.pop(VARIABLE, None)
-    given.pop(os.fsencode(VARIABLE), None)
-    given[VARIABLE] = (
+    return (
         f'{{{span.handed_down_text()}"pid":{process.pid},"ticks":{process.start_ticks},'
         f'"began_at":{span.work_began_at!r},"ledger":{_mark(span.recorder.settings)}}}'
     )
+
+
+def handed_on(told: str, environment: Mapping[Any, Any] | None) -> dict[Any, Any]:
+    """The environment of a child that is told so. environment: what it was to be; None: this process's."""
+    given = _inherited() if environment is None else dict(environment.items())
+    given.pop(VARIABLE, None)
+    given.pop(os.fsencode(VARIABLE), None)
+    given[VARIABLE] = told
     return given
 
 

@@ -2,8 +2,9 @@
 
 A child is told which span that is, so that what it measures itself belongs to it, too.
 
-`threading.Thread.start` and `subprocess.Popen` are watched from the first span on, forks by Python's own hook. A thread
-of a pool that is used again after its span has ended belongs to what is then still open around that span.
+`threading.Thread.start`, `subprocess.Popen`, `os.posix_spawn` and the processes of `multiprocessing` are watched from
+the first span on, forks by Python's own hook. A thread of a pool that is used again after its span has ended belongs to
+what is then still open around that span.
 """
 
 import functools
@@ -11,15 +12,18 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+from e2s_tasks.importing import ImportWatch
 from e2s_tasks.meters.children import Children
 from e2s_tasks.recorder.guard import guarded, is_from_signal
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
-from e2s_tasks.recorder.starter import handed_on
+from e2s_tasks.recorder.starter import VARIABLE, handed_on, told_to_children
 
 ENVIRONMENT = 10  # the place of `env` among the arguments of Popen
+ENVIRONMENT_SPAWN = 2  # among those of os.posix_spawn
 
 
 class OwnThread(threading.Thread):
@@ -28,14 +32,17 @@ class OwnThread(threading.Thread):
 
 Registry = Callable[[], Children | None]
 _registry: Registry | None = None
+_imports = ImportWatch()  # to load `multiprocessing` for nothing would take 7 ms
 
 
 def watch_starts(registry: Registry) -> None:
-    """From now on the registry of the process learns of each child that `subprocess` or a fork starts."""
+    """From now on the registry of the process learns of each child that it starts, and the child of its span."""
     global _registry  # noqa: PLW0603
     if _registry is None:
         os.register_at_fork(after_in_parent=_forked)
         _watch_popen()
+        _watch_posix_spawn()
+        _imports.when_imported("multiprocessing.process", _watch_workers)
         _watch_threads()
     _registry = registry
 
@@ -45,28 +52,65 @@ def _watch_popen() -> None:
 
     @functools.wraps(start)
     def started(self: Any, *args: Any, **kwargs: Any) -> None:
-        span = current_span()
-        if span is not None:
-            args, kwargs = _handing_on(span, args, kwargs)
+        args, kwargs = _handing_on(args, kwargs, ENVIRONMENT)
         start(self, *args, **kwargs)
         _started(self.pid)
 
     subprocess.Popen.__init__ = started  # type: ignore[method-assign]
 
 
-def _handing_on(
-    span: OpenSpan, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of Popen, with the span in the child's environment; as they are where that cannot be done."""
+def _watch_posix_spawn() -> None:
+    for name in ("posix_spawn", "posix_spawnp"):
+        if hasattr(os, name):
+            setattr(os, name, _spawning(getattr(os, name)))
+
+
+def _spawning(spawn: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(spawn)
+    def spawned(path: Any, argv: Any, env: Any, /, **options: Any) -> int:
+        args, options = _handing_on((path, argv, env), options, ENVIRONMENT_SPAWN)
+        pid = spawn(*args, **options)
+        _started(pid)
+        return pid
+
+    return spawned
+
+
+def _handing_on(args: tuple[Any, ...], kwargs: dict[str, Any], place: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments, with what the child is told in its environment; as they are where that is nothing, or cannot be.
+
+    place: that of the environment among them, if it is not given by its name.
+    """
     try:
-        if len(args) > ENVIRONMENT:
-            told = handed_on(span, args[ENVIRONMENT])
-            return (*args[:ENVIRONMENT], told, *args[ENVIRONMENT + 1 :]), kwargs
-        return args, {**kwargs, "env": handed_on(span, kwargs.get("env"))}
+        told = told_to_children(current_span())
+        if told is None:
+            return args, kwargs
+        if len(args) > place:
+            return (*args[:place], handed_on(told, args[place]), *args[place + 1 :]), kwargs
+        return args, {**kwargs, "env": handed_on(told, kwargs.get("env"))}
     except Exception as error:
         if is_from_signal(error):
             raise
         return args, kwargs
+
+
+def _watch_workers(module: ModuleType) -> None:
+    start = module.BaseProcess.start
+
+    @functools.wraps(start)
+    def started(self: Any) -> None:
+        _tell_worker(self)
+        start(self)
+
+    module.BaseProcess.start = started
+
+
+@guarded
+def _tell_worker(worker: Any) -> None:
+    """What the worker is told goes along in its configuration: one that is spawned gets it pickled, a fork has it."""
+    told = told_to_children(current_span())
+    if told is not None:
+        worker._config = {**worker._config, VARIABLE: told}  # noqa: SLF001
 
 
 @guarded

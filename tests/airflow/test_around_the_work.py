@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import Kind
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
 from e2s_tasks.ledger import Ledger, replay
@@ -86,3 +87,14 @@ def test_what_a_program_that_a_task_runs_tells_and_writes_is_the_attempts(airflo
     assert (write.parent_id, write.run_id, write.flow_run_id) == (attempt.id, attempt.run_id, attempt.flow_run_id)
     assert [one.span_id for one in run.versions] == [write.id]
     assert [(one.span_id, one.units) for one in run.outcomes] == [(attempt.id, 3.0)]
+
+
+def test_what_a_tasks_workers_tell_and_write_is_the_attempts(airflow):
+    run, _ = _ran(airflow, "workers")
+    (attempt,) = _attempts(run, "writes_in_workers")
+    writes = [one for one in run.spans if one.kind == Kind.WRITE]
+    assert [one.parent_id for one in writes] == [attempt.id] * 2
+    assert [(one.span_id, one.units) for one in run.outcomes] == [(attempt.id, 1000.0)] * 2
+    assert all(one.in_run_j > attempt.energy.total for one in lineage_of(run).versions.values())
+    ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
+    assert not {one.name for one in writes} & {row.name for row in ledger.runs(limit=None)}

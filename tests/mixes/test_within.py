@@ -196,6 +196,18 @@ def test_a_child_finds_the_span_and_all_that_it_was_given(recorded):
     assert "HOME" not in own
 
 
+@pytest.mark.parametrize("spawn", ["posix_spawn", "posix_spawnp"])
+def test_a_child_of_posix_spawn_finds_the_span_too(recorded, tmp_path, spawn):
+    path, given = tmp_path / "told.json", {"A": "1"}
+    into_file = [(os.POSIX_SPAWN_OPEN, 1, str(path), os.O_CREAT | os.O_WRONLY, 0o600)]
+    with span("around") as around:
+        os.waitpid(getattr(os, spawn)(TELL[0], TELL, given, file_actions=into_file), 0)
+    found = json.loads(path.read_text())
+    assert (found["A"], within(found)["parent_id"], given) == ("1", around.id, {"A": "1"})
+    with span("around"), pytest.raises(TypeError, match="env"):
+        getattr(os, spawn)(TELL[0], TELL)
+
+
 def test_a_child_has_what_was_put_past_the_environment_that_python_knows(recorded):
     os.putenv("PUT_PAST_IT", "1")
     try:

@@ -1,20 +1,23 @@
-"""Programs that a measured task starts, and that use this library themselves, on real Prefect."""
+"""Programs and workers that a measured task starts, and that use this library themselves, on real Prefect."""
 
 import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from e2s_tasks import e2s_flow, e2s_task
+from e2s_tasks import e2s_flow, e2s_task, span
 from e2s_tasks.core.lineage import lineage_of
 from e2s_tasks.core.records import Kind
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.reporter import summarise
 from e2s_tasks.settings import settings
 from tests.mixes.burning import burn
+from tests.mixes.writing import write
 
 WRITE = """
     import sys
@@ -99,4 +102,44 @@ def test_a_flow_in_a_tasks_program_is_a_run_of_its_own(run):
     records = run(lambda: start(FLOW))
     assert [one.name for one in records.spans if one.kind == Kind.SPAN] == ["before"]
     assert {"scoring", "in-a-child"} <= set(listed())
+    assert "before" not in listed()
+
+
+def in_pool(method, work, *arguments):
+    with ProcessPoolExecutor(1, get_context(method)) as pool:
+        pool.submit(work, *arguments).result()
+
+
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
+def test_what_a_tasks_worker_writes_and_tells_is_its_attempts(run, tmp_path, method):
+    records = run(lambda: in_pool(method, write, tmp_path / "out.parquet"), solution="scores")
+    attempt = attempt_of(records)
+    (written,) = (one for one in records.spans if one.kind == Kind.WRITE)
+    assert (written.run_id, written.parent_id) == (records.run_id, attempt.id)
+    assert written.process_id != attempt.process_id
+    (version,) = lineage_of(records).versions.values()
+    assert ([step.name for step in version.steps], version.reasons) == (["score"], ())
+    assert version.in_run_j > attempt.energy.total > 0
+    assert [(one.span_id, one.units) for one in records.outcomes] == [(attempt.id, 1000.0)]
+    assert summarise(records)["kpis"]["joules_per_row"]["value"] == pytest.approx(version.in_run_j / 1000)
+    assert written.name not in listed()
+
+
+def run_a_flow():
+    with span("before"):
+        pass
+
+    @e2s_flow
+    def in_a_worker():
+        pass
+
+    in_a_worker()
+
+
+@pytest.mark.slow
+def test_a_flow_in_a_tasks_worker_is_a_run_of_its_own(run, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
+    records = run(lambda: in_pool("spawn", run_a_flow))
+    assert [one.name for one in records.spans if one.kind == Kind.SPAN] == ["before"]
+    assert {"scoring", "in-a-worker"} <= set(listed())
     assert "before" not in listed()

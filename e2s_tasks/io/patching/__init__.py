@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from e2s_tasks.importing import ImportWatch
 from e2s_tasks.io.bookkeeping import bookkeeping
-from e2s_tasks.io.patching.imports import ImportWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -58,6 +59,22 @@ with DAG("a_program", schedule=None):
         task_id="runs", bash_command=shlex.join([sys.executable, "-c", PROGRAM]), append_env=True,
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
+
+
+@task
+def writes_in_workers():
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from tests.mixes.writing import write
+
+    for method in ("spawn", "forkserver"):
+        with ProcessPoolExecutor(1, get_context(method)) as pool:
+            pool.submit(write, Path(os.environ["AIRFLOW_HOME"]) / f"{method}.parquet").result()
+
+
+with DAG("workers", schedule=None):
+    writes_in_workers()
 
 
 def triggers(dag_id, how="", **more):
