@@ -41,9 +41,9 @@ Used = dict[Account | None, int]
 class _Process:
     """The process itself or a known descendant. foreign: it does not count.
 
-    last_ns: how much of its own time is accounted for; below_ns: how much of the sum of its ended children. metered: it
-    has a meter, whose claims say what of both is not to be counted; last_ns is of both then. mixed: one has ended below
-    it of which nobody knows how much is to be counted, so that nothing of the sum is.
+    last_ns: how much of its own time is counted; below_ns: how much of the sum of its ended children is accounted for.
+    metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
+    nobody knows how much is to be counted, so that nothing of the sum is.
     """
 
     parent: int
@@ -208,13 +208,18 @@ class Children:
         if process.foreign:
             return
         told = measured.get(pid)
+        more_ns = 0
         if told is not None:
             if not process.metered:
-                process.metered, process.last_ns, process.below_ns = True, process.last_ns + process.below_ns, 0
+                process.metered = True
+                more_ns = max(0, (told.ended_ns or 0) - process.below_ns)
+                process.below_ns += more_ns
             clock = told.unclaimed_ns(clock)
         if clock is not None and clock > process.last_ns:
-            clock, process.last_ns = clock - process.last_ns, clock
-            used[process.starter] = used.get(process.starter, 0) + clock
+            more_ns += clock - process.last_ns
+            process.last_ns = clock
+        if more_ns:
+            used[process.starter] = used.get(process.starter, 0) + more_ns
 
     def _bury(self, pid: int, told: Measured | None) -> None:
         """A process has ended: what is known of it is accounted for in the sum that its parent has now."""

@@ -27,10 +27,10 @@ MAGIC = b"E2SPAGE5"
 HEADER = struct.Struct("<8sqqddiiqq")
 PARENTS = 17
 # pid, open work, open flow runs, the pids above it (the nearest first), whether a measured process was ever below it;
-# CPU times (ns): that it and its ended children had used when it took the slot; own, all and until of its Claims (until
-# inverted while no span is open); what it told at its end (UNTOLD before); start ticks (of a dead process: minus the
-# time it was found dead)
-SLOT = struct.Struct(f"<iii{PARENTS}iixxxxqqqqqq")
+# CPU times (ns): that it and its ended children had used when it took the slot, and the latter alone (UNTOLD if
+# measured ones were among them); own, all and until of its Claims (until inverted while no span is open); what it told
+# at its end (UNTOLD before); start ticks (of a dead process: minus the time it was found dead)
+SLOT = struct.Struct(f"<iii{PARENTS}iixxxxqqqqqqq")
 UNTOLD = -1
 NUMBER = struct.Struct("<q")
 VERSION, CHANGES, USED = len(MAGIC), HEADER.size - 16, HEADER.size - 8  # of the header: where these numbers are
@@ -52,9 +52,9 @@ SIZE = HEADER.size + SLOTS * SLOT.size
 class Claims(NamedTuple):
     """The CPU time (ns) that a measured process has booked on its spans; the rest is that of who started it.
 
-    own_ns: of its own clock, less what its ended children had used before it had its meter. until_ns: how far its own
-    clock is accounted for. open: a span is, so that what comes after that is claimed too. all_ns: of its own and its
-    children's; None where a measured process was below it, whose part nobody knows.
+    own_ns: of its own clock. until_ns: how far that is accounted for. open: a span is, so that what comes after that is
+    claimed too. all_ns: of its own and its children's; None where a measured process was below it, whose part nobody
+    knows.
     """
 
     own_ns: int
@@ -67,12 +67,14 @@ class Measured(NamedTuple):
     """A process with a meter of its own.
 
     parents: the pids above it, the nearest first. begun_ns: CPU time that it and its ended children had used before it
-    had its meter. used_ns: all of theirs that it answers for; None while it measures, and for good if it was killed.
-    claims: what its spans have claimed by now.
+    had its meter; ended_ns: what of that the children had, None where measured ones were among them. used_ns: all of
+    theirs that it answers for; None while it measures, and for good if it was killed. claims: what its spans have
+    claimed by now.
     """
 
     parents: tuple[int, ...]
     begun_ns: int
+    ended_ns: int | None
     used_ns: int | None
     claims: Callable[[], Claims]
 
@@ -144,7 +146,7 @@ class LocalPage:
 
     def processes(self) -> dict[int, Measured]:
         """The calling process alone."""
-        return {os.getpid(): Measured((os.getppid(),), 0, None, lambda: Claims(0, 0, open=True, all_ns=None))}
+        return {os.getpid(): Measured((os.getppid(),), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=None))}
 
 
 def _lock(fd: int) -> None:
@@ -294,10 +296,10 @@ class HostPage:
         end = HEADER.size + min(SLOTS, self._number(USED)) * SLOT.size
         found: dict[int, Measured] = {}
         for offset, slot in zip(self._offsets(), SLOT.iter_unpack(self._map[HEADER.size : end]), strict=False):
-            pid, _, _, *parents, _, begun_ns, _, _, _, told, _ = slot
+            pid, _, _, *parents, _, begun_ns, ended_ns, _, _, _, told, _ = slot
             if pid:
-                claims = partial(self._claims_at, offset)
-                one = Measured(tuple(parents), begun_ns, None if told == UNTOLD else told, claims)
+                ended, used = (None if figure == UNTOLD else figure for figure in (ended_ns, told))
+                one = Measured(tuple(parents), begun_ns, ended, used, partial(self._claims_at, offset))
                 found[pid] = _together(found[pid], one) if pid in found else one
         return found
 
@@ -374,17 +376,18 @@ class HostPage:
         pid, ticks, parents = os.getpid(), start_ticks(os.getpid()), ancestors(PARENTS)
         used = self._number(USED)
         now_ns, ended_ns = time.process_time_ns(), own_ended_ns()
-        others, own_ns, all_ns = 0, -ended_ns, 0
+        others = own_ns = all_ns = 0
         free: list[tuple[int, int]] = []  # since when, where
         if used < SLOTS:
             free.append((1, HEADER.size + used * SLOT.size))
         for offset in self._offsets():
-            holder, *_, before, _, its_own, its_all, _, _, its_ticks = SLOT.unpack_from(self._map, offset)
+            holder, _, _, *above, before, _, _, its_own, its_all, _, _, its_ticks = SLOT.unpack_from(self._map, offset)
+            others |= pid in above
             if holder == 0 or (holder == pid and its_ticks != ticks):  # of an earlier process with this pid
                 self._map[offset : offset + SLOT.size] = bytes(SLOT.size)
                 free.append((0, offset))
             elif holder == pid:  # it measures anew, maybe as another program: what it claimed it has claimed
-                others, own_ns, all_ns = before, its_own, its_all
+                others, own_ns, all_ns = others | before, its_own, its_all
             elif its_ticks < 0:
                 free.append((-its_ticks, offset))
             elif holder in parents:
@@ -394,8 +397,8 @@ class HostPage:
             raise OSError(f"all {SLOTS} slots of the page are taken")
         offset = min(free)[1]
         parents += [0] * (PARENTS - len(parents))
-        claims = own_ns, all_ns, ~now_ns
-        SLOT.pack_into(self._map, offset, pid, 0, 0, *parents, others, now_ns + ended_ns, *claims, UNTOLD, ticks)
+        begun, claims = (now_ns + ended_ns, UNTOLD if others else ended_ns), (own_ns, all_ns, ~now_ns)
+        SLOT.pack_into(self._map, offset, pid, 0, 0, *parents, others, *begun, *claims, UNTOLD, ticks)
         self._claims = (offset + CLAIMS) // NUMBER.size
         slots = (offset - HEADER.size) // SLOT.size + 1
         NUMBER.pack_into(self._map, USED, max(used, slots))
@@ -406,7 +409,7 @@ class HostPage:
 def _together(one: Measured, other: Measured) -> Measured:
     """Two slots of one process, which has become another program and measures again: the later one holds."""
     earlier, later = sorted((one, other), key=lambda slot: slot.begun_ns)
-    return later._replace(begun_ns=earlier.begun_ns)
+    return later._replace(begun_ns=earlier.begun_ns, ended_ns=earlier.ended_ns)
 
 
 def host_page(folder: Path) -> Page:

@@ -82,7 +82,7 @@ def test_a_child_with_a_meter_of_its_own_is_not_counted_again():
 
     def work():
         child = subprocess.Popen(burning(0.4))
-        pids[child.pid] = Measured((os.getpid(),), 0, None, lambda: Claims(0, 0, open=True, all_ns=None))
+        pids[child.pid] = Measured((os.getpid(),), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=None))
         while child.poll() is None:
             time.sleep(0.02)
             meter.tick()
@@ -227,7 +227,7 @@ class Counted:
         pid, *parents = line
         begun_ns = int(begun * 1e9)
         claims = claims or Claims(0, begun_ns, open=True, all_ns=None)
-        self.measured[pid] = Measured((*parents, os.getpid()), begun_ns, used and int(used * 1e9), lambda: claims)
+        self.measured[pid] = Measured((*parents, os.getpid()), begun_ns, 0, used and int(used * 1e9), lambda: claims)
 
 
 @pytest.fixture
@@ -377,7 +377,7 @@ def test_what_was_counted_before_a_child_had_its_meter_is_not_counted_again(coun
     agent = counted.agent()
     agent.child(0.05)
     before = counted.tick()
-    counted.has_meter(agent.pid, claims=Claims(-50_000_000, 0, open=True, all_ns=0))
+    counted.has_meter(agent.pid, claims=Claims(0, 0, open=True, all_ns=0))
     assert counted.tick() == pytest.approx(before, abs=2 * EXACT + TRUNCATED)
     assert counted.poll() <= agent.end() + EXACT
     counted.poll()

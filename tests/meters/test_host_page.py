@@ -68,7 +68,7 @@ def test_what_a_dead_process_held_is_taken_back(two, tmp_path):
     one, other = two
     one.advance(0, 1, 0)
     # As if another process, dead by now, held too.
-    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, *[0] * PARENTS, 0, 0, 0, 0, 0, UNTOLD, 77)
+    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, *[0] * PARENTS, *[0] * 6, UNTOLD, 77)
     HEADER.pack_into(other._map, 0, MAGIC, 0, 0, 0.0, 0.0, 2, 0, 1, 2)
     assert one.integrals(2 * S)[0] == pytest.approx(1.0)
     one.sweep(2 * S)
