@@ -33,8 +33,9 @@ class Edges:
     """The edges of a run. Nodes are the steps by their index, then the versions (`node`), then helpers without energy.
 
     made: the node of what a version's own write made; it is another one where files of earlier versions were kept.
-    ahead: the nodes that each node leads to. used: steps whose results are known to be used. missing: by node, why what
-    it stands on is not all known. origins: by node, what it has from other runs.
+    together: the version of each helper that stands for it and those before it. ahead: the nodes that each node leads
+    to. used: steps whose results are known to be used. missing: by node, why what it stands on is not all known.
+    origins: by node, what it has from other runs.
     """
 
     def __init__(self, run: RunRecords, found: Steps) -> None:
@@ -43,11 +44,13 @@ class Edges:
         self.node = {version.id: count + number for number, version in enumerate(run.versions)}
         self.ahead: list[list[int]] = [[] for _ in range(count + len(run.versions))]
         self.made = dict(self.node)
+        self.together: dict[int, str] = {}
         self._kept_in: dict[str, int] = {}
         self.used: set[int] = set()
         self.missing: dict[int, list[str]] = {n: list(step.gaps) for n, step in enumerate(found.steps) if step.gaps}
         self.origins: dict[int, list[Origin]] = defaultdict(list)
         self._find_kept()
+        self._keep_what_is_known_by_name()
         self._link_versions()
         self._link_results()
         self._link_reused_results()
@@ -85,9 +88,35 @@ class Edges:
             version_id = written.get((read.span_id, read.uri))
             if version_id is not None:
                 self._kept_in[read.id] = self.node[version_id]
-                if self.made[version_id] == self.node[version_id]:
-                    self.made[version_id] = len(self.ahead)
-                    self.ahead.append([])
+                self._set_apart(version_id)
+
+    def _keep_what_is_known_by_name(self) -> None:
+        """A version that is known by its name alone may have replaced what its run had written there, or added to it.
+
+        Nobody can tell, so that all of it is taken to be kept: what mapped tasks write is there together. `before`: by
+        URI, a node that stands for all that the run had written there so far.
+        """
+        before: dict[str, int] = {}
+        for version in sorted(self._run.versions, key=lambda one: (one.created_at, one.id)):
+            whole = self.node[version.id]
+            if version.is_known_by_name and version.uri in before:
+                self._set_apart(version.id)
+                so_far = self._helper()
+                self.together[so_far] = version.id
+                self.ahead[before[version.uri]] += [whole, so_far]
+                self.ahead[self.made[version.id]].append(so_far)
+                before[version.uri] = so_far
+            else:
+                before[version.uri] = whole
+
+    def _set_apart(self, version_id: str) -> None:
+        """What the version's own write made has a node of its own."""
+        if self.made[version_id] == self.node[version_id]:
+            self.made[version_id] = self._helper()
+
+    def _helper(self) -> int:
+        self.ahead.append([])
+        return len(self.ahead) - 1
 
     def _link_results(self) -> None:
         """A result was passed on. A subflow's may come from any step of it, and what it was given may reach any."""
@@ -108,8 +137,7 @@ class Edges:
 
     def _gate(self, gates: dict[str, int], flow: str) -> int:
         if flow not in gates:
-            gates[flow] = len(self.ahead)
-            self.ahead.append([])
+            gates[flow] = self._helper()
         return gates[flow]
 
     def _link_gates(self, entries: dict[str, int], exits: dict[str, int]) -> None:

@@ -84,8 +84,8 @@ class Reach:
         return (self._edges.made if made else self._node).get(version_id)
 
     def version_at(self, node: int) -> str | None:
-        """The version that a node stands for, or what its own write made."""
-        return self._version_of.get(node) or self._files_of.get(node)
+        """The version that a node stands for, with those before it or as what its own write made."""
+        return self._version_of.get(node) or self._files_of.get(node) or self._edges.together.get(node)
 
     def behind(self, node: int) -> list[int]:
         """The nodes that lead to a node directly: steps (by their index), versions and helpers without energy."""

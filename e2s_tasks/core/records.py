@@ -212,6 +212,11 @@ class VersionRecord:
     content_digest: str | None = None
     written: list[list[Any]] | None = None
 
+    @property
+    def is_known_by_name(self) -> bool:
+        """Whether its name alone is known: nobody has looked what lies there, nor what of it was there before."""
+        return self.written is None and self.files in {None, 1}
+
 
 @dataclass(slots=True)
 class ReadRecord:

@@ -104,12 +104,6 @@ def holders(uri: str) -> list[str]:
     return list(dict.fromkeys([uri, *(holder for holder in above if holder != root)]))
 
 
-def count(connection: sa.Connection, uri: str) -> int:
-    """How many versions of an artifact there are."""
-    wanted = sa.select(sa.func.count()).select_from(version).where(version.c.uri == uri)
-    return int(connection.execute(wanted).scalar_one())
-
-
 def numbers(connection: sa.Connection, version_ids: Iterable[str]) -> dict[str, int]:
     """The number of each version: its rank, 1 the first, among the versions of its URI.
 

@@ -215,11 +215,6 @@ class Ledger:
         with self._reading() as connection:
             return of_artifacts.numbers(connection, version_ids)
 
-    def version_count(self, uri: str) -> int:
-        """How many versions of an artifact there are."""
-        with self._reading() as connection:
-            return of_artifacts.count(connection, uri)
-
     def versions(self, uri: str) -> list[VersionRecord]:
         """The versions of an artifact, the first one first."""
         with self._reading() as connection:

@@ -58,6 +58,7 @@ def artifact(  # noqa: PLR0917 - what is known of the run, and the version
     return {
         "uri": version.uri,
         "version": run.version_numbers.get(version.id),
+        "version_id": version.id,
         "produced_by": _producer(spans, version.span_id),
         "span_id": version.span_id,
         "in_run_j": cost.in_run_j,
@@ -87,6 +88,7 @@ def unknown(version: VersionRecord) -> dict[str, Any]:
     return {
         "uri": version.uri,
         "version": None,
+        "version_id": version.id,
         **dict.fromkeys(figures_of_it),
         "span_id": version.span_id,
         "lower_bound": True,

@@ -29,7 +29,6 @@ def summarise_made(
     """
     run = ledger.run(run_id)
     run.versions.extend(made)
-    run.version_numbers |= {one.id: ledger.version_count(one.uri) + 1 for one in made}
     spans = tree(run.spans, run.run_id)
     this = spans.by_id.get(span_id)
     around = [] if this is None else [*spans.within(outermost(this, spans))]
@@ -41,7 +40,7 @@ def summarise_made(
         loaded, closure = upstream.of(graph, version.id), graph.reach.steps(graph.to_version(version.id))
         artifacts.append({
             "uri": version.uri,
-            "version": run.version_numbers.get(version.id),
+            "version_id": version.id,
             "in_run_j": graph.costs.in_run(closure).total,
             "fully_loaded_j": loaded.joules.total,
             "emissions_g": emitted.in_run(graph, closure),

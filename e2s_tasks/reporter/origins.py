@@ -48,7 +48,7 @@ def ancestor(row: dict[str, Any], above: dict[str, Any] | None) -> list[tuple[st
 def _name(row: dict[str, Any]) -> str:
     if row["kind"] == "version":
         number = f" v{row['version']}" if row["version"] is not None else ""
-        return phrases.artifact_name(row["uri"]) + number + (", the files added then" if row["part"] else "")
+        return phrases.artifact_name(row["uri"]) + number + (", what was added then" if row["part"] else "")
     attempts = f", {row['attempts']} attempts" if (row["attempts"] or 1) > 1 else ""
     return phrases.named(row["name"], row["run_name"]) + attempts
 

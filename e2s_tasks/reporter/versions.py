@@ -53,15 +53,13 @@ class ArtifactHistory:
         numbers = range(max(0, len(self._versions) - limit), len(self._versions))
         return [self._described(number) | {"change": self._change(number)} for number in numbers]
 
-    def one(self, number: int | None = None) -> dict[str, Any]:
-        """A version by its number, the last one by default, with the change since the one before it, and its tree.
+    def one(self, which: int | str | None = None) -> dict[str, Any]:
+        """A version by its number or id, the last one by default, with the change since the one before, and its tree.
 
         Raises:
-            NotFoundError: there is no version of that number.
+            NotFoundError: there is no such version.
         """
-        if number is not None and not 1 <= number <= len(self._versions):
-            raise NotFoundError(f"{self.uri} has no version {number}. It has 1 to {len(self._versions)}.")
-        index = len(self._versions) - 1 if number is None else number - 1
+        index = self._index(which)
         version = self._versions[index]
         row = self._described(index)
         if not self._known(version):
@@ -73,6 +71,13 @@ class ArtifactHistory:
         for one in rows:
             one["version"] = numbers.get(one.pop("id_of_version", ""))
         return row | {"change": self._change(index), "tree": rows}
+
+    def _index(self, which: int | str | None) -> int:
+        numbers = {one.id: number for number, one in enumerate(self._versions, 1)}
+        number = len(self._versions) if which is None else numbers.get(str(which), which)
+        if not isinstance(number, int) or not 1 <= number <= len(self._versions):
+            raise NotFoundError(f"{self.uri} has no version {which}. It has 1 to {len(self._versions)}.")
+        return number - 1
 
     def _described(self, index: int) -> dict[str, Any]:
         version = self._versions[index]

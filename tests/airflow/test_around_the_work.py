@@ -77,7 +77,8 @@ def test_what_is_made_of_a_run_that_it_triggered_is_made_once_that_run_has_succe
     made = Counter(one.uri.rpartition("/")[2] for one in run.versions)
     assert made == {"of child_that_succeeds": 1, "of child_that_succeeds_deferred": 1}
     events = airflow.client.get("/api/v2/assets/events", params={"source_run_id": run_id}).raise_for_status().json()
-    assert {one["name"]: one["extra"]["e2s"]["version"] for one in events["asset_events"]} == dict.fromkeys(made, 1)
+    ids = {one.uri.rpartition("/")[2]: one.id for one in run.versions}
+    assert {one["name"]: one["extra"]["e2s"]["version_id"] for one in events["asset_events"]} == ids
 
 
 def test_what_a_program_that_a_task_runs_tells_and_writes_is_the_attempts(airflow):

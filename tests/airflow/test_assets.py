@@ -12,7 +12,7 @@ def ran(airflow):
     """The summaries of a run of each DAG, and the asset events."""
     ids = {}
     made_of = ("makes_raw", "makes_clean", "makes_by_alias", "makes_of_an_alias", "ore", "metal")
-    for dag_id in (*made_of, "own_extras", "makes_nothing"):
+    for dag_id in (*made_of, "own_extras", "makes_nothing", "makes_parts", "makes_a_whole"):
         ids[dag_id] = airflow.trigger(dag_id)
         assert airflow.wait(dag_id, ids[dag_id]) == "success"
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
@@ -53,7 +53,7 @@ def test_the_event_of_an_asset_carries_its_energy_to_solution(ran):
     [extra] = [one["extra"]["e2s"] for one in _of(events, "makes_clean", "clean")]
     clean = _artifact(summaries["makes_clean"], "clean.parquet")
     assert extra["run_id"] == summaries["makes_clean"]["flow_run"]["id"]
-    assert extra["version"] == 1
+    assert extra["version_id"] == clean["version_id"]
     assert extra["fully_loaded_j"] > extra["in_run_j"] > 0
     assert extra["in_run_j"] <= clean["in_run_j"] * 1.001  # the orchestration of the process's end comes on top
     assert extra["lower_bound"] is False
@@ -67,7 +67,9 @@ def test_assets_that_a_task_adds_to_an_alias_are_artifacts_and_each_event_tells_
     told = [one["extra"] for name in ("lake/norway", "lake/sweden") for one in _of(events, "makes_by_alias", name)]
     assert len(told) == 3  # one of each alias and asset
     assert [one["rows"] for one in told if "rows" in one] == [7]
-    assert all(one["e2s"]["in_run_j"] > 0 and one["e2s"]["version"] == 1 for one in told)
+    ids = {one["version_id"] for one in made.values() if one["uri"].startswith("asset:/lake/")}
+    assert {one["e2s"]["version_id"] for one in told} == ids
+    assert all(one["e2s"]["in_run_j"] > 0 for one in told)
 
 
 def test_an_outlet_that_is_named_by_reference_is_the_asset_it_refers_to(ran):
@@ -75,7 +77,7 @@ def test_an_outlet_that_is_named_by_reference_is_the_asset_it_refers_to(ran):
     again = _artifact(summaries["makes_by_alias"], "clean.parquet")
     assert again["version"] == 2
     [event] = _of(events, "makes_by_alias", "clean")
-    assert event["extra"]["e2s"]["version"] == 2
+    assert event["extra"]["e2s"]["version_id"] == again["version_id"]
 
 
 def test_an_asset_made_of_another_by_its_name_carries_what_that_has_cost(ran):
@@ -88,9 +90,28 @@ def test_an_asset_made_of_another_by_its_name_carries_what_that_has_cost(ran):
 def test_the_event_of_an_asset_whose_file_is_not_there_carries_what_its_task_has_cost(ran):
     summaries, events = ran
     [extra] = [one["extra"]["e2s"] for one in _of(events, "makes_nothing", "not there")]
-    assert (extra["version"], extra["lower_bound"]) == (1, False)
+    made = _artifact(summaries["makes_nothing"], "not%20there.parquet")
+    assert (extra["version_id"], extra["lower_bound"]) == (made["version_id"], False)
     assert extra["fully_loaded_j"] == extra["in_run_j"] > 0
-    assert _artifact(summaries["makes_nothing"], "not%20there.parquet")["bytes"] is None
+    assert made["bytes"] is None
+
+
+def test_what_all_instances_of_a_mapped_task_wrote_under_one_name_goes_into_what_is_made_of_it(ran):
+    summaries, _ = ran
+    parts, whole = summaries["makes_parts"], _artifact(summaries["makes_a_whole"], "x://whole")
+    last = max(parts["artifacts"], key=lambda one: one["version"])
+    assert last["in_run_j"] == pytest.approx(last["attributed_j"])
+    assert whole["fully_loaded_j"] == pytest.approx(whole["in_run_j"] + last["in_run_j"], rel=1e-6)
+    assert not whole["fully_loaded_lower_bound"]
+    assert parts["unclaimed_j"] == pytest.approx(0.0)
+
+
+def test_each_event_of_an_asset_that_many_write_at_once_names_its_own_version(ran):
+    summaries, events = ran
+    parts = summaries["makes_parts"]["artifacts"]
+    told = [one["extra"]["e2s"]["version_id"] for one in _of(events, "makes_parts", "x://parts")]
+    assert sorted(told) == sorted(one["version_id"] for one in parts)
+    assert len(set(told)) == 6
 
 
 def test_what_a_task_puts_into_an_event_stays_and_the_rest_carries_what_the_asset_has_cost(ran):

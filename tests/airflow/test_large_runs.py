@@ -34,7 +34,7 @@ def told(tmp_path, monkeypatch):
 
 def test_an_instance_of_a_mapped_task_tells_what_its_own_version_of_the_asset_has_cost(told):
     [row] = told()["artifacts"]
-    assert (row["version"], row["in_run_j"]) == (2, 2.0)  # though another instance has written a later one
+    assert (row["version_id"], row["in_run_j"]) == ("va1", 3.0)  # with the one before, and without the later one
 
 
 def test_beyond_some_number_of_spans_the_attempts_energy_alone_is_told_and_why(told, monkeypatch):

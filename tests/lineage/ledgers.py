@@ -30,10 +30,11 @@ def ledgers(draw, most_runs=4, most_events=12):
             containers[run.run_id].append(run.task(f"t{number}", joules, parent=inside, **fields))
             tasks[run.run_id].append(f"t{number}")
         elif what == "write":
-            versions.append(run.write(draw(st.sampled_from("abc")), by=inside, joules=draw(JOULES)))
+            uri, seen = draw(st.sampled_from("abc")), draw(st.booleans())
+            versions.append(run.write(uri, by=inside, joules=draw(JOULES), seen=seen))
         elif what == "read" and versions:
             run.read(draw(st.sampled_from(versions)), by=inside, joules=draw(JOULES), files=draw(FILES))
-        elif what == "keep" and run.records.versions:
+        elif what == "keep" and run.records.versions and run.records.versions[-1].written is not None:
             new = run.records.versions[-1]
             older = [one for one in versions if one.partition("@")[0] == new.uri and one != new.id]
             if older:

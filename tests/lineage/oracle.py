@@ -31,10 +31,22 @@ def owners(run):
     return owner
 
 
+def standing(run):
+    """What a version that is known by its name alone stands on: the run's earlier writes there, back to a seen one."""
+    leads = set()
+    for v in [v for v in run.versions if v.written is None]:
+        for u in sorted(run.versions, key=lambda u: (u.created_at, u.id), reverse=True):
+            if u.uri == v.uri and (u.created_at, u.id) < (v.created_at, v.id):
+                leads.add((("made", u.id) if u.written is None else u.id, v.id))
+                if u.written is not None:
+                    break
+    return leads
+
+
 def keepers(run):
-    """The versions that kept files of earlier ones."""
+    """The versions that kept files of earlier ones, or are taken to."""
     made = {(v.span_id, v.uri): v.id for v in run.versions}
-    return {made[r.span_id, r.uri] for r in run.reads if (r.span_id, r.uri) in made}
+    return {made[r.span_id, r.uri] for r in run.reads if (r.span_id, r.uri) in made} | {v for _, v in standing(run)}
 
 
 def known(run, keeping=None):
@@ -51,7 +63,7 @@ def known(run, keeping=None):
     end = {step: max(s.ended_at for s in run.spans if owner[s.id] == step) for step in steps}
     task_of = {s.task_run_id: owner[s.id] for s in run.spans if s.kind == "attempt"}
 
-    leads = set()
+    leads = standing(run)
     for v in run.versions:
         leads |= {(owner[v.span_id], ("made", v.id)), (("made", v.id), v.id)}
         if owner[v.span_id][0] == "body":

@@ -31,12 +31,14 @@ class Run:
     def task(self, name, joules, *, parent="flow", task_run=None, **fields):
         return self.span("attempt", name, joules, parent=parent, task_run_id=task_run or self.mark + name, **fields)
 
-    def write(self, uri, *, by, size=1, at=None, joules=0.0):
+    def write(self, uri, *, by, size=1, at=None, joules=0.0, seen=True):
+        """seen: whether somebody has looked at its files; else its name alone is known."""
         span = self.span("write", f"write {uri}", joules, parent=by, **({} if at is None else {"at": at}))
         number = len(self.records.versions)
         version = VersionRecord(
-            f"{uri}@{self.mark}{number}", uri, span, self.run_id, self.records.spans[-1].ended_at, bytes=size
-        )
+            f"{uri}@{self.mark}{number}", uri, span, self.run_id, self.records.spans[-1].ended_at,
+            bytes=size if seen else None, files=1, written=[["", size, number]] if seen else None,
+        )  # fmt: skip
         self.records.versions.append(version)
         return version.id
 
@@ -49,8 +51,11 @@ class Run:
         )
 
     def keep(self, version, *, of, files=None):
-        """The write of the version `of` kept files of an earlier version; files: which, as far as that is known."""
-        span = next(one.span_id for one in self.records.versions if one.id == of)
+        """The write of the version `of` kept files of an earlier version; files: which, as far as that is known.
+
+        Of a version that is known by its name alone nobody can say so.
+        """
+        span = next(one.span_id for one in self.records.versions if one.id == of and one.written is not None)
         uri = of.partition("@")[0]
         number = len(self.records.reads)
         self.records.reads.append(

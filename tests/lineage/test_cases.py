@@ -152,6 +152,62 @@ def test_a_version_that_led_only_to_what_was_replaced_is_a_final_product():
     assert found.unclaimed_j == 4.0
 
 
+def mapped():
+    """Three instances that write one name, the second of them at its second try, and who reads it."""
+    run = Run(flow_j=7.0)
+    for name, joules in (("one", 10.0), ("two", 20.0), ("three", 40.0)):
+        if name == "two":
+            run.task("two", 5.0, status="failed", attempt=1)
+        run.write("x://table", by=run.task(name, joules), seen=False)
+    use = run.task("use", 25.0)
+    run.read("x://table@2", by=use)
+    run.write("x://report", by=use, seen=False)
+    return run.records
+
+
+def test_what_several_steps_write_under_one_name_is_read_together():
+    found = lineage_of(mapped())
+    report = found.versions["x://report@3"]
+    assert [step.name for step in report.steps] == ["one", "two", "three", "use"]
+    assert report.in_run_j == report.attributed_j == pytest.approx(found.energy_j) == pytest.approx(107.0)
+    assert found.final_products == ("x://report@3",)
+    assert not report.lower_bound
+    assert balanced(found)
+
+
+def test_a_final_product_that_is_known_by_name_answers_for_all_who_wrote_it():
+    run = Run(flow_j=3.0)
+    for name, joules in (("create", 10.0), ("append", 20.0)):
+        last = run.write("s3://b/tab", by=run.task(name, joules), seen=False)
+    found = lineage_of(run.records)
+    assert found.final_products == (last,)
+    assert found.versions[last].attributed_j == pytest.approx(found.energy_j)
+    assert found.versions["s3://b/tab@0"].in_run_j == pytest.approx(11.0)
+    assert found.unclaimed_j == 0.0
+
+
+def test_who_reads_a_name_before_the_last_one_wrote_it_depends_on_those_before():
+    run = Run()
+    first = run.write("x://table", by=run.task("first", 1.0), seen=False)
+    early = run.task("early", 2.0)
+    run.read(first, by=early)
+    out = run.write("out", by=early)
+    run.write("x://table", by=run.task("second", 4.0), seen=False)
+    found = lineage_of(run.records)
+    assert found.versions[out].in_run_j == pytest.approx(3.0)
+    assert balanced(found)
+
+
+def test_a_write_whose_files_are_known_replaces_what_it_does_not_keep():
+    run = Run()
+    run.write("a", by=run.task("named", 1.0), seen=False)
+    seen = run.write("a", by=run.task("seen", 2.0))
+    last = run.write("a", by=run.task("named again", 4.0), seen=False)
+    found = lineage_of(run.records)
+    assert found.versions[seen].in_run_j == pytest.approx(2.0)
+    assert found.versions[last].in_run_j == pytest.approx(6.0)
+
+
 def test_nested_task_runs_collapse_into_the_outermost_one():
     run = Run()
     outer = run.task("outer", 5.0)

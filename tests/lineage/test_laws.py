@@ -39,11 +39,11 @@ def runs(draw):
             first = next(s for s in run.records.spans if s.task_run_id == name)
             run.task(name, draw(JOULES), parent=first.parent_id, task_run=name, status="failed", at=at)
         elif what == "write":
-            uri = draw(st.sampled_from("abcdef"))
-            versions.append(run.write(uri, by=inside, size=draw(SIZES), at=at, joules=draw(JOULES)))
+            uri, seen = draw(st.sampled_from("abcdef")), draw(st.booleans())
+            versions.append(run.write(uri, by=inside, size=draw(SIZES), at=at, joules=draw(JOULES), seen=seen))
         elif what == "read" and versions:
             run.read(draw(st.sampled_from(versions)), by=inside, joules=draw(JOULES), files=draw(FILES))
-        elif what == "keep" and versions:
+        elif what == "keep" and versions and run.records.versions[-1].written is not None:
             older = [one for one in versions[:-1] if one[0] == versions[-1][0]]
             if older:
                 run.keep(draw(st.sampled_from(older)), of=versions[-1], files=draw(FILES))

@@ -72,6 +72,18 @@ def test_what_feeds_a_version_is_divided_by_its_uses_but_not_what_comes_by_anoth
     assert loaded(runs, made).amortised.total == pytest.approx(10.0 + (20.0 + 0.18) * 1.05)
 
 
+def test_all_who_wrote_a_name_are_divided_by_its_uses_once():
+    train = Run(run_id="train")
+    for name in ("north", "south", "west"):
+        models = train.write("x://models", by=train.task(name, 100.0), seen=False)
+    train.records.spans[0].attributes["uses"] = {"x://models": 10.0}
+    score = Run(run_id="score")
+    use = score.task("use", 1.0)
+    score.read(models, by=use)
+    made = score.write("scores", by=use)
+    assert loaded(connected([train.records, score.records]), made).amortised.total == pytest.approx(31.0)
+
+
 def three_flows():
     """Raw data feeds features, and both feed a forecast; each flow run has orchestration of its own."""
     raw = Run(flow_j=10.0, run_id="raw")
@@ -153,6 +165,22 @@ def test_files_that_are_kept_are_inherited_by_the_new_version_alone():
     runs = connected([old.records, new.records])
     assert loaded(runs, both).joules.total == pytest.approx(50.0)
     assert loaded(runs, report).joules.total == pytest.approx(10.0)
+
+
+def test_what_earlier_runs_wrote_under_a_name_is_replaced_and_the_writers_of_the_last_run_all_count():
+    days = []
+    for day in range(3):
+        run = Run(run_id=f"day{day}")
+        for name, joules in (("north", 10.0), ("south", 20.0)):
+            table = run.write("x://table", by=run.task(name, joules + day), seen=False)
+        days.append(run.records)
+    late = Run(run_id="late")
+    use = late.task("use", 5.0)
+    late.read(table, by=use)
+    report = late.write("x://report", by=use, seen=False)
+    found = loaded(connected([*days, late.records]), report)
+    assert found.joules.total == pytest.approx(12.0 + 22.0 + 5.0)
+    assert found.reasons == ()
 
 
 def test_two_runs_that_feed_each_other_count_every_step_once():

@@ -379,6 +379,30 @@ def test_declared_inputs_and_outputs_are_lineage_where_nothing_sees_the_files(li
     assert not found.versions[found.final_products[0]].reasons
 
 
+def test_mapped_tasks_that_write_one_name_are_read_together_and_those_of_an_earlier_run_are_replaced(ledger_run):
+    @e2s_task(outputs="x://table")
+    def load(part):
+        burn()
+
+    @e2s_task(inputs=["x://table"], outputs="x://report")
+    def report():
+        burn()
+
+    @e2s_flow
+    def flow():
+        for part in load.map([1, 2, 3]):
+            part.result()
+        idle_check()
+        report()
+
+    runs = [ledger_run(flow(return_state=True).state_details.flow_run_id) for _ in range(2)]
+    assert came_from(lineage_of(runs[1]), "x://report") == ["load", "load", "load", "report"]
+    last = next(one for one in runs[1].versions if one.uri == "x://report")
+    loaded = Upstream(Ledger.open(settings().ledger).loader()).of(RunGraph(runs[1]), last.id)
+    assert {run_id for run_id, part in loaded.by_run.items() if part.total} == {runs[1].run_id}
+    assert loaded.reasons == ()
+
+
 def test_a_declared_output_that_a_measured_write_made_is_one_version(lineage, tmp_path):
     @e2s_task(outputs=["{path}"])
     def make_file(path):

@@ -34,8 +34,8 @@ SHAPE = {
     ],
     "artifacts": [
         {
-            "uri": (str,), "version": NUMBER, "produced_by": TEXT, "in_run_j": NUMBER, "fully_loaded_j": NUMBER,
-            "attributed_j": NUMBER, "emissions_g": NUMBER, "lower_bound": FLAG,
+            "uri": (str,), "version": NUMBER, "version_id": (str,), "produced_by": TEXT, "in_run_j": NUMBER,
+            "fully_loaded_j": NUMBER, "attributed_j": NUMBER, "emissions_g": NUMBER, "lower_bound": FLAG,
         }
     ],
     "kpis": {},

@@ -41,6 +41,16 @@ def tree_of(runs, version_id):
     return ancestry(upstream.of(RunGraph(run), version_id), upstream, run.run_id, version_id)
 
 
+def test_all_who_wrote_a_name_stand_side_by_side_below_it():
+    run = Run()
+    for number in range(4):
+        table = run.write("x://table", by=run.task(f"write{number}", 1.0), seen=False)
+    rows = tree_of([run.records], table)
+    assert (len(rows), max(row["depth"] for row in rows)) == (8, 2)
+    assert rows[0]["joules"] == pytest.approx(4.0)
+    assert [row["joules"] for row in rows if row["depth"] == 1] == pytest.approx([1.0] * 4)
+
+
 def test_what_two_branches_need_stands_in_the_first_and_is_named_in_the_second():
     run = Run()
     raw = run.write("raw", by=run.task("load", 20.0))

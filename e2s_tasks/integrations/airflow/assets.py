@@ -184,7 +184,7 @@ def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None) -> dict[str,
         return {}
     still_running = f"{span.name!r} is still running"  # this attempt, of which no more than its report is left
     return {
-        "version": row["version"],
+        "version_id": row["version_id"],
         "in_run_j": row["in_run_j"],
         "fully_loaded_j": row["fully_loaded_j"],
         "emissions_g": row["emissions_g"],

@@ -80,10 +80,10 @@ def compare(one: str, other: str) -> dict[str, Any]:
     return side_by_side(first, second)
 
 
-def artifact(text: str, number: int | None) -> dict[str, Any]:
+def artifact(text: str, which: int | str | None) -> dict[str, Any]:
     """A version of an artifact, the last one by default, and where its energy comes from."""
     history, others = _artifact(text)
-    return {"uri": history.uri, "others": others, "versions": [history.one(number)]}
+    return {"uri": history.uri, "others": others, "versions": [history.one(which)]}
 
 
 def artifact_history(text: str, limit: int) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def show(run: str | None = None, /, *, json: Json = False) -> None:
 
 @app.command
 def artifact(
-    uri: str, /, *, version: int | None = None, history: bool = False, limit: int = 20, json: Json = False
+    uri: str, /, *, version: int | str | None = None, history: bool = False, limit: int = 20, json: Json = False
 ) -> None:
     """Show where the energy of an artifact comes from: a tree of the steps and versions that led to it, in any run.
 
@@ -86,8 +86,8 @@ def artifact(
     ----------
     uri: str
         Its URI or path, or the end of one.
-    version: int
-        The number of the version; the last one by default.
+    version: int | str
+        The number of the version, or its id; the last one by default.
     history: bool
         Show its versions over time instead, and what changed between them.
     limit: int

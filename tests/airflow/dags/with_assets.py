@@ -82,6 +82,23 @@ def writes_nothing():
 with DAG("makes_nothing", schedule=None):
     writes_nothing()
 
+
+@task(outlets=[Asset("x://parts")])
+def makes_a_part(number):
+    time.sleep(0.1)
+
+
+@task(inlets=[Asset("x://parts")], outlets=[Asset("x://whole")])
+def puts_together():
+    time.sleep(0.1)
+
+
+with DAG("makes_parts", schedule=None):
+    makes_a_part.expand(number=[1, 2, 3, 4, 5, 6])
+
+with DAG("makes_a_whole", schedule=None):
+    puts_together()
+
 with DAG("makes_raw", schedule=None):
     make()
 
