@@ -33,9 +33,10 @@ def interval(kpi: Row) -> str:
 
 
 def sides(kpi: Row) -> str:
-    """The KPI's numerator over its denominator."""
+    """The KPI's numerator over its denominator; where it is a bound, what was spent is a lower one."""
     above, below = (_side(kpi, side) for side in ("numerator", "denominator"))
-    return f"{above} / {below}"
+    lower_above, lower_below = kpi["lower_bound"], kpi["upper_bound"]
+    return f"{units.at_least(above, lower_above)} / {units.at_least(below, lower_below)}"
 
 
 def _side(kpi: Row, side: str) -> str:

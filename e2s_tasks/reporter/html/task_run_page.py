@@ -114,8 +114,9 @@ def _bars(found: Summary) -> list[charts.Bar]:
     return [
         charts.Bar(
             _name(one, found), one["inclusive_j"] or 0.0,
-            f"{units.joules(one['inclusive_j'])}, {units.percent(one['share'])}",
+            f"{phrases.row_joules(one)}, {units.percent(one['share'])}",
             (one["inclusive_j"] or 0.0) if one["status"] in phrases.BROKEN else 0.0,
+            lower_bound=one["lower_bound"], lost_lower_bound=one["lower_bound"],
         )
         for one in found["attempts"]
     ]  # fmt: skip
@@ -159,7 +160,7 @@ def _cells(row: dict[str, Any], name: str, worth: list[str], *, moved: bool) -> 
     return [
         name,
         phrases.mark(row),
-        units.at_least(units.joules(row["inclusive_j"]), row["lower_bound"]),
+        phrases.row_joules(row),
         units.percent(row["share"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),
