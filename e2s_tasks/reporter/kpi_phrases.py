@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.reporter import phrases, units
 
 Row = dict[str, Any]
@@ -44,7 +45,7 @@ def _side(kpi: Row, side: str) -> str:
     if unit in {"J", "Wh", "kWh", "gCO2eq"}:
         return units.quantity(found, unit)
     if unit.endswith(kpi["per"]):
-        unit = phrases.plural(unit, found)
+        unit = plural(unit, found)
     shown = units.count(found) if found is None or found == int(found) else units.number(found)
     return f"{shown} {unit}"
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from e2s_tasks.core.energy import add
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION, WITHIN
@@ -190,11 +191,6 @@ def facility(summary: Summary) -> str | None:
         cost = units.quantity(summary["cost"]["value"], summary["cost"]["currency"])
         parts.append(f"{units.at_least(cost, summary['gaps'])} of energy")
     return ", ".join(parts) or None
-
-
-def plural(noun: str, number: float | None) -> str:
-    """The noun as it stands beside a number."""
-    return noun if number == 1 or noun.endswith("s") else f"{noun}s"
 
 
 def stages(summary: Summary) -> str | None:

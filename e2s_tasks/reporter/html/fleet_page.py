@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import e2s_tasks.reporter.html.run_tables as tables
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.fleet import fleet
 from e2s_tasks.reporter.folding import fold, summed
@@ -142,7 +143,7 @@ def _avoided(found: Found) -> Card:
 def _reused(found: Found) -> str:
     """What reusing results avoided, as far as that is known."""
     count, unknown = found["cached_task_runs"], found["cached_unknown"]
-    results = f"{units.count(count)} reused {phrases.plural('result', count)}"
+    results = f"{units.count(count)} reused {plural('result', count)}"
     if found["avoided_j"] is None:
         return f"{results}: what that avoided is not known"
     avoided = f"{units.joules(found['avoided_j'])} avoided by {results}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import e2s_tasks.reporter.html.run_tables as tables
 from e2s_tasks.core.lineage import lineage_of
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.core.records import RunRecords, SpanRecord
 from e2s_tasks.reporter import phrases, provenance, units, waiting
 from e2s_tasks.reporter.energy_flow import energy_flow
@@ -268,8 +269,8 @@ def _method(found: _Found) -> list[tuple[str, str]]:
     summary, run = found.summary, found.run
     hosts = sorted({process.host for process in run.processes})
     spans, processes = len(run.spans), len(run.processes)
-    recorded = f"{units.count(spans)} {phrases.plural('span', spans)} of {units.count(processes)} process"
-    recorded += "" if processes == 1 else "es"
+    recorded = f"{units.count(spans)} {plural('span', spans)}"
+    recorded += f" of {units.count(processes)} {plural('process', processes)}"
     facts = [
         ("recorded", f"{recorded} on {', '.join(hosts)}" if hosts else recorded),
         ("idle power", provenance.idle_policy(summary).removeprefix("idle power: ")),

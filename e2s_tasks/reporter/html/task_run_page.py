@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import e2s_tasks.reporter.html.run_tables as tables
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.reporter import phrases, provenance, units
 from e2s_tasks.reporter.html import charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, lines, render
@@ -102,7 +103,7 @@ def _sentences(found: Summary) -> list[str]:
     if lost:
         lower = any(one["lower_bound"] for one in lost)
         joules = units.at_least(units.joules(sum(one["inclusive_j"] for one in lost)), lower)
-        attempts = f"{len(lost)} {phrases.plural('attempt', len(lost))}"
+        attempts = f"{len(lost)} {plural('attempt', len(lost))}"
         said.append(f"{joules} of it in {attempts} that did not succeed.")
     if _goes_on(found):
         said.append("It still goes on: these are the figures so far, at most a few seconds old. Reload to see more.")
