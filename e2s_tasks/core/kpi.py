@@ -13,6 +13,7 @@ from typing import Any
 
 from e2s_tasks.core.declared import Declared
 from e2s_tasks.core.energy import JOULES_PER_KWH, JOULES_PER_WH
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.core.ratios import Interval, Method, ratio_interval
 
 GRAMS = "gCO2eq"
@@ -156,11 +157,11 @@ def _energy_per_unit(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
         if count is not None:
             yield _per_unit(f"kWh per {per}", kwh, "kWh", per=per, count=count, spent=spent)
     performance = _per_energy(f"{name} per joule", achieved.units, name, used=energy, unit="J", per=name, spent=spent)
-    yield replace(performance, label=f"performance per watt: {name}s per joule")
+    yield replace(performance, label=f"performance per watt: {plural(name)} per joule")
     if achieved.accurate is not None:
         what = f"accurate {name}"
         correct = _per_energy(f"{what} per kWh", achieved.accurate, what, used=kwh, unit="kWh", per=name, spent=spent)
-        yield replace(correct, label=f"accurate {name}s per kWh")
+        yield replace(correct, label=f"accurate {plural(name)} per kWh")
 
 
 def _carbon_and_money(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
@@ -218,7 +219,7 @@ def _efficiency(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
         per_kwh = replace(per_kwh, caveat=_caveat(achieved))
     yield replace(per_kwh, weight=achieved.units.value)
     weighed = _both(achieved.accuracy, achieved.units, operator.mul)
-    what = f"accuracy x {name}s"
+    what = f"accuracy x {plural(name)}"
     label = f"accuracy per joule per {name}"
     per_unit = _per_energy(label, weighed, what, used=energy, unit="J", per=name, spent=spent)
     yield replace(per_unit, label=f"model efficiency: accuracy per (joules per {name})")
@@ -227,7 +228,8 @@ def _efficiency(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
         against, energy = weighed.times(1 / declared.reference_accuracy), energy.times(1 / declared.reference_j)
         said = f"reference of accuracy {declared.reference_accuracy:g} at {declared.reference_j:g} J (declared)"
         spent = replace(spent, rests_on=(*spent.rests_on, said))
-    what, unit = f"{name}s at the reference's accuracy", f"{name}s at the reference's energy"
+    many = plural(name)
+    what, unit = f"{many} at the reference's accuracy", f"{many} at the reference's energy"
     label = f"efficiency ratio of {name}"
     ratio = _per_energy(label, against, what, used=energy, unit=unit, per=name, spent=spent)
     yield replace(ratio, unit="", label=f"model efficiency ratio against the reference, {name}")
@@ -235,10 +237,11 @@ def _efficiency(achieved: Achieved, spent: Spent) -> Iterator[Kpi]:
 
 def _caveat(achieved: Achieved) -> str:
     size = "an unknown number of" if achieved.units.value is None else f"{achieved.units.value:,.12g}"
+    many = plural(achieved.name)
     data = ", ".join(achieved.evaluated_on) or "evaluation data that nobody knows (neither version nor digest)"
     return (
-        f"over {size} {achieved.name}s, {data}: it halves when the evaluation data doubles, so compare it over the "
-        f"same data only; accurate {achieved.name}s per kWh does not halve"
+        f"over {size} {many}, {data}: it halves when the evaluation data doubles, so compare it over the "
+        f"same data only; accurate {many} per kWh does not halve"
     )
 
 

@@ -104,13 +104,26 @@ def latest_policy(connection: sa.Connection, flow: str) -> dict[str, Any] | None
     Raises:
         NotFoundError: no flow of that name has run; near matches are named.
     """
-    mine = is_flow() & (span.c.flow_run_id == span.c.run_id)
-    runs = sa.select(span.c.run_id).where(mine, span.c.name == flow).order_by(span.c.started_at.desc()).limit(LATEST)
-    found = list(connection.scalars(runs))
+    found = _latest_runs(connection, flow)
     if not found:
-        names = list(connection.scalars(sa.select(span.c.name).where(mine).distinct().limit(MOST_NAMES)))
+        names = list(connection.scalars(sa.select(span.c.name).where(_roots()).distinct().limit(MOST_NAMES)))
         near = nearest(flow, names)
         said = hint(near, names, RUN_ONE)
         raise NotFoundError(f"No run of a flow or DAG {flow!r} is in the ledger. {said}", near)
     plans = sa.select(decision.c.plan).where(decision.c.run_id.in_(found)).order_by(decision.c.at.desc())
     return next((plan["policy"] for plan in connection.scalars(plans) if plan and "policy" in plan), None)
+
+
+def latest_zone(connection: sa.Connection, flow: str) -> str | None:
+    """The grid zone that the flow's latest runs looked at, with a policy or without; None where they had none."""
+    of_runs = decision.c.run_id.in_(_latest_runs(connection, flow)) & decision.c.zone.is_not(None)
+    return connection.scalar(sa.select(decision.c.zone).where(of_runs).order_by(decision.c.at.desc()).limit(1))
+
+
+def _roots() -> sa.ColumnElement[bool]:
+    return is_flow() & (span.c.flow_run_id == span.c.run_id)
+
+
+def _latest_runs(connection: sa.Connection, flow: str) -> list[str]:
+    wanted = sa.select(span.c.run_id).where(_roots(), span.c.name == flow)
+    return list(connection.scalars(wanted.order_by(span.c.started_at.desc()).limit(LATEST)))

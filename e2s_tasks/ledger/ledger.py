@@ -13,7 +13,7 @@ from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import changes, journal, replaying, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
 from e2s_tasks.ledger.inserting import latest, write
-from e2s_tasks.ledger.learned import Learned, latest_policy, learned, learned_step
+from e2s_tasks.ledger.learned import Learned, latest_policy, latest_zone, learned, learned_step
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.period import in_period, samples
 from e2s_tasks.ledger.query import chunks
@@ -204,6 +204,11 @@ class Ledger:
         """
         with self._reading() as connection:
             return latest_policy(connection, flow)
+
+    def latest_zone(self, flow: str) -> str | None:
+        """The grid zone that the flow's latest run with one looked at, with a policy or without; None without one."""
+        with self._reading() as connection:
+            return latest_zone(connection, flow)
 
     def root_run(self, run_id: str) -> str:
         """The root run that a run id belongs to: itself, or that of the flow run whose process recorded under it."""

@@ -16,6 +16,10 @@ DOUBT = "a change of figures that are bounds is told only where it is certain, e
 ELSE = "; of what is"
 BY_TIME = {"dram": "DRAM", "static": "idle power"}  # what is charged by the time that passes, not by CPU time
 TOLD_FROM = 5.0  # a difference of the energy, in percent, from which on it is said that CPU time does not differ so
+OF_SPANS = {
+    "failed attempts": "unsuccessful", "orchestration": "orchestration", "waiting": "waiting",
+    "no final product": "unclaimed",
+}  # fmt: skip
 OF_ARTIFACTS = ("in_run_j", "fully_loaded_j", "attributed_j", "emissions_g")
 
 
@@ -72,10 +76,7 @@ def _totals(a: Summary, b: Summary) -> Iterable[Row]:
         ("emissions", "gCO2eq"): [one["emissions_g"]["total"] for one in (a, b)],
         ("carbon intensity", "gCO2eq/kWh"): [one["emissions_g"]["intensity_gco2eq_per_kwh"] for one in (a, b)],
         ("time", "s"): [phrases.duration(one) for one in (a, b)],
-        ("failed attempts", "J"): [one["unsuccessful_j"] for one in (a, b)],
-        ("orchestration", "J"): [one["orchestration_j"] for one in (a, b)],
-        ("waiting", "J"): [one["waiting_j"] for one in (a, b)],
-        ("no final product", "J"): [one["unclaimed_j"] for one in (a, b)],
+        **{(name, "J"): [one[f"{key}_j"] for one in (a, b)] for name, key in OF_SPANS.items()},
         ("avoided by caching", "J"): [one["avoided_j"] for one in (a, b)],
         ("avoided by waiting", "gCO2eq"): [(one["waited"] or {}).get("avoided_g") for one in (a, b)],
         ("with the facility", "J"): [one["facility_j"] for one in (a, b)],
@@ -92,8 +93,8 @@ def _totals(a: Summary, b: Summary) -> Iterable[Row]:
 
 def _is_lower_bound(name: str, run: Summary) -> bool:
     """Whether a total lacks parts."""
-    if name == "failed attempts":
-        return bool(run["unsuccessful_lower_bound"])
+    if name in OF_SPANS:
+        return bool(run[f"{OF_SPANS[name]}_lower_bound"])
     return name in {"energy", "emissions", "with the facility", "energy cost"} and bool(run["gaps"])
 
 

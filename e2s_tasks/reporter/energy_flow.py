@@ -28,9 +28,10 @@ def energy_flow(run: RunRecords, spans: SpanTree, lineage: Lineage) -> list[dict
             flows[rows[span.id], target] += part * (spans.own_j[span.id] or 0.0)
     least = NOTHING * sum(abs(joules) for joules in flows.values())
     uris = {version.id: version.uri for version in run.versions}
-    lower = {rows[id_] for id_ in figures.lacking(run)}
+    lacking = figures.lacking(run)
+    lower = {rows[id_] for id_ in lacking}
     unsure: set[_Product] = {product for product in lineage.parts if lineage.versions[product].lower_bound}
-    if any(row in lower and target is None and joules > least for (row, target), joules in flows.items()):
+    if not figures.unclaimed(lineage).isdisjoint(lacking):
         unsure.add(None)
     return [
         {

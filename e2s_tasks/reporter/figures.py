@@ -9,6 +9,7 @@ from typing import Any
 from e2s_tasks.core import remote
 from e2s_tasks.core.emissions import RUNG, TIMELESS
 from e2s_tasks.core.energy import COMPONENTS, HOST, JOULES_PER_KWH, Energy, Provenance, add
+from e2s_tasks.core.lineage import Lineage
 from e2s_tasks.core.records import DecisionRecord, Kind, ProcessRecord, RunRecords, SourceRecord, SpanRecord, Status
 from e2s_tasks.reporter.tree import SpanTree
 from e2s_tasks.reporter.units import iso
@@ -289,6 +290,11 @@ def waiting(spans: SpanTree) -> float:
     return add(spans.used[span.id].joules for span in spans.spans if span.is_waiting) or 0.0
 
 
+def waiting_lacks(spans: SpanTree, lacking: Collection[str]) -> bool:
+    """Whether what waiting used is a lower bound. lacking: the spans that lack a part of their energy."""
+    return any(span.is_waiting and span.id in lacking for span in spans.spans)
+
+
 def unsuccessful(spans: SpanTree, ids: Collection[str]) -> float | None:
     """What attempts that failed, crashed, timed out or were cancelled used (`lost`), in joules, each joule once."""
     return add(spans.own_j[id_] for id_ in ids) if ids else 0.0
@@ -304,6 +310,17 @@ def lost(spans: SpanTree) -> set[str]:
         if spans.parents[span.id] in found or (span.kind == Kind.ATTEMPT and span.status in UNSUCCESSFUL):
             found.add(span.id)
     return found
+
+
+def unclaimed(lineage: Lineage) -> set[str]:
+    """The ids of the spans that led to no final product; of the flow runs' own, too, where a share of theirs did not.
+
+    What is unclaimed is a lower bound where one of these lacks a part.
+    """
+    claimed = {step for of_product in lineage.parts.values() for step in of_product}
+    own = {span.id for span in lineage.graph.found.orchestration}
+    rest = {id_ for id_, step in lineage.step_of.items() if step not in claimed} - own
+    return rest | own if lineage.unclaimed_j else rest
 
 
 def without_waiting(total_j: float | None, waiting_j: float) -> float | None:

@@ -54,6 +54,7 @@ class _Run:
     measured_j: dict[str, float]
     lost_j: float | None
     waiting_j: float
+    lower_waiting: bool
     grams: float | None
     missing: frozenset[str]
     lower_rows: frozenset[tuple[str, str]]
@@ -147,6 +148,7 @@ def fleet(ledger: "Ledger", since: float, until: float) -> dict[str, Any]:
         "energy_j_range": {"total": _range(runs)},
         "provenance": {name: _provenance(name, runs) for name in COMPONENTS},
         "waiting_j": sum(run.waiting_j for run in runs),
+        "waiting_lower_bound": any(run.lower_waiting for run in runs),
         **_avoided(runs),
         **reused.figures(),
         "components": [_component(name, energy, runs) for name in COMPONENTS],
@@ -189,6 +191,7 @@ def _assessed(run: RunRecords, spans: SpanTree, lost: Set[str]) -> _Run | None:
         measured_j=_measured(run, energy, kinds),
         lost_j=figures.unsuccessful(spans, lost),
         waiting_j=waiting_j,
+        lower_waiting=figures.waiting_lacks(spans, lacking),
         grams=figures.grams(energy.total, decision.intensity if decision else None, pue),
         missing=missing,
         lower_rows=frozenset(rows_of_spans[id_] for id_ in lacking),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.reporter import phrases, units
 
 Row = dict[str, Any]
@@ -33,9 +34,10 @@ def interval(kpi: Row) -> str:
 
 
 def sides(kpi: Row) -> str:
-    """The KPI's numerator over its denominator."""
+    """The KPI's numerator over its denominator; where it is a bound, what was spent is a lower one."""
     above, below = (_side(kpi, side) for side in ("numerator", "denominator"))
-    return f"{above} / {below}"
+    lower_above, lower_below = kpi["lower_bound"], kpi["upper_bound"]
+    return f"{units.at_least(above, lower_above)} / {units.at_least(below, lower_below)}"
 
 
 def _side(kpi: Row, side: str) -> str:
@@ -43,7 +45,7 @@ def _side(kpi: Row, side: str) -> str:
     if unit in {"J", "Wh", "kWh", "gCO2eq"}:
         return units.quantity(found, unit)
     if unit.endswith(kpi["per"]):
-        unit = phrases.plural(unit, found)
+        unit = plural(unit, found)
     shown = units.count(found) if found is None or found == int(found) else units.number(found)
     return f"{shown} {unit}"
 

@@ -9,6 +9,7 @@ from e2s_tasks.core import kpi
 from e2s_tasks.core.declared import DECLARED, Declared
 from e2s_tasks.core.energy import COMPONENTS, JOULES_PER_KWH, Energy, add
 from e2s_tasks.core.kpi import Achieved, Figure, Kpi, Spent
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.core.records import Kind, OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.remote import why_missing
 from e2s_tasks.core.waits import length
@@ -200,9 +201,11 @@ def _count(per: str, recorded: list[OutcomeRecord], counted: list[OutcomeRecord]
     if all(getattr(outcome, field) is None for outcome in recorded):
         return None
     if not counted:
-        return Figure(None, f"no successful attempt recorded a number of {per}s")
+        return Figure(None, f"no successful attempt recorded a number of {plural(per)}")
     counts = [getattr(outcome, field) for outcome in counted]
-    return Figure(None, f"not every outcome says how many {per}s there were") if None in counts else Figure(sum(counts))
+    if None in counts:
+        return Figure(None, f"not every outcome says how many {plural(per)} there were")
+    return Figure(sum(counts))
 
 
 def _accuracy(
@@ -213,7 +216,7 @@ def _accuracy(
     if any(ACCURACY in outcome.quality for outcome in recorded):
         known = [outcome.quality.get(ACCURACY) for outcome in counted]
         if not known or None in known:
-            return Figure(None, f"not every outcome says how accurate the {name}s were")
+            return Figure(None, f"not every outcome says how accurate the {plural(name)} were")
         weighed = sum(outcome.units * outcome.quality[ACCURACY] for outcome in counted)
         return Figure(weighed / units) if units else Figure(None, f"there was no {name}")
     if accurate is None or accurate.value is None:

@@ -144,7 +144,7 @@ def _artifacts(summary: Summary) -> str:
         return ""
     rows = [_artifact(one) for one in summary["artifacts"]]
     if summary["unclaimed_j"]:
-        rows.append(["*no final product*", f"{units.joules(summary['unclaimed_j'])} attributed"])
+        rows.append(["*no final product*", f"{text(phrases.unclaimed(summary))} attributed"])
     whole = table("Energy-to-Solution of artifacts", ["artifact", "energy, CO2eq"], 1, rows)
     by = phrases.attributed(summary)
     reasons = [f"- {text(by)}"] if by else []

@@ -19,11 +19,9 @@ def artifact(found: dict[str, Any]) -> list[str]:
     runs = found["upstream_runs"]
     others = f" with what {runs} earlier run{'s' if runs > 1 else ''} put into it" if runs else ""
     whole = f"fully loaded {phrases.fully_loaded(found)}{grams}{others}"
-    lines = [f"{whole}; in its own run {phrases.bounds(found)}{units.joules(found['in_run_j'])}"]
+    lines = [f"{whole}; in its own run {phrases.in_run(found)}"]
     if found["amortised_j"] is not None:
-        lines.append(
-            f"amortised {mark}{units.joules(found['amortised_j'])}, with what it came from over its declared uses"
-        )
+        lines.append(f"amortised {phrases.amortised(found)}, with what it came from over its declared uses")
     said = change(found)
     return [*lines, said] if said else lines
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from e2s_tasks.core.energy import add
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.core.records import Kind
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION, WITHIN
@@ -169,7 +170,8 @@ def _kpi(kpi: dict[str, Any]) -> str:
     if kpi["value"] is None:
         return f"{units.printable(kpi['label'])}: undefined, {kpi['reason']}"
     kind = "SCI " if kpi["label"].startswith("SCI") else ""
-    spent, count = units.quantity(kpi["numerator"], kpi["unit"]), units.count(kpi["denominator"])
+    spent = units.at_least(units.quantity(kpi["numerator"], kpi["unit"]), kpi["lower_bound"])
+    count = units.count(kpi["denominator"])
     value = kpi_bound(kpi) + kind + units.quantity(kpi["value"], kpi["unit"])
     return f"{value} per {per} = {spent} / {count} {plural(per, kpi['denominator'])}"
 
@@ -189,11 +191,6 @@ def facility(summary: Summary) -> str | None:
         cost = units.quantity(summary["cost"]["value"], summary["cost"]["currency"])
         parts.append(f"{units.at_least(cost, summary['gaps'])} of energy")
     return ", ".join(parts) or None
-
-
-def plural(noun: str, number: float | None) -> str:
-    """The noun as it stands beside a number."""
-    return noun if number == 1 or noun.endswith("s") else f"{noun}s"
 
 
 def stages(summary: Summary) -> str | None:
@@ -313,14 +310,24 @@ def _own_part(run_name: str, name: str) -> str:
     return rest.strip(SEPARATORS) or run_name if rest[:1] in SEPARATORS else run_name
 
 
-def bounds(artifact: dict[str, Any]) -> str:
-    """The mark of a lower bound."""
-    return ">= " if artifact["lower_bound"] else ""
+def in_run(artifact: dict[str, Any]) -> str:
+    """The energy within its run, marked where it is a lower bound."""
+    return units.at_least(units.joules(artifact["in_run_j"]), artifact["lower_bound"])
 
 
 def fully_loaded(artifact: dict[str, Any]) -> str:
     """The fully loaded energy, marked where it is a lower bound."""
     return units.at_least(units.joules(artifact["fully_loaded_j"]), artifact["fully_loaded_lower_bound"])
+
+
+def amortised(artifact: dict[str, Any]) -> str:
+    """The amortised energy, of the same sources as the fully loaded one and marked as that is."""
+    return units.at_least(units.joules(artifact["amortised_j"]), artifact["fully_loaded_lower_bound"])
+
+
+def unclaimed(summary: Summary) -> str:
+    """The energy that led to no final product, marked where a part of it is missing."""
+    return units.at_least(units.joules(summary["unclaimed_j"]), summary["unclaimed_lower_bound"])
 
 
 def artifact_name(uri: str) -> str:

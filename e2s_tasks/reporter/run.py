@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.records import OutcomeRecord, RunRecords, SpanRecord, Status
 from e2s_tasks.core.upstream import Upstream
+from e2s_tasks.reporter.figures import gaps
 from e2s_tasks.reporter.reuse import made_here, repeated
 from e2s_tasks.reporter.summary import summarise
 from e2s_tasks.reporter.tree import SpanTree, tree
@@ -29,6 +30,11 @@ def summarise_records(ledger: "Ledger", run: RunRecords) -> dict[str, Any]:
     """The same of a root run whose records the ledger has given already."""
     producers = Producers(ledger)
     return summarise(run, producers.joules, producers.replayed(run), Upstream(ledger.loader(), MOST_SPANS))
+
+
+def lower_bounds_among(ledger: "Ledger", run_ids: list[str]) -> set[str]:
+    """Those of the root runs of whose energy parts are missing, without loading all of each."""
+    return {run.run_id for run in ledger.samples(run_ids) if gaps(run)}
 
 
 class Producers:

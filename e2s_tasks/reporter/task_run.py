@@ -31,7 +31,8 @@ def summarise_task_runs(summary: dict[str, Any], run: RunRecords, task_run_ids: 
     return _worth(run, list(inside.values())) | {
         "flow_run": summary["flow_run"], "run_j": summary["energy_j"]["total"],
         "run_lower_bound": bool(summary["gaps"]), "attempts": attempts,
-        "artifacts": artifacts, "unclaimed_j": None, **_sums(attempts, summary["energy_j"]["total"]),
+        "artifacts": artifacts, "unclaimed_j": None, "unclaimed_lower_bound": False,
+        **_sums(attempts, summary["energy_j"]["total"]),
     }  # fmt: skip
 
 

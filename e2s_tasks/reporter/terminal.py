@@ -144,19 +144,19 @@ def _artifacts(summary: Summary, width: int) -> FittingTable:
         least=LEAST_OF_ARTIFACT, title="Energy-to-Solution of artifacts",
     )  # fmt: skip
     for one in summary["artifacts"]:
-        mark = phrases.bounds(one)
+        lower = one["lower_bound"]
         version = f" v{one['version']}" if one["version"] is not None else ""
         figures = {
             "size": units.size(one["bytes"]),
-            "in-run": mark + units.joules(one["in_run_j"]),
+            "in-run": phrases.in_run(one),
             "fully loaded": phrases.fully_loaded(one),
-            "attributed": (mark if one["attributed_j"] is not None else "") + units.joules(one["attributed_j"]),
-            "CO2eq": (mark if one["emissions_g"] is not None else "") + units.grams(one["emissions_g"]),
+            "attributed": units.at_least(units.joules(one["attributed_j"]), lower),
+            "CO2eq": units.at_least(units.grams(one["emissions_g"]), lower),
         }
         made_by = units.printable(one["produced_by"] or units.UNKNOWN)
         table.add_row(phrases.artifact_name(one["uri"]) + version, made_by, *(figures[head] for head in heads))
     if summary["unclaimed_j"]:
-        cells = [units.joules(summary["unclaimed_j"]) if head == "attributed" else "" for head in heads]
+        cells = [phrases.unclaimed(summary) if head == "attributed" else "" for head in heads]
         table.add_row("no final product", "", *cells, style="dim")
     return table
 

@@ -13,7 +13,8 @@ MOST_NAMED = 2  # of several steps that wait
 def waited(summary: Summary) -> str | None:
     """What waiting for a cleaner grid avoided and used, if the run waited."""
     found, used = summary.get("waited"), summary["waiting_j"]
-    spent = f"{units.joules(used)} went into waiting" if used else None
+    lower = summary["waiting_lower_bound"]
+    spent = f"{units.at_least(units.joules(used), lower)} went into waiting" if used else None
     if found is None:
         return spent
     if found["began_at"] is None:

@@ -25,7 +25,7 @@ def beside(tmp_path_factory):
     """Runs a command on a ledger with a DAG run: exit code, stdout and stderr."""
     home = tmp_path_factory.mktemp("beside")
     run, now = dag_run_id("d", "r"), time.time()
-    root = SpanRecord("r", 1, run, run, Kind.FLOW, "d", "completed", now - 5, ended_at=now, flow_run_id=run)
+    root = SpanRecord("r", 1, run, run, Kind.FLOW, "d", "running", now - 5, ended_at=now, flow_run_id=run)
     Ledger.open(f"sqlite:///{home / 'ledger.db'}").ingest([root])
     (home / "program.py").write_text("")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("E2S_", "MLFLOW"))}

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import httpx
 import pytest
 from strict_auth import SECRET
 
+from e2s_tasks.core.records import Kind
 from e2s_tasks.integrations.airflow import why_nothing
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
 from e2s_tasks.ledger import Ledger, replay
@@ -190,6 +192,15 @@ def test_the_tab_of_a_dag_lists_its_latest_runs(ran):
     assert ran.run_id in page.text
     assert units.joules(ran.summary["energy_j"]["total"]) in page.text
     assert ran.secret not in page.text
+
+
+def test_the_tab_of_a_dag_says_of_a_lower_bound_that_it_is_one_as_show_does(ran):
+    id_ = dag_run_id(SECRET, ran.secret)
+    cut = next(one for one in ran.ledger.run(id_).spans if one.kind == Kind.ATTEMPT)
+    ran.ledger.ingest([replace(cut, seq=cut.seq + 1, attributes=cut.attributes | {"gaps": ["cpu"]})])
+    said = phrases.whole(summarise_run(ran.ledger, id_))
+    assert said.startswith(">= ")
+    assert said in Page(ran.get("", of=SECRET)).text
 
 
 def test_names_are_no_markup_and_nothing_is_fetched_or_run(ran):

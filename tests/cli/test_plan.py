@@ -1,6 +1,7 @@
 """`e2s plan` of a flow that has run before, and its chart."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,7 +35,7 @@ def run_of(name, number, seconds, joules, policy=None):
         started_at=1000.0 * number, ended_at=1000.0 * number + seconds, flow_run_id=run, cpu_j=joules,
     )  # fmt: skip
     plan = {"policy": policy} if policy else {"rung": "trace"}
-    return [span, DecisionRecord(f"of {run}", run, 1000.0 * number, "GB", "average", "trace", "why", plan=plan)]
+    return [span, DecisionRecord(f"of {run}", run, 1000.0 * number, "average", "trace", "why", "GB", plan=plan)]
 
 
 def remember(*records):
@@ -82,6 +83,17 @@ def test_a_flow_that_has_run_too_seldom_needs_a_length_or_a_policy(e2s, nights):
     assert "fewer than five runs of rare have completed" in e2s("plan", "rare", "--zone", "GB")[2]
     remember(run_of("rare", 2, 60.0, 1.0, POLICY))
     assert json.loads(e2s("plan", "rare", "--json")[1])["duration_s"] == 3600
+
+
+def test_a_flow_without_a_policy_is_planned_for_the_zone_that_its_latest_run_looked_at(e2s, nights):
+    span, decision = run_of("free", 1, 60.0, 1.0)
+    remember([span, replace(decision, zone="DE")], run_of("free", 2, 60.0, 1.0))
+    arguments = ("plan", "free", "--duration", "1h", "--json")
+    assert json.loads(e2s(*arguments)[1])["zone"] == "GB"
+    remember([run_of("nowhere", 1, 60.0, 1.0)[0]])
+    code, _, err = e2s("plan", "nowhere", "--duration", "1h")
+    assert (code, err.startswith("e2s: No zone: give one with --zone")) == (1, True)
+    assert "No run of nowhere had one, for which tags beside e2s:no-carbon do not count" in err
 
 
 def test_a_policy_that_could_not_be_used_is_told_with_why(e2s, tmp_path):

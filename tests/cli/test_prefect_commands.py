@@ -1,9 +1,11 @@
 """`e2s release` and `e2s scheduler` where there is no Prefect, and of DAG runs."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
+from e2s_tasks.core.records import Status
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
@@ -23,8 +25,9 @@ def no_prefect(monkeypatch):
 @pytest.fixture
 def a_dag_run(data_dir):
     """A run that lives in Airflow's database alone."""
-    run = root(process_id=RUN, attributes={"flow_run_name": DAG_RUN, "dag_run": {}})
+    run = root(process_id=RUN, attributes={"flow_run_name": DAG_RUN, "dag_run": {}}, status=Status.RUNNING)
     Ledger.open(settings().ledger).ingest([run])
+    return run
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,12 @@ def test_without_prefect_a_dag_run_is_released_in_airflow(e2s, no_prefect, a_dag
     assert code == 1
     assert err.startswith(f"e2s: {DAG_RUN} is a run of the DAG flight-delays: clear the waiting task in Airflow")
     assert err.count("\n") == 1
+
+
+def test_nothing_of_a_dag_run_that_has_ended_waits(e2s, no_prefect, a_dag_run):
+    Ledger.open(settings().ledger).ingest([replace(a_dag_run, seq=2, status=Status.FAILED)])
+    said = f"e2s: {DAG_RUN} is a run of the DAG flight-delays that has ended, so that nothing of it waits.\n"
+    assert e2s("release", DAG_RUN) == (1, "", said)
 
 
 def test_beside_prefect_a_dag_run_is_released_in_airflow(e2s, a_dag_run, monkeypatch):

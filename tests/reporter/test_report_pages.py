@@ -94,7 +94,7 @@ def test_the_report_of_a_run_says_what_show_says(ledger):
             *(line.partition(" per ")[0] for line in phrases.kpi_lines(summary)[:1] if "undefined" not in line),
             *(units.joules(row["inclusive_j"]) for row in summary["steps"]),
             *(phrases.step_name(row) for row in summary["steps"]),
-            *(phrases.bounds(one) + units.joules(one["in_run_j"]) for one in summary["artifacts"]),
+            *(phrases.in_run(one) for one in summary["artifacts"]),
             *(units.quantity(one["value"], one["unit"]) for one in summary["kpis"].values() if one["value"]),
             *(units.joules(joules) for joules in summary["energy_j"].values()),
             *phrases.reasons(summary),

@@ -6,16 +6,21 @@ import re
 import pytest
 from prometheus_client import generate_latest
 
+from e2s_tasks.core.records import EdgeRecord, SourceRecord, Status, VersionRecord
+from e2s_tasks.integrations.cli.compare_tables import print_comparison
+from e2s_tasks.integrations.cli.kpi_tables import print_kpis
 from e2s_tasks.integrations.mlflow import figures as of_mlflow
 from e2s_tasks.integrations.prometheus.exporter import Exporter
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.reporter import history, markdown, phrases, summarise_run, terminal, units
+from e2s_tasks.reporter import history, markdown, phrases, run_kpis, summarise_run, terminal, units
 from e2s_tasks.reporter.compare import compare
 from e2s_tasks.reporter.headline import headline
-from e2s_tasks.reporter.html import render_run
+from e2s_tasks.reporter.html import render_fleet, render_run
+from e2s_tasks.reporter.html.task_run_page import render_task_run
+from e2s_tasks.reporter.task_run import summarise_task_runs
 from e2s_tasks.settings import settings
 from tests.exporter.conftest import scraped
-from tests.reporter.runs import RUN, full_run
+from tests.reporter.runs import NOON, RUN, full_run, outcome, process, root, run, span
 from tests.reporter.test_report_pages import Page
 
 
@@ -55,6 +60,53 @@ def test_a_person_reads_the_same_figures_everywhere(ledger):
     row = history.render("d", [kpi], 0.2, None)
     assert units.joules(summary["energy_j"]["total"]) in row
     assert units.grams(summary["emissions_g"]["total"]) in row
+
+
+def killed_check():
+    """A run whose last task, which led to no product, was killed: what it used is a lower bound, and all it is in."""
+    killed = {"status": Status.CRASHED, "attributes": {"killed": True}}
+    return run(
+        root(cpu_j=1.0, ended_at=NOON + 9, solution="delays"),
+        span("b", name="build", cpu_j=20.0, task_run_id="b"),
+        span("t", name="train", cpu_j=11.0, task_run_id="t", started_at=NOON + 3),
+        span("k", name="check", cpu_j=7.0, task_run_id="k", started_at=NOON + 6, attempt=1, **killed),
+        processes=[process([SourceRecord("cpu", "RAPL", "measured")])],
+        versions=[VersionRecord("v1", "file:///d/model", "t", RUN, NOON + 5, 300)],
+        edges=[EdgeRecord("e1", RUN, "b", "t")],
+        outcomes=[outcome("t", units=10.0, accurate=None)],
+    )
+
+
+def more_texts(ledger, summary, capsys):
+    """What a person reads on the surfaces that tell of several runs, of a run's parts, or of KPIs alone."""
+    print_comparison(compare(summary, summary))
+    compared = capsys.readouterr().out
+    print_kpis(run_kpis(ledger, RUN))
+    kpis = capsys.readouterr().out
+    found = summarise_task_runs(summary, ledger.run(RUN), ["k"])
+    pages = {"task run": render_task_run(found, "check", "run"), "fleet": render_fleet(ledger, NOON - 1)}
+    return {"comparison": compared, "KPIs": kpis} | {name: Page(page).text for name, page in pages.items()}
+
+
+def test_no_surface_shows_a_lower_bound_as_an_exact_figure(ledger, capsys):
+    records = killed_check()
+    written = [*records.processes, *records.spans, *records.versions, *records.edges, *records.outcomes]
+    other = Ledger.open(f"sqlite:///{settings().data_dir / 'other.db'}")
+    other.ingest(written)
+    summary = summarise_run(other, RUN)
+    kpi = headline(summary)["kpi_value"]
+    bounded = {units.joules(one) for one in (summary["energy_j"]["total"], summary["unclaimed_j"], 7.0, kpi)}
+    assert bounded == {"39.0 J", "7.18 J", "7.00 J", "3.90 J"}
+    surfaces = texts(other, summary) | more_texts(other, summary, capsys)
+    for surface, text in surfaces.items():
+        words = " ".join(text.split())
+        for figure in bounded:
+            assert re.findall(rf".{{20}}(?<!>= )(?<!at least )\b{re.escape(figure)}.{{9}}", words) == [], surface
+        assert ">= 31.8 J" not in words  # what it wrote did not need the task that was killed
+    assert all(">= 7.18 J" in surfaces[one] for one in ("terminal", "page", "report", "comparison"))
+    assert all(">= 39.0 J / 10" in " ".join(surfaces[one].split()) for one in ("terminal", "page", "report", "KPIs"))
+    assert summary["unclaimed_lower_bound"]
+    assert (summary["orchestration_lower_bound"], summary["waiting_lower_bound"]) == (False, False)
 
 
 def test_a_program_reads_the_same_figures_everywhere(ledger):

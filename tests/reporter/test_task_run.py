@@ -3,11 +3,12 @@
 import re
 import sys
 from dataclasses import replace
+from html import escape
 
 import pytest
 
 from e2s_tasks.core.records import PEAK_MEMORY, Kind, SourceRecord, Status
-from e2s_tasks.reporter import phrases, summarise, units
+from e2s_tasks.reporter import phrases, summarise
 from e2s_tasks.reporter.html.task_run_page import render_nothing, render_task_run
 from e2s_tasks.reporter.task_run import summarise_task_runs
 from tests.reporter.runs import NOON, full_run, process, root, run, span
@@ -106,7 +107,7 @@ def test_without_matplotlib_the_page_tells_the_same_in_words(monkeypatch):
     assert "<svg" not in page
     assert "pip install" in page
     for attempt in one["attempts"]:
-        assert f"try {attempt['attempt']}: {units.joules(attempt['inclusive_j'])}" in page
+        assert escape(f"try {attempt['attempt']}: {phrases.row_joules(attempt)}") in page
 
 
 def test_a_flow_span_is_no_attempt():

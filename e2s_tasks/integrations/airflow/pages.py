@@ -79,6 +79,7 @@ def _measured(ledger: Ledger, dag_id: str, run_id: str) -> RunRow | None:
 def dag(dag_id: str) -> Page:
     """The latest runs of a DAG, each with its energy."""
     from e2s_tasks.reporter.html.task_run_page import render_nothing, render_runs
+    from e2s_tasks.reporter.run import lower_bounds_among
 
     run_ids = states.latest_runs(dag_id)
     if not run_ids and not states.is_known(dag_id):
@@ -89,11 +90,13 @@ def dag(dag_id: str) -> Page:
         return Page(render_nothing(dag_id, "This DAG has not run yet", reasons))
     with _ledger() as ledger:
         rows = ledger.known_runs([dag_run_id(dag_id, run_id) for run_id in run_ids])
-    found = {row.flow_run_name: row for row in rows if row.name == dag_id}
-    return Page(render_runs(dag_id, [_run(dag_id, run_id, found.get(run_id)) for run_id in run_ids]))
+        found = {row.flow_run_name: row for row in rows if row.name == dag_id}
+        lower = lower_bounds_among(ledger, [row.run_id for row in found.values()])
+    return Page(render_runs(dag_id, [_run(dag_id, run_id, found.get(run_id), lower) for run_id in run_ids]))
 
 
-def _run(dag_id: str, run_id: str, row: RunRow | None) -> "Row":
+def _run(dag_id: str, run_id: str, row: RunRow | None, lower: set[str]) -> "Row":
+    """The run's row. lower: the ids of those whose energy is a lower bound."""
     from e2s_tasks.reporter import phrases, units
     from e2s_tasks.reporter.html.page import Row
 
@@ -102,8 +105,9 @@ def _run(dag_id: str, run_id: str, row: RunRow | None) -> "Row":
         return Row([name, "not measured", units.UNKNOWN, "", ""], "more")
     took = None if row.ended_at is None else row.ended_at - row.started_at
     so_far = " so far" if row.status == "running" else ""
+    joules = units.at_least(units.joules(row.energy.total), row.run_id in lower)
     cells = [
-        name, phrases.mark({"status": row.status}), units.joules(row.energy.total) + so_far, units.seconds(took),
+        name, phrases.mark({"status": row.status}), joules + so_far, units.seconds(took),
         units.clock(units.iso(row.started_at)),
     ]  # fmt: skip
     href = f"{quote(dag_id, safe='')}/run?{urlencode({'run_id': run_id})}"

@@ -37,12 +37,12 @@ def publish_what_waits() -> None:
 
 def runs(limit: int) -> list[dict[str, Any]]:
     """The latest runs at a glance, the newest first."""
-    from e2s_tasks.reporter.figures import gaps
+    from e2s_tasks.reporter.run import lower_bounds_among
     from e2s_tasks.reporter.units import iso
 
     ledger = open_ledger()
     rows = ledger.runs(limit)
-    lower = {run.run_id for run in ledger.samples([row.run_id for row in rows]) if gaps(run)}
+    lower = lower_bounds_among(ledger, [row.run_id for row in rows])
     return [
         {
             "id": row.run_id,

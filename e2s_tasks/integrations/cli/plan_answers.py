@@ -31,15 +31,15 @@ def plan(
             raise SettingError(f"--trace={trace}: there is no such file; give a CSV or Parquet file.")
         options = replace(options, trace=trace)
     known: dict[str, Any] = {}
-    lesson = None
+    lesson = seen = None
     if flow is not None:
         ledger = Ledger.open(options.ledger)
-        known, lesson = ledger.latest_policy(flow) or {}, ledger.learned(flow)
+        known, lesson, seen = ledger.latest_policy(flow) or {}, ledger.learned(flow), ledger.latest_zone(flow)
     if duration is not None:
         lesson = None  # of a run of another length nobody knows what it uses
     p95_s = known.get("p95_duration_s", lesson.p95_s if lesson is not None else None)
     policy = CarbonPolicy(
-        _zone(zone or known.get("zone") or options.zone),
+        _zone(zone or known.get("zone") or options.zone or seen, flow),
         max_delay=length(slack, "--slack") if slack is not None else timedelta(seconds=known.get("max_delay_s", 0)),
         expected_duration=_takes(duration, lesson, known, flow),
         deadline=None if known.get("deadline") is None else datetime.fromtimestamp(known["deadline"], UTC),
@@ -50,9 +50,11 @@ def plan(
     return _told(flow, policy, lesson, decision)
 
 
-def _zone(zone: str | None) -> str:
+def _zone(zone: str | None, flow: str | None) -> str:
+    """The zone, if there is one. Tags beside `e2s:no-carbon` say none, which who wrote them may not expect."""
     if zone is None:
-        raise SettingError(NO_ZONE)
+        none = "" if flow is None else f" No run of {flow} had one, for which tags beside e2s:no-carbon do not count."
+        raise SettingError(NO_ZONE + none)
     return zone
 
 

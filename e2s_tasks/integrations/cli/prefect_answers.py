@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from e2s_tasks.core.records import SpanRecord
+from e2s_tasks.core.records import SpanRecord, Status
 from e2s_tasks.errors import LedgerError, NotFoundError, SettingError
 
 Tell = Callable[[str], None]
@@ -67,13 +67,13 @@ def _check_installed(what: str, run: str | None = None) -> None:
 
 
 def _check_no_dag_run(text: str) -> None:
-    """Say how Airflow releases a run, if that is what it names."""
+    """Say how Airflow releases a run, if that is what it names; of one that has ended nothing waits."""
     found = _dag_run(text)
     if found is not None:
-        name = found.attributes.get("flow_run_name", text)
-        raise SettingError(
-            f"{name} is a run of the DAG {found.name}: clear the waiting task in Airflow, and it starts at once."
-        )
+        which = f"{found.attributes.get('flow_run_name', text)} is a run of the DAG {found.name}"
+        if found.status != Status.RUNNING:  # to clear one of its tasks would have it work again
+            raise SettingError(f"{which} that has ended, so that nothing of it waits.")
+        raise SettingError(f"{which}: clear the waiting task in Airflow, and it starts at once.")
 
 
 def _dag_run(text: str) -> SpanRecord | None:

@@ -136,7 +136,7 @@ def print_history(found: dict[str, Any]) -> None:
             units.printable(one["produced_by"] or units.UNKNOWN),
             units.size(one["bytes"]),
             units.count(one["rows"]),
-            phrases.bounds(one) + units.joules(one["in_run_j"]),
+            phrases.in_run(one),
             phrases.fully_loaded(one),
             origins.ratio(one["change"]),
         )

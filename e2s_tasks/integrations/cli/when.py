@@ -23,7 +23,7 @@ def plan(
         A flow's name. Its latest run's policy, and the length and energy of its completed runs, stand in for what is
         not given.
     zone: str
-        The grid zone, for example GB; E2S_ZONE by default.
+        The grid zone, for example GB; E2S_ZONE by default, then that of the flow's latest runs.
     duration: str
         How long the run takes, for example 2h or 1h30m.
     slack: str

@@ -22,7 +22,8 @@ LONGEST = 30
 class Bar:
     """A bar: its name, its energy in joules, what is written beside it, and the part of it that failed.
 
-    rest: whether it stands for all that had no bar of its own. lower_bound: whether a part of its energy is missing.
+    rest: whether it stands for all that had no bar of its own. lower_bound, lost_lower_bound: whether a part of its
+    energy, or of what failed of it, is missing.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Bar:
     lost: float = 0.0
     rest: bool = False
     lower_bound: bool = False
+    lost_lower_bound: bool = False
 
 
 def short(name: str, most: int = LONGEST) -> str:
@@ -46,7 +48,8 @@ def folded(bars: Sequence[Bar], most: int = MOST) -> list[Bar]:
         return shown
     joules = add(one.joules for one in rest) or 0.0
     said = units.at_least(units.joules(joules), any(one.lower_bound for one in rest))
-    return [*shown, Bar(f"{len(rest)} others", joules, said, sum(one.lost for one in rest), rest=True)]
+    lost, lower = sum(one.lost for one in rest), any(one.lost_lower_bound for one in rest)
+    return [*shown, Bar(f"{len(rest)} others", joules, said, lost, rest=True, lost_lower_bound=lower)]
 
 
 def bars(name: str, found: Sequence[Bar], title: str) -> Chart | None:
@@ -60,7 +63,8 @@ def bars(name: str, found: Sequence[Bar], title: str) -> Chart | None:
 
 
 def _lost(one: Bar) -> str:
-    return f", {units.joules(one.lost)} of it in attempts that did not succeed" if one.lost else ""
+    joules = units.at_least(units.joules(one.lost), one.lost_lower_bound)
+    return f", {joules} of it in attempts that did not succeed" if one.lost else ""
 
 
 def _bars(shown: Sequence[Bar], width: int) -> "Figure":

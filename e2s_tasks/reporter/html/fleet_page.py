@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import e2s_tasks.reporter.html.run_tables as tables
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.fleet import fleet
 from e2s_tasks.reporter.folding import fold, summed
@@ -29,7 +30,14 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
     until = now or datetime.now(UTC)
     found = fleet(ledger, since, until.timestamp())
     times = [
-        (one["from"], one["energy_j"] or 0.0, one["unsuccessful_j"] or 0.0, one["emissions_g"])
+        time_charts.Time(
+            one["from"],
+            one["energy_j"] or 0.0,
+            one["unsuccessful_j"] or 0.0,
+            one["emissions_g"],
+            _joules(one),
+            _grams(one),
+        )
         for one in found["times"]
     ]
     by = f"Energy and emissions by {found['by']}"
@@ -135,7 +143,7 @@ def _avoided(found: Found) -> Card:
 def _reused(found: Found) -> str:
     """What reusing results avoided, as far as that is known."""
     count, unknown = found["cached_task_runs"], found["cached_unknown"]
-    results = f"{units.count(count)} reused {phrases.plural('result', count)}"
+    results = f"{units.count(count)} reused {plural('result', count)}"
     if found["avoided_j"] is None:
         return f"{results}: what that avoided is not known"
     avoided = f"{units.joules(found['avoided_j'])} avoided by {results}"
@@ -161,7 +169,8 @@ def _bars(rows: list[Found], by: str) -> list[charts.Bar]:
 
 def _bar(name: str, row: Found, *, rest: bool = False) -> charts.Bar:
     said = f"{_row_joules(row)}, {units.percent(row['share'])}"
-    return charts.Bar(name, row["energy_j"] or 0.0, said, row["unsuccessful_j"] or 0.0, rest=rest)
+    lost, lower = row["unsuccessful_j"] or 0.0, row["unsuccessful_lower_bound"]
+    return charts.Bar(name, row["energy_j"] or 0.0, said, lost, rest=rest, lost_lower_bound=lower)
 
 
 def _rest_bar(rows: list[Found]) -> list[charts.Bar]:
@@ -292,10 +301,11 @@ def _component(one: Found) -> Row:
 
 
 def _method(found: Found) -> list[tuple[str, str]]:
+    waiting = units.at_least(units.joules(found["waiting_j"]), found["waiting_lower_bound"])
     facts = [
         ("counted", "each root run with all its attempts and subflows, at the time (UTC) at which it started"),
         ("emissions", "each run's energy, with its PUE where one is declared, at the carbon intensity that it met"),
-        ("waiting", f"{units.joules(found['waiting_j'])} went into waiting; it is in the totals, and in no KPI"),
+        ("waiting", f"{waiting} went into waiting; it is in the totals, and in no KPI"),
         ("KPIs", "the ratio of the sums over runs, with Fieller's interval; failed runs count with what they used"),
         ("one run", "`e2s report RUN` has each step and artifact of one run"),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import e2s_tasks.reporter.html.run_tables as tables
 from e2s_tasks.core.lineage import lineage_of
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.core.records import RunRecords, SpanRecord
 from e2s_tasks.reporter import phrases, provenance, units, waiting
 from e2s_tasks.reporter.energy_flow import energy_flow
@@ -176,16 +177,19 @@ def _sentences(summary: Summary) -> list[str]:
 def _bars(summary: Summary) -> list[charts.Bar]:
     """A bar for each of the run's consumers, with the part of it that attempts used which did not succeed."""
     lost: dict[tuple[str, str], float] = {}
+    lower = set()
     for row in summary["steps"]:
         if row["depth"] == 0 and row["kind"] == "attempt" and row["status"] in phrases.BROKEN:
             key = row["kind"], row["name"]
             lost[key] = lost.get(key, 0.0) + (row["inclusive_j"] or 0.0)
+            lower |= {key} if row["lower_bound"] else set()
     return [
         charts.Bar(
             one["name"], one["inclusive_j"], f"{phrases.row_joules(one)}, {units.percent(one['share'])}",
-            lost.get((one["kind"], one["name"]), 0.0), lower_bound=one["lower_bound"],
+            lost.get(key, 0.0), lower_bound=one["lower_bound"], lost_lower_bound=key in lower,
         )
         for one in summary["consumers"]
+        for key in [(one["kind"], one["name"])]
     ]  # fmt: skip
 
 
@@ -265,8 +269,8 @@ def _method(found: _Found) -> list[tuple[str, str]]:
     summary, run = found.summary, found.run
     hosts = sorted({process.host for process in run.processes})
     spans, processes = len(run.spans), len(run.processes)
-    recorded = f"{units.count(spans)} {phrases.plural('span', spans)} of {units.count(processes)} process"
-    recorded += "" if processes == 1 else "es"
+    recorded = f"{units.count(spans)} {plural('span', spans)}"
+    recorded += f" of {units.count(processes)} {plural('process', processes)}"
     facts = [
         ("recorded", f"{recorded} on {', '.join(hosts)}" if hosts else recorded),
         ("idle power", provenance.idle_policy(summary).removeprefix("idle power: ")),

@@ -74,23 +74,21 @@ def artifacts(summary: Summary) -> Table | None:
     head = ["artifact", "in-run", "fully loaded", *more, "attributed", "CO2eq", "size", "rows", "produced by"]
     rows = [_artifact(one, amortised=amortised) for one in summary["artifacts"]]
     if summary["unclaimed_j"]:
-        unclaimed = units.joules(summary["unclaimed_j"])
-        rows.append(Row(["no final product", "", "", *([""] if amortised else []), unclaimed, "", "", "", ""], "more"))
+        cells = ["no final product", "", "", *_none(more), phrases.unclaimed(summary), "", "", "", ""]
+        rows.append(Row(cells, "more"))
     return Table("Energy-to-Solution of the artifacts that the run wrote", head, rows, texts=(0, len(head) - 1))
 
 
 def _artifact(one: dict[str, Any], *, amortised: bool) -> Row:
-    mark = phrases.bounds(one)
-
     def bound(figure: str) -> str:
-        return figure if figure == units.UNKNOWN else mark + figure
+        return units.at_least(figure, one["lower_bound"])
 
     version = "" if one["version"] is None else f" v{one['version']}"
     return Row([
         phrases.artifact_name(one["uri"]) + version,
-        bound(units.joules(one["in_run_j"])),
+        phrases.in_run(one),
         phrases.fully_loaded(one),
-        *([units.joules(one["amortised_j"])] if amortised else []),
+        *([phrases.amortised(one)] if amortised else []),
         bound(units.joules(one["attributed_j"])),
         bound(units.grams(one["emissions_g"])),
         units.size(one["bytes"]),

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import e2s_tasks.reporter.html.run_tables as tables
+from e2s_tasks.core.plurals import plural
 from e2s_tasks.reporter import phrases, provenance, units
 from e2s_tasks.reporter.html import charts
 from e2s_tasks.reporter.html.page import Card, Row, Table, lines, render
@@ -102,7 +103,7 @@ def _sentences(found: Summary) -> list[str]:
     if lost:
         lower = any(one["lower_bound"] for one in lost)
         joules = units.at_least(units.joules(sum(one["inclusive_j"] for one in lost)), lower)
-        attempts = f"{len(lost)} {phrases.plural('attempt', len(lost))}"
+        attempts = f"{len(lost)} {plural('attempt', len(lost))}"
         said.append(f"{joules} of it in {attempts} that did not succeed.")
     if _goes_on(found):
         said.append("It still goes on: these are the figures so far, at most a few seconds old. Reload to see more.")
@@ -114,8 +115,9 @@ def _bars(found: Summary) -> list[charts.Bar]:
     return [
         charts.Bar(
             _name(one, found), one["inclusive_j"] or 0.0,
-            f"{units.joules(one['inclusive_j'])}, {units.percent(one['share'])}",
+            f"{phrases.row_joules(one)}, {units.percent(one['share'])}",
             (one["inclusive_j"] or 0.0) if one["status"] in phrases.BROKEN else 0.0,
+            lower_bound=one["lower_bound"], lost_lower_bound=one["lower_bound"],
         )
         for one in found["attempts"]
     ]  # fmt: skip
@@ -159,7 +161,7 @@ def _cells(row: dict[str, Any], name: str, worth: list[str], *, moved: bool) -> 
     return [
         name,
         phrases.mark(row),
-        units.at_least(units.joules(row["inclusive_j"]), row["lower_bound"]),
+        phrases.row_joules(row),
         units.percent(row["share"]),
         units.seconds(row["duration_s"]),
         units.seconds(row["cpu_s"]),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.folding import fold
@@ -152,19 +152,27 @@ def _least(slots: Sequence[Any]) -> float:
     return float(slots[-1][1] - slots[0][0]) / 150
 
 
-def times(name: str, found: Sequence[tuple[str, float, float, float | None]], title: str) -> Chart:
-    """Energy by day or longer, the part that failed apart, above grams.
+class Time(NamedTuple):
+    """A day or longer: its first day, joules, those that failed, grams; and what is said of its joules and grams."""
 
-    found: the first day, joules, those that failed, grams.
-    """
-    top = max(found, key=lambda one: one[1])
-    known = [one for one in found if one[3] is not None]
-    said = f"{len(found)} bars; the most from {top[0]}: {units.joules(top[1])}"
+    first: str
+    joules: float
+    lost: float
+    grams: float | None
+    said: str
+    said_of_grams: str
+
+
+def times(name: str, found: Sequence[Time], title: str) -> Chart:
+    """Energy by day or longer, the part that failed apart, above grams."""
+    top = max(found, key=lambda one: one.joules)
+    known = [one for one in found if one.grams is not None]
+    said = f"{len(found)} bars; the most from {top.first}: {top.said}"
     if known:
-        worst = max(known, key=lambda one: one[3] or 0.0)
-        said += f"; the most emissions from {worst[0]}: {units.grams(worst[3])} CO2eq"
+        worst = max(known, key=lambda one: one.grams or 0.0)
+        said += f"; the most emissions from {worst.first}: {worst.said_of_grams} CO2eq"
     legend = [(svg.variable(SERIES[0]), "energy")]
-    legend += [(svg.variable(LOST), "attempts that did not succeed")] if any(one[2] for one in found) else []
+    legend += [(svg.variable(LOST), "attempts that did not succeed")] if any(one.lost for one in found) else []
     legend += [(svg.variable(GRID), "emissions")] if known else []
     return svg.chart(name, lambda width: _times(found, width), title, f"{said}.", tuple(legend))
 
@@ -173,14 +181,15 @@ def _shown(shown: Callable[[float], str], value: float, _place: int | None) -> s
     return shown(value) if value else "0"
 
 
-def _times(found: Sequence[tuple[str, float, float, float | None]], width: int) -> "Figure":
+def _times(found: Sequence[Time], width: int) -> "Figure":
     from matplotlib.ticker import FuncFormatter
 
     fig = svg.figure(width, 340)
     left, right = 64 / width, 24 / width
     top = fig.add_axes((left, 0.46, 1 - left - right, 0.46))
     under = fig.add_axes((left, 0.1, 1 - left - right, 0.24), sharex=top)
-    joules, lost, grams = [one[1] for one in found], [one[2] for one in found], [one[3] or 0.0 for one in found]
+    joules, lost = [one.joules for one in found], [one.lost for one in found]
+    grams = [one.grams or 0.0 for one in found]
     for axes, values, colour in ((top, joules, SERIES[0]), (top, lost, LOST), (under, grams, GRID)):
         drawn = [(place, value) for place, value in enumerate(values) if value]  # what nobody knows is no bar
         svg.boxes(axes, [(place - 0.375, 0.0, 0.75, value) for place, value in drawn], colour)
@@ -191,7 +200,7 @@ def _times(found: Sequence[tuple[str, float, float, float | None]], width: int) 
     top.tick_params(labelbottom=False)
     top.set_xlim(-0.6, len(found) - 0.4)
     every = max(1, round(len(found) / (3 if width == NARROW else 10)))
-    style = "%d %b" if found[0][0][:4] == found[-1][0][:4] else "%b %Y"
-    labels = [datetime.fromisoformat(one[0]).strftime(style) for one in found]
+    style = "%d %b" if found[0].first[:4] == found[-1].first[:4] else "%b %Y"
+    labels = [datetime.fromisoformat(one.first).strftime(style) for one in found]
     under.set_xticks(list(range(0, len(found), every)), labels[::every])
     return fig
