@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from e2s_tasks.host import process_stat
 from e2s_tasks.meters.account import Account
-from e2s_tasks.meters.host_page import Measured
+from e2s_tasks.meters.page import Measured
 from e2s_tasks.meters.process_tree import (
     descendants,
     ended_ns,
@@ -196,7 +196,9 @@ class Children:
         for pid, clock in clocks.items():
             self._count(pid, clock, measured, used)
         for pid in reversed(ended):
-            self._bury(pid, measured.get(pid))
+            self._bury(pid, measured, used)
+        for pid in self._known.keys() & measured.keys():
+            _leave_to_meter(self._known[pid], measured[pid], used)
         taken = [self._take(pid, total, used) for pid, total in sums.items() if total is not None]
         return all(taken)
 
@@ -208,34 +210,25 @@ class Children:
         if process.foreign:
             return
         told = measured.get(pid)
-        more_ns = 0
         if told is not None:
-            if not process.metered:
-                process.metered = True
-                more_ns = max(0, (told.ended_ns or 0) - process.below_ns)
-                process.below_ns += more_ns
             clock = told.unclaimed_ns(clock)
         if clock is not None and clock > process.last_ns:
-            more_ns += clock - process.last_ns
-            process.last_ns = clock
-        if more_ns:
-            used[process.starter] = used.get(process.starter, 0) + more_ns
+            clock, process.last_ns = clock - process.last_ns, clock
+            used[process.starter] = used.get(process.starter, 0) + clock
 
-    def _bury(self, pid: int, told: Measured | None) -> None:
+    def _bury(self, pid: int, measured: dict[int, Measured], used: Used) -> None:
         """A process has ended: what is known of it is accounted for in the sum that its parent has now."""
         process = self._known[pid]
-        above = self._above(process)
-        claimed = told.claims().all_ns if told is not None else 0
+        above, told = self._above(process), measured.get(pid)
+        if told is not None:
+            _leave_to_meter(process, told, used)
+        above.below_ns += process.last_ns + process.below_ns
+        if not (above.metered or above.foreign):  # whose sums are not asked, but for what was counted of them before
+            claimed = None if told is None else _claimed_ns(pid, told, measured, foreign=process.foreign)
+            above.below_ns += claimed or 0
+            above.mixed |= process.mixed or (process.foreign and claimed is None)
         if told is not None:
             self._buried.add((pid, told.begun_ns))
-        if above.metered:  # which claims what is its own of that: here, only what was counted before it had its meter
-            above.below_ns += process.last_ns + process.below_ns
-        elif told is not None and (process.foreign or claimed is None):
-            above.below_ns += told.used_ns or 0
-            above.mixed |= told.used_ns is None
-        else:
-            above.below_ns += process.last_ns + process.below_ns + (claimed or 0)
-            above.mixed |= process.foreign or process.mixed
         if process.parent == self._pid:
             self._heirs[process.starter] = None
         del self._known[pid]
@@ -266,7 +259,22 @@ class Children:
         self._unread.discard(pid)
         return True
 
-    def accounted_ns(self) -> int:
-        """What this process answers for of its descendants' CPU time: its sum, and what is counted of live ones."""
-        live = [one for pid, one in list(self._known.items()) if process_cpu_ns(pid) is not None]
-        return sum(one.last_ns + one.below_ns for one in live) + own_ended_ns()  # the sum last: who is in both is safe
+
+def _leave_to_meter(process: _Process, told: Measured, used: Used) -> None:
+    """From now on a process's meter says what of its children is not to be counted; count what it had before that."""
+    if process.metered or process.foreign:
+        return
+    process.metered = True
+    more_ns = max(0, (told.ended_ns or 0) - process.below_ns)
+    process.below_ns += more_ns
+    if more_ns and not process.mixed:
+        used[process.starter] = used.get(process.starter, 0) + more_ns
+    process.mixed = False
+
+
+def _claimed_ns(pid: int, told: Measured, measured: dict[int, Measured], *, foreign: bool) -> int | None:
+    """What of a measured process's sums is not to be counted, with the claims of those below it; None: nobody knows."""
+    own_ns = told.used_ns if foreign else told.claims().all_ns
+    if own_ns is None:
+        return None
+    return own_ns + sum(one.claims().all_ns for one in measured.values() if pid in one.parents)

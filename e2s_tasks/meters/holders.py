@@ -1,7 +1,7 @@
 """Who answers for idle power, and for how many seconds: the change of the host page's integrals."""
 
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.host_page import Page
+from e2s_tasks.meters.page import Page
 
 FLOW, WAIT = Role.FLOW, Role.WAIT
 

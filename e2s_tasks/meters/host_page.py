@@ -12,32 +12,30 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from e2s_tasks.host import boot_id, pid_namespace, start_ticks
 from e2s_tasks.keeping import keeping_flock
-from e2s_tasks.meters.process_tree import ancestors, own_ended_ns, process_cpu_ns
+from e2s_tasks.meters.page import Claims, LocalPage, Measured, Page, integrals_at
+from e2s_tasks.meters.process_tree import ancestors, own_ended_ns
 
 MAGIC = b"E2SPAGE5"
 # magic, version (odd while it is written), last advance (monotonic ns), integral over outermost work and over flow runs
 # (s), open work, open flow runs, how often what `processes` tells has changed, number of slots that may be in use
 HEADER = struct.Struct("<8sqqddiiqq")
 PARENTS = 17
-# pid, open work, open flow runs, the pids above it (the nearest first), whether a measured process was ever below it;
-# CPU times (ns): that it and its ended children had used when it took the slot, and the latter alone (UNTOLD if
-# measured ones were among them); own, all and until of its Claims (until inverted while no span is open); what it told
-# at its end (UNTOLD before); start ticks (of a dead process: minus the time it was found dead)
-SLOT = struct.Struct(f"<iii{PARENTS}iixxxxqqqqqqq")
-UNTOLD = -1
+# pid, open work, open flow runs, the pids above it (the nearest first); CPU times (ns): that it and its ended children
+# had used when it took the slot, and the latter alone (UNKNOWN if measured ones were among them); own, all and until of
+# its Claims (until inverted while no span is open); what forgotten processes below it claimed; what it and its ended
+# children had used when it stopped measuring (UNKNOWN before); start ticks (of a dead process: minus the time it was
+# found dead)
+SLOT = struct.Struct(f"<iii{PARENTS}iqqqqqqqq")
+UNKNOWN = -1
 NUMBER = struct.Struct("<q")
 VERSION, CHANGES, USED = len(MAGIC), HEADER.size - 16, HEADER.size - 8  # of the header: where these numbers are
-CLAIMS, TOLD, TICKS = SLOT.size - 40, SLOT.size - 16, SLOT.size - 8  # the same of a slot
+CLAIMS, FORGOTTEN, STOPPED, TICKS = (SLOT.size - 8 * back for back in (6, 3, 2, 1))  # the same of a slot
 COUNTS = struct.Struct("<ii")  # of a slot, from 4: open work, open flow runs
-ABOVE = struct.Struct("<i")  # of a slot, from OTHERS: whether a measured process was below it
-OTHERS = 4 * (3 + PARENTS)
 STATE = struct.Struct("<qqddii")  # of the header, from the version to the open flow runs
 SLOTS = 1024
 TRIES = 20
@@ -47,106 +45,6 @@ REMEMBER_NS = 60_000_000_000
 LOCK, UNLOCK = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 NOBODY = 0, 0
 SIZE = HEADER.size + SLOTS * SLOT.size
-
-
-class Claims(NamedTuple):
-    """The CPU time (ns) that a measured process has booked on its spans; the rest is that of who started it.
-
-    own_ns: of its own clock. until_ns: how far that is accounted for. open: a span is, so that what comes after that is
-    claimed too. all_ns: of its own and its children's; None where a measured process was below it, whose part nobody
-    knows.
-    """
-
-    own_ns: int
-    until_ns: int
-    open: bool
-    all_ns: int | None
-
-
-class Measured(NamedTuple):
-    """A process with a meter of its own.
-
-    parents: the pids above it, the nearest first. begun_ns: CPU time that it and its ended children had used before it
-    had its meter; ended_ns: what of that the children had, None where measured ones were among them. used_ns: all of
-    theirs that it answers for; None while it measures, and for good if it was killed. claims: what its spans have
-    claimed by now.
-    """
-
-    parents: tuple[int, ...]
-    begun_ns: int
-    ended_ns: int | None
-    used_ns: int | None
-    claims: Callable[[], Claims]
-
-    def unclaimed_ns(self, clock_ns: int | None) -> int:
-        """What of its CPU time no span of its own has claimed; clock_ns: all of it, None if it has ended."""
-        claims = self.claims()
-        return (claims.until_ns if claims.open or clock_ns is None else clock_ns) - claims.own_ns
-
-
-class Page(Protocol):
-    """Where the holders of idle power are counted."""
-
-    def integrals(self, now: int) -> tuple[float, float]:
-        """The two integrals (seconds) at `now` (monotonic ns)."""
-
-    def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
-        """The same, after which the counts change by `work` and `flows`."""
-
-    def sweep(self, now: int) -> None:
-        """Take back the counts of processes that died."""
-
-    def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
-        """The process measures no more; used_ns tells what it answers for, unless that may still change."""
-
-    def claim(self, own_ns: int, below_ns: int, until_ns: int, *, open_: bool) -> None:
-        """The process's spans have used that much more, of its own clock and of its children's; see Claims."""
-
-    def processes(self) -> dict[int, Measured]:
-        """All measured processes by their pids, and those that ended lately."""
-
-
-def integrals_at(later_ns: int, of_work: float, of_flows: float, work: int, flows: int) -> tuple[float, float]:
-    """The two integrals (seconds) after so many nanoseconds more."""
-    if later_ns > 0:
-        if work:
-            of_work += later_ns * 1e-9 / work
-        elif flows:
-            of_flows += later_ns * 1e-9 / flows
-    return of_work, of_flows
-
-
-class LocalPage:
-    """The same for one process alone, where no page can be shared."""
-
-    def __init__(self) -> None:
-        self._last = 0
-        self._integrals = (0.0, 0.0)
-        self._work = self._flows = 0
-
-    def integrals(self, now: int) -> tuple[float, float]:
-        """See Page."""
-        return self.advance(now, 0, 0)
-
-    def advance(self, now: int, work: int, flows: int) -> tuple[float, float]:
-        """See Page."""
-        self._integrals = integrals_at(now - self._last, *self._integrals, self._work, self._flows)
-        self._last = max(now, self._last)
-        self._work, self._flows = self._work + work, self._flows + flows
-        return self._integrals
-
-    def sweep(self, now: int) -> None:
-        """Nothing: there are no others."""
-
-    def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
-        """Nothing: there are no others."""
-
-    def claim(self, own_ns: int, below_ns: int, until_ns: int, *, open_: bool) -> None:
-        """Nothing: there are no others."""
-
-    def processes(self) -> dict[int, Measured]:
-        """The calling process alone."""
-        return {os.getpid(): Measured((os.getppid(),), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=None))}
 
 
 def _lock(fd: int) -> None:
@@ -189,7 +87,7 @@ class HostPage:
             os.close(self._fd)  # which gives the lock up too
             raise
         fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self._told = False
+        self._stopped = False
         self._listed = -1, dict[int, Measured]()
         self._counts = NOBODY
         self._owed = NOBODY
@@ -212,9 +110,8 @@ class HostPage:
             if self._owed != NOBODY:
                 work, flows = work + self._owed[0], flows + self._owed[1]
             mine = self._follow(self._advance(now, work, flows))
-            if self._told and (work > 0 or flows > 0):  # it measures again
-                self._told = False
-                self._tell(self._slot, UNTOLD)
+            if self._stopped and (work > 0 or flows > 0):  # it measures again
+                self._stop(UNKNOWN)
             self._counts = self._counts[0] + work, self._counts[1] + flows
             COUNTS.pack_into(self._map, self._slot + 4, *self._counts)
             self._owed = NOBODY
@@ -254,19 +151,17 @@ class HostPage:
             finally:
                 self._flock(self._fd, UNLOCK)
 
-    def release(self, now: int, used_ns: Callable[[], int] | None = None) -> None:
-        """See Page. The slot stays for a while after the process's end: its parents have to know that it had a meter.
-
-        With measured processes below it nobody can say what will be in the sum of its ended children: it tells nothing.
-        """
+    def release(self, now: int, *, at_rest: bool) -> None:
+        """See Page. The slot stays for a while after the process's end: its parents have to know what it claimed."""
         self.advance(now, -self._counts[0] - self._owed[0], -self._counts[1] - self._owed[1])
-        if used_ns is not None and self._locked():
-            try:
-                if not any(os.getpid() in one.parents and process_cpu_ns(pid) for pid, one in self.processes().items()):
-                    self._tell(self._slot, used_ns())
-                    self._told = True
-            finally:
-                self._flock(self._fd, UNLOCK)
+        if at_rest:
+            self._stop(time.process_time_ns() + own_ended_ns())
+
+    def _stop(self, used_ns: int) -> None:
+        """Tell what the process had used when it stopped measuring; UNKNOWN: it measures."""
+        self._stopped = used_ns != UNKNOWN
+        self._cells[(self._slot + STOPPED) // NUMBER.size] = used_ns
+        self._changed()
 
     def claim(self, own_ns: int, below_ns: int, until_ns: int, *, open_: bool) -> None:
         """See Page. `until` last: who reads meanwhile takes too much for claimed, and never too little."""
@@ -282,8 +177,7 @@ class HostPage:
             until, own, all_ = cells[at + 2], cells[at], cells[at + 1]
             if until == cells[at + 2]:
                 break
-        others = ABOVE.unpack_from(self._map, offset + OTHERS)[0]
-        return Claims(own, max(until, ~until), until >= 0, None if others else all_)
+        return Claims(own, max(until, ~until), until >= 0, all_ + self._number(offset + FORGOTTEN))
 
     def processes(self) -> dict[int, Measured]:
         """See Page."""
@@ -296,9 +190,9 @@ class HostPage:
         end = HEADER.size + min(SLOTS, self._number(USED)) * SLOT.size
         found: dict[int, Measured] = {}
         for offset, slot in zip(self._offsets(), SLOT.iter_unpack(self._map[HEADER.size : end]), strict=False):
-            pid, _, _, *parents, _, begun_ns, ended_ns, _, _, _, told, _ = slot
+            pid, _, _, *parents, begun_ns, ended_ns, _, _, _, _, used_ns, _ = slot
             if pid:
-                ended, used = (None if figure == UNTOLD else figure for figure in (ended_ns, told))
+                ended, used = (None if figure == UNKNOWN else figure for figure in (ended_ns, used_ns))
                 one = Measured(tuple(parents), begun_ns, ended, used, partial(self._claims_at, offset))
                 found[pid] = _together(found[pid], one) if pid in found else one
         return found
@@ -315,9 +209,21 @@ class HostPage:
         """What `processes` tells is another from now on; after the change, so that nobody keeps half of it."""
         NUMBER.pack_into(self._map, CHANGES, self._number(CHANGES) + 1)
 
-    def _tell(self, offset: int, used_ns: int) -> None:
-        NUMBER.pack_into(self._map, offset + TOLD, used_ns)
+    def _forget(self, offset: int) -> None:
+        """Empty a slot; what its process claimed is kept in that of the nearest measured one above it that lives."""
+        parents = SLOT.unpack_from(self._map, offset)[3 : 3 + PARENTS]
+        living = {pid: at for at in self._offsets() if (pid := self._living(at))}
+        above = next((living[pid] for pid in parents if pid in living), None)
+        if above is not None:
+            kept = self._number(above + FORGOTTEN) + self._claims_at(offset).all_ns
+            NUMBER.pack_into(self._map, above + FORGOTTEN, kept)
+        self._map[offset : offset + SLOT.size] = bytes(SLOT.size)
         self._changed()
+
+    def _living(self, offset: int) -> int:
+        """The pid in a slot; 0 where it is empty or the process has been found dead."""
+        pid, *_, ticks = SLOT.unpack_from(self._map, offset)
+        return pid if ticks >= 0 else 0
 
     def _locked(self) -> bool:
         """Take the lock, which others hold for microseconds; a tenth of a millisecond at most is spent on it."""
@@ -355,8 +261,7 @@ class HostPage:
             if not pid:
                 continue
             if ticks < 0 and now + ticks > REMEMBER_NS:
-                self._map[offset : offset + SLOT.size] = bytes(SLOT.size)
-                self._changed()
+                self._forget(offset)
                 continue
             slots = index + 1
             if ticks >= 0 and start_ticks(pid) != ticks:
@@ -369,36 +274,32 @@ class HostPage:
         NUMBER.pack_into(self._map, USED, slots)
 
     def _take_slot(self) -> int:
-        """A free slot, or else that of the process that has been dead for the longest time.
-
-        What a process above has told does not hold any longer: this one may end in its sum.
-        """
+        """A free slot, or else that of the process that has been dead for the longest time."""
         pid, ticks, parents = os.getpid(), start_ticks(os.getpid()), ancestors(PARENTS)
         used = self._number(USED)
         now_ns, ended_ns = time.process_time_ns(), own_ended_ns()
-        others = own_ns = all_ns = 0
+        claims = 0, 0
         free: list[tuple[int, int]] = []  # since when, where
         if used < SLOTS:
             free.append((1, HEADER.size + used * SLOT.size))
         for offset in self._offsets():
-            holder, _, _, *above, before, _, _, its_own, its_all, _, _, its_ticks = SLOT.unpack_from(self._map, offset)
-            others |= pid in above
+            holder, _, _, *above, _, _, own_ns, all_ns, _, _, _, its_ticks = SLOT.unpack_from(self._map, offset)
+            if pid in above:
+                ended_ns = UNKNOWN
             if holder == 0 or (holder == pid and its_ticks != ticks):  # of an earlier process with this pid
-                self._map[offset : offset + SLOT.size] = bytes(SLOT.size)
+                self._forget(offset)
                 free.append((0, offset))
             elif holder == pid:  # it measures anew, maybe as another program: what it claimed it has claimed
-                others, own_ns, all_ns = others | before, its_own, its_all
+                claims = own_ns, all_ns
             elif its_ticks < 0:
                 free.append((-its_ticks, offset))
-            elif holder in parents:
-                ABOVE.pack_into(self._map, offset + OTHERS, 1)
-                self._tell(offset, UNTOLD)
         if not free:
             raise OSError(f"all {SLOTS} slots of the page are taken")
         offset = min(free)[1]
+        self._forget(offset)
         parents += [0] * (PARENTS - len(parents))
-        begun, claims = (now_ns + ended_ns, UNTOLD if others else ended_ns), (own_ns, all_ns, ~now_ns)
-        SLOT.pack_into(self._map, offset, pid, 0, 0, *parents, others, *begun, *claims, UNTOLD, ticks)
+        begun = now_ns + max(0, ended_ns), ended_ns
+        SLOT.pack_into(self._map, offset, pid, 0, 0, *parents, *begun, *claims, ~now_ns, 0, UNKNOWN, ticks)
         self._claims = (offset + CLAIMS) // NUMBER.size
         slots = (offset - HEADER.size) // SLOT.size + 1
         NUMBER.pack_into(self._map, USED, max(used, slots))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import BusyClock, Clocks
-from e2s_tasks.meters.host_page import Page
+from e2s_tasks.meters.page import Page
 from e2s_tasks.meters.segments import Segments
 from e2s_tasks.meters.source import Source
 from e2s_tasks.meters.threads import MeasuredThread
@@ -281,10 +281,7 @@ class Meter(Segments):
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""
         with self._in_turn():
-            self._page.release(self._now(), None if self._open else self._accounted_ns)
-
-    def _accounted_ns(self) -> int:
-        return self._process() + (self._children.accounted_ns() if self._children is not None else 0)
+            self._page.release(self._now(), at_rest=not self._open)
 
     def own_thread(self) -> None:
         """The calling thread works for the measuring: its CPU time is never booked on a span."""

@@ -13,7 +13,7 @@ from time import monotonic_ns
 from typing import NamedTuple
 
 from e2s_tasks import keeping
-from e2s_tasks.meters.host_page import Measured
+from e2s_tasks.meters.page import Measured
 
 FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some 20 microseconds
 

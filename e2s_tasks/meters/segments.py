@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.clocks import BusyClock, Clocks
 from e2s_tasks.meters.holders import Holders
-from e2s_tasks.meters.host_page import LocalPage, Page
+from e2s_tasks.meters.page import LocalPage, Page
 from e2s_tasks.meters.segment import Books, RawSegment
 from e2s_tasks.meters.source import Source
 from e2s_tasks.meters.threads import MeasuredThread

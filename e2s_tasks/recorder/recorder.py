@@ -21,8 +21,9 @@ from e2s_tasks.ledger.journal import Journal, ask_first, encode, journal_path, t
 from e2s_tasks.meters.account import Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
-from e2s_tasks.meters.host_page import LocalPage, Page, host_page
+from e2s_tasks.meters.host_page import host_page
 from e2s_tasks.meters.meter import Meter
+from e2s_tasks.meters.page import LocalPage, Page
 from e2s_tasks.meters.process_io import ProcessIO
 from e2s_tasks.meters.setup import sources
 from e2s_tasks.meters.threads import Taker

@@ -13,8 +13,8 @@ import pytest
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import host_busy_clock
-from e2s_tasks.meters.host_page import Claims, Measured
 from e2s_tasks.meters.meter import Meter
+from e2s_tasks.meters.page import Claims, Measured
 
 BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass"
 
@@ -82,7 +82,7 @@ def test_a_child_with_a_meter_of_its_own_is_not_counted_again():
 
     def work():
         child = subprocess.Popen(burning(0.4))
-        pids[child.pid] = Measured((os.getpid(),), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=None))
+        pids[child.pid] = Measured((os.getpid(),), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=10**12))
         while child.poll() is None:
             time.sleep(0.02)
             meter.tick()
@@ -222,11 +222,11 @@ class Counted:
         self.children.meet(self.children.look(), lambda tid: self.starter)
         return self.poll()
 
-    def has_meter(self, *line, begun=0.0, used=None, claims=None):
-        """claims: by default a span has been open since the process got its meter, and others have one below it."""
+    def has_meter(self, *line, begun=0.0, claimed=0.0, used=None, claims=None):
+        """claims: by default a span has been open since the process got its meter; claimed: all that it used, s."""
         pid, *parents = line
         begun_ns = int(begun * 1e9)
-        claims = claims or Claims(0, begun_ns, open=True, all_ns=None)
+        claims = claims or Claims(0, begun_ns, open=True, all_ns=int(claimed * 1e9))
         self.measured[pid] = Measured((*parents, os.getpid()), begun_ns, 0, used and int(used * 1e9), lambda: claims)
 
 
@@ -254,12 +254,12 @@ def test_a_worker_that_was_seen_is_counted_to_its_end_at_the_next_boundary(count
     assert truth - TRUNCATED - EXACT <= counted.poll() <= truth + EXACT
 
 
-def test_below_a_shell_only_what_its_measured_child_answers_for_is_left_out(counted):
+def test_below_a_shell_only_what_its_measured_child_has_claimed_is_left_out(counted):
     shell = counted.agent()
     measured, used = shell.tell("start", 0.1)
     counted.has_meter(measured, shell.pid, begun=0.03)
     assert counted.tick() >= 0.03
-    counted.has_meter(measured, shell.pid, begun=0.03, used=used)
+    counted.has_meter(measured, shell.pid, begun=0.03, claimed=used - 0.03)
     shell.tell("reap")
     shell.child(0.05)
     counted.poll()
@@ -267,23 +267,23 @@ def test_below_a_shell_only_what_its_measured_child_answers_for_is_left_out(coun
     assert counted.poll() == pytest.approx(truth, abs=EXACT)
 
 
-def test_of_a_sum_with_a_killed_measured_process_nothing_is_counted(counted):
+def test_below_a_shell_what_a_killed_measured_process_had_not_claimed_is_counted(counted):
     shell = counted.agent()
-    measured, used = shell.tell("start", 0.1)
-    counted.has_meter(measured, shell.pid)
+    measured, _ = shell.tell("start", 0.1)
+    counted.has_meter(measured, shell.pid, claimed=0.06)
     counted.tick()
     shell.tell("reap")
     counted.poll()
     shell.child(0.05)
-    truth = shell.end() - used
-    assert truth - TRUNCATED - 2 * EXACT <= counted.poll() <= truth + EXACT
+    truth = shell.end() - 0.06
+    assert counted.poll() == pytest.approx(truth, abs=2 * EXACT)
 
 
 @pytest.mark.parametrize("looks", ["while it runs", "after its end", "after its shell's end"])
 def test_a_measured_process_below_one_that_nobody_has_seen_start_is_not_counted_again(counted, looks):
     shell = Agent()
     measured, used = shell.tell("start", 0.1)
-    counted.has_meter(measured, shell.pid, used=used)
+    counted.has_meter(measured, shell.pid, claimed=used, used=used)
     if looks == "while it runs":
         counted.tick()
     shell.tell("reap")
@@ -294,19 +294,19 @@ def test_a_measured_process_below_one_that_nobody_has_seen_start_is_not_counted_
     assert counted.poll() == pytest.approx(truth, abs=EXACT)
 
 
-def test_what_a_measured_process_starts_is_its_own_business_and_in_what_it_answers_for(counted):
+def test_what_a_measured_process_starts_is_its_own_business_and_of_its_end_only_the_rest_is_counted(counted):
     shell = counted.agent()
     measured, begun = shell.tell("descend")
     counted.has_meter(measured, shell.pid, begun=begun)
     counted.tick()
     shell.child(0.05)
     inner, its_own = shell.tell("start", 0.1)
-    counted.has_meter(inner, measured, shell.pid, used=its_own)
+    counted.has_meter(inner, measured, shell.pid, claimed=its_own)
     before = counted.tick()
     shell.tell("reap")
     assert counted.tick() == pytest.approx(before, abs=EXACT)
     used = shell.tell("end")[1]
-    counted.has_meter(measured, shell.pid, begun=begun, used=used)
+    counted.has_meter(measured, shell.pid, begun=begun, claimed=used - begun - its_own)
     shell.answer()
     shell.child(0.05)
     truth = shell.end() - used + begun

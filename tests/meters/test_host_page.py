@@ -17,19 +17,9 @@ from hypothesis import strategies as st
 from e2s_tasks.host import boot_id, pid_namespace
 from e2s_tasks.meters import host_page as module
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.host_page import (
-    HEADER,
-    MAGIC,
-    PARENTS,
-    SIZE,
-    SLOT,
-    UNTOLD,
-    Claims,
-    HostPage,
-    LocalPage,
-    host_page,
-)  # fmt: skip
+from e2s_tasks.meters.host_page import HEADER, MAGIC, PARENTS, SIZE, SLOT, HostPage, host_page
 from e2s_tasks.meters.meter import Meter
+from e2s_tasks.meters.page import Claims, LocalPage
 from tests.fakes.world import IDLE_W, World, WorldBusy, WorldCounter, WorldMeter
 
 S = 1_000_000_000
@@ -68,7 +58,7 @@ def test_what_a_dead_process_held_is_taken_back(two, tmp_path):
     one, other = two
     one.advance(0, 1, 0)
     # As if another process, dead by now, held too.
-    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, *[0] * PARENTS, *[0] * 6, UNTOLD, 77)
+    SLOT.pack_into(other._map, other._slot, 2**22 + 12345, 1, 0, *[0] * PARENTS, *[0] * 7, 77)
     HEADER.pack_into(other._map, 0, MAGIC, 0, 0, 0.0, 0.0, 2, 0, 1, 2)
     assert one.integrals(2 * S)[0] == pytest.approx(1.0)
     one.sweep(2 * S)
@@ -211,61 +201,14 @@ def in_child(work):
     return pid
 
 
-def test_others_see_what_a_process_answers_for_once_it_measures_no_more(tmp_path):
-    page = HostPage(tmp_path / "page")
-
-    def work():
-        mine = HostPage(tmp_path / "page")
-        mine.advance(1 * S, 1, 0)
-        mine.release(2 * S, lambda: 12345)
-
-    pid = in_child(work)
-    one = page.processes()[pid]
-    assert (one.parents[0], one.used_ns) == (os.getpid(), 12345)
-    assert 0 <= one.begun_ns < S
-    assert page.processes()[os.getpid()].used_ns is None
-    assert os.getppid() in page.processes()[os.getpid()].parents
-
-
-def test_a_process_that_was_killed_has_told_nothing(tmp_path):
+def test_others_see_whose_child_a_measured_process_is_and_what_it_used_before(tmp_path):
     page = HostPage(tmp_path / "page")
     pid = in_child(lambda: HostPage(tmp_path / "page").advance(1 * S, 1, 0))
-    assert page.processes()[pid].used_ns is None
-    page.sweep(2 * S)
-    assert page.processes()[pid].used_ns is None
-
-
-def test_a_process_that_measures_again_has_told_nothing(tmp_path):
-    page = HostPage(tmp_path / "page")
-    page.release(1 * S, lambda: 5)
-    assert page.processes()[os.getpid()].used_ns == 5
-    page.advance(2 * S, 1, 0)
-    assert page.processes()[os.getpid()].used_ns is None
-    page.release(3 * S, None)
-    assert page.processes()[os.getpid()].used_ns is None
-    page.advance(4 * S, -1, 0)
-    page.release(5 * S, lambda: 7)
-    assert page.processes()[os.getpid()].used_ns == 7
-
-
-def test_a_process_with_a_measured_one_below_it_tells_nothing(tmp_path):
-    page = HostPage(tmp_path / "page")
-    go, going = os.pipe()
-    pid = os.fork()
-    if not pid:
-        HostPage(tmp_path / "page")
-        os.read(go, 1)
-        os._exit(0)
-    while pid not in page.processes():
-        pass
-    page.release(1 * S, lambda: 5)
-    assert page.processes()[os.getpid()].used_ns is None
-    os.write(going, b"1")
-    os.waitpid(pid, 0)
-    page.release(2 * S, lambda: 5)
-    assert page.processes()[os.getpid()].used_ns == 5
-    in_child(lambda: HostPage(tmp_path / "page"))  # one more begins
-    assert page.processes()[os.getpid()].used_ns is None
+    one = page.processes()[pid]
+    assert one.parents[0] == os.getpid()
+    assert 0 <= one.begun_ns < S
+    assert one.ended_ns == 0
+    assert os.getppid() in page.processes()[os.getpid()].parents
 
 
 def test_others_see_what_the_spans_of_a_process_have_claimed(tmp_path):
@@ -305,11 +248,47 @@ def test_a_process_that_measures_anew_keeps_its_claims(tmp_path):
     assert (after.own_ns - before.own_ns, after.all_ns) == (5, 39)
 
 
-def test_of_a_process_with_a_measured_one_below_it_nobody_knows_all(tmp_path):
+def test_what_a_process_had_used_when_it_stopped_measuring_is_told_until_it_measures_again(tmp_path):
     page = HostPage(tmp_path / "page")
-    assert page.processes()[os.getpid()].claims().all_ns == 0
-    in_child(lambda: HostPage(tmp_path / "page"))
-    assert page.processes()[os.getpid()].claims().all_ns is None
+    mine = lambda: page.processes()[os.getpid()].used_ns  # noqa: E731
+    assert mine() is None
+    page.release(1 * S, at_rest=False)
+    assert mine() is None
+    page.release(1 * S, at_rest=True)
+    assert mine() >= time.process_time_ns() - S
+    page.advance(2 * S, 1, 0)
+    assert mine() is None
+
+
+def test_what_children_had_used_before_a_process_measured_is_unknown_where_measured_ones_were_among_them(tmp_path):
+    page = HostPage(tmp_path / "page")
+
+    def work():
+        subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+        HostPage(tmp_path / "page")
+
+    pid = in_child(work)
+    assert page.processes()[pid].ended_ns > 0
+    pid = in_child(lambda: (in_child(lambda: HostPage(tmp_path / "page")), HostPage(tmp_path / "page")))
+    assert page.processes()[pid].ended_ns is None
+
+
+def test_what_a_forgotten_process_claimed_is_kept_with_who_is_above_it(tmp_path):
+    page = HostPage(tmp_path / "page")
+    page.claim(1, 2, 10, open_=False)
+
+    def work():
+        mine = HostPage(tmp_path / "page")
+        mine.claim(20, 10, 20, open_=False)
+        in_child(lambda: HostPage(tmp_path / "page").claim(300, 100, 300, open_=False))
+
+    pid = in_child(work)
+    page.sweep(time.monotonic_ns())
+    assert len(page.processes()) == 3
+    assert page.processes()[pid].claims().all_ns == 30
+    page.sweep(time.monotonic_ns() + 100 * S)
+    assert page.processes().keys() == {os.getpid()}
+    assert page.processes()[os.getpid()].claims().all_ns == 433
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
