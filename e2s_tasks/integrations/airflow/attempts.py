@@ -21,6 +21,7 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, runner, xcoms
 from e2s_tasks.integrations.airflow.conf import tell_of_a_policy
 from e2s_tasks.integrations.airflow.dag_runs import life_of, root_span
+from e2s_tasks.integrations.airflow.ending import ending
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -29,14 +30,6 @@ from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 ORCHESTRATOR = "airflow"
 OPERATOR = "operator"
 KIB = 1 if sys.platform == "darwin" else 1024  # what the system counts memory in
-BY_STATE = {
-    "success": Status.COMPLETED, "skipped": Status.SKIPPED, "deferred": Status.SUSPENDED,
-    "up_for_reschedule": Status.SUSPENDED, "awaiting_input": Status.SUSPENDED,
-}  # fmt: skip
-BY_EXCEPTION = {  # by name, since Airflow's versions have them in different places
-    "AirflowTaskTimeout": Status.TIMED_OUT, "AirflowSensorTimeout": Status.TIMED_OUT,
-    "TaskDeferralTimeout": Status.TIMED_OUT,
-}  # fmt: skip
 NAME = "task_run_name"
 
 
@@ -264,7 +257,7 @@ def _end(error: BaseException | None = None, taken: bool = True) -> None:
     _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
     attempt.over = True
     attempt.span.note({NAME: _name(attempt.task_instance)})  # a label may have been made meanwhile
-    status = _ending(attempt, taken=taken)
+    status = ending(attempt.task_instance, attempt.error, stopped=attempt.stopped, taken=taken)
     if isinstance(attempt.span, OpenSpan) and status is Status.COMPLETED:
         for one in attempt.made:
             process_recorder().write(one, attempt.span)
@@ -294,16 +287,6 @@ def _close_around() -> None:
     around, _here.around, _here.run_id = _here.around, None, None
     if around is not None:
         around.stop(Status.COMPLETED)
-
-
-def _ending(attempt: Attempt, *, taken: bool) -> Status:
-    state = getattr(attempt.task_instance.state, "value", attempt.task_instance.state)
-    if taken and str(state) in BY_STATE:
-        return BY_STATE[str(state)]
-    if attempt.stopped or (attempt.error is None and not taken):
-        return Status.CANCELLED
-    names = [cls.__name__ for cls in type(attempt.error).__mro__]
-    return next((BY_EXCEPTION[name] for name in names if name in BY_EXCEPTION), Status.FAILED)
 
 
 def _peak_memory() -> int:
