@@ -7,6 +7,7 @@ that is killed until then has crashed, and one whose report is refused was cance
 the task meanwhile. Its callbacks come after that, and are a part of it whose own ends change nothing of its.
 """
 
+import atexit
 import os
 import resource
 import signal
@@ -91,6 +92,8 @@ def _open_around(dag_id: str, run_id: str) -> None:
     _here.around = process_recorder().span(f"{ORCHESTRATOR} process", Kind.ORCHESTRATION, facts)
     _here.run_id = facts["flow_run_id"]
     _here.around.run()
+    atexit.unregister(_leave)
+    atexit.register(_leave)  # after the recorder's own, so that it is called before that
 
 
 @guarded
@@ -281,6 +284,23 @@ def process_ends() -> None:
     pulls.taken()  # by callbacks, after the work: it went into nothing
     _close_around()
     process_recorder().close()
+
+
+def _leave() -> None:
+    """The process ends in order, of which Airflow told nothing: a callback or its own start has called `sys.exit()`.
+
+    Airflow's processes run what `atexit` has, and not what multiprocessing has for its children, which they may be.
+    """
+    if _here.around is not None:
+        process_ends()
+
+
+def _forget() -> None:
+    """What goes on is the parent's in a process that was forked in the middle of it."""
+    _here.around = _here.attempt = _here.run_id = None
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _close_around() -> None:
