@@ -147,12 +147,15 @@ class SpanRecord:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether its process was killed after it had used energy: its last second at most is in no figure."""
+        """Whether its process was killed after it had used energy: its last second at most is in no figure.
+
+        That is so whatever it has ended as: one that was told to stop, and killed as it did not, was cancelled.
+        """
         killed = self.attributes.get(KILLED)
         if not killed:
             return False
         host = self.energy.host
-        return (killed == SOON_AFTER and host is not None) or (self.status == Status.CRASHED and bool(host))
+        return host is not None and (host > 0.0 or killed == SOON_AFTER)
 
     @property
     def is_unmeasured(self) -> bool:

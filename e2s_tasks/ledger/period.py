@@ -40,7 +40,7 @@ def samples(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecord
     text = sa.cast(span.c.attributes, sa.Text)
     alike = [
         *(span.c[f"{name}_j"].is_(None) for name in HOST), span.c.status,
-        _used(), text.like('%"killed"%'), text.like('%"gaps"%'), text.like('%"remote%'),
+        _used(), text.like('%"killed"%'), text.like('%"soon after"%'), text.like('%"gaps"%'), text.like('%"remote%'),
     ]  # fmt: skip
     whole, ids = set(), []
     for chunk in chunks(root_of):

@@ -1,12 +1,16 @@
 """What comes after an attempt's work changes nothing of how it ended; what somebody has made void is none."""
 
+import atexit
+import os
 import time
 from contextlib import suppress
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
 
 from e2s_tasks.core.records import Kind
+from e2s_tasks.integrations.airflow import attempts
 from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.integrations.airflow.runner import _end
 from e2s_tasks.ledger import Ledger, replay
@@ -133,3 +137,69 @@ def test_who_dies_in_a_callback_had_succeeded(called_back):
 def test_only_what_callbacks_of_attempts_that_succeeded_count_is_an_outcome(called_back):
     assert [one.status for one in _attempts(called_back, "fails")] == ["failed", "failed"]
     assert summarise(called_back)["kpis"]["joules_per_row"]["denominator"] == 3
+
+
+@pytest.fixture(scope="module")
+def exited(airflow):
+    run_id = airflow.trigger("exits")
+    assert airflow.wait("exits", run_id) == "failed"  # by the one that fails
+
+    def ended():
+        run = _run(airflow, "exits", run_id)
+        own = [one for one in run.spans if not one.is_of_no_process]
+        return (run, run_id) if len(own) == 6 and all(one.ended_at for one in own) else None
+
+    return _until(ended)
+
+
+def test_a_callback_that_exits_loses_nothing_since_its_process_ends_in_order(exited):
+    run, _ = exited
+    assert [one.cpu_ns > 0.45e9 for one in run.spans if one.name.endswith("_callback")] == [True, True]
+    assert [one.status for one in run.spans if one.kind == Kind.ORCHESTRATION] == ["completed", "completed"]
+    assert [one for one in run.spans if "killed" in one.attributes] == []
+    assert summarise(run)["cut_short"] == {}
+
+
+def test_a_callback_that_exits_changes_nothing_of_how_its_attempt_ended(exited):
+    run, _ = exited
+    assert {one.name: one.status for one in run.spans if one.kind == Kind.ATTEMPT} == {
+        "exits_afterwards": "completed",
+        "fails_and_exits": "failed",
+    }
+    assert [one.uri for one in run.versions] == ["asset:/of who exited"]
+    assert summarise(run)["kpis"]["joules_per_row"]["denominator"] == 2
+
+
+def test_the_exit_code_of_a_callback_that_exits_is_its_own(airflow, exited):
+    _, run_id = exited
+    states = {one["task_id"]: one["state"] for one in airflow.task_instances("exits", run_id)}
+    assert states == {"exits_afterwards": "success", "fails_and_exits": "failed"}
+    logs = list((airflow.home / "logs" / "dag_id=exits").rglob("attempt=1.log"))
+    assert len(logs) == 2
+    _until(lambda: all('"exit_code":7' in log.read_text() for log in logs))
+
+
+def _exits_before_its_attempt():
+    attempts._open_around("d", "r")
+    atexit._run_exitfuncs()  # as Airflow's processes do, and then leave what multiprocessing would run
+    os._exit(0)
+
+
+def test_a_process_that_exits_before_its_attempt_began_is_all_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("E2S_DATA_DIR", str(tmp_path))
+    process = get_context("spawn").Process(target=_exits_before_its_attempt)
+    process.start()
+    process.join()
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    replay(tmp_path / "journal", ledger)
+    (span,) = ledger.run(dag_run_id("d", "r")).spans
+    assert (span.kind, span.status, span.attributes.get("killed")) == ("orchestration", "completed", None)
+
+
+def test_a_forked_child_leaves_to_its_parent_what_goes_on_there(monkeypatch):
+    monkeypatch.setattr(attempts._here, "around", object())
+    child = os.fork()
+    if not child:
+        os._exit(attempts._here.around is not None)
+    assert os.waitpid(child, 0)[1] == 0
+    assert attempts._here.around is not None

@@ -21,14 +21,19 @@ def _ledger(airflow):
     return ledger
 
 
+def _until(found):
+    until = time.monotonic() + PATIENCE_S
+    while not (result := found()):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    return result
+
+
 def _begun(airflow):
     """A run whose task has worked for some seconds: its id, and the task's process."""
     run_id = airflow.trigger("stopped")
     file = airflow.home / "pids" / run_id
-    until = time.monotonic() + PATIENCE_S
-    while not (file.exists() and file.read_text()):
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    _until(lambda: file.exists() and file.read_text())
     time.sleep(4)
     return run_id, int(file.read_text())
 
@@ -38,27 +43,46 @@ def _attempt(airflow, dag_id, run_id):
     return run, next(one for one in run.spans if one.kind == Kind.ATTEMPT)
 
 
+def _ended(airflow, dag_id, run_id):
+    """The attempt once it has ended."""
+    attempt = _attempt(airflow, dag_id, run_id)[1]
+    return attempt if attempt.status != Status.RUNNING else None
+
+
 def test_a_task_that_is_killed_crashed_with_what_it_had_used(airflow):
     run_id, pid = _begun(airflow)
     os.kill(pid, signal.SIGKILL)
     assert airflow.wait("stopped", run_id) == "failed"
     run, attempt = _attempt(airflow, "stopped", run_id)
-    assert attempt.status == Status.CRASHED
+    assert (attempt.status, attempt.is_cut_short) == (Status.CRASHED, True)
     assert attempt.cpu_ns > 0.3e9  # of 4 s, on a machine that others use
     root = next(one for one in run.spans if one.kind == Kind.FLOW)
     assert root.status == Status.FAILED  # as Airflow says: the run is no process of its own
 
 
-def test_a_task_that_a_person_marks_failed_was_cancelled(airflow):
+def test_a_task_that_a_person_marks_failed_was_cancelled_and_killed_as_it_went_on_is_a_lower_bound(airflow):
     run_id, _ = _begun(airflow)
     path = f"/api/v2/dags/stopped/dagRuns/{run_id}/taskInstances/works_for_long"
     airflow.client.patch(path, json={"new_state": "failed"}).raise_for_status()
-    until = time.monotonic() + PATIENCE_S
-    while (attempt := _attempt(airflow, "stopped", run_id)[1]).status == Status.RUNNING:
-        assert time.monotonic() < until
-        time.sleep(1)
-    assert attempt.status == Status.CANCELLED
+    attempt = _until(lambda: _ended(airflow, "stopped", run_id))
+    assert (attempt.status, attempt.is_cut_short) == (Status.CANCELLED, True)
     assert attempt.cpu_ns > 0.3e9
+
+
+def test_an_attempt_that_outlives_a_signal_and_then_fails_by_itself_has_failed(airflow):
+    run_id = airflow.trigger("outlives")
+    assert airflow.wait("outlives", run_id) == "failed"
+    run = _ledger(airflow).run(dag_run_id("outlives", run_id))
+    assert [one.status for one in run.spans if one.kind == Kind.ATTEMPT] == [Status.FAILED, Status.FAILED]
+
+
+def test_a_task_that_a_person_marks_failed_and_that_ends_in_order_was_cancelled_and_is_all_there(airflow):
+    run_id = airflow.trigger("stops_in_order")
+    _until((airflow.home / "stops_in_order").exists)
+    path = f"/api/v2/dags/stops_in_order/dagRuns/{run_id}/taskInstances/bash"
+    airflow.client.patch(path, json={"new_state": "failed"}).raise_for_status()
+    attempt = _until(lambda: _ended(airflow, "stops_in_order", run_id))
+    assert (attempt.status, attempt.is_cut_short) == (Status.CANCELLED, False)
 
 
 def test_a_child_in_the_background_belongs_to_its_task_while_that_lives(airflow):

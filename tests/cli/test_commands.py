@@ -160,6 +160,7 @@ def test_runs_lists_what_the_ledger_holds(e2s, ledger):
     assert "4c1ad7d2" in e2s("runs")[1]
 
 
+UNUSED = WHOLE | dict.fromkeys(("cpu_j", "dram_j", "static_j"), 0.0)
 REMOTE = {
     "source": "LLM",
     "where": "remote",
@@ -179,12 +180,20 @@ REMOTE = {
         ([span("a", **WHOLE), span("b", status=Status.CACHED)], False),
         ([span("a", **WHOLE), span("b", **WHOLE, attributes={"gaps": ["cpu"]})], True),
         ([span("a", **WHOLE, status=Status.CRASHED, attributes={"killed": True})], True),
-        ([span("a", **WHOLE, status=Status.CANCELLED, attributes={"killed": True})], False),
+        ([span("a", **WHOLE, status=Status.CANCELLED, attributes={"killed": True})], True),
+        ([span("a", **WHOLE, status=Status.CANCELLED, attributes={"stopped": True})], False),
+        (
+            [
+                span("a", **UNUSED, status=Status.CANCELLED, attributes={"killed": True}),
+                span("b", **UNUSED, status=Status.CANCELLED, attributes={"killed": "soon after"}),
+            ],
+            True,
+        ),
         (
             [
                 span(
                     "a",
-                    **WHOLE | dict.fromkeys(("cpu_j", "dram_j", "static_j"), 0.0),
+                    **UNUSED,
                     status=Status.CRASHED,
                     attributes={"killed": True},
                 )

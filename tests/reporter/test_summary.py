@@ -339,12 +339,23 @@ def test_what_a_killed_process_had_used_is_a_lower_bound_in_its_step_and_in_all_
     assert phrases.lost(summary) == ">= 5.00 J of it in attempts that did not succeed"
 
 
-@pytest.mark.parametrize("fields", [{"status": Status.CANCELLED}, {"cpu_j": 0.0, "dram_j": 0.0, "static_j": 0.0}])
-def test_a_killed_span_that_was_cancelled_or_had_used_nothing_bounds_nothing(fields):
-    of_killed = killed()
-    for name, value in fields.items():
-        setattr(of_killed, name, value)
+@pytest.mark.parametrize("status", [Status.CRASHED, Status.CANCELLED, Status.COMPLETED])
+def test_a_killed_span_is_a_lower_bound_whatever_it_has_ended_as(status):
+    summary = summarise(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), replace(killed(), status=status)))
+    assert summary["gaps"] == summary["cut_short"] == {"cpu": 1, "dram": 1, "static": 1}
+    assert [row["lower_bound"] for row in summary["consumers"] if row["name"] == "t"] == [True]
+
+
+@pytest.mark.parametrize("status", [Status.CRASHED, Status.CANCELLED])
+def test_a_killed_span_that_had_used_nothing_bounds_nothing(status):
+    of_killed = replace(killed(cpu_j=0.0, dram_j=0.0, static_j=0.0), status=status)
     summary = summarise(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), of_killed))
+    assert (summary["gaps"], summary["cut_short"]) == ({}, {})
+
+
+def test_a_span_that_was_told_to_stop_and_ended_in_order_bounds_nothing():
+    stopped = replace(killed(), status=Status.CANCELLED, attributes={"stopped": True})
+    summary = summarise(run(root(cpu_j=1.0, dram_j=1.0, static_j=1.0), stopped))
     assert (summary["gaps"], summary["cut_short"]) == ({}, {})
 
 

@@ -7,6 +7,7 @@ that is killed until then has crashed, and one whose report is refused was cance
 the task meanwhile. Its callbacks come after that, and are a part of it whose own ends change nothing of its.
 """
 
+import atexit
 import os
 import resource
 import signal
@@ -21,6 +22,7 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import assets, declared, metrics, pulls, runner, xcoms
 from e2s_tasks.integrations.airflow.conf import tell_of_a_policy
 from e2s_tasks.integrations.airflow.dag_runs import life_of, root_span
+from e2s_tasks.integrations.airflow.ending import ending
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -29,14 +31,6 @@ from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
 ORCHESTRATOR = "airflow"
 OPERATOR = "operator"
 KIB = 1 if sys.platform == "darwin" else 1024  # what the system counts memory in
-BY_STATE = {
-    "success": Status.COMPLETED, "skipped": Status.SKIPPED, "deferred": Status.SUSPENDED,
-    "up_for_reschedule": Status.SUSPENDED, "awaiting_input": Status.SUSPENDED,
-}  # fmt: skip
-BY_EXCEPTION = {  # by name, since Airflow's versions have them in different places
-    "AirflowTaskTimeout": Status.TIMED_OUT, "AirflowSensorTimeout": Status.TIMED_OUT,
-    "TaskDeferralTimeout": Status.TIMED_OUT,
-}  # fmt: skip
 NAME = "task_run_name"
 
 
@@ -98,6 +92,8 @@ def _open_around(dag_id: str, run_id: str) -> None:
     _here.around = process_recorder().span(f"{ORCHESTRATOR} process", Kind.ORCHESTRATION, facts)
     _here.run_id = facts["flow_run_id"]
     _here.around.run()
+    atexit.unregister(_leave)
+    atexit.register(_leave)  # after the recorder's own, so that it is called before that
 
 
 @guarded
@@ -264,7 +260,7 @@ def _end(error: BaseException | None = None, taken: bool = True) -> None:
     _pause(attempt.error if isinstance(attempt.error, BaseException) else None)
     attempt.over = True
     attempt.span.note({NAME: _name(attempt.task_instance)})  # a label may have been made meanwhile
-    status = _ending(attempt, taken=taken)
+    status = ending(attempt.task_instance, attempt.error, stopped=attempt.stopped, taken=taken)
     if isinstance(attempt.span, OpenSpan) and status is Status.COMPLETED:
         for one in attempt.made:
             process_recorder().write(one, attempt.span)
@@ -290,20 +286,27 @@ def process_ends() -> None:
     process_recorder().close()
 
 
+def _leave() -> None:
+    """The process ends in order, of which Airflow told nothing: a callback or its own start has called `sys.exit()`.
+
+    Airflow's processes run what `atexit` has, and not what multiprocessing has for its children, which they may be.
+    """
+    if _here.around is not None:
+        process_ends()
+
+
+def _forget() -> None:
+    """What goes on is the parent's in a process that was forked in the middle of it."""
+    _here.around = _here.attempt = _here.run_id = None
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def _close_around() -> None:
     around, _here.around, _here.run_id = _here.around, None, None
     if around is not None:
         around.stop(Status.COMPLETED)
-
-
-def _ending(attempt: Attempt, *, taken: bool) -> Status:
-    state = getattr(attempt.task_instance.state, "value", attempt.task_instance.state)
-    if taken and str(state) in BY_STATE:
-        return BY_STATE[str(state)]
-    if attempt.stopped or (attempt.error is None and not taken):
-        return Status.CANCELLED
-    names = [cls.__name__ for cls in type(attempt.error).__mro__]
-    return next((BY_EXCEPTION[name] for name in names if name in BY_EXCEPTION), Status.FAILED)
 
 
 def _peak_memory() -> int:

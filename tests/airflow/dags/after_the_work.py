@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +40,11 @@ def dies(context):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def exits(context):
+    burn(0.5)
+    sys.exit(7)
+
+
 def counts(context):
     record_outcome(units=5, name="row")
 
@@ -58,6 +64,16 @@ def dies_afterwards():
     record_outcome(units=3, name="row")
 
 
+@task(on_success_callback=exits, outlets=[Asset("of who exited")])
+def exits_afterwards():
+    record_outcome(units=2, name="row")
+
+
+@task(on_failure_callback=exits)
+def fails_and_exits():
+    raise ValueError("as it is to")
+
+
 @task(on_failure_callback=counts, on_retry_callback=counts, retries=1, retry_delay=timedelta(seconds=0))
 def fails():
     raise ValueError("as it is to")
@@ -65,6 +81,10 @@ def fails():
 
 with DAG("marked_meanwhile", schedule=None):
     is_marked_meanwhile()
+
+with DAG("exits", schedule=None):
+    exits_afterwards()
+    fails_and_exits()
 
 with DAG("calls_back", schedule=None):
     tells_of_it()

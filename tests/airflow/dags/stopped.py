@@ -1,6 +1,8 @@
 """DAGs of which something is killed, marked, or left behind."""
 
 import os
+import signal
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.standard.operators.bash import BashOperator
@@ -20,6 +22,18 @@ def works_for_long():
     while thread_time() < 60:
         sum(range(1000))
 
+
+@task(retries=1, retry_delay=timedelta(seconds=0))
+def outlives_a_signal():
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise ValueError("as it is to")
+
+
+with DAG("outlives", schedule=None):
+    outlives_a_signal()
+
+with DAG("stops_in_order", schedule=None):
+    BashOperator(task_id="bash", bash_command="echo $$ > $AIRFLOW_HOME/stops_in_order; exec sleep 60")
 
 with DAG("stopped", schedule=None):
     works_for_long()
