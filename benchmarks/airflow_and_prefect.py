@@ -5,7 +5,8 @@
 Airflow starts a process for each attempt, in which libraries do everything for the first time. So each step is also run
 as the only task of a Prefect flow in a process of its own, by `.venv/bin/python`, on the files that the DAG run made;
 and the flow is run as it is, with all its steps in one process. One thread each for the models. They take turns; the
-steps of less than a second take three times as many, in a DAG of their own.
+steps of less than a second take three times as many. The DAGs that are compared load the libraries before their steps
+begin, as the flow does: the pipeline's own, which makes the files, loads them in its steps.
 
 Prefect's modules are 290,000 objects, and each full garbage collection of Python walks through them: 0.13 s of `score`.
 A step alone is spared that (`gc.freeze`), as Airflow's executor spares it its own processes.
@@ -58,8 +59,9 @@ def alone():
 alone()
 """
 WHOLE = "from pathlib import Path; from flows.flight_delays import *; flight_delays(Path({output!r}), {sample})"
-DAG = """
+DAGS = """
 from pathlib import Path
+import pandas, sklearn.ensemble, skops.io
 from airflow.sdk import DAG, chain, task
 from flows import flight_steps as steps
 output, sample = Path({output!r}), {sample}
@@ -67,6 +69,11 @@ def step(work, *given):
     def run():
         work(*given)
     return task(task_id=work.__name__)(run)()
+with DAG("long_steps", schedule=None):
+    @task
+    def train(name):
+        steps.train(output / "features.parquet", name)
+    train.expand(name=list(steps.CANDIDATES))
 with DAG("short_steps", schedule=None):
     chain(
         step(steps.import_flights, output, sample),
@@ -90,7 +97,8 @@ def measure(quick: bool) -> list[Row]:
         _server(home) as server,
     ):
         both = Both(home, airflow, server, sample)
-        long = [(both.dag("flight_delays"), both.alone(LONG), both.whole()) for _ in range(turns)]
+        both.dag("flight_delays")
+        long = [(both.dag("long_steps"), both.alone(LONG), both.whole()) for _ in range(turns)]
         short = [(both.dag("short_steps"), both.alone(SHORT)) for _ in range(turns * MORE)]
     whole = [one for *_, one in long]
     rows = [_row(step, [pair[:2] for pair in long], whole) for step in LONG]
@@ -154,11 +162,11 @@ def _environment(home: Path, name: str) -> dict[str, str]:
 
 
 def _of_airflow(home: Path, sample: float | None) -> dict[str, str]:
-    """Its DAGs: the pipeline's, and that of the short steps."""
+    """Its DAGs: the pipeline's, and those of the steps."""
     dags = home / "dags"
     dags.mkdir(parents=True)
     (dags / "flight_delays_dag.py").symlink_to(ROOT / "flows" / "flight_delays_dag.py")
-    (dags / "short_steps.py").write_text(DAG.format(output=str(home / "output"), sample=sample))
+    (dags / "steps.py").write_text(DAGS.format(output=str(home / "output"), sample=sample))
     return {"AIRFLOW__CORE__DAGS_FOLDER": str(dags), "AIRFLOW__CORE__PARALLELISM": "1"}
 
 

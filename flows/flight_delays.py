@@ -14,6 +14,9 @@ from pathlib import Path
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows.flight_steps")  # what the steps log, the flow run logs
 sys.path.append(str(Path(__file__).parents[1]))  # where this file is run by itself
 
+import pandas as pd  # noqa: F401 - what the steps import is loaded before the flow begins
+import sklearn.ensemble  # noqa: F401
+import skops.io  # noqa: F401
 from prefect.client.orchestration import get_client
 
 from e2s_tasks import CarbonPolicy, e2s_flow, e2s_task

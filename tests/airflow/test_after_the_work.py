@@ -69,17 +69,24 @@ def test_a_success_that_was_made_void_before_its_report_is_none(airflow):
 
 @pytest.fixture
 def comms():
-    class Comms:
+    class Comms:  # as Airflow's
         def send(self, msg):
-            if msg["refused"]:
+            if msg.get("unfit"):
                 raise RuntimeError(msg)
+            if self._read_frame(msg).error:
+                raise RuntimeError(msg)
+
+        def _read_frame(self, msg):
+            return SimpleNamespace(error={"error": "refused"} if msg["refused"] else None)
 
     return Comms()
 
 
-@pytest.mark.parametrize("report_is_refused", [True, False])
-def test_only_a_report_that_is_refused_makes_a_success_void(comms, report_is_refused):
-    told, report = [], {"refused": report_is_refused}
+@pytest.mark.parametrize(
+    ("report", "taken"), [({"refused": True}, False), ({"refused": False}, True), ({"unfit": True}, False)]
+)
+def test_only_a_report_that_is_refused_makes_a_success_void(comms, report, taken):
+    told = []
     follower = SimpleNamespace(
         ends=lambda error: told.append(("ends", error)),
         reported=lambda error, taken: told.append(("reported", error, taken)),
@@ -94,28 +101,28 @@ def test_only_a_report_that_is_refused_makes_a_success_void(comms, report_is_ref
         return "success", report, None
 
     assert run(attempt, (), {}) == ("success", report, None)
-    assert told == [("reported", None, not report_is_refused)]
+    assert told == [("reported", None, taken)]
 
 
-@pytest.mark.parametrize(("refused", "expected"), [(True, ("reported", None, False)), (False, ("ends", "other"))])
+@pytest.mark.parametrize(
+    ("refused", "expected"),
+    [(True, [("ends", "RuntimeError"), ("reported", None, False)]), (False, [("ends", "ValueError")])],
+)
 def test_where_airflow_does_not_go_on_after_a_refusal_it_is_one_all_the_same(comms, refused, expected):
     told = []
     follower = SimpleNamespace(
-        ends=lambda error: told.append(("ends", str(error))),
+        ends=lambda error: told.append(("ends", type(error).__name__)),
         reported=lambda error, taken: told.append(("reported", error, taken)),
     )
     run = _end(follower, SimpleNamespace(SUPERVISOR_COMMS=comms))["run"]
 
     def attempt():  # as Airflow 3.1
-        if refused:
-            comms.send(msg={"refused": True})
-        with suppress(RuntimeError):
-            comms.send(msg={"refused": True})
-        raise ValueError("other")
+        comms.send(msg={"refused": refused})
+        raise ValueError
 
     with pytest.raises((RuntimeError, ValueError)):
         run(attempt, (), {})
-    assert told == [expected]
+    assert told == expected
 
 
 def test_what_a_callback_writes_has_cost_what_its_own_task_did(called_back):

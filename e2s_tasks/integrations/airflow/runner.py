@@ -1,18 +1,23 @@
-"""Where an attempt begins and ends in Airflow's runner, which calls no hook there: its functions are wrapped.
+"""Where an attempt begins and ends in Airflow's runner, which calls no hook there: its functions are replaced.
 
 The work begins before the templates are rendered, for which the results of others are loaded, and ends once its own
 result is kept and its success is about to be reported, or with what the operator raises. That a DAG run is to be
 triggered is raised, too, but the attempt goes on: it may wait for that run. How the attempt has ended is known once its
 state is reported; Airflow goes on where the report is refused, as that of a task that somebody has marked is. Then come
 the callbacks.
+
+What an operator raises is logged by the runner. So nothing of ours is on the stack between the two: work is followed by
+the context manager around it, and by what has returned before one of the runner's functions begins.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import wraps
-from types import ModuleType
+from functools import update_wrapper, wraps
+from types import ModuleType, TracebackType
 from typing import Any
+
+from e2s_tasks.integrations.airflow.frames import without_ours
 
 GOES_ON = {"DagRunTriggerException", "DownstreamTasksSkipped"}  # by name, as versions have them in different places
 BEFORE = "on_execute_callback"
@@ -41,67 +46,97 @@ def watch(follower: Follower) -> None:
     """Have who follows the attempts of this process told from now on. A second call changes nothing."""
     from airflow.sdk.execution_time import task_runner
 
-    for name, around in {**_work(follower), **_end(follower, task_runner)}.items():
+    opens, told = task_runner.set_current_context, _told(follower)
+    _replace(task_runner, "set_current_context", lambda context: _Work(opens(context), context, follower))
+    for name, first in told.items():
+        call = getattr(task_runner, name, None)
+        if call is not None:
+            _replace(task_runner, name, _Told(call, first))
+    for name, around in _end(follower, task_runner).items():
         _wrap(task_runner, name, around)
 
 
-def _work(follower: Follower) -> dict[str, Call]:
-    """By name what stands around the functions of the runner that do the work."""
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the runner opens around the rendering of templates and the operator, with both of its ends told."""
 
-    def prepare(call: Call, args: Args, kwargs: Named) -> Any:
-        for one in (*args, *kwargs.values()):
-            if hasattr(one, "_ti_context_from_server"):
-                follower.begins(one)
-        failed = _or_raising(call, args, kwargs, follower.ends)
-        if failed is not None:
-            follower.ends(None)
-        return failed
+    own: AbstractContextManager[Any]
+    context: Any
+    follower: Follower
 
-    def execute(call: Call, args: Args, kwargs: Named) -> Any:
-        return _or_raising(call, args, kwargs, lambda error: None if _goes_on(error) else follower.ends(error))
+    def __enter__(self) -> Any:
+        self.follower.begins(self.context.get("ti"))
+        return self.own.__enter__()
 
-    def succeed(call: Call, args: Args, kwargs: Named) -> Any:
-        follower.succeeds()
-        return call(*args, **kwargs)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> Any:
+        if error is not None and not _goes_on(error):
+            self.follower.ends(error)
+        handled = self.own.__exit__(kind, error, at)
+        if error is not None:
+            without_ours(error)
+        return handled
 
-    def fail(call: Call, args: Args, kwargs: Named) -> Any:
+
+class _Told:
+    """A function before which something is called: while Python looks it up, so that it has returned by then."""
+
+    def __init__(self, call: Call, first: Callable[[], None]) -> None:
+        update_wrapper(self, call)
+        self._call, self._first = call, first
+
+    @property
+    def __call__(self) -> Call:
+        """The function itself."""
+        self._first()
+        return self._call
+
+    def __get__(self, of: Any, cls: type[Any]) -> Call:
+        """The same of a method."""
+        self._first()
+        return self._call.__get__(of, cls)  # type: ignore[no-any-return]
+
+
+def _told(follower: Follower) -> dict[str, Callable[[], None]]:
+    """By name what is called before the functions of the runner that come after the work."""
+
+    def ends() -> None:
         follower.ends(None)
-        return call(*args, **kwargs)
-
-    def trigger(call: Call, args: Args, kwargs: Named) -> Any:
-        result = _or_raising(call, args, kwargs, follower.ends)
-        follower.ends(None)  # it waits in the triggerer, or that run has failed
-        return result
 
     return {
-        "_prepare": prepare, "_execute_task": execute, "_handle_current_task_success": succeed,
-        "_handle_current_task_failed": fail, "_handle_trigger_dag_run": trigger,
+        "_handle_current_task_success": follower.succeeds, "_handle_current_task_failed": ends, "_defer_task": ends,
     }  # fmt: skip
 
 
 def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
-    """The same of those that report how it has ended, and call back."""
-    refused: list[Any] = []  # what was sent last of all that was refused, such as the request for an unknown variable
+    """By name what stands around the functions that report how it has ended, and call back."""
+    taken = True  # the latest of what was sent: the last that a run sends is the report
 
-    def send(call: Call, args: Args, kwargs: Named) -> Any:
-        def told(error: BaseException) -> None:
-            refused[:] = [error, *args, *kwargs.values()]
+    def sends() -> None:
+        nonlocal taken
+        taken = False
 
-        return _or_raising(call, args, kwargs, told)
-
-    def broken(error: BaseException) -> None:
-        if refused and refused[0] is error:  # Airflow 3.1 does not go on
-            follower.reported(None, False)
-        else:
-            follower.ends(error)
+    def read(call: Call, args: Args, kwargs: Named) -> Any:
+        nonlocal taken
+        answer = call(*args, **kwargs)
+        taken = getattr(answer, "error", None) is None
+        return answer
 
     def run(call: Call, args: Args, kwargs: Named) -> Any:
-        _wrap(type(getattr(runner, "SUPERVISOR_COMMS", None)), "send", send)
-        refused.clear()
-        found = _or_raising(call, args, kwargs, broken)
-        parts = [one for one in found if one is not None] if isinstance(found, tuple) else []  # state, message, error
-        error = next((one for one in parts if isinstance(one, BaseException)), None)
-        follower.reported(error, not any(one is part for one in refused for part in parts))
+        nonlocal taken
+        comms: Any = type(getattr(runner, "SUPERVISOR_COMMS", None))
+        if hasattr(comms, "_read_frame"):  # else there is no supervisor that could refuse
+            _replace(comms, "send", _Told(comms.send, sends))
+            _wrap(comms, "_read_frame", read)
+        taken = True
+        try:
+            found = call(*args, **kwargs)
+        except BaseException as error:
+            follower.ends(error)
+            if not taken:  # Airflow 3.1 does not go on
+                follower.reported(None, False)
+            raise
+        parts = found if isinstance(found, tuple) else ()  # state, message, error
+        follower.reported(next((one for one in parts if isinstance(one, BaseException)), None), taken)
         return found
 
     def call_back(call: Call, args: Args, kwargs: Named) -> Any:
@@ -115,27 +150,24 @@ def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
     return {"run": run, "_run_task_state_change_callbacks": call_back}
 
 
+def _replace(of: Any, name: str, ours: Any) -> None:
+    """Put ours in the place of a function of a module or class, unless that is done."""
+    if not hasattr(getattr(of, name), "e2s_watches"):
+        ours.e2s_watches = True
+        setattr(of, name, ours)
+
+
 def _wrap(of: Any, name: str, around: Call) -> None:
-    """Put `around` around a function of a module or class, unless something of ours is; it may not have one."""
+    """Put `around` around a function of a module or class; it may not have one."""
     call = getattr(of, name, None)
-    if call is None or hasattr(call, "e2s_watches"):
+    if call is None:
         return
 
     @wraps(call)
     def watched(*args: Any, **kwargs: Any) -> Any:
         return around(call, args, kwargs)
 
-    watched.e2s_watches = True  # type: ignore[attr-defined]
-    setattr(of, name, watched)
-
-
-def _or_raising(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], told: Callable[[Any], None]) -> Any:
-    """What a call gives; what it raises is told first."""
-    try:
-        return call(*args, **kwargs)
-    except BaseException as error:
-        told(error)
-        raise
+    _replace(of, name, watched)
 
 
 def _goes_on(error: BaseException) -> bool:
