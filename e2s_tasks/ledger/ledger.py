@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import Kind, Record, RunRecords, SpanRecord, Status, VersionRecord
+from e2s_tasks.core.records import DecisionRecord, Kind, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import changes, journal, replaying, runs
@@ -204,6 +204,11 @@ class Ledger:
         """
         with self._reading() as connection:
             return latest_policy(connection, flow)
+
+    def step_decisions(self, run_id: str, step: str) -> list[DecisionRecord]:
+        """The decisions for one step of a root run, the earliest first."""
+        with self._reading() as connection:
+            return runs.step_decisions(connection, run_id, step)
 
     def root_run(self, run_id: str) -> str:
         """The root run that a run id belongs to: itself, or that of the flow run whose process recorded under it."""
