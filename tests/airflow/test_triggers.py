@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -261,3 +263,25 @@ def test_many_triggers_ask_a_slow_service_once_and_leave_the_event_loop_free(tmp
     settings.cache_clear()
     assert len(SlowService.asked) == 1
     assert longest < 1.5
+
+
+PREPARED = """
+import asyncio, gc, sys, time
+from types import SimpleNamespace
+from airflow.jobs.triggerer_job_runner import TriggererJobRunner
+from e2s_tasks.integrations.airflow import listener
+from test_triggers import trigger
+
+listener.on_starting(SimpleNamespace(job_type=TriggererJobRunner.job_type))
+loaded = set(sys.modules)
+gc.collect()
+print(len(gc.get_objects()) < gc.get_freeze_count())
+asyncio.run(anext(trigger(time.time() + 2, time.time() + 60, arrived=time.time() - 1000).run()))
+print(sorted(one for one in set(sys.modules) - loaded if one.startswith(("e2s_tasks", "sqlalchemy", "httpx"))))
+"""
+
+
+def test_a_triggerer_has_loaded_what_a_look_needs_and_collects_none_of_it_when_its_event_loop_begins(grid):
+    grid(1)
+    done = subprocess.run([sys.executable, "-c", PREPARED], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-2:] == ["True", "[]"]

@@ -9,6 +9,9 @@ from typing import Any
 from airflow.listeners import hookimpl
 
 from e2s_tasks.integrations.airflow import attempts, runs
+from e2s_tasks.recorder.guard import guarded
+
+TRIGGERER = "TriggererJob"
 
 
 @hookimpl
@@ -16,6 +19,8 @@ def on_starting(component: Any) -> None:
     """A process of Airflow begins."""
     if _runs_a_task(component):
         attempts.process_begins()
+    elif getattr(component, "job_type", None) == TRIGGERER:
+        _prepare_triggers()
 
 
 @hookimpl
@@ -55,6 +60,14 @@ def on_dag_run_success(dag_run: Any, msg: str) -> None:  # noqa: ARG001
 def on_dag_run_failed(dag_run: Any, msg: str) -> None:  # noqa: ARG001
     """A DAG run has failed, in the scheduler, or was marked so in the API server."""
     runs.ended(dag_run)
+
+
+@guarded
+def _prepare_triggers() -> None:
+    """The process in which a triggerer's triggers run is forked from this one, and has what this one has loaded."""
+    from e2s_tasks.integrations.airflow import trigger
+
+    trigger.load()
 
 
 def _runs_a_task(component: Any) -> bool:

@@ -5,10 +5,13 @@ it. Many wait in one event loop: whatever blocks is done on threads, and only th
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -29,6 +32,21 @@ REPLAN_S = 900.0
 LAG_S = 60.0  # services have made their new forecast by then
 PATIENCE_S = 10.0  # with a ledger that is asked for what was moved
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
+
+
+def load() -> None:
+    """Load what a look needs, and take all that there is for lasting, before a triggerer's event loop begins.
+
+    Looks make and drop many objects, so that garbage is collected; that holds the interpreter, and with it the event
+    loop, for as long as it takes to look at all objects, of which Airflow has a million.
+    """
+    from e2s_tasks.grid import services  # noqa: F401
+    from e2s_tasks.integrations.airflow import arriving  # noqa: F401
+    from e2s_tasks.ledger import Ledger  # noqa: F401
+    from e2s_tasks.scheduler import again  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 class CleanerGridTrigger(BaseTrigger):
@@ -113,7 +131,8 @@ class CleanerGridTrigger(BaseTrigger):
             if policy is None:
                 return None
             await _polled(policy.zone, self._slot(time.time()), self.latest)
-            return await asyncio.to_thread(self._move, policy, datetime.fromtimestamp(start, UTC))
+            move = partial(self._move, policy, datetime.fromtimestamp(start, UTC))
+            return await asyncio.get_running_loop().run_in_executor(_thread(), move)
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("planning again", error, "the task starts as planned")
             return None
@@ -144,6 +163,12 @@ class CleanerGridTrigger(BaseTrigger):
         if found.start is None or abs(found.start - start) < timedelta(seconds=options.least_wait_s):
             return None
         return replace(found, start=min(found.start, latest))
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """Where triggers plan, one after the other: among many threads that compute the event loop seldom has its turn."""
+    return ThreadPoolExecutor(1, "e2s-plans")
 
 
 def _least_s() -> float:
