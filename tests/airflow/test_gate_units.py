@@ -249,6 +249,41 @@ def test_once_a_run_has_ended_it_is_written_down_what_the_grid_was(grid):
     assert done.stdout.strip().startswith("[300")
 
 
+MARKED = """
+from types import SimpleNamespace
+from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.integrations.airflow import listener
+from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.recorder import process_recorder
+
+def row(task_id, next_method, state):
+    return SimpleNamespace(
+        dag_id="d", run_id="r", task_id=task_id, map_index=-1, next_method=next_method, state=state
+    )
+
+listener.on_task_instance_success(None, row("waits", "e2s_begin_after_waiting", "success"))
+listener.on_task_instance_failed(None, row("sensor", "the_hour_has_come", "failed"), "marked")
+listener.on_task_instance_skipped(None, row("another", "e2s_begin_after_waiting", "skipped"))
+listener.on_task_instance_failed(None, row("waits for something else", "execute_complete", "failed"), "marked")
+listener.on_task_instance_success(None, row("ran", None, "success"))
+recorder, run = process_recorder(), dag_run_id("d", "r")
+recorder.write(SpanRecord("s", 1, run, run, Kind.FLOW, "d", "running", 1.0, flow_run_id=run))
+recorder.flush()
+for one in Ledger.open(recorder.settings.ledger).run(run).decisions:
+    print(one.plan["waits"], one.reason)
+"""
+
+
+def test_that_a_task_which_waits_is_marked_is_written_down(grid):
+    grid(300)
+    done = subprocess.run([sys.executable, "-c", MARKED], capture_output=True, text=True, check=True, timeout=60)
+    assert sorted(done.stdout.splitlines()[-3:]) == [
+        f"False nothing starts: the task was marked {state} while it waited"
+        for state in ("failed", "skipped", "success")
+    ]
+
+
 @pytest.fixture
 def arriving(grid, monkeypatch):
     """A task instance as Airflow has it in the process of an attempt, while the grid is dirty for a minute."""
