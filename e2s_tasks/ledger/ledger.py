@@ -210,6 +210,11 @@ class Ledger:
         with self._reading() as connection:
             return runs.step_decisions(connection, run_id, step)
 
+    def ended(self, run_id: str, task_keys: Iterable[str]) -> float | None:
+        """When the last attempt of these tasks in a root run ended (epoch seconds); None where none is known to."""
+        with self._reading() as connection:
+            return runs.ended(connection, run_id, task_keys)
+
     def root_run(self, run_id: str) -> str:
         """The root run that a run id belongs to: itself, or that of the flow run whose process recorded under it."""
         with self._reading() as connection:

@@ -283,6 +283,16 @@ def step_decisions(connection: sa.Connection, run_id: str, step: str) -> list[De
     return sorted(select(connection, DecisionRecord, decision.c.run_id == run_id, of_step), key=lambda one: one.at)
 
 
+def ended(connection: sa.Connection, run_id: str, task_keys: Iterable[str]) -> float | None:
+    """When the last attempt of these tasks in a root run ended; None where none is known to have."""
+    of_run = (span.c.run_id == run_id) & (span.c.kind == Kind.ATTEMPT.value)
+    ends = (
+        connection.scalar(sa.select(sa.func.max(span.c.ended_at)).where(of_run, span.c.task_key.in_(chunk)))
+        for chunk in chunks(task_keys)
+    )
+    return max((one for one in ends if one is not None), default=None)
+
+
 def find(connection: sa.Connection, text: str | None) -> str:
     """The root run of a run id, the unique start of one, or a flow run's name; None: the latest root run.
 
