@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
@@ -283,5 +284,8 @@ print(sorted(one for one in set(sys.modules) - loaded if one.startswith(("e2s_ta
 
 def test_a_triggerer_has_loaded_what_a_look_needs_and_collects_none_of_it_when_its_event_loop_begins(grid):
     grid(1)
-    done = subprocess.run([sys.executable, "-c", PREPARED], capture_output=True, text=True, check=True, timeout=60)
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARED], capture_output=True, text=True, check=True, timeout=60, cwd=here
+    )
     assert done.stdout.splitlines()[-2:] == ["True", "[]"]

@@ -8,10 +8,8 @@ from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
 
-LIMITS = (
-    "max_active_tis_per_dag",
-    "max_active_tis_per_dagrun",
-)  # for which Airflow counts what is deferred, from 3.3 on
+# What is deferred counts for these from Airflow 3.2 on.
+LIMITS = ("max_active_tis_per_dag", "max_active_tis_per_dagrun")
 
 
 def ready_at(task_instance: Any, now: datetime, options: Settings) -> datetime:
