@@ -41,10 +41,15 @@ def step_waits(
     """The waits of a run's steps, the earliest first. starts: when each step's attempts, or stretches of them, began.
 
     The stretch in which a step was decided to wait began before that. anew: when the run began again, each time; a step
-    that had not begun by then has waited for nothing, and is left out.
+    that had not begun by then has waited for nothing, and is left out. So is one that was to wait no more before it had
+    begun, as somebody had marked it.
     """
+    decisions, no_more = sorted(decisions, key=lambda one: one.at), defaultdict(list)
+    for one in decisions:
+        if one.plan.get(OF_STEP) is not None and one.plan.get(WAITS) is False:
+            no_more[one.plan[OF_STEP]].append(one.at)
     by_arrival: dict[tuple[str, float | None], list[DecisionRecord]] = defaultdict(list)
-    for one in sorted(decisions, key=lambda one: one.at):
+    for one in decisions:
         if one.plan.get(OF_STEP) is not None and one.plan.get(WAITS):
             by_arrival[one.plan[OF_STEP], one.plan.get("arrived")].append(one)
     found = []
@@ -52,7 +57,8 @@ def step_waits(
         first = mine[0]
         began = min((at for at in starts.get(step, ()) if at > first.at), default=None)
         over = min((at for at in anew if at > first.at), default=float("inf"))
-        if over < float("inf") and (began is None or over <= began):
+        gone = min([over, *(at for at in no_more[step] if at > first.at)])
+        if gone < float("inf") and (began is None or gone <= began):
             continue
         held_back = frozenset(first.plan[HELD_BACK]) if HELD_BACK in first.plan else None
         whole_run = bool(first.plan.get(OF_RUN))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import Kind, Record, RunRecords, SpanRecord, Status, VersionRecord
+from e2s_tasks.core.records import DecisionRecord, Kind, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
 from e2s_tasks.ledger import changes, journal, replaying, runs
@@ -209,6 +209,16 @@ class Ledger:
         """The grid zone that the flow's latest run with one looked at, with a policy or without; None without one."""
         with self._reading() as connection:
             return latest_zone(connection, flow)
+
+    def step_decisions(self, run_id: str, step: str) -> list[DecisionRecord]:
+        """The decisions for one step of a root run, the earliest first."""
+        with self._reading() as connection:
+            return runs.step_decisions(connection, run_id, step)
+
+    def ended(self, run_id: str, task_keys: Iterable[str]) -> float | None:
+        """When the last attempt of these tasks in a root run ended (epoch seconds); None where none is known to."""
+        with self._reading() as connection:
+            return runs.ended(connection, run_id, task_keys)
 
     def root_run(self, run_id: str) -> str:
         """The root run that a run id belongs to: itself, or that of the flow run whose process recorded under it."""

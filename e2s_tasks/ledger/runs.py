@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from e2s_tasks.core.energy import COMPONENTS, Energy, total
 from e2s_tasks.core.records import (
+    OF_STEP,
     CallRecord,
     DecisionRecord,
     EdgeRecord,
@@ -274,6 +275,22 @@ def put_in_order(run: RunRecords) -> None:
     run.decisions = [
         one for one in run.decisions if one.run_id == run.run_id
     ] or run.decisions  # not of what it started
+
+
+def step_decisions(connection: sa.Connection, run_id: str, step: str) -> list[DecisionRecord]:
+    """The decisions for one step of a root run, the earliest first."""
+    of_step = decision.c.plan[OF_STEP].as_string() == step
+    return sorted(select(connection, DecisionRecord, decision.c.run_id == run_id, of_step), key=lambda one: one.at)
+
+
+def ended(connection: sa.Connection, run_id: str, task_keys: Iterable[str]) -> float | None:
+    """When the last attempt of these tasks in a root run ended; None where none is known to have."""
+    of_run = (span.c.run_id == run_id) & (span.c.kind == Kind.ATTEMPT.value)
+    ends = (
+        connection.scalar(sa.select(sa.func.max(span.c.ended_at)).where(of_run, span.c.task_key.in_(chunk)))
+        for chunk in chunks(task_keys)
+    )
+    return max((one for one in ends if one is not None), default=None)
 
 
 def find(connection: sa.Connection, text: str | None) -> str:

@@ -21,7 +21,8 @@ def waited(summary: Summary) -> str | None:
         return "; ".join(filter(None, (_still(summary, found), spent)))
     grams = found["avoided_g"]
     what = "nobody knows what that avoided" if grams is None else _avoided(grams, found["signal"], summary)
-    return "; ".join(filter(None, (f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}", spent)))
+    said = f"waited {units.seconds(found['waited_s'])} for a cleaner grid: {what}"
+    return "; ".join(filter(None, (said, still_waits(summary), spent)))
 
 
 def still_waits(summary: Summary) -> str | None:

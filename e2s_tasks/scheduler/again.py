@@ -27,7 +27,8 @@ class Arrival:
 
     told: it waited, until somebody said when it starts, as a person may on its page; that holds. scheduled: the
     orchestrator starts a process for it, which takes some seconds, and some more where a server or worker has to come
-    back first. latest: when it must start at the latest, if that is earlier than its policy's.
+    back first. latest: when it must start at the latest, if that is earlier than its policy's. ready: from when its
+    slack is counted, if it would have started earlier had not others like it waited.
     """
 
     at: datetime
@@ -35,6 +36,7 @@ class Arrival:
     told: bool = False
     scheduled: bool = False
     latest: datetime | None = None
+    ready: datetime | None = None
 
 
 def decide_again(
@@ -50,7 +52,7 @@ def decide_again(
     if lesson is not None:
         p50, p95 = (timedelta(seconds=max(length, SHORTEST_S)) for length in (lesson.p50_s, lesson.p95_s))
         policy = replace(policy, expected_duration=p50, p95_duration=policy.p95_duration or p95)
-    latest = policy.latest_start(arrival.at)
+    latest = policy.latest_start(arrival.ready or arrival.at)
     if arrival.scheduled:
         latest -= min(RESERVE, policy.max_delay * RESERVED)
     if arrival.latest is not None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -12,13 +13,15 @@ from airflow.sdk.execution_time.supervisor import InProcessSupervisorComms
 from airflow_errors import TaskDeferred
 
 from e2s_tasks import CarbonPolicy
-from e2s_tasks.core.records import HELD_BACK
+from e2s_tasks.core.records import HELD_BACK, Kind, SpanRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.integrations.airflow import CarbonIntensitySensor, carbon_gate, declared
 from e2s_tasks.integrations.airflow.arriving import arrive
 from e2s_tasks.integrations.airflow.gate import BEGIN, CarbonGate, teach_operators
+from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.integrations.airflow.provider import get_provider_info
 from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
+from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
 
 HALF_HOUR, GB_TIME = timedelta(minutes=30), "%Y-%m-%dT%H:%MZ"
@@ -249,6 +252,41 @@ def test_once_a_run_has_ended_it_is_written_down_what_the_grid_was(grid):
     assert done.stdout.strip().startswith("[300")
 
 
+MARKED = """
+from types import SimpleNamespace
+from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.integrations.airflow import listener
+from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.recorder import process_recorder
+
+def row(task_id, next_method, state):
+    return SimpleNamespace(
+        dag_id="d", run_id="r", task_id=task_id, map_index=-1, next_method=next_method, state=state
+    )
+
+listener.on_task_instance_success(None, row("waits", "e2s_begin_after_waiting", "success"))
+listener.on_task_instance_failed(None, row("sensor", "the_hour_has_come", "failed"), "marked")
+listener.on_task_instance_skipped(None, row("another", "e2s_begin_after_waiting", "skipped"))
+listener.on_task_instance_failed(None, row("waits for something else", "execute_complete", "failed"), "marked")
+listener.on_task_instance_success(None, row("ran", None, "success"))
+recorder, run = process_recorder(), dag_run_id("d", "r")
+recorder.write(SpanRecord("s", 1, run, run, Kind.FLOW, "d", "running", 1.0, flow_run_id=run))
+recorder.flush()
+for one in Ledger.open(recorder.settings.ledger).run(run).decisions:
+    print(one.plan["waits"], one.reason)
+"""
+
+
+def test_that_a_task_which_waits_is_marked_is_written_down(grid):
+    grid(300)
+    done = subprocess.run([sys.executable, "-c", MARKED], capture_output=True, text=True, check=True, timeout=60)
+    assert sorted(done.stdout.splitlines()[-3:]) == [
+        f"False nothing starts: the task was marked {state} while it waited"
+        for state in ("failed", "skipped", "success")
+    ]
+
+
 @pytest.fixture
 def arriving(grid, monkeypatch):
     """A task instance as Airflow has it in the process of an attempt, while the grid is dirty for a minute."""
@@ -259,10 +297,11 @@ def arriving(grid, monkeypatch):
     monkeypatch.setenv("E2S_AUTO", "false")  # nothing is to be measured here
     settings.cache_clear()
 
-    def made(next_method=None, try_number=1, conf=None, looks=0, **options):
+    def made(next_method=None, try_number=1, conf=None, looks=0, begun_s=0, of_task=None, **options):
         with DAG("d", schedule=None, **options):
-            task = BashOperator(task_id="t", bash_command="true")
-        dag_run = SimpleNamespace(dag_id="d", run_id="r", start_date=datetime.now(UTC), conf=conf)
+            task = BashOperator(task_id="t", bash_command="true", **(of_task or {}))
+        begun = datetime.now(UTC) - timedelta(seconds=begun_s)
+        dag_run = SimpleNamespace(dag_id="d", run_id="r", start_date=begun, conf=conf)
         context = SimpleNamespace(dag_run=dag_run, next_method=next_method, task_reschedule_count=looks)
         return SimpleNamespace(
             dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=try_number, task=task,
@@ -309,6 +348,37 @@ def test_no_new_forecast_moves_a_start_to_where_the_run_would_time_out(arriving)
     waits = arrive(ti, POLICY).trigger
     assert waits.latest == pytest.approx(begun + 600 - 60 - 2, abs=0.1)  # a minute is kept back, and the task takes 2 s
     assert waits.start < waits.latest
+
+
+@pytest.mark.parametrize("limit", ["max_active_tis_per_dag", "max_active_tis_per_dagrun"])
+def test_of_instances_that_go_on_one_after_the_other_the_slack_counts_from_the_run_s_start(arriving, limit):
+    ti = arriving(begun_s=600, of_task={limit: 1})
+    begun = ti._ti_context_from_server.dag_run.start_date.timestamp()
+    assert arrive(ti, POLICY).trigger.latest == pytest.approx(begun + 3600 - 60, abs=0.1)
+    late = arrive(arriving(begun_s=3600, of_task={limit: 1}), POLICY)
+    assert late.trigger is None
+    assert late.decision.plan["arrived"] == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize("of_task", [{}, {"max_active_tis_per_dag": 1, "depends_on_past": True}])
+def test_the_slack_of_all_other_tasks_counts_from_when_they_arrive(arriving, of_task):
+    waits = arrive(arriving(begun_s=600, of_task=of_task), POLICY).trigger
+    assert waits.latest - waits.arrived == 3600 - 60
+
+
+def test_of_instances_that_go_on_one_after_the_other_the_slack_counts_from_the_end_of_what_came_before(arriving):
+    from airflow.providers.standard.operators.empty import EmptyOperator
+
+    ti, ended = arriving(begun_s=3600, of_task={"max_active_tis_per_dag": 1}), time.time() - 300
+    with ti.task.dag:
+        EmptyOperator(task_id="first") >> EmptyOperator(task_id="between") >> ti.task
+    run = dag_run_id("d", "r")
+    of_task = {"flow_run_id": run, "task_run_id": "first", "task_key": "d.first"}
+    before = SpanRecord("a", 1, "p", run, Kind.ATTEMPT, "first", "completed", ended - 60, ended_at=ended, **of_task)
+    unrelated = replace(before, id="b", task_key="d.beside", ended_at=ended + 100)
+    assert arrive(ti, POLICY).trigger.latest == pytest.approx(time.time() + 3600 - 60, abs=5)  # nobody knows
+    Ledger.open(settings().ledger).ingest([before, unrelated])
+    assert arrive(ti, POLICY).trigger.latest == pytest.approx(ended + 3600 - 60, abs=0.1)
 
 
 @pytest.mark.parametrize(("name", "value"), [("E2S_WAIT", "never"), ("E2S_ENABLED", "false")])

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
@@ -13,7 +16,7 @@ import pytest
 
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
-from e2s_tasks.core.records import Kind, SpanRecord
+from e2s_tasks.core.records import DecisionRecord, Kind, SpanRecord
 from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
@@ -104,6 +107,87 @@ def test_a_ledger_that_is_away_holds_up_no_move(grid, tmp_path, monkeypatch):
     assert payload["decision"]["start"] == payload["start"]
 
 
+def restarted(*triggers, lives_s):
+    """As `fired`, where another triggerer has had the triggers, and was stopped after so many seconds."""
+
+    async def first_life():
+        waiting = [asyncio.create_task(anext(one.run())) for one in triggers]
+        await asyncio.sleep(lives_s)
+        for one in waiting:
+            one.cancel()
+
+    asyncio.run(first_life())
+    return fired(*(CleanerGridTrigger(**one.serialize()[1]) for one in triggers))
+
+
+def told(ledger, **fields):
+    """A decision that the ledger has: an earlier life of the trigger has moved the start."""
+    given = {
+        "id": "d",
+        "run_id": "run",
+        "at": time.time() - 1,
+        "signal": "average",
+        "source": "service",
+        "reason": "so",
+    }
+    ledger.ingest([DecisionRecord(**given | fields, plan={"step": "step", "waits": True})])
+
+
+@pytest.fixture
+def no_forecast(grid, tmp_path):
+    """A grid of which nobody knows what it will be."""
+    (tmp_path / "trace.csv").write_text("ts_utc,ci_g_per_kwh\n2020-01-01T00:00Z,1\n2020-01-01T01:00Z,1\n")
+
+
+def test_made_anew_after_its_old_start_has_passed_it_fires_in_the_hour_to_which_it_was_moved(grid):
+    clean = grid(7)
+    ((payload, at),) = restarted(trigger(time.time() + 3, time.time() + 300, every_s=1.0), lives_s=4)
+    assert clean <= at < clean + 1
+    assert payload["decision"]["start"] == payload["start"]
+
+
+def test_made_anew_after_its_start_has_passed_it_looks_before_it_fires(grid):
+    clean = grid(4)
+    ((payload, at),) = fired(trigger(time.time() - 1, time.time() + 300, arrived=time.time() - 1000))
+    assert clean <= at < clean + 1
+    assert payload["decision"]["start"] == payload["start"]
+
+
+def test_made_anew_it_goes_on_with_an_earlier_start(no_forecast):
+    start = time.time() + 1
+    told(Ledger.open(settings().ledger), start=start)
+    ((payload, at),) = fired(trigger(time.time() + 60, time.time() + 300, arrived=time.time() - 1000))
+    assert payload["decision"]["start"] == payload["start"] == start
+    assert start <= at < start + 1
+
+
+def test_made_anew_without_a_forecast_it_goes_on_with_the_start_that_the_ledger_tells(no_forecast):
+    start = time.time() + 2
+    told(Ledger.open(settings().ledger), start=start)
+    ((payload, at),) = fired(trigger(time.time() - 1, time.time() + 300, arrived=time.time() - 1000))
+    assert payload["decision"]["start"] == payload["start"] == start
+    assert start <= at < start + 1
+
+
+@pytest.mark.parametrize("of_another", [{"at": 1.0}, {"run_id": "other"}])
+def test_what_the_ledger_tells_of_another_wait_moves_nothing(no_forecast, of_another):
+    told(Ledger.open(settings().ledger), start=time.time() + 60, **of_another)
+    start = time.time() + 1
+    ((payload, at),) = fired(trigger(start, time.time() + 300, arrived=time.time() - 1000))
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 1
+
+
+def test_made_anew_with_neither_a_ledger_nor_a_forecast_it_keeps_its_start(no_forecast, tmp_path, monkeypatch):
+    monkeypatch.setenv("E2S_LEDGER_URL", f"sqlite:///{tmp_path}/trace.csv/ledger.db")
+    settings.cache_clear()
+    start = time.time() + 2
+    with pytest.warns(UserWarning, match="asking the ledger for a start that was moved failed"):
+        ((payload, at),) = fired(trigger(start, time.time() + 300, arrived=time.time() - 1000))
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 1
+
+
 def test_what_is_cleaner_only_after_the_latest_start_moves_nothing(grid):
     grid(30)
     start = time.time() + 3
@@ -180,3 +264,28 @@ def test_many_triggers_ask_a_slow_service_once_and_leave_the_event_loop_free(tmp
     settings.cache_clear()
     assert len(SlowService.asked) == 1
     assert longest < 1.5
+
+
+PREPARED = """
+import asyncio, gc, sys, time
+from types import SimpleNamespace
+from airflow.jobs.triggerer_job_runner import TriggererJobRunner
+from e2s_tasks.integrations.airflow import listener
+from test_triggers import trigger
+
+listener.on_starting(SimpleNamespace(job_type=TriggererJobRunner.job_type))
+loaded = set(sys.modules)
+gc.collect()
+print(len(gc.get_objects()) < gc.get_freeze_count())
+asyncio.run(anext(trigger(time.time() + 2, time.time() + 60, arrived=time.time() - 1000).run()))
+print(sorted(one for one in set(sys.modules) - loaded if one.startswith(("e2s_tasks", "sqlalchemy", "httpx"))))
+"""
+
+
+def test_a_triggerer_has_loaded_what_a_look_needs_and_collects_none_of_it_when_its_event_loop_begins(grid):
+    grid(1)
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARED], capture_output=True, text=True, check=True, timeout=60, cwd=here
+    )
+    assert done.stdout.splitlines()[-2:] == ["True", "[]"]

@@ -284,6 +284,30 @@ def test_a_task_that_waits_while_others_ran_is_named_and_the_run_is_not_said_not
     assert "`train` was to begin at 02:00 UTC instead of 00:00 UTC, and has not begun" in waiting.carbon(summary)
 
 
+def test_a_task_that_somebody_has_marked_waits_no_more():
+    marked = replace(decision("marked", HOUR, waits=False), start=None, intensity=None)
+    marked.plan = {"step": "marked", "waits": False}
+    records = dag_run(decisions=[decision("marked"), decision("waits"), marked])
+    records.spans[0].status = "running"
+    summary = summarise(records)
+    assert [one["step"] for one in summary["waited"]["not_begun"]] == ["waits"]
+    assert waiting.waited(summary) == "`waits` waits for a cleaner grid until 02:00 UTC"
+    assert summarise(dag_run(decisions=[decision("marked"), marked]))["waited"] is None
+
+
+def test_a_task_that_was_marked_after_it_had_begun_has_waited():
+    marked = replace(decision("waits", 2.5 * HOUR), plan={"step": "waits", "waits": False}, start=None)
+    assert waited(attempt("waits", 2.0, 3.0), decisions=[decision("waits"), marked])["waited_s"] == 2 * HOUR
+
+
+def test_what_waits_still_is_told_beside_what_has_begun():
+    records = dag_run(attempt("begun", 1.0, 3.0), decisions=[decision("begun"), decision("waits", start=4 * HOUR)])
+    records.spans[0].status = "running"
+    said = waiting.waited(summarise(records))
+    assert said.startswith("waited 1 h 0 min for a cleaner grid: ")
+    assert said.endswith("; `waits` waits for a cleaner grid until 04:00 UTC")
+
+
 def test_of_many_tasks_that_wait_the_first_are_named():
     steps = ["a", "b", "c", "d"]
     records = dag_run(decisions=[decision(one, start=(2 + n) * HOUR) for n, one in enumerate(steps)])

@@ -14,6 +14,7 @@ from e2s_tasks.integrations.airflow import attempts, declared, following
 from e2s_tasks.integrations.airflow.active import is_active
 from e2s_tasks.integrations.airflow.connections import with_keys
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
+from e2s_tasks.integrations.airflow.ready import ready_at
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.settings import Settings, settings
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
     from e2s_tasks.ledger.learned import Learned
     from e2s_tasks.scheduler import Decision
+    from e2s_tasks.scheduler.again import Arrival
 
 
 class Arrived(NamedTuple):
@@ -42,13 +44,14 @@ def arrive(
     options = settings()
     if not options.enabled or task_instance.try_number > 1:
         return Arrived()
-    from e2s_tasks.scheduler.again import lesson_of, spread
+    from e2s_tasks.scheduler.again import Arrival, lesson_of, spread
 
     options, now = with_keys(options), datetime.now(UTC)
     lesson = None
     if policy.expected_duration is None:
         lesson = lesson_of(task_instance.dag_id, options, None if whole_run or held_back else task_instance.task_id)
-    found = spread(_decide(policy, now, options, lesson), _step(task_instance))
+    arrival = Arrival(now, scheduled=True, ready=ready_at(task_instance, now, options))
+    found = spread(_decide(policy, arrival, options, lesson), _step(task_instance))
     why_not = _why_not(task_instance, found, options)
     found.plan.update({OF_STEP: _step(task_instance), OF_RUN: whole_run, WAITS: why_not is None})
     if held_back:
@@ -65,12 +68,13 @@ def arrive(
     return Arrived(found, trigger)
 
 
-def _decide(policy: CarbonPolicy, now: datetime, options: Settings, lesson: "Learned | None") -> "Decision":
+def _decide(policy: CarbonPolicy, arrival: "Arrival", options: Settings, lesson: "Learned | None") -> "Decision":
     from e2s_tasks import scheduler
-    from e2s_tasks.scheduler.again import Arrival, decide_again
+    from e2s_tasks.scheduler.again import decide_again
 
+    now = arrival.at
     try:
-        return decide_again(policy, now, Arrival(now, scheduled=True), options, lesson)
+        return decide_again(policy, now, arrival, options, lesson)
     except PolicyError as error:
         return scheduler.not_planned_by(policy, scheduler.intensity_now(policy.zone, now, options), str(error))
     except E2SError as error:  # a broken trace, or a zone that nobody knows

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
 
 BEGIN = "e2s_begin_after_waiting"  # the method with which a task goes on that has waited for us
+HOUR_HAS_COME = "the_hour_has_come"  # the same of a CarbonIntensitySensor
 
 Hook = Callable[..., Any]
 

@@ -1,7 +1,8 @@
 """What Airflow calls when a task instance or a DAG run begins and ends; of other processes' tasks only the end is told.
 
 The hooks of task instances are called in the process of each attempt with the task SDK's task instance; in the
-scheduler and API server, for tasks that were killed or marked, with a row of the database, of which nothing is made.
+scheduler and API server, for tasks that were killed or marked, with a row of the database: of these it is told that
+they wait no more for a cleaner grid.
 """
 
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from airflow.listeners import hookimpl
 
 from e2s_tasks.integrations.airflow import attempts, runs
+from e2s_tasks.recorder.guard import guarded
+
+TRIGGERER = "TriggererJob"
 
 
 @hookimpl
@@ -16,6 +20,8 @@ def on_starting(component: Any) -> None:
     """A process of Airflow begins."""
     if _runs_a_task(component):
         attempts.process_begins()
+    elif getattr(component, "job_type", None) == TRIGGERER:
+        _prepare_triggers()
 
 
 @hookimpl
@@ -37,6 +43,22 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any)
     """An attempt has failed."""
     if _is_in_its_process(task_instance):
         attempts.attempt_failed(error)
+    else:
+        runs.marked(task_instance)
+
+
+@hookimpl
+def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:  # noqa: ARG001
+    """An attempt has succeeded, of which the runner tells, or was marked so in the API server."""
+    if not _is_in_its_process(task_instance):
+        runs.marked(task_instance)
+
+
+@hookimpl
+def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:  # noqa: ARG001
+    """The same of one that was skipped."""
+    if not _is_in_its_process(task_instance):
+        runs.marked(task_instance)
 
 
 @hookimpl
@@ -55,6 +77,14 @@ def on_dag_run_success(dag_run: Any, msg: str) -> None:  # noqa: ARG001
 def on_dag_run_failed(dag_run: Any, msg: str) -> None:  # noqa: ARG001
     """A DAG run has failed, in the scheduler, or was marked so in the API server."""
     runs.ended(dag_run)
+
+
+@guarded
+def _prepare_triggers() -> None:
+    """The process in which a triggerer's triggers run is forked from this one, and has what this one has loaded."""
+    from e2s_tasks.integrations.airflow import trigger
+
+    trigger.load()
 
 
 def _runs_a_task(component: Any) -> bool:

@@ -6,15 +6,17 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from time import monotonic
+from time import monotonic, time
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
-from e2s_tasks.core.records import DecisionRecord, SpanRecord, Status
+from e2s_tasks.core.records import OF_STEP, WAITS, DecisionRecord, SpanRecord, Status
 from e2s_tasks.errors import E2SError, SettingError
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.connections import with_keys
 from e2s_tasks.integrations.airflow.dag_runs import DAG_RUN, root_span
-from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.integrations.airflow.gate import BEGIN, HOUR_HAS_COME
+from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 
@@ -22,6 +24,7 @@ MOST = 10_000
 LATEST = 500  # runs that are looked through for ends that nobody told
 SEARCH_EVERY_S = 600.0
 LONG_S = 1800.0  # of a shorter run what was forecast is what was
+WAITING = {BEGIN, HOUR_HAS_COME}
 LOOKING = "looking at the grid of a DAG run"
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 
@@ -59,6 +62,20 @@ def ended(dag_run: Any) -> None:
     else:
         zone = _zone(dag_run)
         _aside(LOOKING, lambda: _deliver() if _decisions_of(record.run_id) else _look(record.run_id, zone))
+
+
+@guarded
+def marked(task_instance: Any) -> None:
+    """Write down that a task, which somebody has marked, waits no more for a cleaner grid, if it did."""
+    one = task_instance
+    if getattr(one, "next_method", None) not in WAITING:
+        return
+    run, step = dag_run_id(one.dag_id, one.run_id), task_instance_id(one.dag_id, one.run_id, one.task_id, one.map_index)
+    now, plan = time(), {OF_STEP: step, WAITS: False}
+    reason = f"nothing starts: the task was marked {getattr(one.state, 'value', one.state)} while it waited"
+    known = uuid5(NAMESPACE_URL, f"e2s:marked:{step}:{now}").hex
+    process_recorder().write(DecisionRecord(known, run, now, "missing", "none", reason, plan=plan))
+    _aside("delivering that a task waits no more", _deliver)
 
 
 _begun: set[str] = set()  # runs that have begun in this process

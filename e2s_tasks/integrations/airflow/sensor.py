@@ -9,6 +9,7 @@ from airflow.sdk import BaseSensorOperator
 
 from e2s_tasks.core.policy import CarbonPolicy, Duration
 from e2s_tasks.errors import SettingError
+from e2s_tasks.integrations.airflow.gate import HOUR_HAS_COME
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.scheduler import Decision
 
@@ -69,7 +70,7 @@ class CarbonIntensitySensor(BaseSensorOperator):
             arrived = Arrived()
         told = _told(arrived.decision)
         if arrived.trigger is not None:
-            self.defer(trigger=arrived.trigger, method_name="the_hour_has_come", kwargs={"decision": told})
+            self.defer(trigger=arrived.trigger, method_name=HOUR_HAS_COME, kwargs={"decision": told})
         return told
 
     def _what_follows(self) -> list[str]:

@@ -5,10 +5,13 @@ it. Many wait in one event loop: whatever blocks is done on threads, and only th
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -16,8 +19,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from e2s_tasks.core.emissions import TIMELESS
 from e2s_tasks.core.policy_tags import policy_of
 from e2s_tasks.core.records import OF_RUN, OF_STEP, WAITS, to_dict
+from e2s_tasks.integrations.airflow import moved
 from e2s_tasks.integrations.airflow.connections import with_keys
-from e2s_tasks.integrations.airflow.moved import tell
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import settings
 
@@ -27,7 +30,23 @@ if TYPE_CHECKING:
 
 REPLAN_S = 900.0
 LAG_S = 60.0  # services have made their new forecast by then
+PATIENCE_S = 10.0  # with a ledger that is asked for what was moved
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
+
+
+def load() -> None:
+    """Load what a look needs, and take all that there is for lasting, before a triggerer's event loop begins.
+
+    Looks make and drop many objects, so that garbage is collected; that holds the interpreter, and with it the event
+    loop, for as long as it takes to look at all objects, of which Airflow has a million.
+    """
+    from e2s_tasks.grid import services  # noqa: F401
+    from e2s_tasks.integrations.airflow import arriving  # noqa: F401
+    from e2s_tasks.ledger import Ledger  # noqa: F401
+    from e2s_tasks.scheduler import again  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 class CleanerGridTrigger(BaseTrigger):
@@ -68,17 +87,33 @@ class CleanerGridTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when the task is to begin."""
-        start, moved, least_s = self.start, None, _least_s()
-        look_at = time.time() if time.time() - self.arrived > self.every_s else self._next_look(time.time())
+        least_s = _least_s()
+        holds = await self._taken_up(least_s)
+        start = self.start if holds is None else holds["start"]
+        look_at = self._next_look(time.time())
         while (left := min(start, self.latest) - (now := time.time())) > 0:
             if now >= look_at and left > least_s:
                 found = await self._plan_again(start)
                 if found is not None:
-                    start, moved = found["start"], found
+                    start, holds = found["start"], found
                 look_at = self._next_look(now)
                 continue
             await asyncio.sleep(min(left, LONGEST_SLEEP_S, max(look_at - now, 0.0) if look_at > now else left))
-        yield TriggerEvent({"start": start, "decision": moved})
+        yield TriggerEvent({"start": start, "decision": holds})
+
+    async def _taken_up(self, least_s: float) -> dict[str, Any] | None:
+        """The decision that holds where it may have had an earlier life, in a triggerer that was stopped; else None.
+
+        Its start may have been moved in that, which the ledger tells, and Airflow does not; and the latest forecast is
+        looked at before anything else, as the start that it was made with may have passed.
+        """
+        now = time.time()
+        if self._slot(now) == self._slot(self.arrived) or now >= self.latest:
+            return None
+        told = await moved.told(self.run_id, self.step, self.arrived, min(PATIENCE_S, self.latest - now))
+        start = self.start if told is None or told.start is None else told.start
+        found = await self._plan_again(start) if self.latest - time.time() > least_s else None
+        return found if found is not None or told is None else to_dict(told)
 
     def _slot(self, now: float) -> int:
         return int((now - LAG_S) // self.every_s)
@@ -96,7 +131,8 @@ class CleanerGridTrigger(BaseTrigger):
             if policy is None:
                 return None
             await _polled(policy.zone, self._slot(time.time()), self.latest)
-            return await asyncio.to_thread(self._move, policy, datetime.fromtimestamp(start, UTC))
+            move = partial(self._move, policy, datetime.fromtimestamp(start, UTC))
+            return await asyncio.get_running_loop().run_in_executor(_thread(), move)
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("planning again", error, "the task starts as planned")
             return None
@@ -110,7 +146,7 @@ class CleanerGridTrigger(BaseTrigger):
             return None
         found.plan.update({OF_STEP: self.step, OF_RUN: self.whole_run, WAITS: True})
         record = record_of(found, self.run_id, self.step)
-        tell(record)
+        moved.tell(record)
         return to_dict(record)
 
     def _look(self, policy: "CarbonPolicy", start: datetime) -> "Decision | None":
@@ -121,12 +157,18 @@ class CleanerGridTrigger(BaseTrigger):
         lesson = Learned(**self.lesson) if self.lesson is not None else None
         arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True, latest=latest)
         found = decide_again(policy, now, arrival, options, lesson)
-        if found.start is None or found.plan.get("rung") in TIMELESS or not worth_moving(found, start):
+        if found.start is None or found.plan.get("rung") in TIMELESS or not worth_moving(found, max(start, now)):
             return None
         found = spread(found, self.step)
         if found.start is None or abs(found.start - start) < timedelta(seconds=options.least_wait_s):
             return None
         return replace(found, start=min(found.start, latest))
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """Where triggers plan, one after the other: among many threads that compute the event loop seldom has its turn."""
+    return ThreadPoolExecutor(1, "e2s-plans")
 
 
 def _least_s() -> float:
