@@ -77,11 +77,11 @@ class HostPage:
             # A store into a page of a sparse file needs a block then; on a full disk it kills the process (SIGBUS).
             getattr(os, "posix_fallocate", _set_size)(self._fd, 0, SIZE)
             self._map = mmap.mmap(self._fd, SIZE)
+            self._cells = memoryview(self._map).cast("q")  # each is written at once: no reader sees half of one
             if self._map[: len(MAGIC)] != MAGIC:
                 self._map[:] = bytes(SIZE)
                 HEADER.pack_into(self._map, 0, MAGIC, 0, 0, 0.0, 0.0, 0, 0, 0, 0)
             self._sweep(time.monotonic_ns())
-            self._cells = memoryview(self._map).cast("q")  # each is written at once: no reader sees half of one
             self._slot = self._take_slot()
         except BaseException:
             os.close(self._fd)  # which gives the lock up too

@@ -273,6 +273,13 @@ def test_what_children_had_used_before_a_process_measured_is_unknown_where_measu
     assert page.processes()[pid].ended_ns is None
 
 
+def test_who_comes_when_others_have_been_dead_for_long_finds_the_page_in_order(tmp_path, monkeypatch):
+    in_child(lambda: HostPage(tmp_path / "page").claim(1, 0, 1, open_=False))
+    HostPage(tmp_path / "page")  # which finds it dead
+    monkeypatch.setattr(module, "REMEMBER_NS", 0)
+    assert HostPage(tmp_path / "page").processes().keys() == {os.getpid()}
+
+
 def test_what_a_forgotten_process_claimed_is_kept_with_who_is_above_it(tmp_path):
     page = HostPage(tmp_path / "page")
     page.claim(1, 2, 10, open_=False)
