@@ -26,6 +26,13 @@ def _above_zero(text: str | float) -> float:
     return number
 
 
+def _tick(text: str | float) -> float:
+    number = _above_zero(text)
+    if number > 30:  # what a child process has claimed is remembered for a minute after its end
+        raise ValueError("give at most 30 seconds")
+    return number
+
+
 def _count(text: str | int) -> int:
     number = int(text)
     if number < 1:
@@ -157,7 +164,7 @@ class Settings:
     patch_io: bool = _setting(
         False, _yes, "true: measure pandas' and pyarrow's own Parquet calls in measured work, see docs/patched-io.md"
     )
-    tick_s: float = _setting(1.0, _above_zero, "longest time between two readings while a span is open, s")
+    tick_s: float = _setting(1.0, _tick, "longest time between two readings while a span is open, 30 s at most")
     pue: float | None = _setting(None, _from_one, "power usage effectiveness of the data centre, 1 or more")
     tariff: str | None = _setting(None, _tariff, "price of a kWh with its currency, for example 0.25 EUR")
     embodied_kg: float | None = _setting(None, _from_zero, "kgCO2e that making this host took, see docs/kpis.md")

@@ -28,7 +28,8 @@ def test_the_environment_wins_over_the_default_and_an_argument_over_both(monkeyp
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tick_s", "-1"), ("tick_s", "soon"), ("tick_s", "nan"), ("static_policy", "mine"), ("cpu_tdp_w", "0"),
+        ("tick_s", "-1"), ("tick_s", "31"),
+        ("tick_s", "soon"), ("tick_s", "nan"), ("static_policy", "mine"), ("cpu_tdp_w", "0"),
         ("cpu_idle_w", "-3"), ("enabled", "perhaps"), ("ledger_url", " "), ("pue", "0.99"), ("pue", "inf"),
         ("tariff", "0.25"), ("tariff", "EUR"), ("tariff", "-1 EUR"), ("tariff", "1e999 EUR"), ("embodied_kg", "-1"),
         ("lifetime_years", "0"), ("reserved_share", "0"), ("reserved_share", "1.1"), ("reference_accuracy", "0"),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from e2s_tasks.host import process_stat
+from e2s_tasks.host import process_stat, start_ticks
 from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.page import Measured
 from e2s_tasks.meters.process_tree import (
@@ -43,7 +43,8 @@ class _Process:
 
     last_ns: how much of its own time is counted; below_ns: how much of the sum of its ended children is accounted for.
     metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
-    nobody knows how much is to be counted, so that nothing of the sum is.
+    nobody knows how much is to be counted, so that nothing of the sum is. stale_ns: names what the page holds of an
+    earlier process with its pid.
     """
 
     parent: int
@@ -53,6 +54,7 @@ class _Process:
     foreign: bool = False
     metered: bool = False
     mixed: bool = False
+    stale_ns: int | None = None
 
 
 class Children:
@@ -198,7 +200,9 @@ class Children:
         for pid in reversed(ended):
             self._bury(pid, measured, used)
         for pid in self._known.keys() & measured.keys():
-            _leave_to_meter(self._known[pid], measured[pid], used)
+            told = _told_of(pid, self._known[pid], None, measured)
+            if told is not None:
+                _leave_to_meter(self._known[pid], told, used)
         taken = [self._take(pid, total, used) for pid, total in sums.items() if total is not None]
         return all(taken)
 
@@ -209,7 +213,7 @@ class Children:
         process.foreign |= above is not None and (above.foreign or process.parent in measured)
         if process.foreign:
             return
-        told = measured.get(pid)
+        told = _told_of(pid, process, clock, measured)
         if told is not None:
             clock = told.unclaimed_ns(clock)
         if clock is not None and clock > process.last_ns:
@@ -219,7 +223,7 @@ class Children:
     def _bury(self, pid: int, measured: dict[int, Measured], used: Used) -> None:
         """A process has ended: what is known of it is accounted for in the sum that its parent has now."""
         process = self._known[pid]
-        above, told = self._above(process), measured.get(pid)
+        above, told = self._above(process), _told_of(pid, process, None, measured)
         if told is not None:
             _leave_to_meter(process, told, used)
         above.below_ns += process.last_ns + process.below_ns
@@ -278,3 +282,13 @@ def _claimed_ns(pid: int, told: Measured, measured: dict[int, Measured], *, fore
     if own_ns is None:
         return None
     return own_ns + sum(one.claims().all_ns for one in measured.values() if pid in one.parents)
+
+
+def _told_of(pid: int, process: _Process, clock: int | None, measured: dict[int, Measured]) -> Measured | None:
+    """What the page tells of a process, which lives if it has a clock; not what it tells of one that had its pid."""
+    told = measured.get(pid)
+    if told is None or process.metered:
+        return told
+    if clock is not None and told.ticks != start_ticks(pid):
+        process.stale_ns = told.begun_ns
+    return None if told.begun_ns == process.stale_ns else told

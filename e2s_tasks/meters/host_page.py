@@ -42,6 +42,7 @@ TRIES = 20
 PAUSE_S = 10e-6
 PATIENCE, PATIENCE_S = 250, 0.25
 REMEMBER_NS = 60_000_000_000
+UNUSED_S = 86_400.0
 LOCK, UNLOCK = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 NOBODY = 0, 0
 SIZE = HEADER.size + SLOTS * SLOT.size
@@ -190,10 +191,10 @@ class HostPage:
         end = HEADER.size + min(SLOTS, self._number(USED)) * SLOT.size
         found: dict[int, Measured] = {}
         for offset, slot in zip(self._offsets(), SLOT.iter_unpack(self._map[HEADER.size : end]), strict=False):
-            pid, _, _, *parents, begun_ns, ended_ns, _, _, _, _, used_ns, _ = slot
+            pid, _, _, *parents, begun_ns, ended_ns, _, _, _, _, used_ns, ticks = slot
             if pid:
                 ended, used = (None if figure == UNKNOWN else figure for figure in (ended_ns, used_ns))
-                one = Measured(tuple(parents), begun_ns, ended, used, partial(self._claims_at, offset))
+                one = Measured(tuple(parents), ticks, begun_ns, ended, used, partial(self._claims_at, offset))
                 found[pid] = _together(found[pid], one) if pid in found else one
         return found
 
@@ -314,13 +315,22 @@ def _together(one: Measured, other: Measured) -> Measured:
 
 
 def host_page(folder: Path) -> Page:
-    """The page of this host (of this boot and pid namespace) in the folder; where it cannot be shared, a local one."""
-    path = folder / f"idle-{boot_id()}-{pid_namespace()}.page"
+    """The page of this host's processes in the folder; where it cannot be shared, a local one.
+
+    A folder may be many hosts', and a container's: pages that nobody has opened for a day are removed.
+    """
+    path = folder / page_name()
     try:
         page = HostPage(path)
-        for older in folder.glob("idle-*.page"):
-            if not older.name.startswith(f"idle-{boot_id()}"):
-                older.unlink(missing_ok=True)
+        os.utime(path)
+        for other in folder.glob("idle-*.page"):
+            if other != path and other.stat().st_mtime < time.time() - UNUSED_S:
+                other.unlink(missing_ok=True)
     except OSError:
         return LocalPage()
     return page
+
+
+def page_name() -> str:
+    """The page's file: of this boot, pid namespace, and its first process, as a number of a namespace comes again."""
+    return f"idle-{boot_id()}-{pid_namespace()}-{start_ticks(1)}.page"

@@ -21,13 +21,14 @@ class Claims(NamedTuple):
 class Measured(NamedTuple):
     """A process with a meter of its own.
 
-    parents: the pids above it, the nearest first. begun_ns: CPU time that it and its ended children had used before it
-    had its meter; ended_ns: what of that the children had, None where measured ones were among them. used_ns: all of
-    theirs when it stopped measuring; None while it measures, and for good if it was killed. claims: what its spans have
-    claimed by now.
+    parents: the pids above it, the nearest first. ticks: when it started (see `start_ticks`), unless it was found dead.
+    begun_ns: CPU time that it and its ended children had used before it had its meter; ended_ns: what of that the
+    children had, None where measured ones were among them. used_ns: all of theirs when it stopped measuring; None while
+    it measures, and for good if it was killed. claims: what its spans have claimed by now.
     """
 
     parents: tuple[int, ...]
+    ticks: int
     begun_ns: int
     ended_ns: int | None
     used_ns: int | None
@@ -101,4 +102,4 @@ class LocalPage:
 
     def processes(self) -> dict[int, Measured]:
         """The calling process alone."""
-        return {os.getpid(): Measured((os.getppid(),), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=0))}
+        return {os.getpid(): Measured((os.getppid(),), 0, 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=0))}

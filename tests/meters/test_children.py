@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from e2s_tasks.host import start_ticks
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import host_busy_clock
@@ -82,7 +83,9 @@ def test_a_child_with_a_meter_of_its_own_is_not_counted_again():
 
     def work():
         child = subprocess.Popen(burning(0.4))
-        pids[child.pid] = Measured((os.getpid(),), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=10**12))
+        pids[child.pid] = Measured(
+            (os.getpid(),), start_ticks(child.pid), 0, 0, None, lambda: Claims(0, 0, open=True, all_ns=10**12)
+        )
         while child.poll() is None:
             time.sleep(0.02)
             meter.tick()
@@ -227,7 +230,9 @@ class Counted:
         pid, *parents = line
         begun_ns = int(begun * 1e9)
         claims = claims or Claims(0, begun_ns, open=True, all_ns=int(claimed * 1e9))
-        self.measured[pid] = Measured((*parents, os.getpid()), begun_ns, 0, used and int(used * 1e9), lambda: claims)
+        self.measured[pid] = Measured(
+            (*parents, os.getpid()), start_ticks(pid), begun_ns, 0, used and int(used * 1e9), lambda: claims
+        )
 
 
 @pytest.fixture
@@ -381,3 +386,13 @@ def test_what_was_counted_before_a_child_had_its_meter_is_not_counted_again(coun
     assert counted.tick() == pytest.approx(before, abs=2 * EXACT + TRUNCATED)
     assert counted.poll() <= agent.end() + EXACT
     counted.poll()
+
+
+def test_what_the_page_tells_of_an_earlier_process_with_a_childs_pid_is_not_its_own(counted):
+    agent = counted.agent()
+    earlier = Claims(0, 0, open=True, all_ns=10**9)
+    counted.measured[agent.pid] = Measured((os.getpid(),), -5, 7, 0, None, lambda: earlier)
+    agent.child(0.05)
+    assert counted.tick() > 0.03
+    truth = agent.end()
+    assert counted.poll() == pytest.approx(truth, abs=EXACT)

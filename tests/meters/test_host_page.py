@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2s_tasks.host import boot_id, pid_namespace
 from e2s_tasks.meters import host_page as module
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.meters.host_page import HEADER, MAGIC, PARENTS, SIZE, SLOT, HostPage, host_page
+from e2s_tasks.meters.host_page import HEADER, MAGIC, PARENTS, SIZE, SLOT, HostPage, host_page, page_name
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.page import Claims, LocalPage
 from tests.fakes.world import IDLE_W, World, WorldBusy, WorldCounter, WorldMeter
@@ -168,7 +167,7 @@ def test_a_full_disk_never_kills_the_process_that_keeps_the_page(full_disk, left
 
 
 def host_page_file(folder):
-    return folder / f"idle-{boot_id()}-{pid_namespace()}.page"
+    return folder / page_name()
 
 
 def test_two_meters_of_one_host_count_its_idle_power_once(tmp_path):
@@ -403,3 +402,13 @@ def test_a_page_whose_lock_stays_taken_is_gone_without(tmp_path):
         begin = time.monotonic()
         assert isinstance(host_page(tmp_path), LocalPage)
         assert time.monotonic() - begin < 10
+
+
+def test_another_hosts_page_in_the_same_folder_is_left_until_nobody_has_opened_it_for_a_day(tmp_path):
+    other = tmp_path / "idle-another-boot-1-1.page"
+    other.touch()
+    host_page(tmp_path)
+    assert other.exists()
+    os.utime(other, (time.time() - 2 * 86_400,) * 2)
+    host_page(tmp_path)
+    assert [one.name for one in tmp_path.glob("idle-*.page")] == [page_name()]
