@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from e2s_tasks.ledger import Ledger
 
 MOST_STEPS = 5
+LEAST_OF_ID = 6  # characters, with which one may be named
 
 
 class _Figure(NamedTuple):
@@ -73,11 +74,17 @@ class ArtifactHistory:
         return row | {"change": self._change(index), "tree": rows}
 
     def _index(self, which: int | str | None) -> int:
-        numbers = {one.id: number for number, one in enumerate(self._versions, 1)}
-        number = len(self._versions) if which is None else numbers.get(str(which), which)
-        if not isinstance(number, int) or not 1 <= number <= len(self._versions):
-            raise NotFoundError(f"{self.uri} has no version {which}. It has 1 to {len(self._versions)}.")
-        return number - 1
+        """The place of a version: of its number, its id, or enough of the beginning of that."""
+        count, text = len(self._versions), str(which)
+        if which is None:
+            return count - 1
+        if text.isdecimal() and 1 <= int(text) <= count:
+            return int(text) - 1
+        ids = [one.id for one in self._versions]
+        found = [id_ for id_ in ids if id_ == text or (len(text) >= LEAST_OF_ID and id_.startswith(text))]
+        if len(found) != 1:
+            raise NotFoundError(f"{self.uri} has no version {which}. It has 1 to {count}.")
+        return ids.index(found[0])
 
     def _described(self, index: int) -> dict[str, Any]:
         version = self._versions[index]
