@@ -31,11 +31,6 @@ class _Version:
     files: int | None
     files_text: str | None
 
-    @property
-    def age(self) -> tuple[float, str]:
-        """What orders the versions of an artifact."""
-        return self.created_at, self.id
-
     def written(self) -> dict[str, Stamp] | None:
         """The files that the write made, by their full names; None: not known, all of it may be new."""
         listed = json.loads(self.files_text) if self.files_text else None
@@ -48,6 +43,21 @@ def _by_name(uri: str, listed: Iterable[Sequence[Any]]) -> dict[str, Stamp]:
     return {f"{top}/{written(path)}" if path else top: (size, stamp) for path, size, stamp in listed}
 
 
+def _age(one: "_Version | VersionRecord") -> tuple[float, str]:
+    """What orders the versions of an artifact."""
+    return one.created_at, one.id
+
+
+_Own = dict[str, list[VersionRecord]]  # by URI, the versions of one run, the first one first
+
+
+def _own(run: RunRecords) -> _Own:
+    found: _Own = defaultdict(list)
+    for one in sorted(run.versions, key=_age):
+        found[one.uri].append(one)
+    return found
+
+
 class Origins:
     """Finds them for any number of runs; the versions of an artifact are loaded once."""
 
@@ -58,11 +68,13 @@ class Origins:
     def explain(self, connection: sa.Connection, runs: Sequence[RunRecords]) -> None:
         """Name the version that each read saw, where a measured write explains it, and where reused results are from.
 
-        A read that saw several becomes one read of each; so does what no write explains.
+        A read that saw several becomes one read of each; so does what no write explains. Where files are not known,
+        what the run itself wrote under a name comes before what others, which went on at the same time, wrote later.
         """
         self._load(connection, [read for run in runs for read in run.reads if read.version_id is None])
         for run in runs:
-            run.reads = [one for read in run.reads for one in self._explained(read)]
+            own = _own(run)
+            run.reads = [one for read in run.reads for one in self._explained(read, own)]
         self._name_writers(connection, runs)
         _name_producers(connection, runs)
 
@@ -84,15 +96,15 @@ class Origins:
             for row in connection.execute(_VERSIONS.where(version.c.uri.in_(chunk))):
                 self._history[row.uri].append(_Version(*row))
         for uri in new:
-            self._history[uri].sort(key=lambda one: one.age)
+            self._history[uri].sort(key=_age)
 
-    def _explained(self, read: ReadRecord) -> list[ReadRecord]:
+    def _explained(self, read: ReadRecord, own: _Own) -> list[ReadRecord]:
         if read.version_id is not None:
             return [read]
         if read.files is not None:
             seen = self._of_files(read)
         else:
-            seen = [(one, False) for one in self._last(read)] or [(None, False)]
+            seen = [(one, False) for one in self._last(read, own)] or [(None, False)]
         return [
             replace(
                 read,
@@ -103,19 +115,23 @@ class Origins:
             for number, (one, made) in enumerate(seen)
         ]
 
-    def _last(self, read: ReadRecord) -> Iterator[str]:
+    def _last(self, read: ReadRecord, own: _Own) -> Iterator[str]:
         """The data set's last version, and those of parts that were written after it."""
-        whole = max(self._latest(holders(read.uri), read.at), key=lambda one: one.age, default=None)
+        whole = max(self._latest(holders(read.uri), read.at, own), key=_age, default=None)
         if whole is not None:
             yield whole.id
-        parts = self._latest(self._parts.get(read.uri.rstrip("/"), ()), read.at)
-        yield from (one.id for one in sorted(parts, key=lambda one: one.age) if whole is None or one.age > whole.age)
+        parts = self._latest(self._parts.get(read.uri.rstrip("/"), ()), read.at, own)
+        yield from (one.id for one in sorted(parts, key=_age) if whole is None or _age(one) > _age(whole))
 
-    def _latest(self, uris: Iterable[str], at: float) -> Iterator[_Version]:
-        """The last version of each artifact at a time."""
+    def _latest(self, uris: Iterable[str], at: float, own: _Own) -> Iterator["_Version | VersionRecord"]:
+        """The last version of each artifact at a time; the run's own last one where its name alone is known."""
         for uri in uris:
+            mine = own.get(uri, ())
+            before = bisect_right(mine, at, key=lambda one: one.created_at)
             count = self._count(uri, at)
-            if count:
+            if before and mine[before - 1].is_known_by_name:
+                yield mine[before - 1]
+            elif count:
                 yield self._history[uri][count - 1]
 
     def _count(self, uri: str, at: float) -> int:
@@ -149,7 +165,7 @@ class Origins:
     def _before(self, read: ReadRecord) -> Iterator[_Version]:
         """The versions that the opened files may be of, the newest first."""
         uris = {*holders(read.uri), *self._parts.get(read.uri.rstrip("/"), ())}
-        return merge(*(self._back(uri, read.at) for uri in uris), key=lambda one: one.age, reverse=True)
+        return merge(*(self._back(uri, read.at) for uri in uris), key=_age, reverse=True)
 
     def _back(self, uri: str, at: float) -> Iterator[_Version]:
         """The versions of an artifact at a time, the newest first."""

@@ -261,7 +261,7 @@ def test_an_artifact_is_found_by_its_uri_its_path_or_the_unique_end_of_either(le
 def test_a_read_saw_the_last_version_of_the_uri_or_of_the_data_set_that_holds_it(ledger, flow, version, read):
     part = "file:///x/features.parquet/month=1/part.parquet"
     ledger.ingest([flow("run-1"), version("file:///x/features.parquet", 1.0, "v1"), version(part, 3.0, "v2")])
-    ledger.ingest([version("file:///x/features.parquet", 5.0, "v3", run="run-2"), version("file:///x/feat", 6.0, "no")])
+    ledger.ingest([version("file:///x/features.parquet", 5.0, "v3"), version("file:///x/feat", 6.0, "no")])
     ledger.ingest([read(part, at) for at in (0.5, 2.0, 4.0, 6.0)])
     ledger.ingest([read("file:///elsewhere", 9.0), read("file:///x/features.parquet/", 2.0)])
     seen = {(one.uri, one.at): one.version_id for one in ledger.run("run-1").reads}

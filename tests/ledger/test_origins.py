@@ -89,6 +89,26 @@ def test_a_version_whose_files_are_not_known_explains_all_that_lie_in_it(ledger,
     assert seen(2.0, None) == ["old"]
 
 
+def test_a_run_reads_its_own_under_a_name_that_another_run_wrote_meanwhile(ledger, flow, span):
+    ledger.ingest([flow("one"), flow("two"), span("inner", "flow", "one", 0.5, flow_run_id="child")])
+    name = "s3://b/table"
+    for id_, run, at in [("a", "one", 1.0), ("b", "child", 2.0), ("c", "two", 3.0), ("d", "one", 9.0)]:
+        ledger.ingest([VersionRecord(id_, name, "w", run, at, files=1)])
+    for run in ("one", "two", "three"):
+        ledger.ingest([flow(run), ReadRecord(f"r-{run}", name, "r", run, 4.0)])
+    ledger.ingest([ReadRecord("r-early", name, "r", "two", 2.5)])
+    seen = {read.id: read.version_id for run in ("one", "two", "three") for read in ledger.run(run).reads}
+    assert seen == {"r-one": "b", "r-two": "c", "r-three": "c", "r-early": "b"}
+
+
+def test_what_a_run_has_looked_at_itself_is_as_old_as_it_is(ledger, flow):
+    ledger.ingest([flow("one"), flow("two")])
+    ledger.ingest([VersionRecord("seen", "s3://b/t", "w", "one", 1.0, files=1, written=[["", 1, 1]])])
+    ledger.ingest([VersionRecord("named", "s3://b/t", "w", "two", 2.0, files=1)])
+    ledger.ingest([ReadRecord("r", "s3://b/t", "r", "one", 3.0)])
+    assert [one.version_id for one in ledger.run("one").reads] == ["named"]
+
+
 def test_versions_of_other_runs_come_with_their_root_run(ledger, flow, span, written):
     version = written("first", 1.0, {"a": 10}, run="child")
     ledger.ingest([span("inner", "flow", "run-1", 0.5, flow_run_id="child")])
