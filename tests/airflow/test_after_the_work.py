@@ -67,6 +67,20 @@ def test_a_success_that_was_made_void_before_its_report_is_none(airflow):
     assert summarise(run)["kpis"]["joules_per_row"]["denominator"] is None
 
 
+def test_a_failure_that_was_made_void_before_its_report_was_cancelled(airflow):
+    run_id = airflow.trigger("marked_and_raises")
+    _until((airflow.home / "works_and_raises").exists)
+    path = f"/api/v2/dags/marked_and_raises/dagRuns/{run_id}/taskInstances/is_marked_and_raises"
+    airflow.client.patch(path, json={"new_state": "success"}).raise_for_status()
+    (airflow.home / "marked_and_raises").touch()
+
+    def ended():
+        (attempt,) = _attempts(_run(airflow, "marked_and_raises", run_id), "is_marked_and_raises")
+        return attempt.status if attempt.status != "running" else None
+
+    assert _until(ended) == "cancelled"
+
+
 @pytest.fixture
 def comms():
     class Comms:  # as Airflow's
@@ -106,13 +120,13 @@ def test_only_a_report_that_is_refused_makes_a_success_void(comms, report, taken
 
 @pytest.mark.parametrize(
     ("refused", "expected"),
-    [(True, [("ends", "RuntimeError"), ("reported", None, False)]), (False, [("ends", "ValueError")])],
+    [(True, [("reported", "RuntimeError", False)]), (False, [("ends", "ValueError")])],
 )
 def test_where_airflow_does_not_go_on_after_a_refusal_it_is_one_all_the_same(comms, refused, expected):
     told = []
     follower = SimpleNamespace(
         ends=lambda error: told.append(("ends", type(error).__name__)),
-        reported=lambda error, taken: told.append(("reported", error, taken)),
+        reported=lambda error, taken: told.append(("reported", type(error).__name__, taken)),
     )
     run = _end(follower, SimpleNamespace(SUPERVISOR_COMMS=comms))["run"]
 
@@ -123,6 +137,18 @@ def test_where_airflow_does_not_go_on_after_a_refusal_it_is_one_all_the_same(com
     with pytest.raises((RuntimeError, ValueError)):
         run(attempt, (), {})
     assert told == expected
+
+
+@pytest.mark.parametrize(("works", "status"), [(True, "failed"), (False, "cancelled")])
+def test_a_question_that_is_refused_while_the_work_goes_on_is_no_refused_report(monkeypatch, works, status):
+    ended = []
+    span = SimpleNamespace(
+        note=lambda facts: None, suspend=lambda: None, worked=lambda: None, end=lambda status: ended.append(str(status))
+    )
+    one = SimpleNamespace(state="running", task_id="t", map_index=-1, dag_id="d", run_id="r")
+    monkeypatch.setattr(attempts._here, "attempt", attempts.Attempt(one, span, works=works))
+    attempts._end(RuntimeError(), False)
+    assert ended == [status]
 
 
 def test_what_a_callback_writes_has_cost_what_its_own_task_did(called_back):

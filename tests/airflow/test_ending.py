@@ -43,6 +43,15 @@ def test_who_was_told_to_stop_and_whose_report_is_refused_was_cancelled():
     assert ending(here("success"), None, stopped=False, taken=False) is Status.CANCELLED
 
 
+@pytest.mark.parametrize("state", ["up_for_retry", "deferred", "up_for_reschedule", "skipped", "running"])
+def test_whose_report_is_refused_was_cancelled_whatever_it_raised(state):
+    assert ending(here(state), ValueError(), stopped=False, taken=False) is Status.CANCELLED
+
+
+def test_who_failed_for_good_has_failed_though_its_report_could_not_be_sent():
+    assert ending(here("failed"), ValueError(), stopped=False, taken=False) is Status.FAILED
+
+
 def test_who_was_told_to_stop_counts_as_cancelled_where_airflow_does_not_answer():
     with pytest.warns(UserWarning, match="it counts as cancelled"):
         assert ending(here("failed"), ValueError(), stopped=True, taken=True) is Status.CANCELLED

@@ -17,7 +17,8 @@ import pytest
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
 from e2s_tasks.core.records import DecisionRecord, Kind, SpanRecord
-from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
+from e2s_tasks.integrations.airflow import moved
+from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger, _thread
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
 
@@ -186,6 +187,54 @@ def test_made_anew_with_neither_a_ledger_nor_a_forecast_it_keeps_its_start(no_fo
         ((payload, at),) = fired(trigger(start, time.time() + 300, arrived=time.time() - 1000))
     assert payload == {"start": start, "decision": None}
     assert start <= at < start + 1
+
+
+@contextlib.contextmanager
+def others_look(seconds):
+    """Triggers of other tasks look for so long, and were first."""
+    looks = _thread().submit(time.sleep, seconds)
+    yield
+    looks.result()
+
+
+def test_made_anew_where_many_look_it_waits_for_its_turn_until_its_latest_start_at_most(grid):
+    grid(2)
+    with others_look(6):
+        latest = time.time() + 3
+        ((payload, at),) = fired(trigger(latest - 10, latest, arrived=time.time() - 1000))
+    assert payload["decision"] is None
+    assert latest <= at < latest + 1
+
+
+def test_where_many_look_it_waits_for_its_turn_until_its_start_at_most(grid):
+    grid(30)
+    with others_look(6):
+        start = time.time() + 3
+        ((payload, at),) = fired(trigger(start, start + 60, every_s=1.0))
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 1
+
+
+class LooksForLong(CleanerGridTrigger):
+    """One that finds a cleaner hour after it had to begin."""
+
+    def _look(self, policy, start):
+        found = super()._look(policy, start)
+        time.sleep(max(0.0, self.latest + 0.5 - time.time()))
+        return found
+
+
+def test_of_a_move_that_was_found_too_late_the_ledger_is_not_told(grid):
+    grid(2)
+    latest = time.time() + 3
+    arrived, policy = time.time() - 1000, tags_of(POLICY)
+    ledger = Ledger.open(settings().ledger)
+    late = LooksForLong(start=latest - 10, latest=latest, arrived=arrived, policy=policy, run="run", step="step")
+    ((payload, _),) = fired(late)
+    for thread in (_thread(), moved._thread()):  # all that they were to do
+        thread.submit(time.sleep, 0).result()
+    assert payload["decision"] is None
+    assert ledger.step_decisions("run", "step") == []
 
 
 def test_what_is_cleaner_only_after_the_latest_start_moves_nothing(grid):

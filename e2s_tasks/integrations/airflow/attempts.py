@@ -251,10 +251,14 @@ def attempt_failed(error: Any) -> None:
 
 @guarded
 def _end(error: BaseException | None = None, taken: bool = True) -> None:
-    """The state of the attempt has been reported: what it made is there if that was taken."""
+    """The state of the attempt has been reported: what it made is there if that was taken.
+
+    Where its work goes on and an error ends it, what was not taken was no report.
+    """
     attempt = _here.attempt
     if attempt is None or attempt.over:
         return
+    taken = taken or (attempt.works and error is not None)
     if attempt.error is None:
         attempt.error = error
     _pause(attempt.error if isinstance(attempt.error, BaseException) else None)

@@ -19,6 +19,7 @@ BY_EXCEPTION = {  # by name, since Airflow's versions have them in different pla
     "TaskDeferralTimeout": Status.TIMED_OUT,
 }  # fmt: skip
 CHECKED = "up_for_retry"  # the one failure that Airflow is told of at once
+FOR_GOOD = "failed"  # of which a report is never refused
 RUNNING = "running"
 
 
@@ -27,7 +28,7 @@ def ending(task_instance: Any, error: BaseException | str | None, *, stopped: bo
     state = str(getattr(task_instance.state, "value", task_instance.state))
     if taken and state in BY_STATE:
         return BY_STATE[state]
-    if not taken and (stopped or error is None):
+    if not taken and state != FOR_GOOD:
         return Status.CANCELLED
     if stopped and state != CHECKED and not _goes_on(task_instance):
         return Status.CANCELLED

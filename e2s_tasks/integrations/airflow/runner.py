@@ -31,8 +31,9 @@ class Follower:
     """What is called of an attempt; none of it raises.
 
     begins: it is about to begin. succeeds: its work is done, and is about to be reported. ends: its work is over, with
-    an error or without; called again where it is over already. reported: how it ended has been, and was taken or not.
-    calls_back: such callbacks of it are called inside of what this gives.
+    an error or without; called again where it is over already. reported: how it ended has been, and was taken or not;
+    with an error while the work goes on, what was not taken was a question of it. calls_back: such callbacks of it are
+    called inside of what this gives.
     """
 
     begins: Callable[[Any], None]
@@ -131,9 +132,10 @@ def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
         try:
             found = call(*args, **kwargs)
         except BaseException as error:
-            follower.ends(error)
-            if not taken:  # Airflow 3.1 does not go on
-                follower.reported(None, False)
+            if taken:
+                follower.ends(error)
+            else:  # Airflow 3.1 does not go on
+                follower.reported(error, False)
             raise
         parts = found if isinstance(found, tuple) else ()  # state, message, error
         follower.reported(next((one for one in parts if isinstance(one, BaseException)), None), taken)

@@ -26,6 +26,7 @@ from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:
     from e2s_tasks.core.policy import CarbonPolicy
+    from e2s_tasks.core.records import DecisionRecord
     from e2s_tasks.scheduler import Decision
 
 REPLAN_S = 900.0
@@ -124,8 +125,23 @@ class CleanerGridTrigger(BaseTrigger):
     async def _plan_again(self, start: float) -> dict[str, Any] | None:
         """The decision that moves the start, as a record, if the latest forecast knows one that is cleaner by enough.
 
-        Whatever goes wrong, the plan that it has stays good.
+        Where many look at once it waits for its turn, until the start or, where that has passed, the latest one. The
+        ledger is told of a move as it is made, so that who asks hears until when it waits now. Whatever goes wrong, the
+        plan that it has stays good.
         """
+        now = time.time()
+        due = min(start, self.latest) if start > now else self.latest
+        try:
+            async with asyncio.timeout(due - now):
+                record = await self._look_again(start)
+        except TimeoutError:
+            return None
+        if record is None:
+            return None
+        moved.tell(record)
+        return to_dict(record)
+
+    async def _look_again(self, start: float) -> "DecisionRecord | None":
         try:
             policy = policy_of(self.policy)
             if policy is None:
@@ -137,17 +153,14 @@ class CleanerGridTrigger(BaseTrigger):
             warn_once("planning again", error, "the task starts as planned")
             return None
 
-    def _move(self, policy: "CarbonPolicy", start: datetime) -> dict[str, Any] | None:
-        """The same; the ledger is told of it at once, so that who asks hears until when it waits now."""
+    def _move(self, policy: "CarbonPolicy", start: datetime) -> "DecisionRecord | None":
         from e2s_tasks.integrations.airflow.arriving import record_of
 
         found = self._look(policy, start)
         if found is None:
             return None
         found.plan.update({OF_STEP: self.step, OF_RUN: self.whole_run, WAITS: True})
-        record = record_of(found, self.run_id, self.step)
-        moved.tell(record)
-        return to_dict(record)
+        return record_of(found, self.run_id, self.step)
 
     def _look(self, policy: "CarbonPolicy", start: datetime) -> "Decision | None":
         from e2s_tasks.ledger.learned import Learned

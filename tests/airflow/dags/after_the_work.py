@@ -29,6 +29,14 @@ def is_marked_meanwhile():
         time.sleep(0.05)
 
 
+@task(retries=1)
+def is_marked_and_raises():
+    (HOME / "works_and_raises").touch()
+    while not (HOME / "marked_and_raises").exists():
+        time.sleep(0.05)
+    raise ValueError("as it is to")
+
+
 def writes(context):
     import pandas as pd
 
@@ -81,6 +89,9 @@ def fails():
 
 with DAG("marked_meanwhile", schedule=None):
     is_marked_meanwhile()
+
+with DAG("marked_and_raises", schedule=None):
+    is_marked_and_raises()
 
 with DAG("exits", schedule=None):
     exits_afterwards()
