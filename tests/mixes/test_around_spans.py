@@ -32,10 +32,11 @@ from e2s_tasks import record_outcome, span
 from tests.mixes.burning import burn, burning
 """
 MEASURED = 'with span("inner"): burn(0.2)\n'
+KILLED = "by SIGKILL"
 ENDS = {
     "at its end": "burn(0.6)",
     "by os._exit": "burn(0.6); os._exit(0)",
-    "by SIGKILL": "burn(0.6); os.kill(os.getpid(), 9)",
+    KILLED: "burn(0.6); os.kill(os.getpid(), 9)",
 }
 
 
@@ -54,13 +55,14 @@ def seen_with(scene):
     return run
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", [pytest.param(end, marks=pytest.mark.slow) for end in ENDS if end != KILLED] + [KILLED])
 def test_what_comes_after_a_childs_span_is_its_starters(end, seen_with):
     seen = seen_with(MEASURED + ENDS[end])
     assert seen.cpu("inner") == pytest.approx(0.2, abs=0.03)
     assert seen.cpu("outer") >= 0.7
 
 
+@pytest.mark.slow
 def test_what_comes_between_a_childs_spans_is_its_starters(seen_with):
     seen = seen_with(MEASURED + "burn(0.6)\n" + MEASURED)
     assert seen.cpu("inner") == pytest.approx(0.4, abs=0.05)

@@ -52,7 +52,9 @@ def worked(scene):
     return run
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+@pytest.mark.parametrize(
+    "method", ["spawn", *(pytest.param(one, marks=pytest.mark.slow) for one in ("forkserver", "fork"))]
+)
 def test_what_workers_measure_and_tell_is_part_of_the_span_that_started_them(worked, scene, method):
     seen, runs = worked(
         """
