@@ -154,3 +154,12 @@ class Airflow:
             assert time.monotonic() < until, (state, now)
             time.sleep(0.5)
         return state
+
+
+def until(found, patience_s=60.0):
+    """What is found, once there is something."""
+    end = time.monotonic() + patience_s
+    while not (result := found()):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return result

@@ -2,12 +2,12 @@
 
 import atexit
 import os
-import time
 from contextlib import suppress
 from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
+from daemons import until
 
 from e2s_tasks.core.records import Kind
 from e2s_tasks.integrations.airflow import attempts
@@ -15,8 +15,6 @@ from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.integrations.airflow.runner import _end
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
-
-PATIENCE_S = 60
 
 
 def _run(airflow, dag_id, run_id):
@@ -29,14 +27,6 @@ def _attempts(run, name):
     return [one for one in run.spans if one.kind == Kind.ATTEMPT and one.name == name]
 
 
-def _until(found):
-    until = time.monotonic() + PATIENCE_S
-    while not (result := found()):
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    return result
-
-
 @pytest.fixture(scope="module")
 def called_back(airflow):
     run_id = airflow.trigger("calls_back")
@@ -46,12 +36,12 @@ def called_back(airflow):
         run = _run(airflow, "calls_back", run_id)
         return run if any(one.uri.endswith("by_a_callback.parquet") for one in run.versions) else None
 
-    return _until(written)
+    return until(written)
 
 
 def test_a_success_that_was_made_void_before_its_report_is_none(airflow):
     run_id = airflow.trigger("marked_meanwhile")
-    _until((airflow.home / "works").exists)
+    until((airflow.home / "works").exists)
     path = f"/api/v2/dags/marked_meanwhile/dagRuns/{run_id}/taskInstances/is_marked_meanwhile"
     airflow.client.patch(path, json={"new_state": "failed"}).raise_for_status()
     (airflow.home / "marked").touch()
@@ -61,7 +51,7 @@ def test_a_success_that_was_made_void_before_its_report_is_none(airflow):
         run = _run(airflow, "marked_meanwhile", run_id)
         return run if _attempts(run, "is_marked_meanwhile")[0].status != "running" else None
 
-    run = _until(ended)
+    run = until(ended)
     assert [one.status for one in _attempts(run, "is_marked_meanwhile")] == ["cancelled"]
     assert run.versions == []
     assert summarise(run)["kpis"]["joules_per_row"]["denominator"] is None
@@ -69,7 +59,7 @@ def test_a_success_that_was_made_void_before_its_report_is_none(airflow):
 
 def test_a_failure_that_was_made_void_before_its_report_was_cancelled(airflow):
     run_id = airflow.trigger("marked_and_raises")
-    _until((airflow.home / "works_and_raises").exists)
+    until((airflow.home / "works_and_raises").exists)
     path = f"/api/v2/dags/marked_and_raises/dagRuns/{run_id}/taskInstances/is_marked_and_raises"
     airflow.client.patch(path, json={"new_state": "success"}).raise_for_status()
     (airflow.home / "marked_and_raises").touch()
@@ -78,7 +68,7 @@ def test_a_failure_that_was_made_void_before_its_report_was_cancelled(airflow):
         (attempt,) = _attempts(_run(airflow, "marked_and_raises", run_id), "is_marked_and_raises")
         return attempt.status if attempt.status != "running" else None
 
-    assert _until(ended) == "cancelled"
+    assert until(ended) == "cancelled"
 
 
 @pytest.fixture
@@ -182,7 +172,7 @@ def exited(airflow):
         own = [one for one in run.spans if not one.is_of_no_process]
         return (run, run_id) if len(own) == 6 and all(one.ended_at for one in own) else None
 
-    return _until(ended)
+    return until(ended)
 
 
 def test_a_callback_that_exits_loses_nothing_since_its_process_ends_in_order(exited):
@@ -209,7 +199,7 @@ def test_the_exit_code_of_a_callback_that_exits_is_its_own(airflow, exited):
     assert states == {"exits_afterwards": "success", "fails_and_exits": "failed"}
     logs = list((airflow.home / "logs" / "dag_id=exits").rglob("attempt=1.log"))
     assert len(logs) == 2
-    _until(lambda: all('"exit_code":7' in log.read_text() for log in logs))
+    until(lambda: all('"exit_code":7' in log.read_text() for log in logs))
 
 
 def _exits_before_its_attempt():

@@ -7,12 +7,11 @@ import sys
 import time
 
 import pytest
+from daemons import until
 
 from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.ledger import Ledger, replay
-
-PATIENCE_S = 60
 
 
 def _ledger(airflow):
@@ -21,19 +20,11 @@ def _ledger(airflow):
     return ledger
 
 
-def _until(found):
-    until = time.monotonic() + PATIENCE_S
-    while not (result := found()):
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    return result
-
-
 def _begun(airflow):
     """A run whose task has worked for some seconds: its id, and the task's process."""
     run_id = airflow.trigger("stopped")
     file = airflow.home / "pids" / run_id
-    _until(lambda: file.exists() and file.read_text())
+    until(lambda: file.exists() and file.read_text())
     time.sleep(4)
     return run_id, int(file.read_text())
 
@@ -64,7 +55,7 @@ def test_a_task_that_a_person_marks_failed_was_cancelled_and_killed_as_it_went_o
     run_id, _ = _begun(airflow)
     path = f"/api/v2/dags/stopped/dagRuns/{run_id}/taskInstances/works_for_long"
     airflow.client.patch(path, json={"new_state": "failed"}).raise_for_status()
-    attempt = _until(lambda: _ended(airflow, "stopped", run_id))
+    attempt = until(lambda: _ended(airflow, "stopped", run_id))
     assert (attempt.status, attempt.is_cut_short) == (Status.CANCELLED, True)
     assert attempt.cpu_ns > 0.3e9
 
@@ -78,10 +69,10 @@ def test_an_attempt_that_outlives_a_signal_and_then_fails_by_itself_has_failed(a
 
 def test_a_task_that_a_person_marks_failed_and_that_ends_in_order_was_cancelled_and_is_all_there(airflow):
     run_id = airflow.trigger("stops_in_order")
-    _until((airflow.home / "stops_in_order").exists)
+    until((airflow.home / "stops_in_order").exists)
     path = f"/api/v2/dags/stops_in_order/dagRuns/{run_id}/taskInstances/bash"
     airflow.client.patch(path, json={"new_state": "failed"}).raise_for_status()
-    attempt = _until(lambda: _ended(airflow, "stops_in_order", run_id))
+    attempt = until(lambda: _ended(airflow, "stops_in_order", run_id))
     assert (attempt.status, attempt.is_cut_short) == (Status.CANCELLED, False)
 
 
