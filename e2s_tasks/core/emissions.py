@@ -78,14 +78,13 @@ def intensities(decisions: Sequence[DecisionRecord]) -> Intensities:
     for decision in latest_first:
         slots = _filled(slots, decision.plan.get("slots", []))
     seen = [slot for one in latest_first if one.plan.get(OBSERVED) for slot in one.plan.get("slots", [])]
-    return Intensities(tuple(_joined(slots)), holds.intensity, tuple(_filled([], seen)))
+    return Intensities(_joined(slots), holds.intensity, tuple(_filled([], seen)))
 
 
-def _joined(slots: Sequence[Slot]) -> Iterable[Slot]:
+def _joined(slots: Sequence[Slot]) -> tuple[Slot, ...]:
     """The slots without gaps: each goes on half way to the next, the first has always been, the last lasts for ever."""
-    bounds = [-math.inf, *((one[1] + other[0]) / 2 for one, other in pairwise(slots)), math.inf]
-    for (start, end), (_, _, intensity) in zip(pairwise(bounds), slots, strict=False):
-        yield start, end, intensity
+    middles = [(one[1] + other[0]) / 2 for one, other in pairwise(slots)]
+    return tuple(zip((-math.inf, *middles), (*middles, math.inf), [slot[2] for slot in slots], strict=False))
 
 
 def _within(slots: Sequence[Slot], start: float, end: float) -> Iterable[tuple[float, float]]:
@@ -102,7 +101,7 @@ def _within(slots: Sequence[Slot], start: float, end: float) -> Iterable[tuple[f
 def _filled(slots: Sequence[Slot], others: Iterable[Sequence[float]]) -> list[Slot]:
     """The slots, and those parts of the others that they leave open."""
     if not slots:
-        return sorted((begin, end, intensity) for begin, end, intensity in others if begin < end)
+        return sorted([(begin, end, intensity) for begin, end, intensity in others if begin < end])
     found = list(slots)
     for begin, end, intensity in others:
         at = begin

@@ -100,7 +100,7 @@ def _processes(connection: sa.Connection, ids: Iterable[str]) -> Iterator[Proces
     names = [one.name for one in process.columns if one.name != "sources"]
     columns = [*(process.c[name] for name in names), sa.cast(process.c.sources, sa.Text)]
     for chunk in chunks(ids):
-        for *values, told in connection.execute(sa.select(*columns).where(process.c.id.in_(chunk))):
+        for *values, told in connection.execute(sa.select(*columns).where(process.c.id.in_(chunk))).all():
             yield ProcessRecord(**dict(zip(names, values, strict=True)), sources=_sources(told))
 
 
