@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from e2s_tasks.ledger.journal import Journal, alive, journal_path, this_process
 
 if TYPE_CHECKING:
+    from e2s_tasks.ledger.glances import RunRow
     from e2s_tasks.ledger.ledger import Ledger
     from e2s_tasks.ledger.replaying import read_journal, replay
-    from e2s_tasks.ledger.runs import RunRow
 
 __all__ = ["Journal", "Ledger", "RunRow", "alive", "journal_path", "read_journal", "replay", "this_process"]
 
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return Ledger
     if name == "RunRow":
-        from e2s_tasks.ledger.runs import RunRow
+        from e2s_tasks.ledger.glances import RunRow
 
         return RunRow
     if name in {"read_journal", "replay"}:

@@ -11,7 +11,7 @@ from e2s_tasks.core.energy import COMPONENTS
 from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import artifacts as of_artifacts
-from e2s_tasks.ledger import runs
+from e2s_tasks.ledger import finding, glances
 from e2s_tasks.ledger.columns import NUMBER, SPANS, TEXT, TIME, VERSIONS, WHOLE, Column, batch, schema
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.tables import call, span, version
@@ -56,7 +56,7 @@ def spans(
         query = query.where(span.c.run_id.in_(sa.select(_of_solution(solution).c.id)))
     if run is None:
         return _table(SPANS, batches(connection, query, SPANS))
-    ids = list(runs.members(connection, [runs.find(connection, run)]))
+    ids = list(glances.members(connection, [finding.find(connection, run)]))
     found = (one for chunk in chunks(ids) for one in batches(connection, query.where(span.c.run_id.in_(chunk)), SPANS))
     return _table(SPANS, found).sort_by([("started_at", "ascending"), ("span_id", "ascending")])
 
@@ -75,7 +75,7 @@ def versions(
     query = sa.select(found).order_by(found.c.created_at, found.c.version_id)
     query = query.where(*_between(found.c.created_at, since, until))
     if run is not None:
-        ids = list(runs.members(connection, [runs.find(connection, run)]))
+        ids = list(glances.members(connection, [finding.find(connection, run)]))
         query = query.where(found.c.run_id.in_(ids))
     return _table(columns, batches(connection, query, columns))
 
@@ -89,19 +89,19 @@ def flow_runs(
     **texts: Texts | None,
 ) -> "pa.Table":
     """Root runs in the order of their starts, with the energy of all their spans. status: that of their last life."""
-    query = runs.roots().where(*_between(span.c.started_at, since, until)).order_by(span.c.started_at, span.c.run_id)
+    query = glances.roots().where(*_between(span.c.started_at, since, until)).order_by(span.c.started_at, span.c.run_id)
     if run is not None:
-        query = query.where(span.c.run_id == runs.find(connection, run))
+        query = query.where(span.c.run_id == finding.find(connection, run))
     query = query.where(
         *(_is(connection, span.c[name], wanted) for name, wanted in texts.items() if wanted is not None)
     )
-    rows = runs.rows_of(connection, list(connection.execute(query).scalars()))
+    rows = glances.rows_of(connection, list(connection.execute(query).scalars()))
     patterns = None if status is None else _texts(status)
     kept = [row for row in rows if patterns is None or any(fnmatchcase(row.status, _pattern(one)) for one in patterns)]
     return _table(FLOW_RUNS, iter([batch(FLOW_RUNS, [_values(row) for row in kept])]))
 
 
-def _values(row: runs.RunRow) -> list[Any]:
+def _values(row: glances.RunRow) -> list[Any]:
     """A root run's values, in the order of FLOW_RUNS."""
     known = {name: getattr(row, name) for name in ("started_at", "ended_at", "spans", "run_id", "flow_run_id")}
     known |= {name: getattr(row, name) for name in ("name", "flow_run_name", "kind", "status", "solution")}
@@ -195,7 +195,7 @@ def _of_solution(solution: str) -> sa.CTE:
     flow, inner = span.alias("flow"), span.alias("inner")
     found = sa.select(flow.c.run_id.label("id")).where(flow.c.solution == solution).cte("members", recursive=True)
     subflows = sa.select(inner.c.flow_run_id.label("id"), inner.c.run_id.label("above")).where(
-        runs.is_flow(inner), inner.c.flow_run_id.is_not(None)
+        glances.is_flow(inner), inner.c.flow_run_id.is_not(None)
     )
     pairs = subflows.union_all(sa.select(call.c.id, call.c.caller)).subquery()  # PostgreSQL takes one term that recurs
     return found.union(sa.select(pairs.c.id).join(found, pairs.c.above == found.c.id))

@@ -12,7 +12,7 @@ from e2s_tasks.core.energy import COMPONENTS
 from e2s_tasks.core.records import LAST_BEGAN, OF_STEP, DecisionRecord, Kind, Status
 from e2s_tasks.core.waits import alone, step_waits
 from e2s_tasks.errors import NotFoundError
-from e2s_tasks.ledger.runs import is_flow
+from e2s_tasks.ledger.glances import is_flow
 from e2s_tasks.ledger.tables import decision, span
 from e2s_tasks.near import RUN_ONE, hint, nearest
 

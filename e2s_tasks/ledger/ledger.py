@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from e2s_tasks.core.records import DecisionRecord, Kind, Record, RunRecords, SpanRecord, Status, VersionRecord
 from e2s_tasks.errors import LedgerBusyError
 from e2s_tasks.ledger import artifacts as of_artifacts
-from e2s_tasks.ledger import changes, journal, replaying, runs
+from e2s_tasks.ledger import changes, finding, glances, journal, replaying, runs
 from e2s_tasks.ledger.engine import BUSY_TIMEOUT_S, connect, reporting, writing
+from e2s_tasks.ledger.glances import RunRow
 from e2s_tasks.ledger.inserting import latest, write
 from e2s_tasks.ledger.learned import Learned, latest_policy, latest_zone, learned, learned_step
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
 from e2s_tasks.ledger.period import in_period, samples
 from e2s_tasks.ledger.query import chunks
-from e2s_tasks.ledger.runs import RunRow
 from e2s_tasks.ledger.tables import delivery, span
 from e2s_tasks.settings import settings
 
@@ -95,12 +95,12 @@ class Ledger:
     def runs(self, limit: int | None = 20, since: float | None = None) -> list[RunRow]:
         """Root runs, newest first: those that started at or after `since` (epoch seconds), `limit` at most."""
         with self._reading() as connection:
-            return runs.latest(connection, limit, since)
+            return glances.latest(connection, limit, since)
 
     def known_runs(self, run_ids: Sequence[str]) -> list[RunRow]:
         """Those of these root runs that the ledger has, at a glance, in the order given."""
         with self._reading() as connection:
-            return runs.known(connection, run_ids)
+            return glances.known(connection, run_ids)
 
     def changes(self, since: int | None) -> changes.Changes:
         """The runs that were written to since an earlier answer's `until`; None: none, only that number."""
@@ -112,7 +112,7 @@ class Ledger:
         with self._reading() as connection:
             if run_ids is not None:
                 return root_runs(connection, run_ids)
-            found = connection.execute(runs.roots().order_by(span.c.started_at, span.c.run_id)).scalars()
+            found = connection.execute(glances.roots().order_by(span.c.started_at, span.c.run_id)).scalars()
             return {run_id: run_id for run_id in found}
 
     def spent(self, run_ids: Iterable[str]) -> list[RunRecords]:
@@ -130,7 +130,7 @@ class Ledger:
         """
         origins = Origins()
         with self._reading() as connection:
-            for chunk in chunks(runs.of_solution(connection, solution, since), AT_ONCE):
+            for chunk in chunks(finding.of_solution(connection, solution, since), AT_ONCE):
                 yield from runs.records_of(connection, chunk, origins)
 
     def period(self, since: float) -> Iterator[RunRecords]:
@@ -184,7 +184,7 @@ class Ledger:
             NotFoundError: there is none, or several; `suggestions` holds near matches.
         """
         with self._reading() as connection:
-            return runs.find(connection, text)
+            return finding.find(connection, text)
 
     def learned(self, flow: str) -> Learned | None:
         """What the latest completed runs of a flow teach of its length and energy; None while there are too few."""

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from e2s_tasks.core.energy import HOST
 from e2s_tasks.core.records import DecisionRecord, ProcessRecord, RunRecords, SourceRecord, SpanRecord
-from e2s_tasks.ledger import runs
+from e2s_tasks.ledger import glances, runs
 from e2s_tasks.ledger.adoption import adopt
 from e2s_tasks.ledger.query import chunks, select_in
 from e2s_tasks.ledger.tables import decision, process, span
@@ -25,7 +25,7 @@ _SPARED = {
 
 def in_period(connection: sa.Connection, since: float) -> Iterator[RunRecords]:
     """The root runs that started at or after `since` (epoch seconds), the oldest first."""
-    query = runs.roots().where(span.c.started_at >= since).order_by(span.c.started_at, span.c.run_id)
+    query = glances.roots().where(span.c.started_at >= since).order_by(span.c.started_at, span.c.run_id)
     for chunk in chunks(list(connection.execute(query).scalars())):
         yield from _records_of(connection, chunk)
 
@@ -35,7 +35,7 @@ def samples(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecord
 
     One of those that set off work elsewhere has all its spans, for the figure of that work may be in any of them.
     """
-    root_of = runs.members(connection, run_ids)
+    root_of = glances.members(connection, run_ids)
     found = {run_id: RunRecords(run_id) for run_id in run_ids}
     text = sa.cast(span.c.attributes, sa.Text)
     alike = [
@@ -65,7 +65,7 @@ def _used() -> sa.ColumnElement[bool]:
 
 
 def _records_of(connection: sa.Connection, run_ids: list[str]) -> Iterator[RunRecords]:
-    root_of = runs.members(connection, run_ids)
+    root_of = glances.members(connection, run_ids)
     found = {run_id: RunRecords(run_id) for run_id in run_ids}
     for one in _spans(connection, root_of):
         found[root_of[one.run_id]].spans.append(one)

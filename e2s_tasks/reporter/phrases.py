@@ -8,12 +8,13 @@ from urllib.parse import unquote
 
 from e2s_tasks.core.energy import add
 from e2s_tasks.core.plurals import plural
-from e2s_tasks.core.records import Kind
+from e2s_tasks.core.records import Kind, Status
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.steps import ORCHESTRATION, WITHIN
 
 Summary = dict[str, Any]
-STATUS = {"completed": "ok", "timed_out": "timed out", "suspended": "waiting"}
+WAITS = "waiting"  # a run that waits for a cleaner grid, in its process or without one
+STATUS = {"completed": "ok", "timed_out": "timed out", "suspended": WAITS}
 MOST_FLOWS = 3  # that a sentence names
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
 _GIVEN = re.compile(r"-[0-9a-f]{3}$")  # what Prefect adds to a task's name
@@ -27,7 +28,8 @@ def title(summary: Summary) -> str:
     which = f" '{units.printable(run['name'])}'" if run["name"] and run["name"] != run["flow"] else ""
     solution = f" for {units.printable(run['solution'])}" if run["solution"] else ""
     took = f" in {units.seconds(duration(summary))}" if duration(summary) is not None else ""
-    return f"{name}{which}{solution}: {status(run['status'])}{took}"
+    waits = any(row["kind"] == Kind.WAIT and row["status"] == Status.RUNNING for row in summary.get("steps", ()))
+    return f"{name}{which}{solution}: {WAITS if waits else status(run['status'])}{took}"
 
 
 def duration(summary: Summary) -> float | None:

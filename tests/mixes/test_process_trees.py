@@ -79,6 +79,7 @@ def test_a_pool_with_measured_and_unmeasured_work_counts_nothing_twice(scene):
     assert seen.cpu("work") == close_to(0.4)
 
 
+@pytest.mark.slow
 def test_two_concurrent_spans_with_children_of_different_sizes(scene):
     seen = scene.run("""
         import asyncio, subprocess, sys, threading
@@ -333,7 +334,10 @@ UNUSUAL = """
 """
 
 
-@pytest.mark.parametrize("how", ["os.system", "os.posix_spawn", "os.popen", "multiprocessing", "pty.spawn"])
+SLOW = [pytest.param(one, marks=pytest.mark.slow) for one in ("os.popen", "multiprocessing", "pty.spawn")]
+
+
+@pytest.mark.parametrize("how", ["os.system", "os.posix_spawn", *SLOW])
 def test_children_that_are_started_in_unusual_ways_belong_to_their_span(scene, how):
     seen = scene.run(UNUSUAL, how, "later")
     assert seen.code == 0

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -253,7 +255,7 @@ def test_a_prefect_that_does_not_answer_leaves_a_run_that_cannot_be_moved_to_beg
     decision = Decision(now, "GB", "average", "x", "why", 200.0, now + timedelta(hours=4), None, 120.0, 200.0)
     away = {PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}
     with temporary_settings(away), pytest.warns(MeteringWarning, match="moving the run to a cleaner hour"):
-        gate._move(run, POLICY, decision, process_recorder().settings)
+        gate._move(process_recorder().span("alone"), run, POLICY, decision)
     assert AWAITING not in [state.name for state in states_of(run.id)]
 
 
@@ -285,6 +287,30 @@ def test_a_run_whose_process_is_killed_while_it_waits_is_crashed_once_somebody_l
     while waiting_runs() and time.monotonic() < end:
         time.sleep(0.2)
     assert states_of(killed[0].id)[-1].name == "Crashed"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_while_it_waits_has_begun_nothing_and_avoided_nothing(tmp_path):
+    trace = write_trace(tmp_path / "grid.csv", datetime.now(UTC), [200, *[100] * 20], timedelta(minutes=2))
+    environment = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
+    environment |= {"E2S_TRACE": str(trace), "E2S_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(Path.cwd())}
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(ALONE)], env=environment, cwd=tmp_path)
+    waiting = []
+    when_one_waits(waiting.append).join()
+    command = Path(sys.executable).with_name("e2s")
+
+    def answer(*words):
+        return subprocess.run([command, *words], env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert " waiting " in answer("runs")
+    assert f": waiting {'─'}" in answer("show", str(waiting[0].id))
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    assert " cancelled " in answer("runs")
+    told = json.loads(answer("show", str(waiting[0].id), "--json"))
+    assert {row["status"] for row in told["steps"] if row["kind"] == "wait"} == {"cancelled"}
+    assert told["waited"]["began_at"] is None
+    assert "has not begun: it was to wait" in " ".join(answer("show", str(waiting[0].id)).split())
 
 
 def test_the_bar_names_both_intensities_and_the_time_left():

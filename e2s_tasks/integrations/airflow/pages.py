@@ -17,7 +17,7 @@ from e2s_tasks.errors import E2SError
 from e2s_tasks.integrations.airflow import states, why_nothing
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.ledger.runs import RunRow
+from e2s_tasks.ledger.glances import RunRow
 
 if TYPE_CHECKING:
     from e2s_tasks.reporter.html.page import Row

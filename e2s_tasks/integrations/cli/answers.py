@@ -51,6 +51,7 @@ def runs(limit: int) -> list[dict[str, Any]]:
             "kind": row.kind,
             "solution": row.solution,
             "status": row.status,
+            "waits": row.waits,
             "started_at": iso(row.started_at),
             "ended_at": iso(row.ended_at),
             "duration_s": None if row.ended_at is None else row.ended_at - row.started_at,

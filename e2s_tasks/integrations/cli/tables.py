@@ -46,7 +46,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
             row["id"][:8],
             _OnOneLine(row["flow"]),
             *(told[column] for column in more),
-            phrases.STATUS.get(row["status"], row["status"]),
+            phrases.WAITS if row["waits"] else phrases.STATUS.get(row["status"], row["status"]),
             *(told[column] for column in (*when, *figures)),
             style="red" if row["status"] in phrases.BROKEN else "",
         )

@@ -145,7 +145,8 @@ def _cancelled_or_over(waiting: OpenSpan | Unmeasured) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        waiting.stop(Status.CANCELLED if isinstance(error, Abort) else status_of(error))
+        ended = isinstance(error, Abort | GeneratorExit)  # GeneratorExit: the flow that slept in a pause is no more
+        waiting.stop(Status.CANCELLED if ended else status_of(error))
         raise
     waiting.stop(Status.COMPLETED)
 
