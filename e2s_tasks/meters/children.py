@@ -1,5 +1,7 @@
 """CPU time of child processes that measured work starts: counted to who started them, while they run, and once.
 
+Those of a pool are of the spans that have handed it work and are still open.
+
 A child with a meter of its own books what its spans use, and only the rest is counted here; one that was there before
 any span belongs to none. A child that detaches itself (a daemon) is counted as long as it was seen before it left; what
 is not seen appears among the other programs.
@@ -12,7 +14,7 @@ than a joule twice.
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,7 +36,8 @@ from e2s_tasks.meters.process_tree import (
 TRIES = 3
 OWN_SLACK_NS = 2_000  # this process's sum is rounded down by less
 
-Used = dict[Account | None, int]
+Owners = tuple[Account, ...]  # whose a process is: who started it, or who had it do something last; empty: unknown
+Used = dict[Owners, int]
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class _Process:
     """
 
     parent: int
-    starter: Account | None
+    owners: Owners = ()
     last_ns: int = 0
     below_ns: int = 0
     foreign: bool = False
@@ -66,11 +69,11 @@ class Children:
     def __init__(self, measured: Callable[[], dict[int, Measured]]) -> None:
         self._measured = measured
         self._pid = os.getpid()
-        self._own = _Process(0, None)
+        self._own = _Process(0)
         self._known: dict[int, _Process] = {}  # parents before their children
         self._buried: set[tuple[int, int]] = set()  # measured processes whose end is accounted for: pid, beginning
         self._unread: set[int] = set()  # whose sum may tell something new
-        self._heirs: dict[Account | None, None] = {}  # who started the children whose rest waits in the own sum
+        self._heirs: dict[Owners, None] = {}  # whose the children are whose rest waits in the own sum
         self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._polled_ns = 0
         self._polling = self._all_known = False
@@ -84,25 +87,43 @@ class Children:
             self._all_known = True
             for pid, (parent, _) in self.look().items():
                 if process_stat(pid)[1] < self._begun_ticks:  # else another thread's work has just started it
-                    self._known.setdefault(pid, _Process(parent, None, foreign=True))
+                    self._known.setdefault(pid, _Process(parent, foreign=True))
         for pid, process in list(self._known.items()):
-            process.foreign |= process.starter is None or process.starter.ends_in is not None
+            process.foreign |= all(owner.ends_in is not None for owner in process.owners)
             if process_cpu_ns(pid) is None:  # its end is in the sum that counting starts from
                 del self._known[pid]
         self._buried = {(pid, one.begun_ns) for pid, one in self._measured().items() if process_cpu_ns(pid) is None}
         self._unread, self._heirs, self._polling = set(), {}, False
         self._polled_ns = own_ended_ns()
-        self._own = _Process(0, None, below_ns=self._polled_ns)
+        self._own = _Process(0, below_ns=self._polled_ns)
 
     # -- who is there -------------------------------------------------------------------------------------------
 
     def started(self, pid: int, starter: Account | None) -> None:
         """Work of `starter` (None: unmeasured work) has just started a child."""
-        process = self._known.get(pid)
+        process, owners = self._known.get(pid), _only(starter)
         if process is None:
-            self._known[pid] = _Process(self._pid, starter, foreign=starter is None)
-        elif process.starter is None:  # it was found before, and may have been counted
-            process.starter = starter
+            self._known[pid] = _Process(self._pid, owners, foreign=not owners)
+        elif not process.owners:  # it was found before, and may have been counted
+            process.owners = owners
+        self._stirred = True
+
+    def handed(self, pids: Iterable[int], owner: Account) -> None:
+        """Work of `owner` has just handed something to the processes of a pool."""
+        for pid in pids:
+            process = self._known.get(pid)
+            if process is None:  # it is found with the thread that starts it
+                continue
+            if process.foreign and process.parent == self._pid:
+                self._take_up(pid, process)
+            process.owners = (*(one for one in process.owners if not (one.closed_ns or one is owner)), owner)
+
+    def _take_up(self, pid: int, process: _Process) -> None:
+        """A process that was none of any span's counts from now on."""
+        clock = process_cpu_ns(pid)
+        told = _told_of(pid, process, clock, self._measured())
+        process.last_ns = (clock if told is None else told.unclaimed_ns(clock)) or process.last_ns
+        process.below_ns, process.foreign = ended_ns(pid) or process.below_ns, False
         self._stirred = True
 
     def forked(self, starter: Account | None) -> None:
@@ -124,7 +145,7 @@ class Children:
             if known is not None:
                 known.parent = parent  # an orphan's is another than before
             elif not ending(pid):  # else its end may be accounted for already
-                self._add(pid, parent, owner_of(tid), measured)
+                self._add(pid, parent, _only(owner_of(tid)), measured)
         self._unread |= self._known.keys()
 
     def _meet_measured(self, measured: dict[int, Measured]) -> None:
@@ -143,21 +164,21 @@ class Children:
                 if between not in self._known:
                     if parent_of(between) != above:  # it is gone
                         continue
-                    self._add(between, above, None, measured)
+                    self._add(between, above, (), measured)
                 above = between
-            self._add(pid, above, None, measured)
+            self._add(pid, above, (), measured)
 
-    def _add(self, pid: int, parent: int, starter: Account | None, measured: dict[int, Measured]) -> None:
+    def _add(self, pid: int, parent: int, owners: Owners, measured: dict[int, Measured]) -> None:
         above = self._known.get(parent)
         foreign = process_stat(pid)[1] < self._begun_ticks
         foreign |= (above is not None and above.foreign) or (parent != self._pid and parent in measured)
-        self._known[pid] = _Process(parent, above.starter if above else starter, foreign=foreign)
+        self._known[pid] = _Process(parent, above.owners if above else owners, foreign=foreign)
         self._stirred = True
 
     # -- what they used -----------------------------------------------------------------------------------------
 
     def poll(self) -> Used:
-        """CPU nanoseconds since the last poll, by who started the child; None: nobody knows."""
+        """CPU nanoseconds since the last poll, by whose the child is."""
         ended = own_ended_ns()
         if self._polling or (not self._stirred and not self._counting and self._polled_ns == ended):
             return {}
@@ -218,7 +239,7 @@ class Children:
             clock = told.unclaimed_ns(clock)
         if clock is not None and clock > process.last_ns:
             clock, process.last_ns = clock - process.last_ns, clock
-            used[process.starter] = used.get(process.starter, 0) + clock
+            used[process.owners] = used.get(process.owners, 0) + clock
 
     def _bury(self, pid: int, measured: dict[int, Measured], used: Used) -> None:
         """A process has ended: what is known of it is accounted for in the sum that its parent has now."""
@@ -234,7 +255,7 @@ class Children:
         if told is not None:
             self._buried.add((pid, told.begun_ns))
         if process.parent == self._pid:
-            self._heirs[process.starter] = None
+            self._heirs[process.owners] = None
         del self._known[pid]
 
     def _above(self, process: _Process) -> _Process:
@@ -255,13 +276,17 @@ class Children:
                 if any(self._above(one) is process and ending(child) for child, one in list(self._known.items())):
                     return False
                 process.below_ns = total
-                starters = (list(self._heirs) or [None]) if own else [process.starter]
-                for starter in starters:
-                    used[starter] = used.get(starter, 0) + rest // len(starters)
+                whose: list[Owners] = (list(self._heirs) or [()]) if own else [process.owners]
+                for owners in whose:
+                    used[owners] = used.get(owners, 0) + rest // len(whose)
         if own:
             self._heirs.clear()
         self._unread.discard(pid)
         return True
+
+
+def _only(owner: Account | None) -> Owners:
+    return () if owner is None else (owner,)
 
 
 def _leave_to_meter(process: _Process, told: Measured, used: Used) -> None:
@@ -272,7 +297,7 @@ def _leave_to_meter(process: _Process, told: Measured, used: Used) -> None:
     more_ns = max(0, (told.ended_ns or 0) - process.below_ns)
     process.below_ns += more_ns
     if more_ns and not process.mixed:
-        used[process.starter] = used.get(process.starter, 0) + more_ns
+        used[process.owners] = used.get(process.owners, 0) + more_ns
     process.mixed = False
 
 

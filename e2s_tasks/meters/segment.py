@@ -22,8 +22,9 @@ RUNNING_CPUS = 0.5
 class RawSegment:
     """A closed segment, not yet split. All times in nanoseconds.
 
-    own: CPU time of the threads and child processes that belong to one account. shared_ns: CPU time of native pools
-    and of children whose starter is not known. held: for how long threads ran for each span, its inner spans apart.
+    own: CPU time of the threads and child processes that belong to an account. pooled: what of it is an even part of
+    what a pool of processes did for several. shared_ns: CPU time of native pools and of children whose starter is not
+    known. held: for how long threads ran for each span, its inner spans apart.
     slept_ns: how long the machine was suspended meanwhile.
     """
 
@@ -32,6 +33,7 @@ class RawSegment:
     slept_ns: int
     busy_ns: int | None
     own: dict[Account, int]
+    pooled: dict[Account, int]
     shared_ns: int
     held: dict[Account, int]
     holders: dict[Account, float]
@@ -120,6 +122,8 @@ def _cpu_seconds(raw: RawSegment) -> dict[Account, float]:
     cpu_s = {account: ns * 1e-9 for account, ns in raw.own.items()}
     for account, ns in raw.own.items():
         account.spend(ns)
+    for account, ns in raw.pooled.items():
+        account.shared_ns += ns
     if raw.shared_ns:
         sharers = _sharers(raw)
         weight = sum(sharers.values())

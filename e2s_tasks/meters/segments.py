@@ -17,7 +17,7 @@ from e2s_tasks.meters.threads import MeasuredThread
 from e2s_tasks.meters.turn import Turn
 
 if TYPE_CHECKING:
-    from e2s_tasks.meters.children import Children
+    from e2s_tasks.meters.children import Children, Used
 
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
@@ -143,18 +143,19 @@ class Segments:
         self._carried_ns = rest_ns - shared_ns + noted_ns
         if outside_ns:
             _add_orchestration(outside_ns, roots, own)
-        below_ns = 0
+        below_ns, pooled = 0, {}
         if self._children is not None:
             used = self._children.poll()
             if used:
                 below_ns = sum(used.values())
-                shared_ns += self._add_children(used, own)
+                shared_ns += used.pop((), 0)  # of children of which nobody knows who started them
+                pooled = self._add_children(used, own)
         self._page.claim(process_ns - self._process_ns, below_ns, process_ns, open_=True)
         busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
         self._books.add(
             RawSegment(
-                self._number, now - start, slept - self._slept_ns, busy_ns, own, shared_ns, held or self._innermost(),
-                self._holders.collect(now), roots, self._before, after,
+                self._number, now - start, slept - self._slept_ns, busy_ns, own, pooled, shared_ns,
+                held or self._innermost(), self._holders.collect(now), roots, self._before, after,
             )
         )  # fmt: skip
         self._number += 1
@@ -221,16 +222,23 @@ class Segments:
         """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
         return dict.fromkeys([account for account in self._open if not account.open_children] or self._open, 1)
 
-    def _add_children(self, used: dict[Account | None, int], own: dict[Account, int]) -> int:
-        """Give the children's CPU time to who started them; returns what nobody is known to have started."""
-        shared_ns = used.pop(None, 0)
-        for starter, ns in used.items():
-            account: Account | None = starter
-            while account is not None and account not in self._open and account not in self._ended:
-                account = account.parent  # it has ended before its child
-            if account is not None:
-                own[account] = own.get(account, 0) + ns
-        return shared_ns
+    def _add_children(self, used: "Used", own: dict[Account, int]) -> dict[Account, int]:
+        """Give the children's CPU time to whose they are; returns what of it several share."""
+        pooled: dict[Account, int] = {}
+        for owners, ns in used.items():
+            at_work = [one for one in owners if one in self._open or one in self._ended] or self._around(owners[-1])
+            for account in at_work:
+                own[account] = own.get(account, 0) + ns // len(at_work)
+                if len(at_work) > 1:
+                    pooled[account] = pooled.get(account, 0) + ns // len(at_work)
+        return pooled
+
+    def _around(self, ended: Account) -> list[Account]:
+        """What is still open around a span that has ended before its child."""
+        account = ended.parent
+        while account is not None and account not in self._open and account not in self._ended:
+            account = account.parent
+        return [] if account is None else [account]
 
     def _owner_of(self, tid: int) -> Account | None:
         thread = self._threads.get(tid)

@@ -12,8 +12,7 @@ from typing import Any
 
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.recorder.guard import guarded, warn_once
-from e2s_tasks.recorder.inherited import Inherited
-from e2s_tasks.recorder.open_span import CURRENT, current_span
+from e2s_tasks.recorder.open_span import CURRENT
 
 _of_process: Callable[[], Meter | None] = lambda: None  # noqa: E731
 _unwatched: dict[int, int] = {}  # thread -> how many accounts owned it when its loop was first watched
@@ -26,13 +25,12 @@ def watch(meter_of_process: Callable[[], Meter | None]) -> None:
     global _of_process, watching  # noqa: PLW0603
     _of_process = meter_of_process
     if not watching and "asyncio.base_events" in sys.modules:
-        from asyncio import BaseEventLoop, Handle
+        from asyncio import Handle
 
         watching = True
         _note_running_callback()
         # The one place that every step of every task goes through.
         setattr(Handle, "_run", _run(getattr(Handle, "_run")))  # noqa: B009, B010
-        setattr(BaseEventLoop, "run_in_executor", _run_in_executor(BaseEventLoop.run_in_executor))  # noqa: B010
 
 
 def _note_running_callback() -> None:
@@ -84,24 +82,3 @@ def _take_off() -> None:
 def _leave(meter: Meter, depth: int) -> None:
     if meter.depth() > depth:
         meter.leave(depth)
-
-
-def _run_in_executor(run: Callable[..., Any]) -> Callable[..., Any]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    def run_in_executor(self: Any, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
-        span = current_span()
-        if span is None or not (executor is None or isinstance(executor, ThreadPoolExecutor)):
-            return run(self, executor, func, *args)
-
-        def measured(*args: Any) -> Any:
-            inherited = Inherited(span)
-            inherited.resume()
-            try:
-                return func(*args)
-            finally:
-                inherited.suspend()
-
-        return run(self, executor, measured, *args)
-
-    return run_in_executor

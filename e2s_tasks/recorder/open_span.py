@@ -373,9 +373,11 @@ class OpenSpan(Account):
 _started_by = threading.local()
 
 
-def thread_belongs_to(span: OpenSpan) -> None:
-    """The calling thread was started by the work of a span."""
+def thread_belongs_to(span: OpenSpan | None) -> OpenSpan | None:
+    """The calling thread was started by the work of a span, or does a piece of it; returns whose it was."""
+    before: OpenSpan | None = getattr(_started_by, "span", None)
     _started_by.span = span
+    return before
 
 
 def current_span() -> OpenSpan | None:

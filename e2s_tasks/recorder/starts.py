@@ -3,8 +3,8 @@
 A child is told which span that is, so that what it measures itself belongs to it, too.
 
 `threading.Thread.start`, `subprocess.Popen`, `os.posix_spawn` and the processes of `multiprocessing` are watched from
-the first span on, forks by Python's own hook. A thread of a pool that is used again after its span has ended belongs to
-what is then still open around that span.
+the first span on, forks by Python's own hook. A thread that outlives its span belongs to what is then still open around
+that.
 """
 
 import functools
@@ -20,6 +20,7 @@ from e2s_tasks.meters.children import Children
 from e2s_tasks.recorder.guard import guarded, is_from_signal
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
+from e2s_tasks.recorder.pools import watch_pools
 from e2s_tasks.recorder.starter import VARIABLE, handed_on, told_to_children
 
 ENVIRONMENT = 10  # the place of `env` among the arguments of Popen
@@ -44,6 +45,7 @@ def watch_starts(registry: Registry) -> None:
         _watch_posix_spawn()
         _imports.when_imported("multiprocessing.process", _watch_workers)
         _watch_threads()
+        watch_pools()
     _registry = registry
 
 
@@ -101,6 +103,8 @@ def _watch_workers(module: ModuleType) -> None:
     def started(self: Any) -> None:
         _tell_worker(self)
         start(self)
+        if getattr(self._popen, "method", None) != "forkserver":  # whose child it is
+            _started(self.pid)
 
     module.BaseProcess.start = started
 

@@ -1,0 +1,172 @@
+"""Pools that several spans use, one after the other or at once: what they do is whose work it is."""
+
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
+import pytest
+
+from e2s_tasks import span
+from tests.mixes.burning import burn
+from tests.mixes.scene import check_laws
+
+PROGRAM = """
+import atexit, sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from threading import Thread
+from tests.mixes.books import keep_books
+from tests.mixes.burning import burn
+
+class Executor:
+    def __init__(self, method):
+        self.pool = ProcessPoolExecutor(2, get_context(method))
+
+    def work(self, seconds):
+        list(self.pool.map(burn, [seconds / 2] * 2))
+
+    def end(self):
+        self.pool.shutdown()
+
+class Loky:
+    def __init__(self, method):
+        from joblib.externals.loky import get_reusable_executor
+        self.pool = get_reusable_executor(2)
+
+    def work(self, seconds):
+        list(self.pool.map(burn, [seconds / 2] * 2))
+
+    def end(self):
+        self.pool.shutdown()
+
+class Pool:
+    def __init__(self, method):
+        self.pool = get_context(method).Pool(2)
+
+    def work(self, seconds):
+        self.pool.map(burn, [seconds / 2] * 2, 1)
+
+    def end(self):
+        self.pool.close()
+        self.pool.join()
+
+def used_by(name, pool, seconds):
+    with span(name):
+        pool.work(seconds)
+
+if __name__ == "__main__":
+    keep_books()
+    from e2s_tasks import span
+    kind, method = sys.argv[1].split("-")
+    made = {"executor": Executor, "loky": Loky, "pool": Pool}[kind]
+"""
+SEQUENCE = """
+    with span("flow"):
+        with span("first"):
+            pool = made(method)
+            pool.work(0.1)
+        used_by("second", pool, 0.6)
+        used_by("third", pool, 0.2)
+        with span("last"):
+            pool.end()
+"""
+KINDS = ["executor-spawn", *(pytest.param(one, marks=pytest.mark.slow) for one in (
+    "executor-fork", "loky-loky", "pool-fork", "pool-spawn",
+))]  # fmt: skip
+NEAR = 0.06  # a clock tick of the system in each worker, and what its queues use
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_pools_processes_do_belongs_to_the_span_that_uses_them(scene, kind):
+    seen = scene.run(PROGRAM + SEQUENCE, kind)
+    assert (seen.code, seen.stderr) == (0, "")
+    check_laws(seen)
+    assert seen.cpu("second") == pytest.approx(0.6, abs=NEAR)
+    assert seen.cpu("third") == pytest.approx(0.2, abs=NEAR)
+    assert seen.cpu("flow") < 3 * NEAR
+    assert max(seen.spans[name].shared_cpu_ns for name in ("second", "third")) < 1e6
+
+
+def test_what_a_pool_does_for_two_spans_at_once_is_split_and_labelled(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    pool = made(method)
+    with span("flow"):
+        used_by("first", pool, 0.1)
+        threads = [Thread(target=used_by, args=(name, pool, 0.5)) for name in ("one", "two")]
+        [one.start() for one in threads]
+        [one.join() for one in threads]
+        pool.end()
+    """,
+        "executor-fork",
+    )
+    check_laws(seen)
+    one, two = seen.spans["one"], seen.spans["two"]
+    assert (one.cpu_ns + two.cpu_ns) / 1e9 == pytest.approx(1.0, abs=2 * NEAR)
+    assert min(one.shared_cpu_ns, two.shared_cpu_ns) > 0.2e9
+    assert seen.cpu("first") < 0.5
+
+
+def test_a_pool_that_was_there_before_any_span_counts_from_its_first_use_in_one(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    pool = made(method)
+    pool.work(0.4)
+    used_by("first", pool, 0.3)
+    pool.work(0.4)
+    used_by("second", pool, 0.2)
+    with span("last"):
+        pool.end()
+    """,
+        "pool-fork",
+    )
+    check_laws(seen)
+    assert seen.cpu("first") == pytest.approx(0.3, abs=NEAR)
+    assert seen.cpu("second") == pytest.approx(0.2, abs=NEAR)
+    assert seen.cpu("last") < NEAR
+
+
+def test_each_piece_of_a_thread_pools_work_belongs_to_the_span_that_submits_it(recorded):
+    def use(name, seconds):
+        with span(name):
+            list(pool.map(burn, [seconds / 4] * 4))
+
+    with ThreadPoolExecutor(2) as pool, span("flow"):
+        use("first", 0.02)
+        threads = [Thread(target=use, args=work) for work in (("one", 0.2), ("two", 0.1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    spans = recorded.spans()
+    for name, seconds in (("first", 0.02), ("one", 0.2), ("two", 0.1)):
+        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.01e9)
+        assert spans[name].shared_cpu_ns < 1e6
+
+
+def test_a_span_in_a_piece_of_a_thread_pools_work_is_inside_the_one_that_submits_it(recorded):
+    def inner(name):
+        with span(name):
+            pass
+
+    with ThreadPoolExecutor(1) as pool, span("flow"):
+        for outer in ("first", "second"):
+            with span(outer):
+                pool.submit(inner, f"in {outer}").result()
+    spans = recorded.spans()
+    assert {spans[f"in {name}"].parent_id == spans[name].id for name in ("first", "second")} == {True}
+
+
+def test_the_error_of_a_piece_of_work_has_no_line_of_ours_in_its_traceback(recorded):
+    def failing():
+        raise ValueError("its own")
+
+    with ThreadPoolExecutor(1) as pool:
+        with span("first"):
+            pool.submit(burn, 0.0).result()
+        with span("second"):
+            error = pool.submit(failing).exception()
+    told = "".join(traceback.format_exception(error))
+    assert "e2s_tasks" not in told
