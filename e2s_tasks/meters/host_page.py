@@ -144,7 +144,9 @@ class HostPage:
         return self._mine
 
     def sweep(self, now: int) -> None:
-        """See Page."""
+        """See Page. The file shows that it is in use: writing to a map does not everywhere."""
+        with contextlib.suppress(OSError):
+            os.utime(self._fd)
         if self._locked():
             try:
                 self._advance(now, 0, 0)
@@ -317,17 +319,18 @@ def _together(one: Measured, other: Measured) -> Measured:
 def host_page(folder: Path) -> Page:
     """The page of this host's processes in the folder; where it cannot be shared, a local one.
 
-    A folder may be many hosts', and a container's: pages that nobody has opened for a day are removed.
+    A folder may be many hosts', and a container's: pages that nobody has used for a day are removed.
     """
     path = folder / page_name()
     try:
         page = HostPage(path)
         os.utime(path)
-        for other in folder.glob("idle-*.page"):
-            if other != path and other.stat().st_mtime < time.time() - UNUSED_S:
-                other.unlink(missing_ok=True)
     except OSError:
         return LocalPage()
+    for other in {*folder.glob("idle-*.page")} - {path}:
+        with contextlib.suppress(OSError):  # another process removes it, too
+            if other.stat().st_mtime < time.time() - UNUSED_S:
+                other.unlink()
     return page
 
 

@@ -412,3 +412,21 @@ def test_another_hosts_page_in_the_same_folder_is_left_until_nobody_has_opened_i
     os.utime(other, (time.time() - 2 * 86_400,) * 2)
     host_page(tmp_path)
     assert [one.name for one in tmp_path.glob("idle-*.page")] == [page_name()]
+
+
+def test_an_old_page_that_cannot_be_removed_or_is_gone_already_costs_nobody_the_hosts_page(tmp_path, monkeypatch):
+    long_ago = (time.time() - 2 * 86_400,) * 2
+    stuck, gone = (tmp_path / f"idle-another-boot-1-{number}.page" for number in (1, 2))
+    stuck.mkdir()
+    os.utime(stuck, long_ago)
+    find = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [*find(self, pattern), gone])  # another was quicker
+    assert isinstance(host_page(tmp_path), HostPage)
+
+
+def test_a_page_in_use_is_not_removed_however_long_ago_it_was_opened(tmp_path):
+    page = HostPage(tmp_path / "idle-another-boot-1-1.page")
+    os.utime(tmp_path / "idle-another-boot-1-1.page", (time.time() - 2 * 86_400,) * 2)
+    page.sweep(time.monotonic_ns())
+    host_page(tmp_path)
+    assert (tmp_path / "idle-another-boot-1-1.page").exists()
