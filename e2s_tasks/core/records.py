@@ -361,3 +361,13 @@ class RunRecords:
     writers: dict[str, str] = field(default_factory=dict)
     producers: dict[str, tuple[str, str]] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def began_again(self) -> list[float]:
+        """When it began again, each time: as one does that is retried, or was cleared.
+
+        Of the lives of a run of no process only the first and the last are in its own span; its attempts know theirs.
+        """
+        first = [one.started_at for one in self.spans if one.kind == Kind.FLOW and one.flow_run_id == self.run_id]
+        known = [one.attributes[LAST_BEGAN] for one in self.spans if LAST_BEGAN in one.attributes]
+        return sorted({*first, *known})[1:]

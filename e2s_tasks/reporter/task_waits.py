@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from e2s_tasks.core.emissions import Intensities, intensities
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import LAST_BEGAN, DecisionRecord, Kind, RunRecords, SpanRecord
+from e2s_tasks.core.records import DecisionRecord, Kind, RunRecords, SpanRecord
 from e2s_tasks.core.waits import StepWait, length, step_waits
 from e2s_tasks.reporter.figures import grams
 from e2s_tasks.reporter.grid import LEAST_S, not_begun, weighted
@@ -57,14 +57,7 @@ def _waits(run: RunRecords) -> list[StepWait]:
     for span in run.spans:
         if span.kind == Kind.ATTEMPT and span.task_run_id is not None:
             starts[span.task_run_id].append(span.started_at)
-    return step_waits(run.decisions, starts, _anew(run))
-
-
-def _anew(run: RunRecords) -> list[float]:
-    """When the run began again, as one does that was cleared: its attempts know of lives that its end tells no more."""
-    first = [one.started_at for one in run.spans if one.is_of_no_process]
-    known = [one.attributes[LAST_BEGAN] for one in run.spans if LAST_BEGAN in one.attributes]
-    return sorted({*first, *known})[1:]
+    return step_waits(run.decisions, starts, run.began_again)
 
 
 def _grids(run: RunRecords) -> dict[str | None, Intensities]:
