@@ -88,6 +88,7 @@ ENDING = -1  # the `seq` of what says that a span has ended before its energy is
 LAST_BEGAN = "last_began_at"  # attribute of a run of no process, and its attempts: when it last began, until then
 SOLUTION_SEQ = "solution_seq"  # likewise, where its last word names no solution: the `seq` of the one that did
 TRY_ID = "try_id"  # attribute of an attempt whose stretches are recorded apart: what these have in common
+CALLED = "called"  # attribute of an attempt: what else its orchestrator calls what it made, each as (name, URI)
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 
 
