@@ -88,6 +88,7 @@ ENDING = -1  # the `seq` of what says that a span has ended before its energy is
 LAST_BEGAN = "last_began_at"  # attribute of a run of no process, and its attempts: when it last began, until then
 SOLUTION_SEQ = "solution_seq"  # likewise, where its last word names no solution: the `seq` of the one that did
 TRY_ID = "try_id"  # attribute of an attempt whose stretches are recorded apart: what these have in common
+CALLED = "called"  # attribute of an attempt: what else its orchestrator calls what it made, each as (name, URI)
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 
 
@@ -361,3 +362,13 @@ class RunRecords:
     writers: dict[str, str] = field(default_factory=dict)
     producers: dict[str, tuple[str, str]] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def began_again(self) -> list[float]:
+        """When it began again, each time: as one does that is retried, or was cleared.
+
+        Of the lives of a run of no process only the first and the last are in its own span; its attempts know theirs.
+        """
+        first = [one.started_at for one in self.spans if one.kind == Kind.FLOW and one.flow_run_id == self.run_id]
+        known = [one.attributes[LAST_BEGAN] for one in self.spans if LAST_BEGAN in one.attributes]
+        return sorted({*first, *known})[1:]

@@ -1,5 +1,6 @@
 """Questions about artifacts: their versions, and which version a read saw."""
 
+import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
-from e2s_tasks.core.records import VersionRecord
+from e2s_tasks.core.records import CALLED, Kind, VersionRecord
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger.query import chunks, select
-from e2s_tasks.ledger.tables import version
+from e2s_tasks.ledger.tables import span, version
 from e2s_tasks.near import hint, nearest
 
 MOST_TOLD = 10  # artifacts that an error names
@@ -41,7 +42,7 @@ def _local(text: str) -> str:
 
 
 def find(connection: sa.Connection, text: str) -> str:
-    """The URI of an artifact named by its URI, its path, or the unique end of either.
+    """The URI of an artifact named by its URI, its path, the unique end of either, or as an orchestrator calls it.
 
     Raises:
         NotFoundError: there is none, or several; `suggestions` holds these, or near matches.
@@ -51,7 +52,7 @@ def find(connection: sa.Connection, text: str) -> str:
     for uri in exact:
         if uri in known:
             return uri
-    found = ending(connection, text)
+    found = ending(connection, text) or _called(connection, text)
     if len(found) == 1:
         return found[0]
     if found:
@@ -69,6 +70,15 @@ def ending(connection: sa.Connection, text: str) -> list[str]:
     last = sa.select(version.c.uri).group_by(version.c.uri).order_by(sa.func.max(version.c.created_at).desc())
     end = "/" + text.strip("/")
     return [uri for uri in connection.execute(last).scalars() if _ends(uri, end)] if end != "/" else []
+
+
+def _called(connection: sa.Connection, name: str) -> list[str]:
+    """The URIs of artifacts that an orchestrator calls so, as the names of Airflow's assets."""
+    told = span.c.attributes[CALLED].as_string()
+    each = sa.select(told).where(span.c.kind == str(Kind.ATTEMPT), told.is_not(None)).distinct()
+    uris = {uri for row in connection.execute(each).scalars() for called, uri in json.loads(row) if called == name}
+    known = sa.select(version.c.uri).where(version.c.uri.in_(uris)).distinct().order_by(version.c.uri)
+    return list(connection.execute(known).scalars()) if uris else []
 
 
 def _near(text: str, uris: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
+from math import inf
 from typing import Any
 from urllib.parse import quote
 
@@ -48,14 +49,22 @@ def _age(one: "_Version | VersionRecord") -> tuple[float, str]:
     return one.created_at, one.id
 
 
-_Own = dict[str, list[VersionRecord]]  # by URI, the versions of one run, the first one first
+class _Own:
+    """The versions that a run itself has written, by their URI, and when it began again."""
 
+    def __init__(self, run: RunRecords) -> None:
+        self._versions: dict[str, list[VersionRecord]] = defaultdict(list)
+        for one in sorted(run.versions, key=_age):
+            self._versions[one.uri].append(one)
+        self._began_again = run.began_again if self._versions else []
 
-def _own(run: RunRecords) -> _Own:
-    found: _Own = defaultdict(list)
-    for one in sorted(run.versions, key=_age):
-        found[one.uri].append(one)
-    return found
+    def last(self, uri: str, at: float) -> VersionRecord | None:
+        """The last one of an artifact at a time, if it is of the life that the run was in then."""
+        mine = self._versions.get(uri, ())
+        before = bisect_right(mine, at, key=lambda one: one.created_at)
+        lives = bisect_right(self._began_again, at)
+        began = self._began_again[lives - 1] if lives else -inf
+        return mine[before - 1] if before and mine[before - 1].created_at >= began else None
 
 
 class Origins:
@@ -69,11 +78,12 @@ class Origins:
         """Name the version that each read saw, where a measured write explains it, and where reused results are from.
 
         A read that saw several becomes one read of each; so does what no write explains. Where files are not known,
-        what the run itself wrote under a name comes before what others, which went on at the same time, wrote later.
+        what the run itself wrote under a name comes before what others, which went on at the same time, wrote later;
+        once it begins again, it sees what is there then.
         """
         self._load(connection, [read for run in runs for read in run.reads if read.version_id is None])
         for run in runs:
-            own = _own(run)
+            own = _Own(run)
             run.reads = [one for read in run.reads for one in self._explained(read, own)]
         self._name_writers(connection, runs)
         _name_producers(connection, runs)
@@ -126,11 +136,10 @@ class Origins:
     def _latest(self, uris: Iterable[str], at: float, own: _Own) -> Iterator["_Version | VersionRecord"]:
         """The last version of each artifact at a time; the run's own last one where its name alone is known."""
         for uri in uris:
-            mine = own.get(uri, ())
-            before = bisect_right(mine, at, key=lambda one: one.created_at)
+            mine = own.last(uri, at)
             count = self._count(uri, at)
-            if before and mine[before - 1].is_known_by_name:
-                yield mine[before - 1]
+            if mine is not None and mine.is_known_by_name:
+                yield mine
             elif count:
                 yield self._history[uri][count - 1]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from e2s_tasks.core.emissions import Intensities, intensities
+from e2s_tasks.core.emissions import Intensities, holding, intensities
 from e2s_tasks.core.energy import add
-from e2s_tasks.core.records import LAST_BEGAN, DecisionRecord, Kind, RunRecords, SpanRecord
+from e2s_tasks.core.records import OF_STEP, DecisionRecord, Kind, RunRecords, SpanRecord
 from e2s_tasks.core.waits import StepWait, length, step_waits
 from e2s_tasks.reporter.figures import grams
 from e2s_tasks.reporter.grid import LEAST_S, not_begun, weighted
@@ -19,7 +19,7 @@ from e2s_tasks.reporter.tree import own
 from e2s_tasks.reporter.units import iso
 
 
-def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, Any] | None:
+def waited(run: RunRecords, pue: float | None) -> dict[str, Any] | None:
     """What the waits of a run's steps avoided, predicted and realised; None where none waited.
 
     Without one that has begun there is only when the first would have. What waiting itself used is taken off.
@@ -31,8 +31,7 @@ def waited(run: RunRecords, waiting_j: float, pue: float | None) -> dict[str, An
         return not_begun(still[0].arrived, still[0].decisions[0].signal, _told(still, run)) if still else None
     grids = _grids(run)
     parts = [_compared(one, grids[one.zone], pue) for one in _work(run, begun)]
-    grid = intensities(run.decisions)
-    paid = grams(waiting_j, weighted([one for one in run.spans if one.is_waiting], grid), pue)
+    paid = _paid(run, grids, pue)
     saved = _sum(part.saved_g for part in parts)
     began = min(one.began for one in begun if one.began is not None)
     return {
@@ -57,14 +56,7 @@ def _waits(run: RunRecords) -> list[StepWait]:
     for span in run.spans:
         if span.kind == Kind.ATTEMPT and span.task_run_id is not None:
             starts[span.task_run_id].append(span.started_at)
-    return step_waits(run.decisions, starts, _anew(run))
-
-
-def _anew(run: RunRecords) -> list[float]:
-    """When the run began again, as one does that was cleared: its attempts know of lives that its end tells no more."""
-    first = [one.started_at for one in run.spans if one.is_of_no_process]
-    known = [one.attributes[LAST_BEGAN] for one in run.spans if LAST_BEGAN in one.attributes]
-    return sorted({*first, *known})[1:]
+    return step_waits(run.decisions, starts, run.began_again)
 
 
 def _grids(run: RunRecords) -> dict[str | None, Intensities]:
@@ -73,6 +65,30 @@ def _grids(run: RunRecords) -> dict[str | None, Intensities]:
     for one in run.decisions:
         by_zone[one.zone].append(one)
     return {zone: intensities(decisions) for zone, decisions in by_zone.items()}
+
+
+def _paid(run: RunRecords, grids: dict[str | None, Intensities], pue: float | None) -> float | None:
+    """What waiting itself emitted (g), by the grid for which each task waited; None where it used nothing."""
+    by_step: dict[str | None, list[DecisionRecord]] = defaultdict(list)
+    for one in run.decisions:
+        by_step[one.plan.get(OF_STEP)].append(one)
+    of_run = holding(run.decisions)
+    by_zone: dict[str | None, list[SpanRecord]] = defaultdict(list)
+    for span, attempt, waits in _with_attempts(run):
+        if waits and own(span).joules:
+            decision = None if attempt is None else _decided(attempt, by_step[attempt.task_run_id])
+            decision = decision or of_run
+            by_zone[None if decision is None else decision.zone].append(span)
+    parts = (
+        grams(add(own(one).joules for one in spans), weighted(spans, grids[zone], {}), pue)
+        for zone, spans in by_zone.items()
+    )
+    return _sum(parts) if by_zone else None
+
+
+def _decided(attempt: SpanRecord, of_step: Iterable[DecisionRecord]) -> DecisionRecord | None:
+    """The decision for which an attempt did no more than wait: it was made after that had begun."""
+    return min((one for one in of_step if one.at >= attempt.started_at), key=lambda one: one.at, default=None)
 
 
 def _told(waits: Sequence[StepWait], run: RunRecords) -> list[dict[str, Any]]:
@@ -158,8 +174,8 @@ def _work(run: RunRecords, waits: Sequence[StepWait]) -> list[_Shifted]:
     """What waited, put together where the same waits held it back."""
     known = _Holding(waits)
     together: dict[tuple[int, ...], _Shifted] = {}
-    for span, attempt in _with_attempts(run):
-        held = known.back(span, attempt)
+    for span, attempt, waits_itself in _with_attempts(run):
+        held = [] if waits_itself else known.back(span, attempt)
         if held:
             together.setdefault(tuple(map(id, held)), _Shifted([], held)).spans.append(span)
     return list(together.values())
@@ -207,13 +223,16 @@ def _came_first(wait: StepWait, mine: StepWait) -> bool:
     return wait.began is not None and wait.began <= mine.arrived and not (wait.whole_run and mine.whole_run)
 
 
-def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | None]]:
-    """The spans of work, each with the outermost attempt that it is, or lies in, or ran in it; none of flows."""
+def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | None, bool]]:
+    """The spans, each with the outermost attempt that it is, or lies in, or ran in it; none of flows that work.
+
+    And whether it does no work, but waits or lies in what only waits.
+    """
     by_id = {one.id: one for one in run.spans}
     attempts = [one for one in run.spans if one.kind == Kind.ATTEMPT and one.task_run_id is not None]
     ran, in_process = {one.parent_id: one for one in attempts}, {one.process_id: one for one in attempts}
     for span in run.spans:
-        if span.kind == Kind.FLOW:
+        if span.kind == Kind.FLOW and not span.is_waiting:
             continue
         attempt, around, seen, waits = None, span, {span.id}, False
         while True:
@@ -225,9 +244,8 @@ def _with_attempts(run: RunRecords) -> Iterable[tuple[SpanRecord, SpanRecord | N
                 break
             seen.add(outer.id)
             around = outer
-        if not waits:
-            of_process = ran.get(span.id) or in_process.get(span.process_id)  # later stretches lie inside the first
-            yield span, of_process if span.kind == Kind.ORCHESTRATION else attempt
+        of_process = ran.get(span.id) or in_process.get(span.process_id)  # later stretches lie inside the first
+        yield span, of_process if span.kind == Kind.ORCHESTRATION else attempt, waits
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

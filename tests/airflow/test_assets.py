@@ -48,6 +48,12 @@ def test_an_outlet_that_nothing_measured_wrote_is_a_version_too(ran):
     assert {one["uri"] for one in summaries["makes_clean"]["artifacts"]} >= {"asset:/warehouse table"}
 
 
+def test_an_asset_is_found_by_its_name_too(ran, airflow):
+    summaries, _ = ran
+    ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
+    assert ledger.find_artifact("clean") == _artifact(summaries["makes_clean"], "clean.parquet")["uri"]
+
+
 def test_the_event_of_an_asset_carries_its_energy_to_solution(ran):
     summaries, events = ran
     [extra] = [one["extra"]["e2s"] for one in _of(events, "makes_clean", "clean")]

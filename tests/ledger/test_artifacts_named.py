@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2s_tasks.core.records import VersionRecord
+from e2s_tasks.core.records import CALLED, VersionRecord
 from e2s_tasks.errors import NotFoundError
 from e2s_tasks.ledger import Ledger
 
@@ -17,3 +17,18 @@ def test_a_name_with_spaces_and_letters_of_any_kind_is_found_from_anywhere(typed
     assert ledger.find_artifact(typed) == uri
     with pytest.raises(NotFoundError):
         ledger.find_artifact("été 数据.parquet")
+
+
+def test_an_artifact_is_found_by_what_an_orchestrator_calls_it(ledger, span, version):
+    called = [["sales", "s3://b/day/sales.parquet"], ['a "big" one', "s3://b/big"], ["none", "s3://b/never-made"]]
+    ledger.ingest([span("a", attributes={CALLED: called}), span("b", attributes={CALLED: [["sales", "s3://b/other"]]})])
+    ledger.ingest([span("c"), version("s3://b/day/sales.parquet", 1.0), version("s3://b/big", 1.0)])
+    assert ledger.find_artifact("sales") == "s3://b/day/sales.parquet"
+    assert ledger.find_artifact('a "big" one') == "s3://b/big"
+    with pytest.raises(NotFoundError):
+        ledger.find_artifact("none")
+    ledger.ingest([version("s3://b/other", 2.0)])
+    with pytest.raises(NotFoundError, match="any of 2 artifacts"):
+        ledger.find_artifact("sales")
+    ledger.ingest([version("s3://b/sales", 3.0)])
+    assert ledger.find_artifact("sales") == "s3://b/sales"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2s_tasks.core.records import ReadRecord, VersionRecord
+from e2s_tasks.core.records import LAST_BEGAN, ReadRecord, VersionRecord
 
 
 @pytest.fixture
@@ -99,6 +99,24 @@ def test_a_run_reads_its_own_under_a_name_that_another_run_wrote_meanwhile(ledge
     ledger.ingest([ReadRecord("r-early", name, "r", "two", 2.5)])
     seen = {read.id: read.version_id for run in ("one", "two", "three") for read in ledger.run(run).reads}
     assert seen == {"r-one": "b", "r-two": "c", "r-three": "c", "r-early": "b"}
+
+
+def test_a_run_that_was_cleared_reads_what_a_later_run_has_written_under_a_name_since(ledger, flow, span):
+    ledger.ingest([flow("one"), span("again", run="one", at=5.0, attributes={LAST_BEGAN: 5.0}), flow("two")])
+    for id_, run, at in [("a", "one", 1.0), ("b", "two", 3.0), ("c", "one", 7.0), ("d", "two", 8.0)]:
+        ledger.ingest([VersionRecord(id_, "s3://b/table", "w", run, at, files=1)])
+    ledger.ingest([ReadRecord(f"r-{at}", "s3://b/table", "r", "one", at) for at in (2.0, 4.0, 6.0, 9.0)])
+    seen = {read.at: read.version_id for read in ledger.run("one").reads}
+    assert seen == {2.0: "a", 4.0: "a", 6.0: "b", 9.0: "c"}
+
+
+def test_a_flow_run_that_begins_again_reads_what_was_written_under_a_name_last(ledger, flow):
+    ledger.ingest([flow("one"), flow("one", 5.0, id="second life"), flow("two")])
+    for id_, run, at in [("a", "one", 1.0), ("b", "two", 3.0)]:
+        ledger.ingest([VersionRecord(id_, "s3://b/table", "w", run, at, files=1)])
+    ledger.ingest([ReadRecord("r", "s3://b/table", "r", "one", 6.0), ReadRecord("q", "s3://b/alone", "r", "one", 6.0)])
+    ledger.ingest([VersionRecord("own", "s3://b/alone", "w", "one", 1.0, files=1)])
+    assert {read.id: read.version_id for read in ledger.run("one").reads} == {"r": "b", "q": "own"}
 
 
 def test_what_a_run_has_looked_at_itself_is_as_old_as_it_is(ledger, flow):

@@ -118,6 +118,21 @@ def test_what_waiting_used_itself_is_taken_off():
     assert "waited 2 h" in waiting.waited(summary)
 
 
+def test_what_waiting_used_itself_is_told_by_the_zone_for_which_each_task_waited():
+    spans = [
+        process(0.0, 0.1, 0.5, attributes={MOVED: True}),
+        attempt("waits", 0.0, 0.1, 0.5, parent_id="process 0.0", status="suspended"), attempt("waits", 2.0, 3.0, 2.0),
+        process(0.2, 0.3, 1.0, attributes={MOVED: True}),
+        attempt("in France", 0.2, 0.3, 2.0, parent_id="process 0.2", status="suspended"),
+        attempt("in France", 2.0, 3.0, 2.0),
+    ]  # fmt: skip
+    there = decision("in France", at=0.25 * HOUR, slots=[[0.0, 9 * HOUR, 10.0]])
+    there = replace(there, zone="FR", intensity=10.0)
+    found = waited(*spans, decisions=[decision("waits"), there])
+    assert found["waiting_g"] == pytest.approx(1.0 * 200 + 3.0 * 10)
+    assert found["avoided_g"] == pytest.approx(2 * (200 - 100) - 1.0 * 200 - 3.0 * 10)
+
+
 def test_where_the_whole_run_waited_all_that_came_after_counts():
     found = waited(
         attempt("looks", 0.0, 0.5, 7.0),

@@ -1,12 +1,12 @@
 """Airflow's assets as artifacts: inlets are what a task used, outlets what it made; their events carry the joules."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from e2s_tasks.core.records import VersionRecord
+from e2s_tasks.core.records import CALLED, VersionRecord
 from e2s_tasks.io.places import uri_of
 from e2s_tasks.recorder.artifacts import outlet_versions, record_input
 from e2s_tasks.recorder.guard import guarded, warn_once
@@ -63,26 +63,38 @@ def made(span: OpenSpan, task_instance: Any, to: list[VersionRecord]) -> None:
     for name in _events(task_instance):
         if not _is_written(span, uri_of(name)):
             to.extend(outlet_versions(span, name))
+    called = {(key.name, uri_of(name)) for key, name, _ in _made(task_instance) if key.name != key.uri}
+    if called:
+        span.note({CALLED: sorted(map(list, called))})
 
 
 def _events(task_instance: Any) -> dict[str, list[Any]]:
     """What has the `extra` of the event of each asset that the task made, by the asset's name in the ledger.
 
-    An alias stands for the assets that the task has added to it; one that several aliases stand for has several events.
+    One that several aliases stand for has several events.
+    """
+    found: dict[str, list[Any]] = {}
+    for _, name, event in _made(task_instance):
+        found.setdefault(name, []).append(event)
+    return found
+
+
+def _made(task_instance: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Each asset that the task made: as Airflow knows it, its name in the ledger, and what has its event's `extra`.
+
+    An alias stands for the assets that the task has added to it.
     """
     from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
 
     outlets = [one for one in task_instance.task.outlets or () if isinstance(one, Asset | AssetAlias | AssetRef)]
     told = task_instance.get_template_context()["outlet_events"] if outlets else {}
-    found: dict[str, list[Any]] = {}
     for outlet in outlets:
         of = told[outlet]
         single = [] if isinstance(outlet, AssetAlias) else [(of.key, of)]
         for key, event in [*single, *((one.dest_asset_key, one) for one in of.asset_alias_events)]:
             name = name_of(key)
             if name is not None:
-                found.setdefault(name, []).append(event)
-    return found
+                yield key, name, event
 
 
 def _is_written(span: OpenSpan, uri: str) -> bool:

@@ -85,7 +85,7 @@ def artifact(
     Parameters
     ----------
     uri: str
-        Its URI or path, or the end of one.
+        Its URI or path, or the end of one, or the name of an Airflow asset.
     version: int | str
         The number of the version, or its id; the last one by default.
     history: bool
