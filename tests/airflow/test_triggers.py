@@ -218,8 +218,8 @@ def test_where_many_look_it_waits_for_its_turn_until_its_start_at_most(grid):
 class LooksForLong(CleanerGridTrigger):
     """One that finds a cleaner hour after it had to begin."""
 
-    def _look(self, policy, start):
-        found = super()._look(policy, start)
+    def _look(self, policy, start, options):
+        found = super()._look(policy, start, options)
         time.sleep(max(0.0, self.latest + 0.5 - time.time()))
         return found
 

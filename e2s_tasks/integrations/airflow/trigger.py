@@ -20,9 +20,9 @@ from e2s_tasks.core.emissions import TIMELESS
 from e2s_tasks.core.policy_tags import policy_of
 from e2s_tasks.core.records import OF_RUN, OF_STEP, WAITS, to_dict
 from e2s_tasks.integrations.airflow import moved
-from e2s_tasks.integrations.airflow.connections import with_keys
+from e2s_tasks.integrations.airflow.connections import keys_in_time
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.settings import settings
+from e2s_tasks.settings import Settings, settings
 
 if TYPE_CHECKING:
     from e2s_tasks.core.policy import CarbonPolicy
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 REPLAN_S = 900.0
 LAG_S = 60.0  # services have made their new forecast by then
 PATIENCE_S = 10.0  # with a ledger that is asked for what was moved
+KEY_PATIENCE_S = 5.0  # with an Airflow that is asked for a key
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
 
 
@@ -146,27 +147,27 @@ class CleanerGridTrigger(BaseTrigger):
             policy = policy_of(self.policy)
             if policy is None:
                 return None
-            await _polled(policy.zone, self._slot(time.time()), self.latest)
-            move = partial(self._move, policy, datetime.fromtimestamp(start, UTC))
+            options = await _polled(policy.zone, self._slot(time.time()), self.latest)
+            move = partial(self._move, policy, datetime.fromtimestamp(start, UTC), options)
             return await asyncio.get_running_loop().run_in_executor(_thread(), move)
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("planning again", error, "the task starts as planned")
             return None
 
-    def _move(self, policy: "CarbonPolicy", start: datetime) -> "DecisionRecord | None":
+    def _move(self, policy: "CarbonPolicy", start: datetime, options: Settings) -> "DecisionRecord | None":
         from e2s_tasks.integrations.airflow.arriving import record_of
 
-        found = self._look(policy, start)
+        found = self._look(policy, start, options)
         if found is None:
             return None
         found.plan.update({OF_STEP: self.step, OF_RUN: self.whole_run, WAITS: True})
         return record_of(found, self.run_id, self.step)
 
-    def _look(self, policy: "CarbonPolicy", start: datetime) -> "Decision | None":
+    def _look(self, policy: "CarbonPolicy", start: datetime, options: Settings) -> "Decision | None":
         from e2s_tasks.ledger.learned import Learned
         from e2s_tasks.scheduler.again import Arrival, decide_again, spread, worth_moving
 
-        options, now, latest = with_keys(settings()), datetime.now(UTC), datetime.fromtimestamp(self.latest, UTC)
+        now, latest = datetime.now(UTC), datetime.fromtimestamp(self.latest, UTC)
         lesson = Learned(**self.lesson) if self.lesson is not None else None
         arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True, latest=latest)
         found = decide_again(policy, now, arrival, options, lesson)
@@ -192,25 +193,32 @@ def _least_s() -> float:
         return float("inf")
 
 
-_polls: dict[tuple[int, str, int], "asyncio.Task[None]"] = {}
+_polls: dict[tuple[int, str, int], asyncio.Task[Settings]] = {}
 
 
-async def _polled(zone: str, slot: int, until: float) -> None:
+async def _polled(zone: str, slot: int, until: float) -> Settings:
     """Return when this slot's forecast for the zone has been asked for, by the first trigger of the event loop.
 
-    What was answered is on the shelf that all processes share.
+    What was answered is on the shelf that all processes share. The settings have the keys that it was asked with:
+    Airflow is asked for them here, and never from a thread.
     """
     loop = id(asyncio.get_running_loop())
     poll = _polls.get((loop, zone, slot))
     if poll is None:
         for gone in [key for key in _polls if key[:2] == (loop, zone) or _polls[key].done()]:
             del _polls[gone]
-        poll = _polls[loop, zone, slot] = asyncio.create_task(asyncio.to_thread(_ask, zone, until))
-    await asyncio.shield(poll)
+        poll = _polls[loop, zone, slot] = asyncio.create_task(_poll(zone, until))
+    return await asyncio.shield(poll)
 
 
-def _ask(zone: str, until: float) -> None:
+async def _poll(zone: str, until: float) -> Settings:
+    options = await keys_in_time(settings(), KEY_PATIENCE_S)
+    await asyncio.to_thread(_ask, zone, until, options)
+    return options
+
+
+def _ask(zone: str, until: float, options: Settings) -> None:
     from e2s_tasks.grid.ladder import forecast_for
 
     now = datetime.now(UTC)
-    forecast_for(zone, now, max(now, datetime.fromtimestamp(until, UTC)), with_keys(settings()))
+    forecast_for(zone, now, max(now, datetime.fromtimestamp(until, UTC)), options)
