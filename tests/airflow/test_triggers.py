@@ -215,6 +215,16 @@ def test_where_many_look_it_waits_for_its_turn_until_its_start_at_most(grid):
     assert start <= at < start + 1
 
 
+def test_made_anew_with_a_ledger_that_answers_late_it_waits_for_it_until_its_start_at_most(grid):
+    grid(0)
+    answers = moved._thread().submit(time.sleep, 6)
+    start = time.time() + 2
+    ((payload, at),) = fired(trigger(start, start + 60, arrived=time.time() - 1000))
+    answers.result()
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 1
+
+
 class LooksForLong(CleanerGridTrigger):
     """One that finds a cleaner hour after it had to begin."""
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 REPLAN_S = 900.0
 LAG_S = 60.0  # services have made their new forecast by then
 PATIENCE_S = 10.0  # with a ledger that is asked for what was moved
+LEAST_PATIENCE_S = 1.0  # the same, where the start comes sooner
 KEY_PATIENCE_S = 5.0  # with an Airflow that is asked for a key
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
 
@@ -112,7 +113,10 @@ class CleanerGridTrigger(BaseTrigger):
         now = time.time()
         if self._slot(now) == self._slot(self.arrived) or now >= self.latest:
             return None
-        told = await moved.told(self.run_id, self.step, self.arrived, min(PATIENCE_S, self.latest - now))
+        patience_s = min(PATIENCE_S, self.latest - now, max(self._due(self.start, now) - now, LEAST_PATIENCE_S))
+        told = await moved.told(self.run_id, self.step, self.arrived, patience_s)
+        if told is None and now < self.start <= time.time():  # it has come while the ledger was asked
+            return None
         start = self.start if told is None or told.start is None else told.start
         found = await self._plan_again(start) if self.latest - time.time() > least_s else None
         return found if found is not None or told is None else to_dict(told)
@@ -123,6 +127,10 @@ class CleanerGridTrigger(BaseTrigger):
     def _next_look(self, now: float) -> float:
         return (self._slot(now) + 1) * self.every_s + LAG_S
 
+    def _due(self, start: float, now: float) -> float:
+        """Until when it may think: the start, or where that has passed the latest one."""
+        return min(start, self.latest) if start > now else self.latest
+
     async def _plan_again(self, start: float) -> dict[str, Any] | None:
         """The decision that moves the start, as a record, if the latest forecast knows one that is cleaner by enough.
 
@@ -131,9 +139,8 @@ class CleanerGridTrigger(BaseTrigger):
         plan that it has stays good.
         """
         now = time.time()
-        due = min(start, self.latest) if start > now else self.latest
         try:
-            async with asyncio.timeout(due - now):
+            async with asyncio.timeout(self._due(start, now) - now):
                 record = await self._look_again(start)
         except TimeoutError:
             return None
