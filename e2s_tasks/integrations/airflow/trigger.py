@@ -7,7 +7,7 @@ it. Many wait in one event loop: whatever blocks is done on threads, and only th
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ REPLAN_S = 900.0
 LAG_S = 60.0  # services have made their new forecast by then
 PATIENCE_S = 10.0  # with a ledger that is asked for what was moved
 LEAST_PATIENCE_S = 1.0  # the same, where the start comes sooner
+HANGS_S = 60.0  # a look that takes longer: a dead service holds one up for some seconds, see `grid_timeout_s`
 KEY_PATIENCE_S = 5.0  # with an Airflow that is asked for a key
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
 
@@ -156,7 +157,8 @@ class CleanerGridTrigger(BaseTrigger):
                 return None
             options = await _polled(policy.zone, self._slot(time.time()), self.latest)
             move = partial(self._move, policy, datetime.fromtimestamp(start, UTC), options)
-            return await asyncio.get_running_loop().run_in_executor(_thread(), move)
+            thread = _free_thread()
+            return await asyncio.get_running_loop().run_in_executor(thread, _noted, thread, move)
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("planning again", error, "the task starts as planned")
             return None
@@ -190,6 +192,25 @@ class CleanerGridTrigger(BaseTrigger):
 def _thread() -> ThreadPoolExecutor:
     """Where triggers plan, one after the other: among many threads that compute the event loop seldom has its turn."""
     return ThreadPoolExecutor(1, "e2s-plans")
+
+
+_began: dict[ThreadPoolExecutor, float] = {}  # the looks that go on
+
+
+def _free_thread() -> ThreadPoolExecutor:
+    """The thread; another one where a look hangs on it, as on a disk that is away."""
+    began = _began.get(_thread())
+    if began is not None and time.monotonic() - began > HANGS_S:
+        _thread.cache_clear()
+    return _thread()
+
+
+def _noted(thread: ThreadPoolExecutor, move: Callable[[], "DecisionRecord | None"]) -> "DecisionRecord | None":
+    _began[thread] = time.monotonic()
+    try:
+        return move()
+    finally:
+        del _began[thread]
 
 
 def _least_s() -> float:
