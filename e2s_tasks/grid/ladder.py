@@ -15,7 +15,7 @@ from e2s_tasks.errors import GridError, ZoneError
 from e2s_tasks.grid import NoForecastError
 from e2s_tasks.grid.country import average, written
 from e2s_tasks.grid.services import Named, service_for
-from e2s_tasks.grid.shelf import Shelf
+from e2s_tasks.grid.shelf import KEEP_S, Shelf
 from e2s_tasks.grid.trace import read_trace
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _from_service(
     patience_s = 2 * settings.grid_timeout_s + HELD_S  # longer than the process that asks can take
     shelf = Shelf(settings.data_dir / "grid", service.name, zone, patience_s, settings.forecast_age_s)
     begin = min(start, datetime.now(UTC))
-    until = begin + REACH * max(1, -(-(end - begin) // REACH))  # the same for many that ask for a little more
+    last = end + timedelta(seconds=KEEP_S)  # of one that asks as far ahead as long as this answer is kept
+    until = begin + REACH * max(1, -(-(last - begin) // REACH))  # the same for many that ask for a little more
 
     def asked() -> Forecast:
         try:

@@ -1,13 +1,21 @@
 """Keys of carbon-intensity services that are Airflow connections."""
 
+import asyncio
 import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
 
 from e2s_tasks.errors import GridError
 from e2s_tasks.grid.services import service_for
-from e2s_tasks.integrations.airflow.connections import with_keys
-from e2s_tasks.settings import Settings
+from e2s_tasks.integrations.airflow.connections import keys_in_time, with_keys
+from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
+from e2s_tasks.settings import Settings, settings
 
 NAMES = {"electricity-maps": "e2s_electricity_maps", "watttime": "e2s_watttime"}
 
@@ -50,3 +58,118 @@ def test_a_key_that_cannot_be_sent_is_told_with_both_places_and_not_shown(connec
     with pytest.raises(GridError, match=r"E2S_ELECTRICITY_MAPS_KEY, or .* e2s_electricity_maps, holds a line") as told:
         service_for("FR", with_keys(Settings(grid="electricity-maps")))
     assert "secr" not in str(told.value)
+
+
+class Supervisor:
+    """Answers a triggerer's questions, after so many seconds, and knows who asked."""
+
+    def __init__(self, after_s=0.0):
+        self.after_s, self.threads, self.answered = after_s, set(), 0
+
+    async def asend(self, message):
+        self.threads.add(threading.get_ident())
+        await asyncio.sleep(self.after_s)
+        return self._answer(message)
+
+    def send(self, message):
+        self.threads.add(threading.get_ident())
+        return self._answer(message)
+
+    def _answer(self, message):
+        if not isinstance(message, GetConnection):
+            return None
+        self.answered += 1
+        others = dict.fromkeys(("host", "schema", "port", "extra"))
+        said = {"conn_id": message.conn_id, "conn_type": "generic", "login": "ada", "password": "secret"}
+        return ConnectionResult(**said | others)
+
+
+@pytest.fixture
+def supervisor(monkeypatch):
+    """Has this process be a triggerer's, with such a supervisor."""
+
+    def start(**how):
+        found = Supervisor(**how)
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", found, raising=False)
+        return found
+
+    return start
+
+
+@pytest.fixture
+def service():
+    """Electricity Maps, which says that all hours are alike, and keeps the keys that it was asked with."""
+    keys = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            keys.append(self.headers["auth-token"])
+            begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+            rows = [{"datetime": f"{begin + timedelta(hours=i):%Y-%m-%dT%H:%MZ}", "carbonIntensity": 300}
+                    for i in range(48)]  # fmt: skip
+            body = json.dumps({"forecast": rows}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", keys
+    server.shutdown()
+
+
+def test_a_trigger_asks_airflow_for_a_key_once_and_from_no_other_thread_than_its_event_loop_s(
+    supervisor, service, tmp_path, monkeypatch
+):
+    url, keys = service
+    for name, value in {"ELECTRICITY_MAPS_URL": url, "GRID": "electricity-maps", "DATA_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(f"E2S_{name}", value)
+    settings.cache_clear()
+    asked, now = supervisor(), time.time()
+    given = {"arrived": now - 1000, "policy": ["e2s:carbon", "e2s:zone=DE", "e2s:max-delay=1h",
+             "e2s:expected-duration=10s"], "run": "run"}  # fmt: skip
+    many = [CleanerGridTrigger(start=now + 20, latest=now + 9, step=str(i), **given) for i in range(5)]
+
+    async def looks():
+        await asyncio.gather(*(one._taken_up(0.5) for one in many))
+
+    asyncio.run(looks())
+    settings.cache_clear()
+    assert keys == ["secret"]
+    assert asked.answered == 1
+    assert asked.threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_on_an_event_loop_a_connection_has_the_same_key(supervisor, service):
+    supervisor()
+    options = Settings(grid=service)
+    assert asyncio.run(keys_in_time(options, 5.0)) == with_keys(options) != options
+
+
+def test_an_airflow_that_answers_too_late_gives_no_key_and_answers_all_the_same(supervisor):
+    asked, options = supervisor(after_s=0.5), Settings(grid="electricity-maps")
+
+    async def early_and_late():
+        assert await keys_in_time(options, 0.1) is options
+        assert not asked.answered
+        await asyncio.sleep(1)
+
+    asyncio.run(early_and_late())
+    assert asked.answered == 1
+
+
+def test_a_triggerer_whose_waiting_tasks_need_the_key_of_a_connection_has_them_begin(airflow_with, service):
+    url, keys = service
+    more = {"E2S_GRID": "electricity-maps", "E2S_ELECTRICITY_MAPS_URL": url, "E2S_LEAST_WAIT_S": "1"}
+    with airflow_with(**more) as airflow:
+        say = ("--conn-type", "generic", "--conn-password", "secret")
+        airflow.run("connections", "add", NAMES["electricity-maps"], *say)
+        runs = [airflow.trigger("keyed") for _ in range(2)]
+        assert [airflow.wait("keyed", one) for one in runs] == ["success", "success"]
+        assert airflow.processes["triggerer"].poll() is None
+    assert set(keys) == {"secret"}

@@ -215,11 +215,48 @@ def test_where_many_look_it_waits_for_its_turn_until_its_start_at_most(grid):
     assert start <= at < start + 1
 
 
+def test_made_anew_with_a_ledger_that_answers_late_it_waits_for_it_until_its_start_at_most(grid):
+    grid(0)
+    answers = moved._thread().submit(time.sleep, 6)
+    start = time.time() + 2
+    ((payload, at),) = fired(trigger(start, start + 60, arrived=time.time() - 1000))
+    answers.result()
+    assert payload == {"start": start, "decision": None}
+    assert start <= at < start + 1
+
+
+class Hangs(CleanerGridTrigger):
+    """One whose look does not end for long."""
+
+    def _look(self, policy, start, options):
+        time.sleep(8)
+
+
+def test_a_look_that_hangs_holds_up_neither_its_own_start_nor_what_others_find(grid, monkeypatch):
+    monkeypatch.setattr("e2s_tasks.integrations.airflow.trigger.HANGS_S", 0.5)
+    clean = grid(6)
+    start = time.time() + 4
+    hangs = Hangs(start=start, latest=start + 60, arrived=time.time() - 1000, policy=tags_of(POLICY), run="r", step="s")
+
+    async def one(waits, after_s):
+        await asyncio.sleep(after_s)
+        return (await anext(waits.run())).payload, time.time()
+
+    async def together():
+        return await asyncio.gather(one(hangs, 0), one(trigger(start, start + 60, every_s=1.0), 1.5))
+
+    (held_up, at), (other, other_at) = asyncio.run(together())
+    assert held_up["decision"] is None
+    assert start <= at < start + 1
+    assert other["decision"]["start"] == other["start"]
+    assert clean <= other_at < clean + 1
+
+
 class LooksForLong(CleanerGridTrigger):
     """One that finds a cleaner hour after it had to begin."""
 
-    def _look(self, policy, start):
-        found = super()._look(policy, start)
+    def _look(self, policy, start, options):
+        found = super()._look(policy, start, options)
         time.sleep(max(0.0, self.latest + 0.5 - time.time()))
         return found
 

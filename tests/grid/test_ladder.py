@@ -75,3 +75,14 @@ def test_without_any_table_there_is_nothing_and_no_exception(monkeypatch: pytest
     monkeypatch.setattr(ladder, "average", gone)
     outlook = forecast_for("US", NOON, NOON + HOUR, Settings())
     assert (outlook.rung, outlook.forecast.slots, outlook.failures) == (Rung.NOTHING, (), ("the tables are gone",))
+
+
+@pytest.mark.parametrize("hours", [1, 47.9, 48, 96])
+def test_of_many_that_look_equally_far_ahead_one_asks(server: GridServer, tmp_path: Path, hours: float) -> None:
+    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    server.say(half_hours(begin, [180] * 96))
+    for _ in range(3):
+        now = datetime.now(UTC)
+        found = forecast_for("GB", now, now + hours * HOUR, Settings(gb_api_url=server.url, data_dir=tmp_path))
+        assert found.rung is Rung.SERVICE
+    assert len(server.paths) == 1

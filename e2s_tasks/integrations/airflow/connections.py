@@ -4,6 +4,7 @@ Electricity Maps: the connection `e2s_electricity_maps`, with the key as its pas
 login and password.
 """
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -14,16 +15,44 @@ WATTTIME = "e2s_watttime"
 
 
 def with_keys(options: Settings) -> Settings:
-    """The settings, with the keys that the chosen service needs and the environment lacks, if a connection has them."""
+    """The settings, with the keys that the chosen service needs and the environment lacks, if a connection has them.
+
+    In a process of a task. On the event loop of a triggerer it is `keys_in_time`, and on its threads nothing: there
+    Airflow 3.1 takes what it answers for the answer to another question, and the triggerer ends, or stands still.
+    """
+    name = _lacking(options)
+    return options if name is None else _given(options, name, _loaded(name))
+
+
+async def keys_in_time(options: Settings, patience_s: float) -> Settings:
+    """The same on an event loop; without them, where Airflow has not answered in time.
+
+    The question is left to end by itself: Airflow 3.1 takes the answer to one that was given up for that to the next.
+    """
+    name = _lacking(options)
+    if name is None:
+        return options
+    asked = asyncio.create_task(_answered(name))
+    await asyncio.wait([asked], timeout=patience_s)
+    return _given(options, name, asked.result() if asked.done() and not asked.cancelled() else None)
+
+
+def _lacking(options: Settings) -> str | None:
+    """The connection that is to have what the environment lacks; None where it lacks nothing."""
     if options.grid == "electricity-maps" and options.electricity_maps_key is None:
-        found = _loaded(ELECTRICITY_MAPS)
-        return options if found is None else replace(options, electricity_maps_key=_said(found.password))
+        return ELECTRICITY_MAPS
     if options.grid == "watttime" and options.watttime_password is None:
-        found = _loaded(WATTTIME)
-        if found is not None:
-            user = _said(found.login) or options.watttime_user
-            return replace(options, watttime_user=user, watttime_password=_said(found.password))
-    return options
+        return WATTTIME
+    return None
+
+
+def _given(options: Settings, name: str, found: Any) -> Settings:
+    if found is None:
+        return options
+    if name == ELECTRICITY_MAPS:
+        return replace(options, electricity_maps_key=_said(found.password))
+    user = _said(found.login) or options.watttime_user
+    return replace(options, watttime_user=user, watttime_password=_said(found.password))
 
 
 def _said(value: str | None) -> str | None:
@@ -37,4 +66,13 @@ def _loaded(name: str) -> Any:
     try:
         return BaseHook.get_connection(name)
     except Exception:  # noqa: BLE001 - there is none: the service says which key it lacks
+        return None
+
+
+async def _answered(name: str) -> Any:
+    from airflow.sdk.bases.hook import BaseHook
+
+    try:
+        return await BaseHook.aget_connection(name)
+    except Exception:  # noqa: BLE001 - as above
         return None

@@ -7,7 +7,7 @@ it. Many wait in one event loop: whatever blocks is done on threads, and only th
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,9 +20,9 @@ from e2s_tasks.core.emissions import TIMELESS
 from e2s_tasks.core.policy_tags import policy_of
 from e2s_tasks.core.records import OF_RUN, OF_STEP, WAITS, to_dict
 from e2s_tasks.integrations.airflow import moved
-from e2s_tasks.integrations.airflow.connections import with_keys
+from e2s_tasks.integrations.airflow.connections import keys_in_time
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.settings import settings
+from e2s_tasks.settings import Settings, settings
 
 if TYPE_CHECKING:
     from e2s_tasks.core.policy import CarbonPolicy
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 REPLAN_S = 900.0
 LAG_S = 60.0  # services have made their new forecast by then
 PATIENCE_S = 10.0  # with a ledger that is asked for what was moved
+LEAST_PATIENCE_S = 1.0  # the same, where the start comes sooner
+HANGS_S = 60.0  # a look that takes longer: a dead service holds one up for some seconds, see `grid_timeout_s`
+KEY_PATIENCE_S = 5.0  # with an Airflow that is asked for a key
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
 
 
@@ -111,7 +114,10 @@ class CleanerGridTrigger(BaseTrigger):
         now = time.time()
         if self._slot(now) == self._slot(self.arrived) or now >= self.latest:
             return None
-        told = await moved.told(self.run_id, self.step, self.arrived, min(PATIENCE_S, self.latest - now))
+        patience_s = min(PATIENCE_S, self.latest - now, max(self._due(self.start, now) - now, LEAST_PATIENCE_S))
+        told = await moved.told(self.run_id, self.step, self.arrived, patience_s)
+        if told is None and now < self.start <= time.time():  # it has come while the ledger was asked
+            return None
         start = self.start if told is None or told.start is None else told.start
         found = await self._plan_again(start) if self.latest - time.time() > least_s else None
         return found if found is not None or told is None else to_dict(told)
@@ -122,6 +128,10 @@ class CleanerGridTrigger(BaseTrigger):
     def _next_look(self, now: float) -> float:
         return (self._slot(now) + 1) * self.every_s + LAG_S
 
+    def _due(self, start: float, now: float) -> float:
+        """Until when it may think: the start, or where that has passed the latest one."""
+        return min(start, self.latest) if start > now else self.latest
+
     async def _plan_again(self, start: float) -> dict[str, Any] | None:
         """The decision that moves the start, as a record, if the latest forecast knows one that is cleaner by enough.
 
@@ -130,9 +140,8 @@ class CleanerGridTrigger(BaseTrigger):
         plan that it has stays good.
         """
         now = time.time()
-        due = min(start, self.latest) if start > now else self.latest
         try:
-            async with asyncio.timeout(due - now):
+            async with asyncio.timeout(self._due(start, now) - now):
                 record = await self._look_again(start)
         except TimeoutError:
             return None
@@ -146,27 +155,28 @@ class CleanerGridTrigger(BaseTrigger):
             policy = policy_of(self.policy)
             if policy is None:
                 return None
-            await _polled(policy.zone, self._slot(time.time()), self.latest)
-            move = partial(self._move, policy, datetime.fromtimestamp(start, UTC))
-            return await asyncio.get_running_loop().run_in_executor(_thread(), move)
+            options = await _polled(policy.zone, self._slot(time.time()), self.latest)
+            move = partial(self._move, policy, datetime.fromtimestamp(start, UTC), options)
+            thread = _free_thread()
+            return await asyncio.get_running_loop().run_in_executor(thread, _noted, thread, move)
         except Exception as error:  # noqa: BLE001 - law 5
             warn_once("planning again", error, "the task starts as planned")
             return None
 
-    def _move(self, policy: "CarbonPolicy", start: datetime) -> "DecisionRecord | None":
+    def _move(self, policy: "CarbonPolicy", start: datetime, options: Settings) -> "DecisionRecord | None":
         from e2s_tasks.integrations.airflow.arriving import record_of
 
-        found = self._look(policy, start)
+        found = self._look(policy, start, options)
         if found is None:
             return None
         found.plan.update({OF_STEP: self.step, OF_RUN: self.whole_run, WAITS: True})
         return record_of(found, self.run_id, self.step)
 
-    def _look(self, policy: "CarbonPolicy", start: datetime) -> "Decision | None":
+    def _look(self, policy: "CarbonPolicy", start: datetime, options: Settings) -> "Decision | None":
         from e2s_tasks.ledger.learned import Learned
         from e2s_tasks.scheduler.again import Arrival, decide_again, spread, worth_moving
 
-        options, now, latest = with_keys(settings()), datetime.now(UTC), datetime.fromtimestamp(self.latest, UTC)
+        now, latest = datetime.now(UTC), datetime.fromtimestamp(self.latest, UTC)
         lesson = Learned(**self.lesson) if self.lesson is not None else None
         arrival = Arrival(datetime.fromtimestamp(self.arrived, UTC), scheduled=True, latest=latest)
         found = decide_again(policy, now, arrival, options, lesson)
@@ -184,6 +194,25 @@ def _thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "e2s-plans")
 
 
+_began: dict[ThreadPoolExecutor, float] = {}  # the looks that go on
+
+
+def _free_thread() -> ThreadPoolExecutor:
+    """The thread; another one where a look hangs on it, as on a disk that is away."""
+    began = _began.get(_thread())
+    if began is not None and time.monotonic() - began > HANGS_S:
+        _thread.cache_clear()
+    return _thread()
+
+
+def _noted(thread: ThreadPoolExecutor, move: Callable[[], "DecisionRecord | None"]) -> "DecisionRecord | None":
+    _began[thread] = time.monotonic()
+    try:
+        return move()
+    finally:
+        del _began[thread]
+
+
 def _least_s() -> float:
     try:
         return settings().least_wait_s
@@ -192,25 +221,32 @@ def _least_s() -> float:
         return float("inf")
 
 
-_polls: dict[tuple[int, str, int], "asyncio.Task[None]"] = {}
+_polls: dict[tuple[int, str, int], asyncio.Task[Settings]] = {}
 
 
-async def _polled(zone: str, slot: int, until: float) -> None:
+async def _polled(zone: str, slot: int, until: float) -> Settings:
     """Return when this slot's forecast for the zone has been asked for, by the first trigger of the event loop.
 
-    What was answered is on the shelf that all processes share.
+    What was answered is on the shelf that all processes share. The settings have the keys that it was asked with:
+    Airflow is asked for them here, and never from a thread.
     """
     loop = id(asyncio.get_running_loop())
     poll = _polls.get((loop, zone, slot))
     if poll is None:
         for gone in [key for key in _polls if key[:2] == (loop, zone) or _polls[key].done()]:
             del _polls[gone]
-        poll = _polls[loop, zone, slot] = asyncio.create_task(asyncio.to_thread(_ask, zone, until))
-    await asyncio.shield(poll)
+        poll = _polls[loop, zone, slot] = asyncio.create_task(_poll(zone, until))
+    return await asyncio.shield(poll)
 
 
-def _ask(zone: str, until: float) -> None:
+async def _poll(zone: str, until: float) -> Settings:
+    options = await keys_in_time(settings(), KEY_PATIENCE_S)
+    await asyncio.to_thread(_ask, zone, until, options)
+    return options
+
+
+def _ask(zone: str, until: float, options: Settings) -> None:
     from e2s_tasks.grid.ladder import forecast_for
 
     now = datetime.now(UTC)
-    forecast_for(zone, now, max(now, datetime.fromtimestamp(until, UTC)), with_keys(settings()))
+    forecast_for(zone, now, max(now, datetime.fromtimestamp(until, UTC)), options)
