@@ -25,8 +25,8 @@ def test_a_task_that_is_marked_while_it_is_deferred_was_cancelled_at_once(airflo
     run_id = airflow.trigger("marked")
     until(lambda: all(one["state"] == "deferred" for one in airflow.task_instances("marked", run_id)))
     _mark(airflow, "marked", run_id, "succeeds", "success")
-    _mark(airflow, "marked", run_id, "is_skipped", "skipped")
-    found = {"succeeds": "cancelled", "is_skipped": "cancelled", "keeps_the_run_going": "suspended"}
+    _mark(airflow, "marked", run_id, "is_failed", "failed")
+    found = {"succeeds": "cancelled", "is_failed": "cancelled", "keeps_the_run_going": "suspended"}
     assert until(lambda: _statuses(airflow, "marked", run_id) == found)
     _mark(airflow, "marked", run_id, "keeps_the_run_going", "failed")
     assert airflow.wait("marked", run_id) == "failed"

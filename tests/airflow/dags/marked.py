@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow_errors import AirflowFailException, AirflowSkipException
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
 
@@ -50,7 +50,7 @@ def has_its_own_handler():
 
 with DAG("marked", schedule=None):
     IsDeferred(task_id="succeeds")
-    IsDeferred(task_id="is_skipped")
+    IsDeferred(task_id="is_failed")
     IsDeferred(task_id="keeps_the_run_going")
 
 with DAG("marked_at_work", schedule=None):
