@@ -20,7 +20,10 @@ PEAK_MEMORY = "peak_memory_bytes"
 
 
 class Kind(StrEnum):
-    """What sort of work a span is; orchestration: what an orchestrator's own process did around an attempt."""
+    """What sort of work a span is; orchestration: what an orchestrator's own process did around an attempt.
+
+    mark: no work, but that somebody has given a task run an end by hand, which is its status (ledger/adoption.py).
+    """
 
     FLOW = "flow"
     ORCHESTRATION = "orchestration"
@@ -30,6 +33,7 @@ class Kind(StrEnum):
     MOVE = "move"
     SPAN = "span"
     WAIT = "wait"
+    MARK = "mark"
 
 
 class Status(StrEnum):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from e2s_tasks.core.records import TRY_ID, CallRecord, Kind, SpanRecord, Status
 
 PLAIN = {Kind.SPAN, Kind.READ, Kind.WRITE, Kind.MOVE}
+# Ends of which a process tells that nobody has checked with the orchestrator.
+UNCHECKED = {Status.CRASHED, Status.FAILED, Status.TIMED_OUT, Status.SKIPPED}
 OVER = {Status.COMPLETED, Status.FAILED, Status.TIMED_OUT, Status.SKIPPED}  # what comes after that is of a new life
 
 
@@ -15,6 +17,7 @@ def adopt(spans: list[SpanRecord], run_id: str, calls: Mapping[str, CallRecord])
     Work goes to the last life of its flow run that had begun; a subflow to the attempt or flow run that started it, as
     far as that is known, else to the root flow run's. An attempt that was suspended in between is its first stretch.
     """
+    _end_what_was_marked(spans)
     _join_stretches(spans)
     lives: dict[str | None, list[SpanRecord]] = defaultdict(list)
     for one in spans:
@@ -47,6 +50,32 @@ def _lift_the_late(spans: list[SpanRecord]) -> None:
             around = by_id.get(around.parent_id or "") if over else None
 
 
+def _end_what_was_marked(spans: list[SpanRecord]) -> None:
+    """Let attempts that somebody ended by hand, suspended or at work, have been cancelled; drop the marks.
+
+    What its process says holds of one that is still at work, that has ended as it was marked, or that has succeeded:
+    that report was taken, so that the mark came later.
+    """
+    marks = [one for one in spans if one.kind == Kind.MARK]
+    if not marks:
+        return
+    spans[:] = [one for one in spans if one.kind != Kind.MARK]
+    waits = _waits(spans)
+    tries: dict[tuple[str | None, int | None], list[SpanRecord]] = defaultdict(list)
+    for one in spans:
+        if one.kind == Kind.ATTEMPT and one.parent_id not in waits:
+            tries[one.task_run_id, one.attempt].append(one)
+    for mark in marks:
+        begun = [one for one in tries[mark.task_run_id, mark.attempt] if one.started_at <= mark.started_at]
+        if begun and (_is_suspended(begun[-1]) or _was_marked_before(begun[-1], mark)):
+            begun[-1].status = Status.CANCELLED
+
+
+def _was_marked_before(one: SpanRecord, mark: SpanRecord) -> bool:
+    meanwhile = one.ended_at is not None and mark.started_at <= one.ended_at
+    return meanwhile and one.status in UNCHECKED and one.status != mark.status
+
+
 def _join_stretches(spans: list[SpanRecord]) -> None:
     """Put the later stretches of an attempt that was suspended inside its first, and let all have ended as the last.
 
@@ -71,7 +100,7 @@ def _join_stretches(spans: list[SpanRecord]) -> None:
 
 def _tries(spans: list[SpanRecord]) -> dict[tuple[str | None, int | None], list[list[SpanRecord]]]:
     """The stretches of each try that was suspended, by its number: several where the same work has begun anew."""
-    waits = {one.id for one in spans if one.is_waiting}  # a process that only had its task wait did none of its work
+    waits = _waits(spans)
     suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one) and one.parent_id not in waits}
     found: dict[tuple[str | None, int | None], list[list[SpanRecord]]] = defaultdict(list)
     for one in spans:
@@ -83,6 +112,11 @@ def _tries(spans: list[SpanRecord]) -> dict[tuple[str | None, int | None], list[
             found[key].append([])
         found[key][-1].append(one)
     return found
+
+
+def _waits(spans: list[SpanRecord]) -> set[str]:
+    """What only waited: a process that had its task wait did none of its work."""
+    return {one.id for one in spans if one.is_waiting}
 
 
 def _is_suspended(one: SpanRecord) -> bool:

@@ -81,10 +81,19 @@ class ArtifactHistory:
         if text.isdecimal() and 1 <= int(text) <= count:
             return int(text) - 1
         ids = [one.id for one in self._versions]
-        found = [id_ for id_ in ids if id_ == text or (len(text) >= LEAST_OF_ID and id_.startswith(text))]
+        named = [id_ for id_ in ids if id_.lower().startswith(text.lower())]
+        found = [id_ for id_ in named if len(text) >= min(LEAST_OF_ID, len(id_))]
         if len(found) != 1:
-            raise NotFoundError(f"{self.uri} has no version {which}. It has 1 to {count}.")
+            raise NotFoundError(f"{self.uri} has no version {which}. {self._which_there_are(text, named)}")
         return ids.index(found[0])
+
+    def _which_there_are(self, text: str, named: list[str]) -> str:
+        """What can be given instead. named: the ids that begin so, all the same."""
+        count = len(self._versions)
+        numbers = "It has version 1 alone." if count == 1 else f"It has 1 to {count}."
+        if named and len(text) < LEAST_OF_ID and not text.isdecimal():
+            return f"{numbers} Give at least {LEAST_OF_ID} characters of an id."
+        return f"{numbers} The ids of {len(named)} begin so: give more of one." if len(named) > 1 else numbers
 
     def _described(self, index: int) -> dict[str, Any]:
         version = self._versions[index]

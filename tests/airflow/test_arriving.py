@@ -56,31 +56,41 @@ from e2s_tasks.integrations.airflow.identity import dag_run_id
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.recorder import process_recorder
 
-def row(task_id, next_method, state):
+def row(task_id, next_method, state, try_number=1):
     return SimpleNamespace(
-        dag_id="d", run_id="r", task_id=task_id, map_index=-1, next_method=next_method, state=state
+        dag_id="d", run_id="r", task_id=task_id, map_index=-1, next_method=next_method, state=state,
+        try_number=try_number,
     )
 
 listener.on_task_instance_success(None, row("waits", "e2s_begin_after_waiting", "success"))
 listener.on_task_instance_failed(None, row("sensor", "the_hour_has_come", "failed"), "marked")
 listener.on_task_instance_skipped(None, row("another", "e2s_begin_after_waiting", "skipped"))
 listener.on_task_instance_failed(None, row("waits for something else", "execute_complete", "failed"), "marked")
-listener.on_task_instance_success(None, row("ran", None, "success"))
+listener.on_task_instance_success(None, row("ran", None, "success", 2))
+listener.on_task_instance_success(None, row("has not begun", None, "success", 0))
+listener.on_task_instance_failed("running", row("was killed", None, "failed"), "in the scheduler")
 recorder, run = process_recorder(), dag_run_id("d", "r")
 recorder.write(SpanRecord("s", 1, run, run, Kind.FLOW, "d", "running", 1.0, flow_run_id=run))
 recorder.flush()
 for one in Ledger.open(recorder.settings.ledger).run(run).decisions:
     print(one.plan["waits"], one.reason)
+for one in Ledger.open(recorder.settings.ledger).spans(kind="mark", to="arrow").to_pylist():
+    print("mark:", one["name"], one["attempt"], one["status"], one["energy_j"])
 """
 
 
-def test_that_a_task_which_waits_is_marked_is_written_down(grid):
+def test_that_a_task_is_marked_is_written_down_and_that_it_waits_no_more(grid):
     grid(300)
     done = subprocess.run([sys.executable, "-c", MARKED], capture_output=True, text=True, check=True, timeout=60)
-    assert sorted(done.stdout.splitlines()[-3:]) == [
+    told = done.stdout.splitlines()
+    assert sorted(one for one in told if one.startswith("False")) == [
         f"False nothing starts: the task was marked {state} while it waited"
         for state in ("failed", "skipped", "success")
     ]
+    assert sorted(one for one in told if one.startswith("mark:")) == [
+        "mark: another 1 skipped None", "mark: ran 2 completed None", "mark: sensor 1 failed None",
+        "mark: waits 1 completed None", "mark: waits for something else 1 failed None",
+    ]  # fmt: skip
 
 
 @pytest.fixture

@@ -276,10 +276,12 @@ def test_an_artifact_is_found_by_the_end_of_its_uri(e2s, ledger):
     (version,) = found["versions"]
     assert (version["version"], version["produced_by"], version["run_id"]) == (1, "build_features", RUN)
     assert version["in_run_j"] > 101
-    for which in ("1", version["version_id"], version["version_id"][:8]):
+    for which in ("1", version["version_id"], version["version_id"][:8], version["version_id"][:8].upper()):
         shown = json.loads(e2s("artifact", "features.parquet", "--version", which, "--json")[1])
         assert [one["version_id"] for one in shown["versions"]] == [version["version_id"]]
-    assert "has no version other. It has 1 to 1." in e2s("artifact", "features.parquet", "--version", "other")[2]
+    assert (
+        "has no version other. It has version 1 alone." in e2s("artifact", "features.parquet", "--version", "other")[2]
+    )
     assert "features.parquet" in e2s("artifact", "features.parquet")[1]
 
 

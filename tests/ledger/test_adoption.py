@@ -114,6 +114,62 @@ def test_a_try_that_was_cut_short_is_no_part_of_the_one_of_the_same_number_that_
     assert summarise(run)["unsuccessful_j"] == 1.0
 
 
+def mark(status, *, at=40.0, task="t", **fields):
+    """That somebody has marked a task instance, as the orchestrator's API tells it."""
+    given = {"task_run_id": f"run-of-{task}", "attempt": 1} | fields
+    return SpanRecord(
+        id=f"mark-{at}", seq=0, process_id=RUN, run_id=RUN, flow_run_id=RUN, kind="mark", name=task, status=status,
+        started_at=at, parent_id="root", **given,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("run", ["running", "failed", "completed"])
+@pytest.mark.parametrize("said", ["completed", "failed", "skipped"])
+def test_an_attempt_that_is_marked_while_it_is_suspended_was_cancelled_whatever_becomes_of_its_run(of, run, said):
+    end = {} if run == "running" else {"seq": 1, "ended_at": 99.0}
+    found = of(root(status=run, **end), *stretch(0), *stretch(1), mark(said))
+    assert {one.status for one in found.spans if one.kind == "attempt"} == {"cancelled"}
+    (step,) = steps_of(found).steps
+    assert (step.attempts, step.status, step.energy.cpu) == (1, "cancelled", 2.0)
+    assert sum(row["inclusive_j"] for row in summarise(found)["steps"]) == 3.0  # with what was around it
+
+
+@pytest.mark.parametrize("status", ["crashed", "skipped", "failed", "timed_out"])
+def test_an_attempt_that_is_marked_while_it_works_and_ends_otherwise_was_cancelled(of, status):
+    run = of(root(), *stretch(0, status), mark("completed", at=1.0))
+    assert [one.status for one in run.spans if one.kind == "attempt"] == ["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "at"),
+    [
+        ("running", "failed", 1.0),
+        ("completed", "failed", 1.0),  # its report was taken, so that the mark came after it
+        ("skipped", "skipped", 1.0),
+        ("failed", "failed", 1.0),
+        ("crashed", "completed", 9.0),
+        ("failed", "completed", 9.0),
+    ],
+)
+def test_a_mark_changes_nothing_of_an_attempt_that_works_or_is_over_or_ended_so_by_itself(of, status, said, at):
+    run = of(root(), *stretch(0, status), mark(said, at=at))
+    assert [(one.kind, one.status) for one in run.spans if one.kind in {"attempt", "mark"}] == [("attempt", status)]
+
+
+def test_a_mark_says_nothing_of_another_task_another_try_or_the_same_one_of_a_later_life(of):
+    run = of(root(), mark("failed", at=5.0), *stretch(1), mark("failed", at=15.0, task="u"),
+             mark("failed", at=16.0, attempt=2))  # fmt: skip
+    assert steps_of(run).steps[0].status == "suspended"
+
+
+def test_a_mark_is_heard_by_who_sums_over_runs_too_and_is_still_there_when_inner_spans_are_folded(ledger):
+    ledger.ingest([root(seq=1, status="failed", ended_at=99.0), *stretch(1, "skipped"), mark("completed", at=11.0)])
+    ledger.prune(0.0)
+    (run,) = ledger.period(0.0)
+    assert [one.status for one in run.spans if one.kind == "attempt"] == ["cancelled"]
+    assert [row.ended_at for row in ledger.runs()] == [99.0]
+
+
 def test_outcomes_of_all_stretches_of_a_successful_attempt_count(of):
     outcomes = [OutcomeRecord(f"o{number}", RUN, f"t{number}", 10.0 * number, "row", 10.0) for number in (0, 1)]
     summary = summarise(of(root(), *stretch(0), *stretch(1, "completed"), *outcomes))

@@ -183,6 +183,21 @@ def test_a_version_is_shown_by_its_number_and_an_unknown_number_is_an_error(hist
             history.one(number)
 
 
+def test_who_gives_too_little_of_an_id_is_told_what_is_enough(history):
+    for id_ in ("abcdef01", "abcdef02"):
+        history._ledger.ingest([VersionRecord(id_, "file:///models/delay", "w", "killed", 3 * 86_400.0, bytes=1)])
+    found = ArtifactHistory(history._ledger, "file:///models/delay")
+    assert found.one("ABCDEF01")["version_id"] == "abcdef01"
+    with pytest.raises(
+        NotFoundError, match=r"has no version ABCDE. It has 1 to 4. Give at least 6 characters of an id."
+    ):
+        found.one("ABCDE")
+    with pytest.raises(NotFoundError, match=r"It has 1 to 4. The ids of 2 begin so: give more of one."):
+        found.one("abcdef0")
+    with pytest.raises(NotFoundError, match=r"It has 1 to 4.$"):
+        found.one("other")
+
+
 def test_a_version_whose_run_is_not_in_the_ledger_says_so_and_hides_no_other(history):
     history._ledger.ingest([VersionRecord("lost", "file:///models/delay", "w", "killed", 3 * 86_400.0, bytes=1)])
     found = ArtifactHistory(history._ledger, "file:///models/delay")

@@ -1,7 +1,8 @@
 """How an attempt has ended: as its report says if Airflow has taken that, and by what it raised.
 
 Most reports are checked with Airflow when they are made, and refused where somebody has marked or cleared the task
-meanwhile. Not so that it failed for good, which the supervisor passes on once the process is gone. Who was told to stop
+meanwhile. Not so that it failed for good or was skipped, which the supervisor passes on once the process is gone: that
+a person has marked it is told by the API server (`runs.marked`). Who was told to stop
 and failed may have done so for that reason, or by itself: Airflow is asked whether it still takes it for running.
 """
 

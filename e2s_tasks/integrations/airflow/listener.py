@@ -1,8 +1,8 @@
 """What Airflow calls when a task instance or a DAG run begins and ends; of other processes' tasks only the end is told.
 
 The hooks of task instances are called in the process of each attempt with the task SDK's task instance; in the
-scheduler and API server, for tasks that were killed or marked, with a row of the database: of these it is told that
-they wait no more for a cleaner grid.
+scheduler, for tasks that were killed, and in the API server, for those that somebody has marked, with a row of the
+database. Only of the latter Airflow does not say what they were before.
 """
 
 from typing import Any
@@ -39,26 +39,26 @@ def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:  
 
 
 @hookimpl
-def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any) -> None:  # noqa: ARG001
+def on_task_instance_failed(previous_state: Any, task_instance: Any, error: Any) -> None:
     """An attempt has failed."""
     if _is_in_its_process(task_instance):
         attempts.attempt_failed(error)
     else:
-        runs.marked(task_instance)
+        runs.marked(task_instance, by_hand=previous_state is None)
 
 
 @hookimpl
-def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:  # noqa: ARG001
+def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
     """An attempt has succeeded, of which the runner tells, or was marked so in the API server."""
     if not _is_in_its_process(task_instance):
-        runs.marked(task_instance)
+        runs.marked(task_instance, by_hand=previous_state is None)
 
 
 @hookimpl
-def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:  # noqa: ARG001
+def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
     """The same of one that was skipped."""
     if not _is_in_its_process(task_instance):
-        runs.marked(task_instance)
+        runs.marked(task_instance, by_hand=previous_state is None)
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from time import monotonic, time
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from e2s_tasks.core.records import OF_STEP, WAITS, DecisionRecord, SpanRecord, Status
+from e2s_tasks.core.records import OF_STEP, WAITS, DecisionRecord, Kind, SpanRecord, Status
 from e2s_tasks.errors import E2SError, SettingError
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.connections import with_keys
@@ -25,6 +25,7 @@ LATEST = 500  # runs that are looked through for ends that nobody told
 SEARCH_EVERY_S = 600.0
 LONG_S = 1800.0  # of a shorter run what was forecast is what was
 WAITING = {BEGIN, HOUR_HAS_COME}
+MARKED_AS = {"success": Status.COMPLETED, "failed": Status.FAILED, "skipped": Status.SKIPPED}
 LOOKING = "looking at the grid of a DAG run"
 KNOWN = {"trace", "service", "cached", "profile"}  # rungs whose source may tell what the grid was
 
@@ -65,17 +66,27 @@ def ended(dag_run: Any) -> None:
 
 
 @guarded
-def marked(task_instance: Any) -> None:
-    """Write down that a task, which somebody has marked, waits no more for a cleaner grid, if it did."""
-    one = task_instance
-    if getattr(one, "next_method", None) not in WAITING:
-        return
+def marked(task_instance: Any, *, by_hand: bool) -> None:
+    """Write down that a task has an end of which its process may not tell: it waits no more for a cleaner grid.
+
+    by_hand: somebody has given it that end, which cancels an attempt that is suspended or at work.
+    """
+    one, state = task_instance, str(getattr(task_instance.state, "value", task_instance.state))
     run, step = dag_run_id(one.dag_id, one.run_id), task_instance_id(one.dag_id, one.run_id, one.task_id, one.map_index)
-    now, plan = time(), {OF_STEP: step, WAITS: False}
-    reason = f"nothing starts: the task was marked {getattr(one.state, 'value', one.state)} while it waited"
+    now, recorder = time(), process_recorder()
     known = uuid5(NAMESPACE_URL, f"e2s:marked:{step}:{now}").hex
-    process_recorder().write(DecisionRecord(known, run, now, "missing", "none", reason, plan=plan))
-    _aside("delivering that a task waits no more", _deliver)
+    waits = getattr(one, "next_method", None) in WAITING
+    if waits:
+        reason = f"nothing starts: the task was marked {state} while it waited"
+        plan = {OF_STEP: step, WAITS: False}
+        recorder.write(DecisionRecord(known, run, now, "missing", "none", reason, plan=plan))
+    if by_hand and one.try_number:  # else nothing has begun
+        status = MARKED_AS.get(state, Status.CANCELLED)
+        mark = SpanRecord(known, 0, run, run, Kind.MARK, one.task_id, status, now, run.replace("-", ""))
+        mark.flow_run_id, mark.task_run_id, mark.attempt = run, step, one.try_number
+        recorder.write(mark)
+    if waits or by_hand:
+        _aside("delivering that a task was marked", _deliver)
 
 
 _begun: set[str] = set()  # runs that have begun in this process
