@@ -36,7 +36,7 @@ def test_no_frame_of_ours_is_in_what_airflow_logs_of_an_error(airflow, raising):
     assert {task for task, errors in found.items() if errors} >= {
         "raises", "raises_from", "takes_long", "fails_for_good", "has_no_such_program", "reads_no_file", "picks",
         "returns_what_cannot_be_kept", "tells_what_cannot_be_sent", "is_followed_by_an_error", "triggers_none",
-        "cannot_be_deferred", "cannot_be_rendered",
+        "cannot_be_deferred", "cannot_be_rendered", "asks_for_long", "fails_to_stop",
     }  # fmt: skip
     files = {task: [frame["filename"] for one in errors for frame in one["frames"]] for task, errors in found.items()}
     assert all(files[task] for task in found if found[task])

@@ -206,19 +206,19 @@ def _worked() -> None:
 def _watch_for_the_end() -> None:
     """Note when Airflow tells the process to stop, before it does what it does at that."""
     tells, here = signal.getsignal(signal.SIGTERM), os.getpid()
-    if not callable(tells) or hasattr(tells, "e2s_notes") or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if not callable(tells) or isinstance(tells, runner.Told):
         return
 
-    def noted(number: int, frame: Any) -> None:
+    def note() -> None:
         if os.getpid() == here and _here.attempt is not None and _here.attempt.works:
             _here.attempt.stopped = True
             for span in (_here.attempt.span, _here.around):
                 if span is not None:  # the next tick writes it down
                     span.note({STOPPED: True})
-        tells(number, frame)
 
-    noted.e2s_notes = True  # type: ignore[attr-defined]
-    signal.signal(signal.SIGTERM, noted)
+    signal.signal(signal.SIGTERM, runner.Told(tells, note))
 
 
 @guarded

@@ -7,7 +7,8 @@ state is reported; Airflow goes on where the report is refused, as that of a tas
 the callbacks.
 
 What an operator raises is logged by the runner. So nothing of ours is on the stack between the two: work is followed by
-the context manager around it, and by what has returned before one of the runner's functions begins.
+the context manager around it, and by what has returned before one of the runner's functions begins. Where that cannot
+be, as around the whole run, frames of ours are taken out of an error before it reaches who logs it.
 """
 
 from collections.abc import Callable
@@ -48,13 +49,32 @@ def watch(follower: Follower) -> None:
     from airflow.sdk.execution_time import task_runner
 
     opens, told = task_runner.set_current_context, _told(follower)
-    _replace(task_runner, "set_current_context", lambda context: _Work(opens(context), context, follower))
+    _replace(task_runner, "set_current_context", lambda context: _Work(_Cleared(opens(context)), context, follower))
+    locks = getattr(task_runner, "BundleVersionLock", None)  # the whole run is inside of it, and a log of errors around
+    if locks is not None:
+        _replace(task_runner, "BundleVersionLock", lambda *args, **kwargs: _Cleared(locks(*args, **kwargs)))
     for name, first in told.items():
         call = getattr(task_runner, name, None)
         if call is not None:
-            _replace(task_runner, name, _Told(call, first))
+            _replace(task_runner, name, Told(call, first))
     for name, around in _end(follower, task_runner).items():
         _wrap(task_runner, name, around)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cleared:
+    """A context manager of the runner's, which errors leave without frames of ours."""
+
+    own: AbstractContextManager[Any]
+
+    def __enter__(self) -> Any:
+        return self.own.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> Any:
+        handled = self.own.__exit__(kind, error, at)
+        if error is not None:
+            without_ours(error)
+        return handled
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +92,10 @@ class _Work:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> Any:
         if error is not None and not _goes_on(error):
             self.follower.ends(error)
-        handled = self.own.__exit__(kind, error, at)
-        if error is not None:
-            without_ours(error)
-        return handled
+        return self.own.__exit__(kind, error, at)
 
 
-class _Told:
+class Told:
     """A function before which something is called: while Python looks it up, so that it has returned by then."""
 
     def __init__(self, call: Call, first: Callable[[], None]) -> None:
@@ -126,7 +143,7 @@ def _end(follower: Follower, runner: ModuleType) -> dict[str, Call]:
         nonlocal taken
         comms: Any = type(getattr(runner, "SUPERVISOR_COMMS", None))
         if hasattr(comms, "_read_frame"):  # else there is no supervisor that could refuse
-            _replace(comms, "send", _Told(comms.send, sends))
+            _replace(comms, "send", Told(comms.send, sends))
             _wrap(comms, "_read_frame", read)
         taken = True
         try:

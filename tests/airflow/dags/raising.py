@@ -1,6 +1,9 @@
 """Tasks that end with errors, each by another way through Airflow's runner."""
 
+import os
+import signal
 import subprocess
+import time
 from datetime import timedelta
 
 from airflow.exceptions import AirflowFailException, AirflowSkipException
@@ -28,6 +31,15 @@ class Defers(BaseOperator):
         raise ValueError("after the deferral")
 
 
+class FailsToStop(BaseOperator):
+    def execute(self, context):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    def on_kill(self):
+        raise ValueError("of on_kill")
+
+
 with DAG("raising", schedule=None) as dag:
 
     @task(retries=1, retry_delay=timedelta(seconds=0), on_retry_callback=fails, on_failure_callback=fails)
@@ -43,9 +55,12 @@ with DAG("raising", schedule=None) as dag:
 
     @task
     def takes_long():
-        import time
-
         time.sleep(30)
+
+    @task
+    def asks_for_long():
+        while True:
+            Variable.get("there is none", default=None)
 
     @task
     def fails_for_good():
@@ -93,8 +108,10 @@ with DAG("raising", schedule=None) as dag:
     raises(), raises_from(), fails_for_good(), skips(), has_no_such_program(), reads_no_file()
     returns_what_cannot_be_kept(), tells_what_cannot_be_sent(), is_followed_by_an_error()
     takes_long.override(execution_timeout=timedelta(seconds=1))()
+    asks_for_long.override(execution_timeout=timedelta(seconds=1))()
     picks(each.expand(number=numbers()))
     TriggerDagRunOperator(task_id="triggers_none", trigger_dag_id="there_is_none")
+    FailsToStop(task_id="fails_to_stop")
     Defers(task_id="defers")
     Defers(task_id="cannot_be_deferred", given=object())
     Defers(task_id="cannot_be_rendered", given="x").template_fields = ("missing",)
