@@ -202,6 +202,20 @@ def test_the_exit_code_of_a_callback_that_exits_is_its_own(airflow, exited):
     until(lambda: all('"exit_code":7' in log.read_text() for log in logs))
 
 
+def test_who_skips_has_skipped_if_its_process_ends_in_order(airflow):
+    run_id = airflow.trigger("skips")
+    airflow.wait("skips", run_id)
+    states = {one["task_id"]: one["state"] for one in airflow.task_instances("skips", run_id)}
+    assert states == {"skips": "skipped", "skips_and_exits": "failed", "skips_and_dies": "failed"}
+
+    def ended():
+        run = _run(airflow, "skips", run_id)
+        found = {one.name: str(one.status) for one in run.spans if one.kind == Kind.ATTEMPT}
+        return found if "running" not in found.values() else None
+
+    assert until(ended) == {"skips": "skipped", "skips_and_exits": "failed", "skips_and_dies": "crashed"}
+
+
 def _exits_before_its_attempt():
     attempts._open_around("d", "r")
     atexit._run_exitfuncs()  # as Airflow's processes do, and then leave what multiprocessing would run

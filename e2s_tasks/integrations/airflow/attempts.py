@@ -4,7 +4,8 @@ A span of kind orchestration is open from the process's start to its end: what A
 reading the DAG's file, is the DAG run's own energy. The attempt inside it is what the operator does, with the loading
 of what it is handed and the keeping of its result (`runner`). How it has ended is known once its state is reported: one
 that is killed until then has crashed, and one whose report is refused was cancelled, by whoever has marked or cleared
-the task meanwhile. Its callbacks come after that, and are a part of it whose own ends change nothing of its.
+the task meanwhile. Its callbacks come after that, and are a part of it whose own ends change nothing of its; only that
+it skipped Airflow is told once its process has ended in order, and else that it failed.
 """
 
 import atexit
@@ -13,7 +14,8 @@ import resource
 import signal
 import sys
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +41,8 @@ class Attempt:
     """The attempt of this process.
 
     works: its work goes on, on the thread that it began on. stopped: it was told to end. made: of its outlets, to be
-    written down once its success has been taken. over: how it has ended is known.
+    written down once its success has been taken. over: its state has been reported. skips: so that it skipped, if its
+    process ends in order.
     """
 
     task_instance: Any
@@ -49,6 +52,7 @@ class Attempt:
     error: BaseException | str | None = None
     made: list[VersionRecord] = field(default_factory=list)
     over: bool = False
+    skips: bool = False
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ def attempt_begins(task_instance: Any) -> None:
     if _here.attempt is not None and _here.attempt.task_instance is task_instance:
         _rendered(_here.attempt)
         return
+    _has_skipped()
     dag_run = task_instance._ti_context_from_server.dag_run  # noqa: SLF001 - Airflow has no other place for it
     if _here.run_id != dag_run_id(dag_run.dag_id, dag_run.run_id) or _here.around is None:
         _open_around(dag_run.dag_id, dag_run.run_id)
@@ -268,22 +273,45 @@ def _end(error: BaseException | None = None, taken: bool = True) -> None:
     if isinstance(attempt.span, OpenSpan) and status is Status.COMPLETED:
         for one in attempt.made:
             process_recorder().write(one, attempt.span)
+    attempt.skips = status is Status.SKIPPED
+    if not attempt.skips:
+        _close(attempt, status)
+
+
+def _close(attempt: Attempt, status: Status) -> None:
+    attempt.skips = False
     attempt.span.end(status)
     if isinstance(attempt.span, OpenSpan):
         metrics.tell(attempt.span, attempt.task_instance)
 
 
-def _callbacks(kind: str) -> AbstractContextManager[Any]:
+def _has_skipped() -> None:
+    """The attempt's process ends in order, or goes on with the next one, as in `dags test`."""
+    if _here.attempt is not None and _here.attempt.skips:
+        _close(_here.attempt, Status.SKIPPED)
+
+
+@contextmanager
+def _callbacks(kind: str) -> Iterator[None]:
+    """Around callbacks of the attempt: they are a part of it."""
     attempt = _here.attempt
     if attempt is None or not isinstance(attempt.span, OpenSpan):
-        return nullcontext()
-    return process_recorder().span(kind, Kind.SPAN, {"parent_id": attempt.span.id})
+        yield
+        return
+    try:
+        with process_recorder().span(kind, Kind.SPAN, {"parent_id": attempt.span.id}):
+            yield
+    except SystemExit as error:
+        if attempt.skips and error.code:
+            _close(attempt, Status.FAILED)
+        raise
 
 
 @guarded
 def process_ends() -> None:
     """The process is about to end: what was measured is written down, and delivered where it must be."""
     _end()
+    _has_skipped()
     _here.attempt = None
     pulls.taken()  # by callbacks, after the work: it went into nothing
     _close_around()

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, Asset, task
+from airflow_errors import AirflowSkipException
 
 from e2s_tasks import record_outcome
 from e2s_tasks.io import write_parquet
@@ -82,6 +83,21 @@ def fails_and_exits():
     raise ValueError("as it is to")
 
 
+@task(on_skipped_callback=exits)
+def skips_and_exits():
+    raise AirflowSkipException
+
+
+@task(on_skipped_callback=dies)
+def skips_and_dies():
+    raise AirflowSkipException
+
+
+@task(on_skipped_callback=counts)
+def skips():
+    raise AirflowSkipException
+
+
 @task(on_failure_callback=counts, on_retry_callback=counts, retries=1, retry_delay=timedelta(seconds=0))
 def fails():
     raise ValueError("as it is to")
@@ -96,6 +112,11 @@ with DAG("marked_and_raises", schedule=None):
 with DAG("exits", schedule=None):
     exits_afterwards()
     fails_and_exits()
+
+with DAG("skips", schedule=None):
+    skips()
+    skips_and_exits()
+    skips_and_dies()
 
 with DAG("calls_back", schedule=None):
     tells_of_it()
