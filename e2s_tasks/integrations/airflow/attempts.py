@@ -302,8 +302,8 @@ def _callbacks(kind: str) -> Iterator[None]:
         with process_recorder().span(kind, Kind.SPAN, {"parent_id": attempt.span.id}):
             yield
     except SystemExit as error:
-        if attempt.skips and error.code:
-            _close(attempt, Status.FAILED)
+        if attempt.skips:
+            _close(attempt, Status.FAILED if error.code else Status.SKIPPED)
         raise
 
 
@@ -319,11 +319,13 @@ def process_ends() -> None:
 
 
 def _leave() -> None:
-    """The process ends in order, of which Airflow told nothing: a callback or its own start has called `sys.exit()`.
+    """The process ends, of which Airflow told nothing: by an error of its own, or by `sys.exit()`, as of a callback.
 
     Airflow's processes run what `atexit` has, and not what multiprocessing has for its children, which they may be.
     """
     if _here.around is not None:
+        if _here.attempt is not None and _here.attempt.skips:
+            _close(_here.attempt, Status.FAILED)
         process_ends()
 
 
