@@ -1,6 +1,6 @@
 """CPU time of child processes that measured work starts: counted to who started them, while they run, and once.
 
-Those of a pool are of the spans that have handed it work and are still open.
+Those of a pool are of the spans that have handed it work.
 
 A child with a meter of its own books what its spans use, and only the rest is counted here; one that was there before
 any span belongs to none. A child that detaches itself (a daemon) is counted as long as it was seen before it left; what
@@ -14,7 +14,7 @@ than a joule twice.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ Used = dict[Owners, int]
 
 @dataclass(slots=True)
 class _Process:
-    """The process itself or a known descendant. foreign: it does not count.
+    """The process itself or a known descendant. foreign: it does not count. handed: it counts, whatever is above it.
 
     last_ns: how much of its own time is counted; below_ns: how much of the sum of its ended children is accounted for.
     metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
@@ -55,6 +55,7 @@ class _Process:
     last_ns: int = 0
     below_ns: int = 0
     foreign: bool = False
+    handed: bool = False
     metered: bool = False
     mixed: bool = False
     stale_ns: int | None = None
@@ -90,6 +91,7 @@ class Children:
                     self._known.setdefault(pid, _Process(parent, foreign=True))
         for pid, process in list(self._known.items()):
             process.foreign |= all(owner.ends_in is not None for owner in process.owners)
+            process.handed &= not process.foreign
             if process_cpu_ns(pid) is None:  # its end is in the sum that counting starts from
                 del self._known[pid]
         self._buried = {(pid, one.begun_ns) for pid, one in self._measured().items() if process_cpu_ns(pid) is None}
@@ -108,22 +110,39 @@ class Children:
             process.owners = owners
         self._stirred = True
 
-    def handed(self, pids: Iterable[int], owner: Account) -> None:
-        """Work of `owner` has just handed something to the processes of a pool."""
+    def hand(self, pids: Collection[int], owners: Owners) -> None:
+        """What processes do is of these from now on, with what runs below them."""
+        measured, theirs = self._measured(), set(pids)
         for pid in pids:
-            process = self._known.get(pid)
-            if process is None:  # it is found with the thread that starts it
-                continue
-            if process.foreign and process.parent == self._pid:
-                self._take_up(pid, process)
-            process.owners = (*(one for one in process.owners if not (one.closed_ns or one is owner)), owner)
+            process = self._known.get(pid) or self._met(pid)
+            if process is not None:
+                self._give(pid, process, owners, measured)
+        for pid, process in list(self._known.items()):  # parents before their children
+            if process.parent in theirs and pid not in theirs and process.parent not in measured:
+                theirs.add(pid)
+                self._give(pid, process, owners, measured)
 
-    def _take_up(self, pid: int, process: _Process) -> None:
-        """A process that was none of any span's counts from now on."""
-        clock = process_cpu_ns(pid)
-        told = _told_of(pid, process, clock, self._measured())
-        process.last_ns = (clock if told is None else told.unclaimed_ns(clock)) or process.last_ns
-        process.below_ns, process.foreign = ended_ns(pid) or process.below_ns, False
+    def owned(self, pids: Iterable[int], owners: Owners) -> bool:
+        """Whether all of these processes are theirs already."""
+        return all(pid in self._known and self._known[pid].owners == owners for pid in pids)
+
+    def _met(self, pid: int) -> _Process | None:
+        """A process that is seen for the first time; what has started it, if not this one, is a forkserver."""
+        above = parent_of(pid)
+        if above is None:
+            return None
+        if above != self._pid and above not in self._known:
+            self._known[above] = _Process(parent_of(above) or self._pid, foreign=True)
+        process = self._known[pid] = _Process(above)
+        return process
+
+    def _give(self, pid: int, process: _Process, owners: Owners, measured: dict[int, Measured]) -> None:
+        if process.foreign:  # it counts from now on
+            clock = process_cpu_ns(pid)
+            told = _told_of(pid, process, clock, measured)
+            process.last_ns = (clock if told is None else told.unclaimed_ns(clock)) or process.last_ns
+            process.below_ns = ended_ns(pid) or process.below_ns
+        process.foreign, process.handed, process.owners = False, True, owners
         self._stirred = True
 
     def forked(self, starter: Account | None) -> None:
@@ -231,7 +250,8 @@ class Children:
         """Count what a process used since it was last seen; with a meter, what no span of its own has claimed."""
         process = self._known[pid]
         above = self._known.get(process.parent)
-        process.foreign |= above is not None and (above.foreign or process.parent in measured)
+        if not process.handed:
+            process.foreign |= above is not None and (above.foreign or process.parent in measured)
         if process.foreign:
             return
         told = _told_of(pid, process, clock, measured)

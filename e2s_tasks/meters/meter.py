@@ -5,7 +5,7 @@ boundary at least 5 ms after the last one closes a segment (`segments`). Splitti
 recorder's thread.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -277,6 +277,15 @@ class Meter(Segments):
             found = self._children.look()
             with self._in_turn():
                 self._children.meet(found, self._owner_of)
+
+    def hand(self, pids: Collection[int], owners: tuple[Account, ...]) -> None:
+        """Processes, of a pool, work for these from now on; what they have done was for who had them before."""
+        if self._children is None or self._children.owned(pids, owners):
+            return
+        with self._in_turn():
+            if self._open:
+                self._close_segment(self._now())
+            self._children.hand(pids, owners)
 
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""

@@ -4,7 +4,7 @@ What is read keeps the interpreter's lock, so that no other thread gets in betwe
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from e2s_tasks.meters.account import Account, Role
@@ -17,7 +17,7 @@ from e2s_tasks.meters.threads import MeasuredThread
 from e2s_tasks.meters.turn import Turn
 
 if TYPE_CHECKING:
-    from e2s_tasks.meters.children import Children, Used
+    from e2s_tasks.meters.children import Children, Owners, Used
 
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
@@ -226,19 +226,24 @@ class Segments:
         """Give the children's CPU time to whose they are; returns what of it several share."""
         pooled: dict[Account, int] = {}
         for owners, ns in used.items():
-            at_work = [one for one in owners if one in self._open or one in self._ended] or self._around(owners[-1])
+            at_work = self._at_work(owners)
             for account in at_work:
                 own[account] = own.get(account, 0) + ns // len(at_work)
                 if len(at_work) > 1:
                     pooled[account] = pooled.get(account, 0) + ns // len(at_work)
         return pooled
 
+    def _at_work(self, owners: "Owners") -> list[Account]:
+        """Those who are open, but for whom others of them are inside; where none is, what is around the last."""
+        found = [one for one in owners if one in self._open or one in self._ended]
+        if len(found) > 1:
+            above = {around for one in found for around in _ancestors(one)}
+            found = [one for one in found if one not in above]
+        return found or self._around(owners[-1])
+
     def _around(self, ended: Account) -> list[Account]:
         """What is still open around a span that has ended before its child."""
-        account = ended.parent
-        while account is not None and account not in self._open and account not in self._ended:
-            account = account.parent
-        return [] if account is None else [account]
+        return [one for one in _ancestors(ended) if one in self._open or one in self._ended][:1]
 
     def _owner_of(self, tid: int) -> Account | None:
         thread = self._threads.get(tid)
@@ -253,6 +258,13 @@ class Segments:
                 used += now - thread.last_ns
                 thread.last_ns = now
         return used
+
+
+def _ancestors(account: Account) -> Iterator[Account]:
+    around = account.parent
+    while around is not None:
+        yield around
+        around = around.parent
 
 
 def _add_orchestration(outside_ns: int, roots: list[Account], own: dict[Account, int]) -> None:
