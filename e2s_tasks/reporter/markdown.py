@@ -178,11 +178,13 @@ def _artifact(one: dict[str, Any]) -> list[str]:
 def _facts(summary: Summary) -> str:
     gaps, stages, grid = provenance.gaps(summary), phrases.stages(summary), phrases.grid(summary)
     unrecorded, not_made = provenance.unrecorded(summary), phrases.not_made(summary)
+    divided = provenance.divided(summary)
     facts = [
         *provenance.provenance(summary),
         *([("gaps", gaps)] if gaps else []),
         *([("products", not_made)] if not_made else []),
         *([("stages", stages)] if stages else []),
+        *([("divided", divided)] if divided else []),
         ("not attributed", f"{provenance.not_attributed(summary)}; {provenance.idle_policy(summary)}"),
         *([("unrecorded I/O", unrecorded)] if unrecorded else []),
         *([("grid", grid)] if grid else []),

@@ -6,6 +6,8 @@ from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
 from e2s_tasks.reporter import figures, phrases, units
 
 Summary = dict[str, Any]
+TOLD_FROM = 0.01  # of the CPU time: less is not worth a line
+MOST_NAMED = 4
 DEVICES = {"gpu": "GPU", "cpu": "CPU", "dram": "DRAM"}
 
 
@@ -67,6 +69,20 @@ def gaps(summary: Summary) -> str | None:
 def idle_policy(summary: Summary) -> str:
     """Who pays for idle power."""
     return "idle power: policy " + (" and ".join(summary["static_policy"]) or units.UNKNOWN)
+
+
+def divided(summary: Summary) -> str | None:
+    """What several steps used at once, so that its division is an estimate; None where that is next to nothing."""
+    whole_s, shared_s = (sum(one[name] for one in summary["spans"]) for name in ("cpu_s", "shared_cpu_s"))
+    if shared_s < TOLD_FROM * whole_s or not shared_s:
+        return None
+    names = list(dict.fromkeys(one["name"] for one in summary["spans"] if one["shared_cpu_s"] > TOLD_FROM * shared_s))
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    named = ", ".join(f"`{units.printable(name)}`" for name in names[:MOST_NAMED])
+    return (
+        f"{units.seconds(shared_s)} of {units.seconds(whole_s)} of CPU time were of threads or of a pool's processes"
+        f" that several used at once, and are divided between them: {named}{more}"
+    )
 
 
 def not_attributed(summary: Summary) -> str:

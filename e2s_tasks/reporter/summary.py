@@ -142,6 +142,7 @@ def _span(span: SpanRecord, spans: SpanTree, saved: dict[str, float | None]) -> 
         "started_at": iso(span.started_at),
         "duration_s": None if span.ended_at is None else span.ended_at - span.started_at,
         "cpu_s": span.cpu_ns / 1e9,
+        "shared_cpu_s": span.shared_cpu_ns / 1e9,
         "inclusive_cpu_s": spans.used[span.id].cpu_ns / 1e9,
         "exclusive_j": own(span).joules,
         "inclusive_j": spans.used[span.id].joules,

@@ -180,6 +180,9 @@ def _facts(summary: Summary) -> Table:
     for word, said in ((word, say(summary)) for word, say in more):
         if said:
             table.add_row(word, Text(said))
+    divided = provenance.divided(summary)
+    if divided:
+        table.add_row("divided", Text(divided))
     table.add_row("not attributed", Text(f"{provenance.not_attributed(summary)}; {provenance.idle_policy(summary)}"))
     unrecorded = provenance.unrecorded(summary)
     if unrecorded:

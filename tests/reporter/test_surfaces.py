@@ -109,6 +109,20 @@ def test_no_surface_shows_a_lower_bound_as_an_exact_figure(ledger, capsys):
     assert (summary["orchestration_lower_bound"], summary["waiting_lower_bound"]) == (False, False)
 
 
+@pytest.mark.parametrize(("shared_ns", "told"), [(2_500_000_000, True), (10_000_000, False)])
+def test_what_several_steps_used_at_once_is_told_where_it_is_much(tmp_path, shared_ns, told):
+    records = run(
+        root(cpu_j=1.0, cpu_ns=0, ended_at=NOON + 9),
+        span("a", name="fit", task_run_id="a", attempt=1, cpu_j=9.0, cpu_ns=3_000_000_000, shared_cpu_ns=shared_ns),
+    )
+    opened = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    opened.ingest([process(), *records.spans])
+    summary = summarise_run(opened, RUN)
+    said = "2.50 s of 3.00 s of CPU time were of threads or of a pool's processes that several used at once"
+    for surface in ("terminal", "page", "report"):
+        assert (said in " ".join(texts(opened, summary)[surface].split())) is told, surface
+
+
 def test_a_program_reads_the_same_figures_everywhere(ledger):
     summary = summarise_run(ledger, RUN)
     total, grams = summary["energy_j"]["total"], summary["emissions_g"]["total"]

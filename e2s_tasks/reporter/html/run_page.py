@@ -274,6 +274,7 @@ def _method(found: _Found) -> list[tuple[str, str]]:
     facts = [
         ("recorded", f"{recorded} on {', '.join(hosts)}" if hosts else recorded),
         ("idle power", provenance.idle_policy(summary).removeprefix("idle power: ")),
+        ("divided", provenance.divided(summary)),
         ("not attributed", provenance.not_attributed(summary)),
         ("unrecorded I/O", provenance.unrecorded(summary)),
         ("stages", phrases.stages(summary)),
