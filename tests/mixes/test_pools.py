@@ -14,7 +14,7 @@ PROGRAM = """
 import atexit, sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from threading import Thread
+from threading import Event, Thread
 from tests.mixes.books import keep_books
 from tests.mixes.burning import burn
 
@@ -85,6 +85,102 @@ def test_what_a_pools_processes_do_belongs_to_the_span_that_uses_them(scene, kin
     assert seen.cpu("third") == pytest.approx(0.2, abs=NEAR)
     assert seen.cpu("flow") < 3 * NEAR
     assert max(seen.spans[name].shared_cpu_ns for name in ("second", "third")) < 1e6
+
+
+def test_a_flow_that_made_a_pool_and_used_it_itself_leaves_it_to_its_steps(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    with span("flow"):
+        pool = made(method)
+        pool.work(0.1)
+        used_by("first", pool, 0.4)
+        pool.work(0.1)
+        used_by("second", pool, 0.2)
+        pool.end()
+    """,
+        "executor-fork",
+    )
+    check_laws(seen)
+    assert seen.cpu("first") == pytest.approx(0.4, abs=NEAR)
+    assert seen.cpu("second") == pytest.approx(0.2, abs=NEAR)
+    assert seen.cpu("flow") == pytest.approx(0.2, abs=3 * NEAR)
+
+
+def test_a_span_whose_work_is_done_leaves_the_pool_to_others_though_it_goes_on(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    pool = made(method)
+    with span("flow"):
+        begins = Event()
+        beside = Thread(target=lambda: begins.wait() and used_by("second", pool, 0.5))
+        beside.start()
+        with span("first"):
+            pool.work(0.1)
+            begins.set()
+            beside.join()
+        pool.end()
+    """,
+        "executor-fork",
+    )
+    check_laws(seen)
+    assert seen.cpu("first") == pytest.approx(0.1, abs=2 * NEAR)
+    assert seen.cpu("second") == pytest.approx(0.5, abs=NEAR)
+
+
+@pytest.mark.parametrize("kind", ["pool-fork", pytest.param("executor-spawn", marks=pytest.mark.slow)])
+def test_processes_that_a_pool_puts_in_place_of_others_work_for_who_uses_it(scene, kind):
+    seen = scene.run(
+        PROGRAM.replace("get_context(method).Pool(2)", "get_context(method).Pool(2, maxtasksperchild=1)").replace(
+            "ProcessPoolExecutor(2, get_context(method))",
+            "ProcessPoolExecutor(2, get_context(method), max_tasks_per_child=1)",
+        )
+        + """
+    pool = made(method)
+    pool.work(0.1)
+    used_by("first", pool, 0.4)
+    used_by("second", pool, 0.4)
+    with span("last"):
+        pool.end()
+    """,
+        kind,
+    )
+    check_laws(seen)
+    starts = 0.0 if kind == "pool-fork" else 0.6  # of four interpreters
+    for name in ("first", "second"):
+        assert 0.4 - NEAR < seen.cpu(name) < 0.4 + 2 * NEAR + starts
+
+
+@pytest.mark.slow
+def test_a_new_pool_of_a_forkserver_in_each_step_is_that_steps(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    with span("flow"):
+        for name, seconds in (("first", 0.1), ("second", 0.5)):
+            with span(name):
+                pool = made(method)
+                pool.work(seconds)
+                pool.end()
+    """,
+        "executor-forkserver",
+    )
+    check_laws(seen)
+    assert 0.5 - NEAR < seen.cpu("second") < 0.5 + 0.4  # with the start of two workers
+    assert seen.cpu("flow") < NEAR
+
+
+def test_whatever_a_pool_can_be_given_it_still_can(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    with span("flow"), ProcessPoolExecutor(1, get_context("fork")) as pool:
+        assert pool.submit(dict, self=1, span=2).result() == {"self": 1, "span": 2}
+    """,
+        "executor-fork",
+    )
+    assert (seen.code, seen.stderr) == (0, "")
 
 
 def test_what_a_pool_does_for_two_spans_at_once_is_split_and_labelled(scene):
