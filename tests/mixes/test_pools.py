@@ -81,8 +81,8 @@ def test_what_a_pools_processes_do_belongs_to_the_span_that_uses_them(scene, kin
     seen = scene.run(PROGRAM + SEQUENCE, kind)
     assert (seen.code, seen.stderr) == (0, "")
     check_laws(seen)
-    assert seen.cpu("second") == pytest.approx(0.6, abs=NEAR)
-    assert seen.cpu("third") == pytest.approx(0.2, abs=NEAR)
+    for name, seconds in (("second", 0.6), ("third", 0.2)):  # and maybe the start of a worker that loky puts in
+        assert seconds - NEAR < seen.cpu(name) < seconds + 2 * NEAR
     assert seen.cpu("flow") < 3 * NEAR
     assert max(seen.spans[name].shared_cpu_ns for name in ("second", "third")) < 1e6
 
