@@ -170,6 +170,12 @@ def test_a_mark_is_heard_by_who_sums_over_runs_too_and_is_still_there_when_inner
     assert [row.ended_at for row in ledger.runs()] == [99.0]
 
 
+def test_a_mark_is_none_of_the_spans_of_a_run(ledger):
+    ledger.ingest([root(), *stretch(0), mark("failed")])
+    assert [row.spans for row in ledger.runs()] == [3]
+    assert ledger.flow_runs(to="arrow")["spans"].to_pylist() == [3]
+
+
 def test_outcomes_of_all_stretches_of_a_successful_attempt_count(of):
     outcomes = [OutcomeRecord(f"o{number}", RUN, f"t{number}", 10.0 * number, "row", 10.0) for number in (0, 1)]
     summary = summarise(of(root(), *stretch(0), *stretch(1, "completed"), *outcomes))
