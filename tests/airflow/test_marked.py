@@ -23,11 +23,15 @@ def _statuses(airflow, dag_id, run_id):
 
 def test_a_task_that_is_marked_while_it_is_deferred_was_cancelled_at_once(airflow):
     run_id = airflow.trigger("marked")
-    until(lambda: all(one["state"] == "deferred" for one in airflow.task_instances("marked", run_id)))
+    until(lambda: [one["state"] for one in airflow.task_instances("marked", run_id)].count("deferred") == 3)
     _mark(airflow, "marked", run_id, "succeeds", "success")
     _mark(airflow, "marked", run_id, "is_failed", "failed")
     found = {"succeeds": "cancelled", "is_failed": "cancelled", "keeps_the_run_going": "suspended"}
     assert until(lambda: _statuses(airflow, "marked", run_id) == found)
+    _mark(airflow, "marked", run_id, "never_begins", "success")
+    asked = {"run_id": run_id, "task_id": "never_begins"}
+    tab = airflow.client.get("/e2s/dags/marked/task-instance", params=asked)
+    assert (tab.status_code, "It was marked before it began" in tab.text) == (404, True)
     _mark(airflow, "marked", run_id, "keeps_the_run_going", "failed")
     assert airflow.wait("marked", run_id) == "failed"
     assert set(until(lambda: _statuses(airflow, "marked", run_id)).values()) == {"cancelled"}
