@@ -54,6 +54,9 @@ with DAG("marked", schedule=None):
     IsDeferred(task_id="is_failed")
     IsDeferred(task_id="keeps_the_run_going") >> EmptyOperator(task_id="never_begins")
 
+with DAG("cleared", schedule=None):
+    IsDeferred(task_id="is_cleared")
+
 with DAG("marked_at_work", schedule=None):
     skips()
     fails()
