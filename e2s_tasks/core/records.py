@@ -22,7 +22,8 @@ PEAK_MEMORY = "peak_memory_bytes"
 class Kind(StrEnum):
     """What sort of work a span is; orchestration: what an orchestrator's own process did around an attempt.
 
-    mark: no work, but that somebody has given a task run an end by hand, which is its status (ledger/adoption.py).
+    mark: no work, but that a task run was given an end from outside, which is its status: by hand, or by its
+    orchestrator, which had lost its process (ledger/adoption.py).
     """
 
     FLOW = "flow"
@@ -92,6 +93,7 @@ ENDING = -1  # the `seq` of what says that a span has ended before its energy is
 LAST_BEGAN = "last_began_at"  # attribute of a run of no process, and its attempts: when it last began, until then
 SOLUTION_SEQ = "solution_seq"  # likewise, where its last word names no solution: the `seq` of the one that did
 TRY_ID = "try_id"  # attribute of an attempt whose stretches are recorded apart: what these have in common
+LOST = "lost"  # attribute of a mark: its orchestrator itself set it, as of a task run whose process it had lost
 CALLED = "called"  # attribute of an attempt: what else its orchestrator calls what it made, each as (name, URI)
 MOVED = "moved_its_run"  # attribute of a life of a flow run that did nothing but move the run to a cleaner hour
 

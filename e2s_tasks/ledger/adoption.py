@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from e2s_tasks.core.records import TRY_ID, CallRecord, Kind, SpanRecord, Status
+from e2s_tasks.core.records import LOST, TRY_ID, CallRecord, Kind, SpanRecord, Status
 
 PLAIN = {Kind.SPAN, Kind.READ, Kind.WRITE, Kind.MOVE}
 # Ends of which a process tells that nobody has checked with the orchestrator.
@@ -54,7 +54,8 @@ def _end_what_was_marked(spans: list[SpanRecord]) -> None:
     """Let attempts that somebody ended by hand, suspended or at work, have been cancelled; drop the marks.
 
     What its process says holds of one that is still at work, that has ended as it was marked, or that has succeeded:
-    that report was taken, so that the mark came later.
+    that report was taken, so that the mark came later. One that its orchestrator lost while it was suspended has
+    failed: it was to go on, and no process of it was heard of.
     """
     marks = [one for one in spans if one.kind == Kind.MARK]
     if not marks:
@@ -67,7 +68,9 @@ def _end_what_was_marked(spans: list[SpanRecord]) -> None:
             tries[one.task_run_id, one.attempt].append(one)
     for mark in marks:
         begun = [one for one in tries[mark.task_run_id, mark.attempt] if one.started_at <= mark.started_at]
-        if begun and (_is_suspended(begun[-1]) or _was_marked_before(begun[-1], mark)):
+        if begun and _is_suspended(begun[-1]):
+            begun[-1].status = Status.FAILED if LOST in mark.attributes else Status.CANCELLED
+        elif begun and LOST not in mark.attributes and _was_marked_before(begun[-1], mark):
             begun[-1].status = Status.CANCELLED
 
 
@@ -79,26 +82,26 @@ def _was_marked_before(one: SpanRecord, mark: SpanRecord) -> bool:
 def _join_stretches(spans: list[SpanRecord]) -> None:
     """Put the later stretches of an attempt that was suspended inside its first, and let all have ended as the last.
 
-    One that has not gone on when its orchestrator has ended the run has failed with it, else it was cancelled.
+    One that has not gone on when another try of the same work has begun, or its orchestrator has ended the run, was
+    ended by somebody, be it with the run: it was cancelled, whatever the run has ended as.
     Each stretch keeps its own time, so that what its joules met in the grid is not spread over the wait.
     """
     if not any(_is_suspended(one) for one in spans):
         return
     ends = [one.status for one in spans if one.kind == Kind.FLOW and one.is_of_no_process]
-    for lives in _tries(spans).values():
-        for stretches in lives:
-            status = stretches[-1].status
-            if status == Status.SUSPENDED and stretches is not lives[-1]:
-                status = Status.CANCELLED
-            elif status == Status.SUSPENDED and ends and ends[-1] != Status.RUNNING:
-                status = Status.FAILED if ends[-1] == Status.FAILED else Status.CANCELLED
-            for one in stretches:
-                one.status = status
-            for later in stretches[1:]:
-                later.parent_id = stretches[0].id
+    is_over = bool(ends) and ends[-1] != Status.RUNNING
+    newest = {one.task_run_id: one for one in spans if one.kind == Kind.ATTEMPT}
+    for stretches in _tries(spans):
+        last = stretches[-1]
+        goes_on = newest[last.task_run_id] is last and not is_over
+        status = Status.CANCELLED if last.status == Status.SUSPENDED and not goes_on else last.status
+        for one in stretches:
+            one.status = status
+        for later in stretches[1:]:
+            later.parent_id = stretches[0].id
 
 
-def _tries(spans: list[SpanRecord]) -> dict[tuple[str | None, int | None], list[list[SpanRecord]]]:
+def _tries(spans: list[SpanRecord]) -> list[list[SpanRecord]]:
     """The stretches of each try that was suspended, by its number: several where the same work has begun anew."""
     waits = _waits(spans)
     suspended = {(one.task_run_id, one.attempt) for one in spans if _is_suspended(one) and one.parent_id not in waits}
@@ -111,7 +114,7 @@ def _tries(spans: list[SpanRecord]) -> dict[tuple[str | None, int | None], list[
         if last is None or last.status in OVER or last.attributes.get(TRY_ID) != one.attributes.get(TRY_ID):
             found[key].append([])
         found[key][-1].append(one)
-    return found
+    return [stretches for lives in found.values() for stretches in lives]
 
 
 def _waits(spans: list[SpanRecord]) -> set[str]:

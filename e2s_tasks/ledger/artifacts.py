@@ -42,7 +42,9 @@ def _local(text: str) -> str:
 
 
 def find(connection: sa.Connection, text: str) -> str:
-    """The URI of an artifact named by its URI, its path, the unique end of either, or as an orchestrator calls it.
+    """The URI of an artifact named by its URI or path, else by the end of either or as an orchestrator calls it.
+
+    The latter are equal: it has to be the only one that either names.
 
     Raises:
         NotFoundError: there is none, or several; `suggestions` holds these, or near matches.
@@ -52,7 +54,7 @@ def find(connection: sa.Connection, text: str) -> str:
     for uri in exact:
         if uri in known:
             return uri
-    found = ending(connection, text) or _called(connection, text)
+    found = list(dict.fromkeys([*ending(connection, text), *_called(connection, text)]))
     if len(found) == 1:
         return found[0]
     if found:

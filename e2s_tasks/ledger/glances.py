@@ -112,13 +112,13 @@ def heads(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, list[S
 
 
 def _energies(connection: sa.Connection, run_ids: Sequence[str]) -> dict[str, tuple[Energy, int, float]]:
-    """What the spans of each run used, how many they are, and when the last of them ended."""
+    """What the spans of each run used, how many they are, marks aside, and when the last of them ended."""
     root_of = members(connection, run_ids)
     sums = [sa.func.sum(span.c[f"{name}_j"]) for name in COMPONENTS]
     parts: dict[str, list[Energy]] = defaultdict(list)
     counts: dict[str, int] = defaultdict(int)
     ends: dict[str, float] = defaultdict(float)
-    count, end = sa.func.count(), sa.func.max(span.c.ended_at)
+    count, end = sa.func.count(sa.case((span.c.kind != Kind.MARK.value, 1))), sa.func.max(span.c.ended_at)
     for chunk in chunks(root_of):
         query = sa.select(span.c.run_id, count, end, *sums).where(span.c.run_id.in_(chunk)).group_by(span.c.run_id)
         for run_id, number, last, *figures in connection.execute(query):

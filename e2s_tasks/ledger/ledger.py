@@ -236,7 +236,7 @@ class Ledger:
             return of_artifacts.versions(connection, uri)
 
     def find_artifact(self, text: str) -> str:
-        """The URI of an artifact named by its URI, its path, or the unique end of either.
+        """The URI of an artifact named by its URI or path, else by the end of either or as an orchestrator calls it.
 
         Raises:
             NotFoundError: there is none, or several; `suggestions` holds these, or near matches.

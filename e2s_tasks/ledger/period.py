@@ -15,7 +15,7 @@ from e2s_tasks.ledger.query import chunks, select_in
 from e2s_tasks.ledger.tables import decision, process, span
 
 # Attributes that figures look at in any span, or the start of their names.
-TOLD = re.compile('"(declared|moved_its_run|gaps|killed|estimated|remote|result)')
+TOLD = re.compile('"(declared|moved_its_run|gaps|killed|estimated|remote|result|lost)')
 # What stands in place of the fields of a span that sums over many runs do not need.
 _SPARED = {
     "seq": "0", "task_key": "NULL", "cpu_ns": "0", "shared_cpu_ns": "0", "bytes_read": "NULL", "bytes_written": "NULL",

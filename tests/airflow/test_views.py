@@ -11,7 +11,7 @@ import pytest
 from strict_auth import SECRET
 
 from e2s_tasks.core.records import Kind
-from e2s_tasks.integrations.airflow import why_nothing
+from e2s_tasks.integrations.airflow import states, why_nothing
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import phrases, summarise_run, units
@@ -243,6 +243,10 @@ def test_a_task_that_is_not_there_or_never_began_is_told_as_that(ran):
     assert why_nothing.of_task(["upstream_failed"], "failed", None)[0] == "It did not begin"
     assert why_nothing.of_task([None], "failed", None)[0] == "It did not begin"
     assert why_nothing.of_task([None], "running", None)[0] == "It has not begun"
+    for some in ([states.MARKED], [states.MARKED, "skipped"]):
+        said, reasons = why_nothing.of_task(some, "running", None)
+        assert said == "It was marked before it began"
+        assert "E2S_AUTO" not in str(reasons)
 
 
 def test_a_dag_that_airflow_does_not_have_is_not_found_by_who_may_ask(ran):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2s_tasks.core.records import MOVED, STOPPED, TRY_ID, Kind, OutcomeRecord, ProcessRecord, SpanRecord, Status
+from e2s_tasks.core.records import LOST, MOVED, STOPPED, TRY_ID, Kind, OutcomeRecord, ProcessRecord, SpanRecord, Status
 from e2s_tasks.core.steps import steps_of
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
@@ -71,10 +71,32 @@ def test_what_an_attempt_does_after_it_waited_for_a_cleaner_grid_is_its_work_and
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("run", "attempt"), [("failed", "failed"), ("completed", "cancelled")])
-def test_an_attempt_that_never_went_on_failed_with_its_run_or_was_cancelled(of, run, attempt):
+@pytest.mark.parametrize("run", ["failed", "completed", "timed_out", "cancelled"])
+def test_an_attempt_that_never_went_on_until_its_run_had_ended_was_cancelled_whatever_that_ended_as(of, run):
     run = of(root(seq=1, status=run, ended_at=99.0), *stretch(0), *stretch(1))
-    assert {one.status for one in run.spans if one.kind == "attempt"} == {attempt}
+    assert {one.status for one in run.spans if one.kind == "attempt"} == {"cancelled"}
+
+
+@pytest.mark.parametrize("next_try", [2, 1])  # the number is the same in a run that was deleted and made anew
+@pytest.mark.parametrize("of_run", ["running", "failed"])
+def test_an_attempt_that_was_cleared_while_it_was_suspended_was_cancelled_once_its_next_try_begins(
+    of, of_run, next_try
+):
+    end = {} if of_run == "running" else {"seq": 1, "ended_at": 99.0}
+    goes_on = stretch(2, "running", attempt=next_try, attributes={TRY_ID: "another"})
+    run = of(root(status=of_run, **end), *stretch(0), *stretch(1), *goes_on, *stretch(3, task="u"))
+    found = {one.id: one.status for one in run.spans if one.kind == "attempt"}
+    still = "suspended" if of_run == "running" else "cancelled"
+    assert found == {"t0": "cancelled", "t1": "cancelled", "t2": "running", "u3": still}
+
+
+def test_an_attempt_that_was_cleared_while_it_was_suspended_was_cancelled_though_its_next_try_waits_for_a_cleaner_grid(
+    of,
+):
+    around, waits = stretch(1, attempt=2)
+    around.attributes = {MOVED: True}
+    run = of(root(), *stretch(0), around, waits)
+    assert {one.id: one.status for one in run.spans if one.kind == "attempt"}["t0"] == "cancelled"
 
 
 def test_a_retry_after_a_suspended_attempt_is_another_attempt(of):
@@ -156,6 +178,22 @@ def test_a_mark_changes_nothing_of_an_attempt_that_works_or_is_over_or_ended_so_
     assert [(one.kind, one.status) for one in run.spans if one.kind in {"attempt", "mark"}] == [("attempt", status)]
 
 
+@pytest.mark.parametrize("run", ["running", "failed", "completed"])
+def test_an_attempt_that_its_orchestrator_lost_while_it_was_suspended_has_failed_whatever_becomes_of_its_run(
+    ledger, run
+):
+    end = {} if run == "running" else {"seq": 1, "ended_at": 99.0}
+    ledger.ingest([root(status=run, **end), *stretch(0), *stretch(1), mark("failed", attributes={LOST: True})])
+    for found in (ledger.run(RUN), *ledger.period(-1.0)):
+        assert {one.status for one in found.spans if one.kind == "attempt"} == {"failed"}
+
+
+@pytest.mark.parametrize("status", ["running", "crashed", "skipped", "timed_out", "cancelled", "completed"])
+def test_what_its_process_says_of_an_attempt_holds_though_its_orchestrator_lost_it(of, status):
+    run = of(root(), *stretch(0, status), mark("failed", at=1.0, attributes={LOST: True}))
+    assert [one.status for one in run.spans if one.kind == "attempt"] == [status]
+
+
 def test_a_mark_says_nothing_of_another_task_another_try_or_the_same_one_of_a_later_life(of):
     run = of(root(), mark("failed", at=5.0), *stretch(1), mark("failed", at=15.0, task="u"),
              mark("failed", at=16.0, attempt=2))  # fmt: skip
@@ -168,6 +206,12 @@ def test_a_mark_is_heard_by_who_sums_over_runs_too_and_is_still_there_when_inner
     (run,) = ledger.period(0.0)
     assert [one.status for one in run.spans if one.kind == "attempt"] == ["cancelled"]
     assert [row.ended_at for row in ledger.runs()] == [99.0]
+
+
+def test_a_mark_is_none_of_the_spans_of_a_run(ledger):
+    ledger.ingest([root(), *stretch(0), mark("failed")])
+    assert [row.spans for row in ledger.runs()] == [3]
+    assert ledger.flow_runs(to="arrow")["spans"].to_pylist() == [3]
 
 
 def test_outcomes_of_all_stretches_of_a_successful_attempt_count(of):

@@ -30,5 +30,18 @@ def test_an_artifact_is_found_by_what_an_orchestrator_calls_it(ledger, span, ver
     ledger.ingest([version("s3://b/other", 2.0)])
     with pytest.raises(NotFoundError, match="any of 2 artifacts"):
         ledger.find_artifact("sales")
-    ledger.ingest([version("s3://b/sales", 3.0)])
-    assert ledger.find_artifact("sales") == "s3://b/sales"
+
+
+def test_the_end_of_one_address_and_the_name_of_another_artifact_are_told_as_several(ledger, span, version):
+    ledger.ingest([span("a", attributes={CALLED: [["prod", "s3://other/y"]]})])
+    ledger.ingest([version("s3://other/y", 1.0), version("s3://b/prod", 2.0)])
+    with pytest.raises(NotFoundError, match="any of 2 artifacts") as raised:
+        ledger.find_artifact("prod")
+    assert set(raised.value.suggestions) == {"s3://other/y", "s3://b/prod"}
+    ledger.ingest([version("prod", 3.0)])
+    assert ledger.find_artifact("prod") == "prod"
+
+
+def test_an_artifact_is_found_by_its_name_if_that_is_the_end_of_its_own_address(ledger, span, version):
+    ledger.ingest([span("a", attributes={CALLED: [["prod", "asset:/prod"]]}), version("asset:/prod", 1.0)])
+    assert ledger.find_artifact("prod") == "asset:/prod"

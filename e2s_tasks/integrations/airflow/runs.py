@@ -10,7 +10,7 @@ from time import monotonic, time
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from e2s_tasks.core.records import OF_STEP, WAITS, DecisionRecord, Kind, SpanRecord, Status
+from e2s_tasks.core.records import LOST, OF_STEP, WAITS, DecisionRecord, Kind, SpanRecord, Status
 from e2s_tasks.errors import E2SError, SettingError
 from e2s_tasks.integrations.airflow import declared
 from e2s_tasks.integrations.airflow.connections import with_keys
@@ -69,7 +69,8 @@ def ended(dag_run: Any) -> None:
 def marked(task_instance: Any, *, by_hand: bool) -> None:
     """Write down that a task has an end of which its process may not tell: it waits no more for a cleaner grid.
 
-    by_hand: somebody has given it that end, which cancels an attempt that is suspended or at work.
+    by_hand: somebody has given it that end, which cancels an attempt that is suspended or at work. Else Airflow has
+    failed it, whether it is tried again or not, as its executor had lost it.
     """
     one, state = task_instance, str(getattr(task_instance.state, "value", task_instance.state))
     run, step = dag_run_id(one.dag_id, one.run_id), task_instance_id(one.dag_id, one.run_id, one.task_id, one.map_index)
@@ -80,12 +81,13 @@ def marked(task_instance: Any, *, by_hand: bool) -> None:
         reason = f"nothing starts: the task was marked {state} while it waited"
         plan = {OF_STEP: step, WAITS: False}
         recorder.write(DecisionRecord(known, run, now, "missing", "none", reason, plan=plan))
-    if by_hand and one.try_number:  # else nothing has begun
-        status = MARKED_AS.get(state, Status.CANCELLED)
+    if one.try_number:  # else nothing has begun
+        status = MARKED_AS.get(state, Status.CANCELLED) if by_hand else Status.FAILED
         mark = SpanRecord(known, 0, run, run, Kind.MARK, one.task_id, status, now, run.replace("-", ""))
+        mark.attributes = {} if by_hand else {LOST: True}
         mark.flow_run_id, mark.task_run_id, mark.attempt = run, step, one.try_number
         recorder.write(mark)
-    if waits or by_hand:
+    if waits or one.try_number:
         _aside("delivering that a task was marked", _deliver)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 LATEST = 25  # runs of a DAG that its tab lists
+MARKED = "marked"  # the state, to us, of a task instance that has an end and no try: somebody has marked it, or its run
 
 
 def latest_runs(dag_id: str) -> list[str]:
@@ -40,16 +41,21 @@ def of_run(dag_id: str, run_id: str) -> str | None:
 def of_task(dag_id: str, run_id: str, task_id: str) -> dict[int, str | None]:
     """The states of a task's instances in a run by map index, -1 where it is not mapped; None before it is scheduled.
 
-    Airflow makes the row of a mapped task's instance when it expands the task.
+    Airflow makes the row of a mapped task's instance when it expands the task. One that has ended without a try is
+    `MARKED`: what the scheduler itself ends, such as an EmptyOperator, has a try.
     """
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     here = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
-    query = select(TaskInstance.map_index, TaskInstance.state).where(*here)
+    query = select(TaskInstance.map_index, TaskInstance.state, TaskInstance.try_number).where(*here)
     with create_session() as session:
-        return {index: _word(state) for index, state in session.execute(query)}
+        return {index: _of_try(_word(state), number) for index, state, number in session.execute(query)}
+
+
+def _of_try(state: str | None, number: int) -> str | None:
+    return MARKED if state in {"success", "failed"} and not number else state
 
 
 def _word(state: Any) -> str | None:

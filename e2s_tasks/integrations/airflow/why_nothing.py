@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from e2s_tasks.core.records import DecisionRecord
+from e2s_tasks.integrations.airflow.states import MARKED
 from e2s_tasks.reporter import units
 
 Reasons = list[tuple[str, str]]
@@ -10,6 +11,10 @@ Reasons = list[tuple[str, str]]
 NOT_BEGUN = {None, "scheduled", "queued"}
 NEVER_BEGINS = {"upstream_failed", "removed"}
 ENDED = {"success", "failed"}  # states of a run
+SET_ASIDE = {
+    "skipped": ("It was skipped", "Airflow started no process for it, so it used nothing."),
+    MARKED: ("It was marked before it began", "Somebody has ended it, or its run, so it used nothing."),
+}
 BEFORE = (
     "It ran before E2S_AUTO=true was in the environment of Airflow's workers: set it there, and in that of the"
     " scheduler and the API server, and restart them. What has run cannot be measured afterwards."
@@ -48,8 +53,9 @@ def of_task(states: Sequence[str | None], run_state: str | None, waits: Decision
         return "It did not begin", [("No attempt", "What it depends on failed, or its run had ended before.")]
     if all(state in NOT_BEGUN | NEVER_BEGINS for state in states):
         return "It has not begun", [("So far", "It has used nothing. Reload when Airflow has started it.")]
-    if all(state == "skipped" for state in states):
-        return "It was skipped", [("No attempt", "Airflow started no process for it, so it used nothing.")]
+    if all(state in SET_ASIDE for state in states):
+        said, why = SET_ASIDE[MARKED if MARKED in states else "skipped"]
+        return said, [("No attempt", why)]
     return "This task was not measured", [("Nothing to do", IDLE), *of_run("")]
 
 

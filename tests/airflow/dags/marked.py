@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator, task
 from airflow_errors import AirflowFailException, AirflowSkipException
@@ -51,7 +52,10 @@ def has_its_own_handler():
 with DAG("marked", schedule=None):
     IsDeferred(task_id="succeeds")
     IsDeferred(task_id="is_failed")
-    IsDeferred(task_id="keeps_the_run_going")
+    IsDeferred(task_id="keeps_the_run_going") >> EmptyOperator(task_id="never_begins")
+
+with DAG("cleared", schedule=None):
+    IsDeferred(task_id="is_cleared")
 
 with DAG("marked_at_work", schedule=None):
     skips()
