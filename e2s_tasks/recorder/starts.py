@@ -25,7 +25,6 @@ from e2s_tasks.recorder.starter import VARIABLE, handed_on, told_to_children
 
 ENVIRONMENT = 10  # the place of `env` among the arguments of Popen
 ENVIRONMENT_SPAWN = 2  # among those of os.posix_spawn
-SPAN = "_e2s_span"  # of a thread that is about to begin: who has started it
 
 
 class OwnThread(threading.Thread):
@@ -133,28 +132,25 @@ def _forked() -> None:
 
 
 def _watch_threads() -> None:
-    """Ours stands around what also prints a thread's error, so that no line of it is in that."""
-    start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner  # type: ignore[attr-defined]  # noqa: SLF001
+    start = threading.Thread.start
 
     @functools.wraps(start)
     def started(self: threading.Thread) -> None:
-        if not isinstance(self, OwnThread):
-            setattr(self, SPAN, current_span())
+        span = current_span()
+        if span is not None and not isinstance(self, OwnThread):
+            self.run = functools.partial(_run_for, span, self, self.run)  # type: ignore[method-assign]
         start(self)
 
-    @functools.wraps(bootstrap)
-    def bootstrapped(self: threading.Thread) -> None:
-        span: OpenSpan | None = self.__dict__.pop(SPAN, None)  # the thread holds no reference to it
-        if span is None:
-            bootstrap(self)
-            return
-        inherited = Inherited(span)
-        thread_belongs_to(span)
-        inherited.resume()
-        try:
-            bootstrap(self)
-        finally:
-            inherited.suspend()
-
     threading.Thread.start = started  # type: ignore[method-assign]
-    threading.Thread._bootstrap_inner = bootstrapped  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _run_for(span: OpenSpan, thread: threading.Thread, run: Callable[[], None]) -> None:
+    """A thread's own `run`, for the span that started it."""
+    del thread.run  # the thread's class has its own, and holds no reference to itself
+    inherited = Inherited(span)
+    thread_belongs_to(span)
+    inherited.resume()
+    try:
+        run()
+    finally:
+        inherited.suspend()

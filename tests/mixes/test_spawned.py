@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -246,19 +245,6 @@ def test_threads_that_a_span_starts_are_its_own(recorded):
     spans = recorded.spans()
     assert own_ns(spans["threads"]) == pytest.approx(0.2e9, abs=TOLERANCE)
     assert own_ns(spans["pool"]) == pytest.approx(0.1e9, abs=TOLERANCE)
-
-
-def test_the_error_of_a_thread_has_no_line_of_ours_in_its_traceback(recorded, monkeypatch):
-    def failing():
-        raise ValueError("its own")
-
-    told = []
-    monkeypatch.setattr(threading, "excepthook", lambda given: told.extend(traceback.extract_tb(given.exc_traceback)))
-    with span("outer"):
-        thread = threading.Thread(target=failing)
-        thread.start()
-        thread.join()
-    assert [frame.name for frame in told] == ["_bootstrap_inner", "run", "failing"]
 
 
 def test_a_span_in_a_thread_that_another_span_started_is_inside_it(recorded):
