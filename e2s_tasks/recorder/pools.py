@@ -94,13 +94,13 @@ class _Users:
             owners[-1].recorder.meter.hand([pid for pid in list(pids) if pid], owners)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may hand a pool work, too
 
 
 def _unlock() -> None:
     """A fork may have come while another thread had the lock."""
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_unlock)

@@ -117,6 +117,7 @@ def _lasting(seconds):
     return _thread(work)
 
 
+@pytest.mark.slow
 def test_many_forks_wait_together_no_longer_than_one(monkeypatch):
     monkeypatch.setattr(forks, "PATIENCE_S", 0.3)
     with _lasting(2.5):

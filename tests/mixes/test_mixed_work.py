@@ -266,6 +266,7 @@ POOLS = """
 """
 
 
+@pytest.mark.slow
 def test_native_pools_of_the_only_span_are_all_its(scene):
     seen = scene.run(
         POOLS

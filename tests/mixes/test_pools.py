@@ -107,6 +107,7 @@ def test_a_flow_that_made_a_pool_and_used_it_itself_leaves_it_to_its_steps(scene
     assert seen.cpu("flow") == pytest.approx(0.2, abs=3 * NEAR)
 
 
+@pytest.mark.slow
 def test_a_span_whose_work_is_done_leaves_the_pool_to_others_though_it_goes_on(scene):
     seen = scene.run(
         PROGRAM

@@ -56,6 +56,7 @@ def test_unmeasured_work_in_a_pools_workers_is_the_pools_span(scene, method):
     assert seen.cpu("pool") >= 0.6
 
 
+@pytest.mark.slow
 def test_a_pool_with_measured_and_unmeasured_work_counts_nothing_twice(scene):
     seen = scene.run("""
         from concurrent.futures import ProcessPoolExecutor
@@ -184,6 +185,7 @@ def test_children_of_multiprocessing_with_spans_of_their_own_are_all_in_the_ledg
     assert len(seen.books) == 10
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_ends_inside_the_block_leaves_it_to_its_parent(scene):
     seen = scene.run("""
         import os, time
@@ -224,6 +226,7 @@ def test_a_forked_child_that_ends_inside_the_block_leaves_it_to_its_parent(scene
     assert seen.cpu("parent") == close_to(0.4)
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_goes_on_after_the_block_ends_none_of_its_parents_spans(scene):
     seen = scene.run("""
         import os
