@@ -89,7 +89,8 @@ def test_that_a_task_is_marked_is_written_down_and_that_it_waits_no_more(grid):
     ]
     assert sorted(one for one in told if one.startswith("mark:")) == [
         "mark: another 1 skipped None", "mark: ran 2 completed None", "mark: sensor 1 failed None",
-        "mark: waits 1 completed None", "mark: waits for something else 1 failed None", "mark: was killed 1 failed None",
+        "mark: waits 1 completed None", "mark: waits for something else 1 failed None",
+        "mark: was killed 1 failed None",
     ]  # fmt: skip
 
 
