@@ -76,7 +76,8 @@ def divided(summary: Summary) -> str | None:
     whole_s, shared_s = (sum(one[name] for one in summary["spans"]) for name in ("cpu_s", "shared_cpu_s"))
     if shared_s < TOLD_FROM * whole_s or not shared_s:
         return None
-    names = list(dict.fromkeys(one["name"] for one in summary["spans"] if one["shared_cpu_s"] > TOLD_FROM * shared_s))
+    most = sorted(summary["spans"], key=lambda one: -one["shared_cpu_s"])
+    names = list(dict.fromkeys(one["name"] for one in most if one["shared_cpu_s"] > TOLD_FROM * shared_s))
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     named = ", ".join(f"`{units.printable(name)}`" for name in names[:MOST_NAMED])
     return (

@@ -28,16 +28,10 @@ class Executor:
     def end(self):
         self.pool.shutdown()
 
-class Loky:
+class Loky(Executor):
     def __init__(self, method):
         from joblib.externals.loky import get_reusable_executor
         self.pool = get_reusable_executor(2)
-
-    def work(self, seconds):
-        list(self.pool.map(burn, [seconds / 2] * 2))
-
-    def end(self):
-        self.pool.shutdown()
 
 class Pool:
     def __init__(self, method):
