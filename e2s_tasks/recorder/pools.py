@@ -124,9 +124,9 @@ def _watch_executors(module: ModuleType) -> None:
         try:
             future = submit(self, *args, **kwargs)
         except BaseException:
-            _users(self).done(span)
+            _ends(weakref.ref(self), span, None)
             raise
-        future.add_done_callback(functools.partial(_ends, weakref.ref(self), span))
+        _ends_with(future, self, span)
         return future
 
     executor.submit = submitted
@@ -140,6 +140,11 @@ def _begins(executor: Any, span: OpenSpan) -> None:
     users = _users(executor)
     users.add(span)
     users.own(executor._processes or ())  # noqa: SLF001
+
+
+@guarded
+def _ends_with(future: Any, executor: Any, span: OpenSpan) -> None:
+    future.add_done_callback(functools.partial(_ends, weakref.ref(executor), span))
 
 
 @guarded

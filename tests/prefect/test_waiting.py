@@ -271,26 +271,9 @@ ALONE = """
 """
 
 
-@pytest.mark.slow
-def test_a_run_whose_process_is_killed_while_it_waits_is_crashed_once_somebody_looks(tmp_path):
-    trace = write_trace(tmp_path / "grid.csv", datetime.now(UTC), [200, *[100] * 20], timedelta(minutes=2))
-    environment = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
-    environment |= {"E2S_TRACE": str(trace), "E2S_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(Path.cwd())}
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(ALONE)], env=environment, cwd=tmp_path)
-    killed = []
-    thread = when_one_waits(killed.append)
-    thread.join()
-    process.kill()
-    process.wait()
-    subprocess.run([Path(sys.executable).with_name("e2s"), "runs"], env=environment, check=True, capture_output=True)
-    end = time.monotonic() + 30
-    while waiting_runs() and time.monotonic() < end:
-        time.sleep(0.2)
-    assert states_of(killed[0].id)[-1].name == "Crashed"
-
-
-@pytest.mark.slow
-def test_a_run_that_is_interrupted_while_it_waits_has_begun_nothing_and_avoided_nothing(tmp_path):
+@pytest.fixture
+def alone(tmp_path):
+    """A process of its own in which a flow waits, the run, and what a command then answers."""
     trace = write_trace(tmp_path / "grid.csv", datetime.now(UTC), [200, *[100] * 20], timedelta(minutes=2))
     environment = os.environ | get_current_settings().to_environment_variables(exclude_unset=True)
     environment |= {"E2S_TRACE": str(trace), "E2S_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": str(Path.cwd())}
@@ -302,15 +285,35 @@ def test_a_run_that_is_interrupted_while_it_waits_has_begun_nothing_and_avoided_
     def answer(*words):
         return subprocess.run([command, *words], env=environment, check=True, capture_output=True, text=True).stdout
 
+    yield process, waiting[0], answer
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_is_killed_while_it_waits_is_crashed_once_somebody_looks(alone):
+    process, run, answer = alone
+    process.kill()
+    process.wait()
+    answer("runs")
+    end = time.monotonic() + 30
+    while waiting_runs() and time.monotonic() < end:
+        time.sleep(0.2)
+    assert states_of(run.id)[-1].name == "Crashed"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_while_it_waits_has_begun_nothing_and_avoided_nothing(alone):
+    process, run, answer = alone
     assert " waiting " in answer("runs")
-    assert f": waiting {'─'}" in answer("show", str(waiting[0].id))
+    assert f": waiting {'─'}" in answer("show", str(run.id))
     process.send_signal(signal.SIGINT)
     process.wait()
     assert " cancelled " in answer("runs")
-    told = json.loads(answer("show", str(waiting[0].id), "--json"))
+    told = json.loads(answer("show", str(run.id), "--json"))
     assert {row["status"] for row in told["steps"] if row["kind"] == "wait"} == {"cancelled"}
     assert told["waited"]["began_at"] is None
-    assert "has not begun: it was to wait" in " ".join(answer("show", str(waiting[0].id)).split())
+    assert "has not begun: it was to wait" in " ".join(answer("show", str(run.id)).split())
 
 
 def test_the_bar_names_both_intensities_and_the_time_left():
