@@ -5,12 +5,12 @@ import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
 import pytest
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
+from serving import serving
 
 from e2s_tasks.errors import GridError
 from e2s_tasks.grid.services import service_for
@@ -102,25 +102,14 @@ def service():
     """Electricity Maps, which says that all hours are alike, and keeps the keys that it was asked with."""
     keys = []
 
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self):
-            keys.append(self.headers["auth-token"])
-            begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-            rows = [{"datetime": f"{begin + timedelta(hours=i):%Y-%m-%dT%H:%MZ}", "carbonIntensity": 300}
-                    for i in range(48)]  # fmt: skip
-            body = json.dumps({"forecast": rows}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(request):
+        keys.append(request.headers["auth-token"])
+        begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        times = (begin + timedelta(hours=i) for i in range(48))
+        return {"forecast": [{"datetime": f"{one:%Y-%m-%dT%H:%MZ}", "carbonIntensity": 300} for one in times]}
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", keys
-    server.shutdown()
+    with serving(answer) as url:
+        yield url, keys
 
 
 def test_a_trigger_asks_airflow_for_a_key_once_and_from_no_other_thread_than_its_event_loop_s(

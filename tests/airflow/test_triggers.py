@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-import json
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import ClassVar
 
 import pytest
+from serving import serving
 
 from e2s_tasks import CarbonPolicy
 from e2s_tasks.core.policy_tags import tags_of
@@ -299,34 +296,29 @@ def test_a_broken_trace_leaves_the_plan_as_it_is(grid, tmp_path):
     assert start <= at < start + 0.5
 
 
-class SlowService(BaseHTTPRequestHandler):
-    """The GB Carbon Intensity API, which takes two seconds to say that all hours are alike."""
+@pytest.fixture
+def slow_service():
+    """The GB Carbon Intensity API, which takes two seconds to say that all hours are alike; and what it was asked."""
+    asked = []
 
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self):
-        self.asked.append(self.path)
+    def answer(request):
+        asked.append(request.path)
         time.sleep(2)
         begin = datetime.now(UTC).replace(minute=0, second=0) - timedelta(hours=1)
-        slots = [
-            {"from": f"{begin + i * HALF_HOUR:{GB_TIME}}", "to": f"{begin + (i + 1) * HALF_HOUR:{GB_TIME}}",
-             "intensity": {"forecast": 300}}
-            for i in range(100)
-        ]  # fmt: skip
-        body = json.dumps({"data": slots}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        return {
+            "data": [
+                {"from": f"{begin + i * HALF_HOUR:{GB_TIME}}", "to": f"{begin + (i + 1) * HALF_HOUR:{GB_TIME}}",
+                 "intensity": {"forecast": 300}}
+                for i in range(100)
+            ]
+        }  # fmt: skip
 
-    def log_message(self, *_):
-        pass
+    with serving(answer) as url:
+        yield url, asked
 
 
-def test_many_triggers_ask_a_slow_service_once_and_leave_the_event_loop_free(tmp_path, monkeypatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowService)
-    Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
+def test_many_triggers_ask_a_slow_service_once_and_leave_the_event_loop_free(slow_service, tmp_path, monkeypatch):
+    url, asked = slow_service
     for name, value in {"GB_API_URL": url, "GRID": "gb", "DATA_DIR": tmp_path, "LEAST_WAIT_S": "0.5"}.items():
         monkeypatch.setenv(f"E2S_{name}", str(value))
     settings.cache_clear()
@@ -346,9 +338,8 @@ def test_many_triggers_ask_a_slow_service_once_and_leave_the_event_loop_free(tmp
         watching.cancel()
 
     asyncio.run(together())
-    server.shutdown()
     settings.cache_clear()
-    assert len(SlowService.asked) == 1
+    assert len(asked) == 1
     assert longest < 1.5
 
 
