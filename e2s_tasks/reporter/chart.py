@@ -8,11 +8,13 @@ from xml.sax.saxutils import escape
 from e2s_tasks.reporter import units
 from e2s_tasks.reporter.folding import fold
 
-WIDTH, ROW, BAR = 360, 24, 8  # what is wider would be shrunk on a phone, and its text with it
+WIDTH, MARGIN = 336, 12  # what is wider than both margins with it would be shrunk on a phone, and its text with it
+ROW, BAR = 24, 8
 LINE = 20  # from one line of text to the next
-# A mid grey and a mid blue: a contrast of 4:1 with white and with near-black alike; no grey has more with both.
-TEXT, FILL, TRACK = "#7a818b", "#3b82c4", "#737a8433"
-MARKED = "#d9662b"  # an orange of the same contrast
+# An image does not know the page's theme, and no grey reads well on white and on near-black: it has its own paper.
+PAPER, EDGE = "#ffffff", "#d0d7de"
+TEXT, FILL, TRACK = "#24292f", "#2f74b5", "#e6eaef"
+MARKED = "#c2541b"
 HIGH, WIDEST = 120, 48
 MOST = 8
 LONGEST = 30
@@ -33,9 +35,12 @@ def bars(consumers: list[dict[str, Any]]) -> str:
 
 
 def _svg(height: float, shapes: str) -> str:
+    wide, high = WIDTH + 2 * MARGIN, height + 2 * MARGIN
+    paper = f'x="{0.5 - MARGIN}" y="{0.5 - MARGIN}" width="{wide - 1}" height="{high - 1}" rx="6"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="14">{shapes}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
+        f'viewBox="{-MARGIN} {-MARGIN} {wide} {high}" role="img" font-family="system-ui, sans-serif" font-size="14">'
+        f'<rect {paper} fill="{PAPER}" stroke="{EDGE}"/>{shapes}</svg>'
     )
 
 

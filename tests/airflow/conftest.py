@@ -3,11 +3,11 @@
 import os
 import tempfile
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
 from daemons import Airflow
+from serving import receiving
 
 from e2s_tasks.settings import settings
 
@@ -16,22 +16,17 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "false"
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory):
-    """A real Airflow with all its daemons."""
-    with Airflow(tmp_path_factory.mktemp("airflow")) as running:
+def statsd():
+    """A StatsD server, to which the Airflow of the tests tells its metrics."""
+    with receiving() as running:
         yield running
 
 
-@pytest.fixture
-def airflow_with(tmp_path):
-    """Starts an Airflow of its own, with further variables in its environment."""
-
-    @contextmanager
-    def start(**more):
-        with Airflow(tmp_path, **more) as running:
-            yield running
-
-    return start
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory, statsd):
+    """A real Airflow with all its daemons."""
+    with Airflow(tmp_path_factory.mktemp("airflow"), **statsd.switches) as running:
+        yield running
 
 
 @pytest.fixture

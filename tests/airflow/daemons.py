@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -67,8 +68,10 @@ class Airflow:
         return self
 
     def __exit__(self, *_):
+        for process in self.processes.values():
+            process.terminate()  # all at once: each may take its time
         for component in list(self.processes):
-            self.kill(component, signal.SIGTERM)
+            self.kill(component, signal.SIGTERM, patience_s=3)
 
     def run(self, *arguments):
         """Run an `airflow` command to its end; what it printed."""
@@ -90,12 +93,13 @@ class Airflow:
             [sys.executable, "-m", "airflow", component], env=self.env, stdout=log, stderr=log, start_new_session=True
         )
 
-    def kill(self, component, number=signal.SIGKILL):
+    def kill(self, component, number=signal.SIGKILL, patience_s=15):
         """Kill a daemon with all that it has started."""
         process = self.processes.pop(component)
-        os.killpg(process.pid, number)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
         try:
-            process.wait(15)
+            process.wait(patience_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

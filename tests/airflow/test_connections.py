@@ -10,6 +10,7 @@ from importlib.metadata import version
 import pytest
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
+from daemons import Airflow
 from serving import serving
 
 from e2s_tasks.errors import GridError
@@ -154,10 +155,10 @@ def test_an_airflow_that_answers_too_late_gives_no_key_and_answers_all_the_same(
 
 
 @pytest.mark.skipif(version("apache-airflow") >= "3.2", reason="later triggerers answer questions from any thread")
-def test_a_triggerer_whose_waiting_tasks_need_the_key_of_a_connection_has_them_begin(airflow_with, service):
+def test_a_triggerer_whose_waiting_tasks_need_the_key_of_a_connection_has_them_begin(tmp_path, service):
     url, keys = service
     more = {"E2S_GRID": "electricity-maps", "E2S_ELECTRICITY_MAPS_URL": url, "E2S_LEAST_WAIT_S": "1"}
-    with airflow_with(**more) as airflow:
+    with Airflow(tmp_path, **more) as airflow:
         say = ("--conn-type", "generic", "--conn-password", "secret")
         airflow.run("connections", "add", NAMES["electricity-maps"], *say)
         runs = [airflow.trigger("keyed") for _ in range(2)]

@@ -1,46 +1,15 @@
 """An attempt's energy among Airflow's own metrics."""
 
-import socket
-import threading
-
 import pytest
 
 DAG = "energy_pages"
 
 
-@pytest.fixture
-def statsd():
-    """A StatsD server: what it was sent by name and tags, each value a list, and its port."""
+def test_a_statsd_server_is_told_what_each_attempt_used(airflow, statsd):
     pytest.importorskip("statsd", reason="Airflow's metrics need the package statsd")
-    received = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0.2)
-        ended = threading.Event()
-
-        def listen():
-            while not ended.is_set():
-                try:
-                    lines = server.recv(65536).decode().splitlines()
-                except TimeoutError:
-                    continue
-                for line in lines:
-                    name, _, value = line.partition(":")
-                    received.setdefault(name, []).append(value)
-
-        thread = threading.Thread(target=listen)
-        thread.start()
-        yield received, server.getsockname()[1]
-        ended.set()
-        thread.join()
-
-
-def test_a_statsd_server_is_told_what_each_attempt_used(airflow_with, statsd):
-    received, port = statsd
-    switches = {"STATSD_ON": "true", "STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(port)}
-    switches |= {"STATSD_INFLUXDB_ENABLED": "true"}  # tags in the name
-    with airflow_with(**{f"AIRFLOW__METRICS__{name}": value for name, value in switches.items()}) as airflow:
-        assert airflow.wait(DAG, airflow.trigger(DAG)) == "success"
+    statsd.received.clear()
+    assert airflow.wait(DAG, airflow.trigger(DAG)) == "success"
+    received = statsd.received
     tags = f"dag_id={DAG},task_id=train"
     energy = received[f"airflow.e2s.task.energy_joules,{tags}"]
     assert len(energy) == 2  # of its two tries

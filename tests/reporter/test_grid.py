@@ -259,7 +259,7 @@ def test_the_page_shows_the_grid_that_was_looked_at_with_the_run_in_it():
     assert "#### The grid, with the run in orange" in page
     assert page.count("![Carbon intensity](data:image/svg+xml;base64,") == 1
     svg = chart.curve([(0.0, 1.0, 50.0), (1.0, 2.0, 200.0)], (0.5, 1.5), ("00:00", "<b>"))
-    assert svg.count("<rect") == 4
+    assert svg.count("<rect") == 1 + 4  # the paper, and the slots
     assert "50.0 to 200 gCO2eq/kWh" in svg
     assert "&lt;b&gt;" in svg
 

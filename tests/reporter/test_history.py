@@ -103,7 +103,7 @@ def test_a_failed_run_without_the_kpi_of_the_others_has_a_mark_in_the_chart_in_p
     assert "The last run (failed) used 900 J: **a regression**, +4,400 % against the median energy." in page
     assert "**+4,400 % energy**" in page.replace("\\", "")
     svg = drawn(page)
-    assert svg.count("<rect") == 3
+    assert svg.count("<rect") == 1 + 3  # the paper, and the columns
     assert (svg.count(">x<"), svg.count(">x did not succeed<")) == (1, 1)
     assert "joules per row<" in svg
     assert "the highest 2.00 J" in svg
@@ -115,7 +115,7 @@ def test_a_run_that_completed_without_the_kpi_of_the_others_leaves_its_place_in_
     page = history.render("f/d", rows, 0.2, None)
     assert "The last run used 20.0 J, 2.00 J per row" in page
     svg = drawn(page)
-    assert svg.count("<rect") == 3
+    assert svg.count("<rect") == 1 + 3  # the paper, and the columns
     assert ">x" not in svg
 
 

@@ -14,7 +14,7 @@ import pytest
 from e2s_tasks.core.records import PEAK_MEMORY, Kind, Status, VersionRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.ledger import Ledger
-from e2s_tasks.reporter import phrases, provenance, summarise_run, units, waiting
+from e2s_tasks.reporter import chart, phrases, provenance, summarise_run, units, waiting
 from e2s_tasks.reporter.fleet import fleet
 from e2s_tasks.reporter.html import page, render_fleet, render_run
 from e2s_tasks.reporter.timeline import timeline
@@ -229,6 +229,13 @@ def test_text_and_drawings_stand_out_in_light_and_dark():
                 assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
         for name in ("--rest", "--grid", *(f"--s{number}" for number in range(1, 9))):
             assert contrast(colours[name], colours["--paper"]) >= 3, name
+
+
+def test_charts_in_prefect_stand_out_on_their_own_paper_whatever_the_page_is():
+    assert contrast(chart.TEXT, chart.PAPER) >= 4.5
+    assert min(contrast(one, chart.PAPER) for one in (chart.FILL, chart.MARKED)) >= 4.5
+    svg = chart.curve([(0, 1, 300), (1, 2, 100)], (0, 1), ("here", "there"))
+    assert svg.index(chart.PAPER) < min(svg.index(one) for one in (chart.TEXT, chart.FILL, chart.MARKED))
 
 
 def test_a_run_without_any_energy_has_a_report_that_says_so(tmp_path):
