@@ -1,6 +1,6 @@
 """CPU time of child processes that measured work starts: counted to who started them, while they run, and once.
 
-Those of a pool are of the spans that have handed it work.
+Those of a pool are of its users.
 
 A child with a meter of its own books what its spans use, and only the rest is counted here; one that was there before
 any span belongs to none. A child that detaches itself (a daemon) is counted as long as it was seen before it left; what
@@ -14,7 +14,7 @@ than a joule twice.
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,12 +32,13 @@ from e2s_tasks.meters.process_tree import (
     tick_ns,
     ticks_now,
 )
+from e2s_tasks.meters.users import Users
 
 TRIES = 3
 OWN_SLACK_NS = 2_000  # this process's sum is rounded down by less
 
-Owners = tuple[Account, ...]  # whose a process is: who started it, or who had it do something last; empty: unknown
-Used = dict[Owners, int]
+Owner = Account | Users | None  # whose a process is: who started it, or who uses its pool; None: unknown
+Used = dict[Owner, int]
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class _Process:
     """
 
     parent: int
-    owners: Owners = ()
+    owner: Owner = None
     last_ns: int = 0
     below_ns: int = 0
     foreign: bool = False
@@ -74,7 +75,8 @@ class Children:
         self._known: dict[int, _Process] = {}  # parents before their children
         self._buried: set[tuple[int, int]] = set()  # measured processes whose end is accounted for: pid, beginning
         self._unread: set[int] = set()  # whose sum may tell something new
-        self._heirs: dict[Owners, None] = {}  # whose the children are whose rest waits in the own sum
+        self._heirs: dict[Owner, None] = {}  # whose the children are whose rest waits in the own sum
+        self.pools: set[Users] = set()  # whose processes may count
         self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._polled_ns = 0
         self._polling = self._all_known = False
@@ -83,18 +85,21 @@ class Children:
 
     def begin(self) -> None:
         """Measured work begins: children that are there already belong to none of it."""
-        self._begun_ticks = ticks_now()
+        self._begun_ticks, measured = ticks_now(), self._measured()
         if not self._all_known:
             self._all_known = True
             for pid, (parent, _) in self.look().items():
                 if process_stat(pid)[1] < self._begun_ticks:  # else another thread's work has just started it
                     self._known.setdefault(pid, _Process(parent, foreign=True))
         for pid, process in list(self._known.items()):
-            process.foreign |= all(owner.ends_in is not None for owner in process.owners)
-            process.handed &= not process.foreign
-            if process_cpu_ns(pid) is None:  # its end is in the sum that counting starts from
+            clock = process_cpu_ns(pid)
+            if clock is None:  # its end is in the sum that counting starts from
                 del self._known[pid]
-        self._buried = {(pid, one.begun_ns) for pid, one in self._measured().items() if process_cpu_ns(pid) is None}
+            elif isinstance(process.owner, Users):
+                self._count_from_now(pid, process, clock, measured)
+            else:
+                process.foreign |= process.owner is None or process.owner.ends_in is not None
+        self._buried = {(pid, one.begun_ns) for pid, one in measured.items() if process_cpu_ns(pid) is None}
         self._unread, self._heirs, self._polling = set(), {}, False
         self._polled_ns = own_ended_ns()
         self._own = _Process(0, below_ns=self._polled_ns)
@@ -103,47 +108,45 @@ class Children:
 
     def started(self, pid: int, starter: Account | None) -> None:
         """Work of `starter` (None: unmeasured work) has just started a child."""
-        process, owners = self._known.get(pid), _only(starter)
+        process = self._known.get(pid)
         if process is None:
-            self._known[pid] = _Process(self._pid, owners, foreign=not owners)
-        elif not process.owners:  # it was found before, and may have been counted
-            process.owners = owners
+            self._known[pid] = _Process(self._pid, starter, foreign=starter is None)
+        elif process.owner is None:  # it was found before, and may have been counted
+            process.owner = starter
         self._stirred = True
 
-    def hand(self, pids: Collection[int], owners: Owners) -> None:
-        """What processes do is of these from now on, with what runs below them."""
+    def hand(self, pids: Collection[int], users: Users, *, born: bool) -> None:
+        """Processes are of a pool, with what runs below them. born: those not known are new, and count from the start.
+
+        What has started one that is no child of this process is a forkserver.
+        """
         measured, theirs = self._measured(), set(pids)
+        self.pools.add(users)
         for pid in pids:
-            process = self._known.get(pid) or self._met(pid)
-            if process is not None:
-                self._give(pid, process, owners, measured)
+            process = self._known.get(pid)
+            above = parent_of(pid) if process is None else process.parent
+            if above is None:
+                continue
+            if process is None:
+                if above != self._pid and above not in self._known:
+                    self._known[above] = _Process(parent_of(above) or self._pid, foreign=True)
+                process = self._known[pid] = _Process(above, foreign=not born)
+            self._give(pid, process, users, measured)
         for pid, process in list(self._known.items()):  # parents before their children
             if process.parent in theirs and pid not in theirs and process.parent not in measured:
                 theirs.add(pid)
-                self._give(pid, process, owners, measured)
+                self._give(pid, process, users, measured)
 
-    def owned(self, pids: Iterable[int], owners: Owners) -> bool:
-        """Whether all of these processes are theirs already."""
-        return all(pid in self._known and self._known[pid].owners == owners for pid in pids)
-
-    def _met(self, pid: int) -> _Process | None:
-        """A process that is seen for the first time; what has started it, if not this one, is a forkserver."""
-        above = parent_of(pid)
-        if above is None:
-            return None
-        if above != self._pid and above not in self._known:
-            self._known[above] = _Process(parent_of(above) or self._pid, foreign=True)
-        process = self._known[pid] = _Process(above)
-        return process
-
-    def _give(self, pid: int, process: _Process, owners: Owners, measured: dict[int, Measured]) -> None:
-        if process.foreign:  # it counts from now on
-            clock = process_cpu_ns(pid)
-            told = _told_of(pid, process, clock, measured)
-            process.last_ns = (clock if told is None else told.unclaimed_ns(clock)) or process.last_ns
-            process.below_ns = ended_ns(pid) or process.below_ns
-        process.foreign, process.handed, process.owners = False, True, owners
+    def _give(self, pid: int, process: _Process, users: Users, measured: dict[int, Measured]) -> None:
+        if process.foreign:
+            self._count_from_now(pid, process, process_cpu_ns(pid), measured)
+        process.foreign, process.handed, process.owner = False, True, users
         self._stirred = True
+
+    def _count_from_now(self, pid: int, process: _Process, clock: int | None, measured: dict[int, Measured]) -> None:
+        told = _told_of(pid, process, clock, measured)
+        process.last_ns = (clock if told is None else told.unclaimed_ns(clock)) or process.last_ns
+        process.below_ns = ended_ns(pid) or process.below_ns
 
     def forked(self, starter: Account | None) -> None:
         """The calling thread has just forked."""
@@ -164,7 +167,7 @@ class Children:
             if known is not None:
                 known.parent = parent  # an orphan's is another than before
             elif not ending(pid):  # else its end may be accounted for already
-                self._add(pid, parent, _only(owner_of(tid)), measured)
+                self._add(pid, parent, owner_of(tid), measured)
         self._unread |= self._known.keys()
 
     def _meet_measured(self, measured: dict[int, Measured]) -> None:
@@ -183,15 +186,15 @@ class Children:
                 if between not in self._known:
                     if parent_of(between) != above:  # it is gone
                         continue
-                    self._add(between, above, (), measured)
+                    self._add(between, above, None, measured)
                 above = between
-            self._add(pid, above, (), measured)
+            self._add(pid, above, None, measured)
 
-    def _add(self, pid: int, parent: int, owners: Owners, measured: dict[int, Measured]) -> None:
+    def _add(self, pid: int, parent: int, owner: Owner, measured: dict[int, Measured]) -> None:
         above = self._known.get(parent)
         foreign = process_stat(pid)[1] < self._begun_ticks
         foreign |= (above is not None and above.foreign) or (parent != self._pid and parent in measured)
-        self._known[pid] = _Process(parent, above.owners if above else owners, foreign=foreign)
+        self._known[pid] = _Process(parent, above.owner if above else owner, foreign=foreign)
         self._stirred = True
 
     # -- what they used -----------------------------------------------------------------------------------------
@@ -209,7 +212,8 @@ class Children:
                     break
             else:
                 self._stirred = True
-            self._counting = any(not process.foreign for process in list(self._known.values()))
+            counting = [process.owner for process in list(self._known.values()) if not process.foreign]
+            self._counting, self.pools = bool(counting), {one for one in counting if isinstance(one, Users)}
         return used
 
     @contextmanager
@@ -259,7 +263,7 @@ class Children:
             clock = told.unclaimed_ns(clock)
         if clock is not None and clock > process.last_ns:
             clock, process.last_ns = clock - process.last_ns, clock
-            used[process.owners] = used.get(process.owners, 0) + clock
+            used[process.owner] = used.get(process.owner, 0) + clock
 
     def _bury(self, pid: int, measured: dict[int, Measured], used: Used) -> None:
         """A process has ended: what is known of it is accounted for in the sum that its parent has now."""
@@ -275,7 +279,7 @@ class Children:
         if told is not None:
             self._buried.add((pid, told.begun_ns))
         if process.parent == self._pid:
-            self._heirs[process.owners] = None
+            self._heirs[process.owner] = None
         del self._known[pid]
 
     def _above(self, process: _Process) -> _Process:
@@ -296,17 +300,13 @@ class Children:
                 if any(self._above(one) is process and ending(child) for child, one in list(self._known.items())):
                     return False
                 process.below_ns = total
-                whose: list[Owners] = (list(self._heirs) or [()]) if own else [process.owners]
-                for owners in whose:
-                    used[owners] = used.get(owners, 0) + rest // len(whose)
+                whose: list[Owner] = (list(self._heirs) or [None]) if own else [process.owner]
+                for owner in whose:
+                    used[owner] = used.get(owner, 0) + rest // len(whose)
         if own:
             self._heirs.clear()
         self._unread.discard(pid)
         return True
-
-
-def _only(owner: Account | None) -> Owners:
-    return () if owner is None else (owner,)
 
 
 def _leave_to_meter(process: _Process, told: Measured, used: Used) -> None:
@@ -317,7 +317,7 @@ def _leave_to_meter(process: _Process, told: Measured, used: Used) -> None:
     more_ns = max(0, (told.ended_ns or 0) - process.below_ns)
     process.below_ns += more_ns
     if more_ns and not process.mixed:
-        used[process.owners] = used.get(process.owners, 0) + more_ns
+        used[process.owner] = used.get(process.owner, 0) + more_ns
     process.mixed = False
 
 

@@ -15,6 +15,7 @@ from e2s_tasks.meters.page import Page
 from e2s_tasks.meters.segments import Segments
 from e2s_tasks.meters.source import Source
 from e2s_tasks.meters.threads import MeasuredThread
+from e2s_tasks.meters.users import Users
 
 if TYPE_CHECKING:
     from e2s_tasks.meters.children import Children
@@ -234,7 +235,7 @@ class Meter(Segments):
             self._hand_on(account, now)
         if account.holder:
             self._holders.remove(account, now)
-        if now - self._start_ns >= COALESCE_NS or len(self._open) == 1:
+        if now - self._start_ns >= COALESCE_NS or len(self._open) == 1 or self._leaves_work(account):
             self._close_segment(now)
             account.ends_in = self._number - 1
         else:
@@ -273,19 +274,27 @@ class Meter(Segments):
             if now - self._swept_ns >= SWEEP_NS:
                 self._page.sweep(now)
                 self._swept_ns = now
-        if self._children is not None:
-            found = self._children.look()
+        if self.children is not None:
+            found = self.children.look()
             with self._in_turn():
-                self._children.meet(found, self._owner_of)
+                self.children.meet(found, self._owner_of)
 
-    def hand(self, pids: Collection[int], owners: tuple[Account, ...]) -> None:
-        """Processes, of a pool, work for these from now on; what they have done was for who had them before."""
-        if self._children is None or self._children.owned(pids, owners):
-            return
-        with self._in_turn():
-            if self._open:
-                self._close_segment(self._now())
-            self._children.hand(pids, owners)
+    def hand(self, pids: Collection[int], users: Users, *, born: bool) -> None:
+        """Processes are of a pool from now on. born: those not known have just been started for it."""
+        if self.children is not None and pids:
+            with self._in_turn():
+                users.slots = len(pids)
+                self.children.hand(pids, users, born=born)
+
+    def tell(self, users: Users, work: int, whose: Account | None, left: int) -> None:
+        """Of a piece of work (or several, given as one) for a pool so many are not done."""
+        if whose is not users.latest and self._open and self._now() - self._start_ns >= COALESCE_NS:
+            with self._in_turn():
+                if self._open:
+                    self._close_segment(self._now())
+        if users.tell(self._now(), work, whose, left):
+            with self._in_turn():
+                users.replay()
 
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""

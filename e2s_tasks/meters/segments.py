@@ -4,7 +4,7 @@ What is read keeps the interpreter's lock, so that no other thread gets in betwe
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from e2s_tasks.meters.account import Account, Role
@@ -15,9 +15,10 @@ from e2s_tasks.meters.segment import Books, RawSegment
 from e2s_tasks.meters.source import Source
 from e2s_tasks.meters.threads import MeasuredThread
 from e2s_tasks.meters.turn import Turn
+from e2s_tasks.meters.users import Part, Users
 
 if TYPE_CHECKING:
-    from e2s_tasks.meters.children import Children, Owners, Used
+    from e2s_tasks.meters.children import Children, Used
 
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
@@ -53,7 +54,7 @@ class Segments:
         self._ended: list[Account] = []
         self._page = page or LocalPage()
         self._holders = Holders(self._page)
-        self._children = children
+        self.children = children
         self._books = Books(self._sources, coarse=busy.coarse)
         self._number = 0
         self._start_ns = self._slept_ns = 0
@@ -124,8 +125,10 @@ class Segments:
         for thread in self._threads.values():  # what they did while nothing was open is nobody's
             thread.last_ns = self._other_thread(thread.clock) or thread.last_ns
             thread.since_ns = now
-        if self._children is not None:
-            self._children.begin()
+        if self.children is not None:
+            self.children.begin()
+            for pool in self.children.pools:
+                pool.take(now)
         self._busy_before = self._busy.read()
         self._before = [read() for read in self._reads]
 
@@ -143,13 +146,14 @@ class Segments:
         self._carried_ns = rest_ns - shared_ns + noted_ns
         if outside_ns:
             _add_orchestration(outside_ns, roots, own)
-        below_ns, pooled = 0, {}
-        if self._children is not None:
-            used = self._children.poll()
-            if used:
-                below_ns = sum(used.values())
-                shared_ns += used.pop((), 0)  # of children of which nobody knows who started them
-                pooled = self._add_children(used, own)
+        below_ns, pooled = 0, dict[Account, int]()
+        if self.children is not None:
+            used = self.children.poll()
+            unknown_ns = used.pop(None, 0)  # of children of which nobody knows who started them
+            shared_ns += unknown_ns
+            if used or self.children.pools:
+                below_ns, pooled = self._add_children(used, self.children.pools, own, now)
+            below_ns += unknown_ns
         self._page.claim(process_ns - self._process_ns, below_ns, process_ns, open_=True)
         busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
         self._books.add(
@@ -222,28 +226,32 @@ class Segments:
         """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
         return dict.fromkeys([account for account in self._open if not account.open_children] or self._open, 1)
 
-    def _add_children(self, used: "Used", own: dict[Account, int]) -> dict[Account, int]:
-        """Give the children's CPU time to whose they are; returns what of it several share."""
-        pooled: dict[Account, int] = {}
-        for owners, ns in used.items():
-            at_work = self._at_work(owners)
-            for account in at_work:
-                own[account] = own.get(account, 0) + ns // len(at_work)
-                if len(at_work) > 1:
-                    pooled[account] = pooled.get(account, 0) + ns // len(at_work)
-        return pooled
+    def _add_children(
+        self, used: "Used", pools: Collection[Users], own: dict[Account, int], now: int
+    ) -> tuple[int, dict[Account, int]]:
+        """Give the children's CPU time to whose they are; returns how much, and what of it is split among several."""
+        given_ns, pooled = 0, dict[Account, int]()
+        for owner in used.keys() | pools:
+            parts = owner.take(now) if isinstance(owner, Users) else {owner: Part(1)}
+            whole, ns = sum(part.ns for part in parts.values()), used.get(owner, 0)
+            for whose, part in parts.items() if ns else ():
+                account = self._open_around(whose)
+                if account is not None:
+                    given_ns += ns * part.ns // whole
+                    own[account] = own.get(account, 0) + ns * part.ns // whole
+                    if part.beside_ns:
+                        pooled[account] = pooled.get(account, 0) + ns * part.beside_ns // whole
+        return given_ns, pooled
 
-    def _at_work(self, owners: "Owners") -> list[Account]:
-        """Those who are open, but for whom others of them are inside; where none is, what is around the last."""
-        found = [one for one in owners if one in self._open or one in self._ended]
-        if len(found) > 1:
-            above = {around for one in found for around in _ancestors(one)}
-            found = [one for one in found if one not in above]
-        return found or self._around(owners[-1])
+    def _leaves_work(self, account: Account) -> bool:
+        """Whether pools still work for it, which is of what is around it once it ends."""
+        return self.children is not None and any(pool.works_for(account) for pool in self.children.pools)
 
-    def _around(self, ended: Account) -> list[Account]:
-        """What is still open around a span that has ended before its child."""
-        return [one for one in _ancestors(ended) if one in self._open or one in self._ended][:1]
+    def _open_around(self, account: Account | None) -> Account | None:
+        """The account, or what is still open around it if it has ended before; None if nothing is."""
+        while account is not None and account not in self._open and account not in self._ended:
+            account = account.parent
+        return account
 
     def _owner_of(self, tid: int) -> Account | None:
         thread = self._threads.get(tid)
@@ -258,13 +266,6 @@ class Segments:
                 used += now - thread.last_ns
                 thread.last_ns = now
         return used
-
-
-def _ancestors(account: Account) -> Iterator[Account]:
-    around = account.parent
-    while around is not None:
-        yield around
-        around = around.parent
 
 
 def _add_orchestration(outside_ns: int, roots: list[Account], own: dict[Account, int]) -> None:

@@ -3,12 +3,13 @@
 import functools
 import signal
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 from e2s_tasks import users_code
 from e2s_tasks.errors import SettingError
 
 P = ParamSpec("P")
+T = TypeVar("T")
 _warned: set[str] = set()
 
 
@@ -43,14 +44,15 @@ def warn_once(what: str, error: BaseException, meanwhile: str = "the work goes o
         users_code.warn(f"e2s: {what} failed ({type(error).__name__}: {error}); {meanwhile}", MeteringWarning)
 
 
-def guarded(method: Callable[P, None]) -> Callable[P, None]:
-    """The method, which now never raises an Exception of its own: it warns once instead."""
+def guarded(method: Callable[P, T]) -> Callable[P, T | None]:
+    """The method, which now never raises an Exception of its own: it warns once instead, and gives None."""
 
     @functools.wraps(method)
-    def safe(*args: P.args, **kwargs: P.kwargs) -> None:
+    def safe(*args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            method(*args, **kwargs)
+            return method(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - law 5: whatever it is, it stays here
             warn_once(method.__qualname__, error)
+            return None
 
     return safe

@@ -1,32 +1,40 @@
 """Pools that more than one span uses: what their threads and processes do belongs to the span that hands it to them.
 
-Each piece of work of a `ThreadPoolExecutor` belongs to the span that submits it. What a pool of processes does cannot
-be told apart by pieces: it is of the spans that have handed it work which is not done, in even parts if there are
-several. Watched are the executors of `concurrent.futures` and loky (joblib's), and `multiprocessing.Pool`.
+Each piece of work of a `ThreadPoolExecutor` belongs to the span that submits it. The meter is told of the pieces of a
+pool of processes, and splits what these use (see `users`). Watched are the executors of `concurrent.futures` and loky
+(joblib's), and `multiprocessing.Pool`.
 """
 
 import functools
-import os
-import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import count
 from types import ModuleType
 from typing import Any
 
 from e2s_tasks.importing import ImportWatch
+from e2s_tasks.meters.meter import Meter
+from e2s_tasks.meters.users import Users
 from e2s_tasks.recorder.guard import guarded
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
 
 EXECUTORS = ("concurrent.futures.process", "joblib.externals.loky.process_executor", "loky.process_executor")
-SPAN, USERS = "_e2s_span", "_e2s_users"  # of a piece of work: whose it is; of a pool: who uses it
+SPAN = "_e2s_span"  # of a piece of work: whose it is
+USERS, GIVEN = "_e2s_users", "_e2s_given"  # of a pool; of the result of what it was given
 SPAWNING = ("_spawn_process", "_adjust_process_count")  # by which executors start processes, also in place of others
 
+MANY = 1_000_000  # so many pieces are left where it is not known
+
 _imports = ImportWatch()  # to load them for nothing would take 10 ms
+_numbers = count(1)
+_registry: Callable[[], Meter | None] | None = None
 
 
-def watch_pools() -> None:
-    """From now on pools work for who uses them, once these are imported."""
+def watch_pools(registry: Callable[[], Meter | None]) -> None:
+    """From now on pools work for who uses them, once these are imported. registry: gives the meter of the process."""
+    global _registry  # noqa: PLW0603
+    _registry = registry
     _imports.when_imported("concurrent.futures.thread", _watch_pieces)
     for name in EXECUTORS:
         _imports.when_imported(name, _watch_executors)
@@ -60,55 +68,29 @@ def _watch_pieces(module: ModuleType) -> None:
     piece.__init__, piece.run = made, ran
 
 
-class _Users:
-    """Who uses a pool: the spans that have handed it work, each with how many pieces are not done."""
+class _Given:
+    """What a pool of processes was given at once: a piece of work, or several, of a span."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[OpenSpan, int] = {}
-        self._owners: tuple[OpenSpan, ...] = ()
+    def __init__(self, users: Users, span: OpenSpan | None) -> None:
+        self._users, self._number, self._span = users, next(_numbers), span
+        self.leaves(1)
 
-    def add(self, span: OpenSpan, *, alone: bool = False) -> None:
-        """A span hands it a piece of work. alone: nothing else is to be done."""
-        with _lock:
-            if alone:
-                self._waiting.clear()
-            self._waiting[span] = self._waiting.get(span, 0) + 1
-
-    def done(self, span: OpenSpan) -> None:
-        """A piece of its work is done, or will not be."""
-        with _lock:
-            left = self._waiting.get(span, 0) - 1
-            if left > 0:
-                self._waiting[span] = left
-            else:
-                self._waiting.pop(span, None)
-
-    def own(self, pids: Iterable[int | None], *, anew: bool = False) -> None:
-        """Have the pool's processes work for them, if they are others than before. anew: there are new processes."""
-        with _lock:
-            owners = tuple(span for span in self._waiting if not span.closed_ns) or self._owners
-            if owners == self._owners and not anew:
-                return
-            self._owners = owners
-        if owners:
-            owners[-1].recorder.meter.hand([pid for pid in list(pids) if pid], owners)
+    @guarded
+    def leaves(self, pieces: int) -> None:
+        """So many pieces are not done."""
+        meter = _meter()
+        if meter is not None:
+            meter.tell(self._users, self._number, self._span, pieces)
 
 
-_lock = threading.RLock()  # a signal handler may hand a pool work, too
+def _meter() -> Meter | None:
+    return _registry() if _registry is not None else None
 
 
-def _unlock() -> None:
-    """A fork may have come while another thread had the lock."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_unlock)
-
-
-def _users(pool: Any) -> _Users:
-    users: _Users = pool.__dict__.setdefault(USERS, _Users())
-    return users
+def _hand(pids: Iterable[int | None], users: Users, *, born: bool) -> None:
+    meter = _meter()
+    if meter is not None:
+        meter.hand([pid for pid in list(pids) if pid], users, born=born)
 
 
 def _watch_executors(module: ModuleType) -> None:
@@ -117,98 +99,153 @@ def _watch_executors(module: ModuleType) -> None:
 
     @functools.wraps(submit)
     def submitted(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        span = current_span()
-        if span is None:
-            return submit(self, *args, **kwargs)
-        _begins(self, span)
+        given = _given(self)
         try:
             future = submit(self, *args, **kwargs)
         except BaseException:
-            _ends(weakref.ref(self), span, None)
+            if given is not None:
+                given.leaves(0)
             raise
-        _ends_with(future, self, span)
+        if given is not None:
+            _ends_with(future, given)
         return future
 
     executor.submit = submitted
-    for name in SPAWNING:
-        if hasattr(executor, name):
-            setattr(executor, name, _spawning(getattr(executor, name)))
+    spawn = next(name for name in SPAWNING if hasattr(executor, name))
+    setattr(executor, spawn, _spawning(getattr(executor, spawn)))
 
 
 @guarded
-def _begins(executor: Any, span: OpenSpan) -> None:
-    users = _users(executor)
-    users.add(span)
-    users.own(executor._processes or ())  # noqa: SLF001
+def _given(executor: Any) -> _Given:
+    users: Users | None = executor.__dict__.get(USERS)
+    if users is None:
+        users = executor.__dict__[USERS] = Users(None)
+        _hand(executor._processes or (), users, born=False)  # noqa: SLF001
+        for piece in list(executor._pending_work_items.values()):  # noqa: SLF001 - given before anybody watched
+            _ends_with(piece.future, _Given(users, None))
+    return _Given(users, current_span())
 
 
 @guarded
-def _ends_with(future: Any, executor: Any, span: OpenSpan) -> None:
-    future.add_done_callback(functools.partial(_ends, weakref.ref(executor), span))
-
-
-@guarded
-def _ends(executor: "weakref.ref[Any]", span: OpenSpan, _: Any) -> None:
-    pool = executor()
-    if pool is not None:
-        users = _users(pool)
-        users.done(span)
-        users.own(pool._processes or ())  # noqa: SLF001
+def _ends_with(future: Any, given: _Given) -> None:
+    future.add_done_callback(lambda _: given.leaves(0))
 
 
 def _spawning(spawn: Any) -> Any:
     @functools.wraps(spawn)
     def spawned(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = set(self._processes or ())
         found = spawn(self, *args, **kwargs)
-        _has_spawned(self)
+        _has_spawned(self, before)
         return found
 
     return spawned
 
 
 @guarded
-def _has_spawned(executor: Any) -> None:
-    _users(executor).own(executor._processes or (), anew=True)  # noqa: SLF001
+def _has_spawned(executor: Any, before: set[int]) -> None:
+    pids = set(executor._processes or ())  # noqa: SLF001
+    if pids != before:
+        users = executor.__dict__.setdefault(USERS, Users(current_span()))
+        _hand(pids, users, born=True)
 
 
 _pools: dict[int, "weakref.ref[Any]"] = {}  # by the list that holds their processes
 
 
 def _watch_pools(module: ModuleType) -> None:
-    check, repopulate = module.Pool._check_running, module.Pool._repopulate_pool_static  # noqa: SLF001
+    pool = module.Pool
+    pool._repopulate_pool = _populating(pool._repopulate_pool)  # noqa: SLF001
+    pool._repopulate_pool_static = staticmethod(_repopulating(pool._repopulate_pool_static))  # noqa: SLF001
+    for result in (module.ApplyResult, module.MapResult, module.IMapIterator):
+        result.__init__ = _beginning(result.__init__, module.ThreadPool)
+    for result in (module.ApplyResult, module.MapResult, module.IMapIterator, module.IMapUnorderedIterator):
+        result._set = _going_on(result._set)  # noqa: SLF001
+    module.IMapIterator._set_length = _going_on(module.IMapIterator._set_length)  # noqa: SLF001
 
-    @functools.wraps(check)
-    def checked(self: Any) -> None:  # whatever gives it work begins by this
-        check(self)
-        _is_used(self)
 
+def _populating(populate: Any) -> Any:
+    @functools.wraps(populate)
+    def populated(self: Any) -> None:  # as the pool is made
+        _is_made(self)
+        populate(self)
+
+    return populated
+
+
+def _repopulating(repopulate: Any) -> Any:
     @functools.wraps(repopulate)
     def repopulated(*args: Any, **kwargs: Any) -> Any:
         found = repopulate(*args, **kwargs)
         _has_repopulated(args)
         return found
 
-    module.Pool._check_running = checked  # noqa: SLF001
-    module.Pool._repopulate_pool_static = staticmethod(repopulated)  # noqa: SLF001
+    return repopulated
+
+
+def _beginning(make: Any, of_threads: type) -> Any:
+    @functools.wraps(make)
+    def made(self: Any, pool: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, pool, *args, **kwargs)
+        if not isinstance(pool, of_threads):
+            _is_given(self, pool)
+
+    return made
+
+
+def _going_on(take: Any) -> Any:
+    @functools.wraps(take)
+    def taken(self: Any, *args: Any) -> None:
+        take(self, *args)
+        _goes_on(self)
+
+    return taken
 
 
 @guarded
-def _is_used(pool: Any) -> None:
-    span, key = current_span(), id(pool._pool)  # noqa: SLF001
-    if key not in _pools:
+def _is_made(pool: Any) -> None:
+    _users_of(pool)
+
+
+def _users_of(pool: Any) -> Users:
+    users: Users | None = pool.__dict__.get(USERS)
+    if users is None:
+        key = id(pool._pool)  # noqa: SLF001
         _pools[key] = weakref.ref(pool, lambda _: _pools.pop(key, None))
-    if span is not None:
-        users = _users(pool)
-        users.add(span, alone=not pool._cache)  # noqa: SLF001
-        users.own(_pids(pool))
+        users = pool.__dict__[USERS] = Users(current_span())
+        _hand(_pids(pool), users, born=False)
+    return users
 
 
 @guarded
 def _has_repopulated(given: tuple[Any, ...]) -> None:
-    found = next((_pools[id(one)]() for one in given if id(one) in _pools), None)
-    if found is not None:
-        _users(found).own(_pids(found), anew=True)
+    pool = next((_pools[id(one)]() for one in given if id(one) in _pools), None)
+    if pool is not None:
+        _hand(_pids(pool), pool.__dict__[USERS], born=True)
 
 
 def _pids(pool: Any) -> list[int | None]:
     return [getattr(one, "pid", None) for one in pool._pool]  # noqa: SLF001
+
+
+@guarded
+def _is_given(result: Any, pool: Any) -> None:
+    if not hasattr(result, GIVEN):  # else another class's beginning is a part of its own
+        setattr(result, GIVEN, _Given(_users_of(pool), current_span()))
+    _goes_on(result)
+
+
+@guarded
+def _goes_on(result: Any) -> None:
+    given: _Given | None = getattr(result, GIVEN, None)
+    if given is not None:
+        given.leaves(_left_of(result))
+
+
+def _left_of(result: Any) -> int:
+    """How many pieces of what a pool was given as one are not done."""
+    if result._job not in result._cache:  # noqa: SLF001
+        return 0
+    if not hasattr(result, "_length"):
+        return getattr(result, "_number_left", 1)
+    return MANY if result._length is None else max(result._length - result._index, 1)  # noqa: SLF001

@@ -52,13 +52,11 @@ class SpanRecorder:
         self, options: Settings, meter: Meter | None = None, records: list[SourceRecord] | None = None
     ) -> None:
         policy: str = options.static_policy
-        self.children: Children | None = None
         page: Page = LocalPage()
         if meter is None:
             page = host_page(options.data_dir) if options.enabled else LocalPage()  # else its starter measures it
             chosen = sources(options, measured=lambda: set(page.processes()))
-            self.children = Children(page.processes)
-            meter = Meter(chosen.sources, host_busy_clock(), page=page, children=self.children)
+            meter = Meter(chosen.sources, host_busy_clock(), page=page, children=Children(page.processes))
             records, policy = chosen.records, chosen.static_policy
         self.settings = options
         self.meter = meter
@@ -169,7 +167,6 @@ class SpanRecorder:
         """The process was forked: the spans that were open belong to its parent, and go on there."""
         self._left_behind, self._parked = True, False
         self.meter = Meter([], NoBusyClock())
-        self.children = None
         self.describing = threading.RLock()  # describing a span asks for the one around it
 
     # -- draining -------------------------------------------------------------------------------------------------
@@ -387,7 +384,7 @@ def _create() -> None:
     ask_first(_recorder.write_down)
     if _recorder.settings.enabled and _recorder.settings.patch_io:
         _patch_io()
-    watch_starts(lambda: _recorder.children if _recorder is not None else None)
+    watch_starts(lambda: _recorder.meter if _recorder is not None else None)
 
 
 @guarded

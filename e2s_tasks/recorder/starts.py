@@ -17,6 +17,7 @@ from typing import Any
 
 from e2s_tasks.importing import ImportWatch
 from e2s_tasks.meters.children import Children
+from e2s_tasks.meters.meter import Meter
 from e2s_tasks.recorder.guard import guarded, is_from_signal
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
@@ -31,13 +32,13 @@ class OwnThread(threading.Thread):
     """A thread of the recorder: it works for no span."""
 
 
-Registry = Callable[[], Children | None]
+Registry = Callable[[], Meter | None]  # the meter of the process
 _registry: Registry | None = None
 _imports = ImportWatch()  # to load `multiprocessing` for nothing would take 7 ms
 
 
 def watch_starts(registry: Registry) -> None:
-    """From now on the registry of the process learns of each child that it starts, and the child of its span."""
+    """From now on the meter of the process learns of each child that it starts, and the child of its span."""
     global _registry  # noqa: PLW0603
     if _registry is None:
         os.register_at_fork(after_in_parent=_forked)
@@ -45,7 +46,7 @@ def watch_starts(registry: Registry) -> None:
         _watch_posix_spawn()
         _imports.when_imported("multiprocessing.process", _watch_workers)
         _watch_threads()
-        watch_pools()
+        watch_pools(lambda: _registry() if _registry is not None else None)
     _registry = registry
 
 
@@ -117,16 +118,21 @@ def _tell_worker(worker: Any) -> None:
         worker._config = {**worker._config, VARIABLE: told}  # noqa: SLF001
 
 
+def _children() -> Children | None:
+    meter = _registry() if _registry is not None else None
+    return None if meter is None else meter.children
+
+
 @guarded
 def _started(pid: int) -> None:
-    children = _registry() if _registry is not None else None
+    children = _children()
     if children is not None:
         children.started(pid, current_span())
 
 
 @guarded
 def _forked() -> None:
-    children = _registry() if _registry is not None else None
+    children = _children()
     if children is not None:
         children.forked(current_span())
 

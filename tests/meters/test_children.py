@@ -247,7 +247,7 @@ def test_what_ended_below_a_process_that_still_lives_is_counted_but_for_a_clock_
         assert truth - TRUNCATED - EXACT <= counted.tick() <= truth + EXACT
     truth = agent.end()
     assert counted.poll() == pytest.approx(truth, abs=EXACT)
-    assert counted.given.keys() == {(counted.starter,)}
+    assert counted.given.keys() == {counted.starter}
 
 
 def test_a_worker_that_was_seen_is_counted_to_its_end_at_the_next_boundary(counted):

@@ -15,7 +15,7 @@ def recorded(tmp_path, monkeypatch):
     made = Recorded(tmp_path)
     monkeypatch.setattr(spans, "factory", lambda: made.recorder)
     monkeypatch.setattr(module, "_recorder", made.recorder)
-    module.watch_starts(lambda: made.recorder.children)
+    module.watch_starts(lambda: made.recorder.meter)
     return made
 
 

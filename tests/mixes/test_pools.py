@@ -185,6 +185,7 @@ def test_what_a_pool_does_for_two_spans_at_once_is_split_and_labelled(scene):
     pool = made(method)
     with span("flow"):
         used_by("first", pool, 0.1)
+        pool.work = lambda seconds: pool.pool.submit(burn, seconds).result()
         threads = [Thread(target=used_by, args=(name, pool, 0.5)) for name in ("one", "two")]
         [one.start() for one in threads]
         [one.join() for one in threads]
@@ -217,6 +218,94 @@ def test_a_pool_that_was_there_before_any_span_counts_from_its_first_use_in_one(
     assert seen.cpu("first") == pytest.approx(0.3, abs=NEAR)
     assert seen.cpu("second") == pytest.approx(0.2, abs=NEAR)
     assert seen.cpu("last") < NEAR
+
+
+def test_who_waits_behind_others_in_a_pool_is_given_nothing_of_what_these_use(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    pool = made(method).pool
+    with span("flow"):
+        [pool.submit(burn, 0.3) for _ in range(4)]
+        with span("step"):
+            pool.submit(burn, 0.1).result()
+        pool.shutdown()
+    """,
+        "executor-fork",
+    )
+    check_laws(seen)
+    assert seen.cpu("flow") == pytest.approx(1.2, abs=2 * NEAR)
+    assert seen.cpu("step") == pytest.approx(0.1, abs=NEAR)
+
+
+def test_what_a_step_leaves_to_be_done_after_its_end_is_of_its_flow_and_of_no_other_step(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    pool = made(method).pool
+    with span("flow"):
+        with span("leaves"):
+            left = [pool.apply_async(burn, [0.3]) for _ in range(2)]
+        with span("other"):
+            pool.apply(burn, [0.1])
+        pool.close()
+        pool.join()
+    """,
+        "pool-fork",
+    )
+    check_laws(seen)
+    assert seen.cpu("flow") == pytest.approx(0.6, abs=2 * NEAR)
+    assert seen.cpu("other") == pytest.approx(0.1, abs=NEAR)
+
+
+@pytest.mark.parametrize("kind", ["executor-fork", pytest.param("executor-forkserver", marks=pytest.mark.slow),
+                                  pytest.param("pool-forkserver", marks=pytest.mark.slow)])  # fmt: skip
+def test_what_nobody_measured_has_a_pool_do_is_in_no_span(scene, kind):
+    seen = scene.run(
+        PROGRAM
+        + """
+    with span("first"):
+        pass
+    pool = made(method)
+    pool.work(0.4)
+    begins, done = Event(), Event()
+    unmeasured = Thread(target=lambda: begins.wait() and (pool.work(0.4), done.set()))
+    unmeasured.start()
+    with span("user"):
+        pool.work(0.2)
+        begins.set()
+        done.wait()
+        pool.work(0.1)
+    pool.end()
+    """,
+        kind,
+    )
+    check_laws(seen)
+    assert seen.cpu("user") == pytest.approx(0.3, abs=NEAR)
+
+
+@pytest.mark.parametrize("of", ["imap", "imap_unordered", "starmap"])
+def test_whatever_way_a_pool_is_given_its_work_it_is_of_who_gave_it(scene, of):
+    seen = scene.run(
+        PROGRAM
+        + """
+    pool = made(method).pool
+    work = [(0.1,), (0.1,)] if sys.argv[2] == "starmap" else [0.1, 0.1]
+    with span("flow"):
+        background = pool.apply_async(burn, [0.6])
+        with span("step"):
+            list(getattr(pool, sys.argv[2])(burn, work))
+        background.get()
+        pool.close()
+        pool.join()
+    """,
+        "pool-fork",
+        of,
+    )
+    check_laws(seen)
+    assert seen.cpu("step") == pytest.approx(0.2, abs=NEAR)
+    assert seen.spans["step"].shared_cpu_ns > 0.1e9  # while the flow's runs beside it
+    assert seen.cpu("flow") == pytest.approx(0.6, abs=NEAR)
 
 
 def test_each_piece_of_a_thread_pools_work_belongs_to_the_span_that_submits_it(recorded):

@@ -1,0 +1,100 @@
+"""Who uses a pool of processes: what its processes do is of those whose pieces of work run in it.
+
+Which process runs which piece is not known from outside, but which pieces run is: pools begin them in the order in
+which they are given, so that the oldest that are not done run, one in each process. What all processes use is split by
+for how long pieces of each ran.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from e2s_tasks.meters.account import Account
+
+MANY = 10_000  # events that wait
+
+
+class Part(NamedTuple):
+    """For how long pieces ran, in ns, each counted; beside_ns: for how long of it together with another user's."""
+
+    ns: int = 0
+    beside_ns: int = 0
+
+    def plus(self, ns: int, beside_ns: int) -> "Part":
+        """With that added."""
+        return Part(self.ns + ns, self.beside_ns + beside_ns)
+
+
+NONE = Part()
+
+
+class Users:
+    """The pieces of work of one pool. Events may be told from any thread; all else happens in a turn of the meter.
+
+    slots: how many processes there are. latest: whose the latest event is; None: nobody's, as what has no span.
+    """
+
+    def __init__(self, latest: Account | None) -> None:
+        self.latest = latest
+        self.slots = 0
+        self._events: deque[tuple[int, int, Account | None, int]] = deque()
+        self._left: dict[int, tuple[Account | None, int]] = {}  # pieces that are not done, the oldest first
+        self._having: dict[Account | None, int] = {}  # how many each has
+        self._ran: dict[Account | None, Part] = {}
+        self._until_ns = 0
+        self._last = latest  # who ran something last: what comes after that is theirs, too
+
+    def tell(self, now: int, work: int, whose: Account | None, left: int) -> bool:
+        """Of a piece of work, or several that were given as one, so many are not done; whether many events wait."""
+        self.latest = whose
+        self._events.append((now, work, whose, left))
+        return len(self._events) > MANY
+
+    def take(self, now: int) -> dict[Account | None, Part]:
+        """How long pieces of each ran since the last time; if none did, who ran one last."""
+        self.replay()
+        self._run(now)
+        ran, self._ran = self._ran, {}
+        return ran or {self._last: Part(1)}
+
+    def works_for(self, account: Account) -> bool:
+        """Whether something of it is not done."""
+        self.replay()
+        return account in self._having
+
+    def replay(self) -> None:
+        """Follow the events that were told."""
+        while self._events:
+            now, work, whose, left = self._events.popleft()
+            self._run(now)
+            _, before = self._left.get(work, (whose, 0))
+            if left:
+                self._left[work] = (whose, left)
+            else:
+                self._left.pop(work, None)
+            having = self._having.get(whose, 0) + left - before
+            if having > 0:
+                self._having[whose] = having
+            else:
+                self._having.pop(whose, None)
+            self._last = whose
+
+    def _run(self, now: int) -> None:
+        ns = now - self._until_ns
+        if ns <= 0:
+            return
+        self._until_ns = now
+        running = self._running()
+        for whose, pieces in running.items():
+            more_ns = pieces * ns
+            self._ran[whose] = self._ran.get(whose, NONE).plus(more_ns, more_ns if len(running) > 1 else 0)
+
+    def _running(self) -> dict[Account | None, int]:
+        """How many pieces of each run."""
+        free, running = max(self.slots, 1), dict[Account | None, int]()
+        only = self._having.items() if len(self._having) == 1 else self._left.values()  # who is first is no matter then
+        for whose, left in only:
+            running[whose] = running.get(whose, 0) + min(left, free)
+            free -= min(left, free)
+            if not free:
+                break
+        return running
