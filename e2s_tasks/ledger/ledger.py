@@ -177,6 +177,10 @@ class Ledger:
         with self._reading() as connection:
             return runs.as_written(connection, run_id)
 
+    def marked(self, run_id: str) -> set[str | None]:
+        """The task runs of a run that somebody has given an end."""
+        return {one.task_run_id for one in self.as_written(run_id).spans if one.kind == Kind.MARK}
+
     def find_run(self, text: str | None = None) -> str:
         """The root run of a run id, the unique start of one, or a flow run's name; None: the latest root run.
 

@@ -188,7 +188,25 @@ def test_an_attempt_that_its_orchestrator_lost_while_it_was_suspended_has_failed
         assert {one.status for one in found.spans if one.kind == "attempt"} == {"failed"}
 
 
-@pytest.mark.parametrize("status", ["running", "crashed", "skipped", "timed_out", "cancelled", "completed"])
+def test_an_attempt_that_its_orchestrator_lost_as_it_went_on_is_one_that_failed(of):
+    run = of(root(), *stretch(0), mark("failed", at=9.0, attributes={LOST: True}), *stretch(1, "cancelled"))
+    (step,) = steps_of(run).steps
+    assert (step.attempts, step.status) == (1, "failed")
+
+
+def test_an_attempt_whose_report_was_refused_has_failed_where_its_orchestrator_had_lost_it(of):
+    run = of(root(), *stretch(0, "cancelled"), mark("failed", at=1.0, attributes={LOST: True}))
+    assert [one.status for one in run.spans if one.kind == "attempt"] == ["failed"]
+
+
+def test_an_attempt_that_ended_with_its_run_did_so_though_the_run_is_made_anew_for_another_task(ledger):
+    ledger.ingest([root(status="failed", ended_at=50.0), *stretch(0), *stretch(1)])
+    ledger.ingest([replace(root(status="running"), id="again", started_at=60.0), *stretch(7, task="u")])
+    found = {one.task_run_id: one.status for one in ledger.run(RUN).spans if one.kind == "attempt"}
+    assert found == {"run-of-t": "cancelled", "run-of-u": "suspended"}
+
+
+@pytest.mark.parametrize("status", ["running", "crashed", "skipped", "timed_out", "completed"])
 def test_what_its_process_says_of_an_attempt_holds_though_its_orchestrator_lost_it(of, status):
     run = of(root(), *stretch(0, status), mark("failed", at=1.0, attributes={LOST: True}))
     assert [one.status for one in run.spans if one.kind == "attempt"] == [status]

@@ -156,9 +156,13 @@ def task_instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Pag
             return Page(render_nothing(title, NOT_MEASURED, reasons), NOT_FOUND)
         run = ledger.run(dag_run_id(dag_id, run_id))
         found = summarise_task_runs(summarise_records(ledger, run), run, wanted)
+        marked = set() if found["attempts"] else ledger.marked(run.run_id)
     if not found["attempts"]:
         waits = [one for one in run.decisions if one.plan.get(OF_STEP) in wanted and one.plan.get(WAITS)]
-        its_states = [known[one] for one in indices if one in known]
+        its_states = [
+            states.MARKED if name in marked and known[one] in states.BY_HAND else known[one]
+            for one, name in zip(indices, wanted, strict=True) if one in known
+        ]  # fmt: skip
         said, reasons = why_nothing.of_task(its_states, states.of_run(dag_id, run_id), waits[-1] if waits else None)
         return Page(render_nothing(title, said, reasons), NOT_FOUND)
     return Page(render_task_run(found, title, f"run?{urlencode({'run_id': run_id})}"))

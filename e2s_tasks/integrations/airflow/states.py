@@ -3,6 +3,7 @@
 from typing import Any
 
 LATEST = 25  # runs of a DAG that its tab lists
+BY_HAND = {"success", "failed"}  # what somebody may mark a task as
 MARKED = "marked"  # the state, to us, of a task instance that has an end and no try: somebody has marked it, or its run
 
 
@@ -55,7 +56,7 @@ def of_task(dag_id: str, run_id: str, task_id: str) -> dict[int, str | None]:
 
 
 def _of_try(state: str | None, number: int) -> str | None:
-    return MARKED if state in {"success", "failed"} and not number else state
+    return MARKED if state in BY_HAND and not number else state
 
 
 def _word(state: Any) -> str | None:

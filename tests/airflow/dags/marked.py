@@ -53,6 +53,7 @@ with DAG("marked", schedule=None):
     IsDeferred(task_id="succeeds")
     IsDeferred(task_id="is_failed")
     IsDeferred(task_id="keeps_the_run_going") >> EmptyOperator(task_id="never_begins")
+    IsDeferred(task_id="is_scheduled", pool="of_nobody")
 
 with DAG("cleared", schedule=None):
     IsDeferred(task_id="is_cleared")
