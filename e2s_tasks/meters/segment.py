@@ -1,6 +1,6 @@
 """A closed segment as it was read, and its booking: outside the measured window, on the recorder's thread."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -126,12 +126,12 @@ def _cpu_seconds(raw: RawSegment) -> dict[Account, float]:
         account.shared_ns += ns
     if raw.shared_ns:
         sharers = _sharers(raw)
-        weight = sum(sharers.values())
+        weight, several = sum(sharers.values()), not _is_one_line(sharers.keys())
         for account, part in sharers.items():
             share_ns = raw.shared_ns * part // weight
             cpu_s[account] = cpu_s.get(account, 0.0) + raw.shared_ns * part / weight * 1e-9
             account.spend(share_ns)
-            account.shared_ns += share_ns if len(sharers) > 1 else 0
+            account.shared_ns += share_ns if several else 0
     return cpu_s
 
 
@@ -142,16 +142,26 @@ def _sharers(raw: RawSegment) -> dict[Account, int]:
     """
     inside: dict[Account, int] = {}
     for account, ns in raw.held.items():
-        above = account.parent
-        while above is not None:
+        for above in _around(account):
             inside[above] = inside.get(above, 0) + ns
-            above = above.parent
     weights = {
         account: min(ns, max(0, raw.duration_ns - inside[account])) if account in inside else ns
         for account, ns in raw.held.items()
     }
     at_work = {account: ns for account, ns in weights.items() if ns > 0}
     return at_work or dict.fromkeys(raw.held, 1)
+
+
+def _is_one_line(accounts: Set[Account]) -> bool:
+    """Whether one of them is inside all others: a step and what it reads in turn share nothing with other work."""
+    return any(accounts <= {one, *_around(one)} for one in accounts)
+
+
+def _around(account: Account) -> Iterator[Account]:
+    above = account.parent
+    while above is not None:
+        yield above
+        above = above.parent
 
 
 def busy_seconds(pending: list[RawSegment], *, coarse: bool) -> list[float]:

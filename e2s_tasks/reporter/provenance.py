@@ -6,7 +6,7 @@ from e2s_tasks.core.energy import COMPONENTS, MOVEMENT
 from e2s_tasks.reporter import figures, phrases, units
 
 Summary = dict[str, Any]
-TOLD_FROM = 0.01  # of the CPU time: less is not worth a line
+TOLD_FROM, MOMENT_S = 0.01, 0.001  # of the CPU time, and seconds: less is not worth a line
 MOST_NAMED = 4
 DEVICES = {"gpu": "GPU", "cpu": "CPU", "dram": "DRAM"}
 
@@ -74,7 +74,7 @@ def idle_policy(summary: Summary) -> str:
 def divided(summary: Summary) -> str | None:
     """What several steps used at once, so that its division is an estimate; None where that is next to nothing."""
     whole_s, shared_s = (sum(one[name] for one in summary["spans"]) for name in ("cpu_s", "shared_cpu_s"))
-    if shared_s < TOLD_FROM * whole_s or not shared_s:
+    if shared_s < max(TOLD_FROM * whole_s, MOMENT_S):
         return None
     most = sorted(summary["spans"], key=lambda one: -one["shared_cpu_s"])
     names = list(dict.fromkeys(one["name"] for one in most if one["shared_cpu_s"] > TOLD_FROM * shared_s))

@@ -118,6 +118,21 @@ def test_with_several_active_spans_a_native_pools_time_is_split_and_labelled():
     assert [task.shared_ns for task in tasks] == [30 * MS, 30 * MS]
 
 
+def test_what_a_span_and_one_inside_it_use_in_turn_is_split_and_shared_with_nobody_else():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    task = meter.start(Account(Role.ATTEMPT), 1)
+    world.run(2 * MS, {1: 2 * MS})
+    inner = meter.start(Account(Role.SPAN, task), 1)
+    world.run(6 * MS, {1: 2 * MS}, pool_ns=8 * MS)
+    meter.stop(inner, 1)
+    meter.stop(task, 1)
+    meter.settle(force=True)
+    assert inner.cpu_ns > 2 * MS
+    assert task.cpu_ns + inner.cpu_ns == 12 * MS
+    assert (task.shared_ns, inner.shared_ns) == (0, 0)
+
+
 def test_a_suspended_coroutine_uses_no_cpu_energy_but_holds_its_share_of_idle_power():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
