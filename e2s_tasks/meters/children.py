@@ -45,7 +45,9 @@ Used = dict[Owner, int]
 class _Process:
     """The process itself or a known descendant. foreign: it does not count. handed: it counts, whatever is above it.
 
+    serves: it starts processes for pools, whose they are, and not its own; what is left of them in its sum counts.
     last_ns: how much of its own time is counted; below_ns: how much of the sum of its ended children is accounted for.
+    heirs: whose the children are whose rest waits in that sum.
     metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
     nobody knows how much is to be counted, so that nothing of the sum is. stale_ns: names what the page holds of an
     earlier process with its pid.
@@ -57,6 +59,8 @@ class _Process:
     below_ns: int = 0
     foreign: bool = False
     handed: bool = False
+    serves: bool = False
+    heirs: tuple[Owner, ...] = ()
     metered: bool = False
     mixed: bool = False
     stale_ns: int | None = None
@@ -75,7 +79,6 @@ class Children:
         self._known: dict[int, _Process] = {}  # parents before their children
         self._buried: set[tuple[int, int]] = set()  # measured processes whose end is accounted for: pid, beginning
         self._unread: set[int] = set()  # whose sum may tell something new
-        self._heirs: dict[Owner, None] = {}  # whose the children are whose rest waits in the own sum
         self.pools: set[Users] = set()  # whose processes may count
         self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._polled_ns = 0
@@ -99,8 +102,9 @@ class Children:
                 self._count_from_now(pid, process, clock, measured)
             else:
                 process.foreign |= process.owner is None or process.owner.ends_in is not None
+                process.below_ns = (ended_ns(pid) if process.serves else None) or process.below_ns
         self._buried = {(pid, one.begun_ns) for pid, one in measured.items() if process_cpu_ns(pid) is None}
-        self._unread, self._heirs, self._polling = set(), {}, False
+        self._unread, self._polling = set(), False
         self._polled_ns = own_ended_ns()
         self._own = _Process(0, below_ns=self._polled_ns)
 
@@ -129,13 +133,20 @@ class Children:
                 continue
             if process is None:
                 if above != self._pid and above not in self._known:
-                    self._known[above] = _Process(parent_of(above) or self._pid, foreign=True)
+                    self._meet_server(above, users)
                 process = self._known[pid] = _Process(above, foreign=not born)
             self._give(pid, process, users, measured)
         for pid, process in list(self._known.items()):  # parents before their children
             if process.parent in theirs and pid not in theirs and process.parent not in measured:
                 theirs.add(pid)
                 self._give(pid, process, users, measured)
+
+    def _meet_server(self, pid: int, users: Users) -> None:
+        """A forkserver is its starter's, for which the pool has been made; nobody's if it is older than all spans."""
+        old = users.latest is None or process_stat(pid)[1] < self._begun_ticks
+        server = _Process(parent_of(pid) or self._pid, users.latest, foreign=old, serves=True)
+        server.below_ns = (ended_ns(pid) if old else None) or 0
+        self._known[pid] = server
 
     def _give(self, pid: int, process: _Process, users: Users, measured: dict[int, Measured]) -> None:
         if process.foreign:
@@ -272,14 +283,14 @@ class Children:
         if told is not None:
             _leave_to_meter(process, told, used)
         above.below_ns += process.last_ns + process.below_ns
-        if not (above.metered or above.foreign):  # whose sums are not asked, but for what was counted of them before
+        if not (above.metered or (above.foreign and not above.serves)):  # whose sums are not asked
             claimed = None if told is None else _claimed_ns(pid, told, measured, foreign=process.foreign)
             above.below_ns += claimed or 0
             above.mixed |= process.mixed or (process.foreign and claimed is None)
         if told is not None:
             self._buried.add((pid, told.begun_ns))
-        if process.parent == self._pid:
-            self._heirs[process.owner] = None
+        if not process.foreign and process.owner not in above.heirs:
+            above.heirs += (process.owner,)
         del self._known[pid]
 
     def _above(self, process: _Process) -> _Process:
@@ -288,10 +299,9 @@ class Children:
 
     def _take(self, pid: int, total: int, used: Used) -> bool:
         """Count what a sum has beyond what is accounted for; not while another child's end may be in it already."""
-        own = pid == self._pid
-        process = self._own if own else self._known.get(pid)
-        if process is not None and not process.foreign and not process.metered:
-            slack_ns = OWN_SLACK_NS if own else self._slack_ns
+        process = self._own if pid == self._pid else self._known.get(pid)
+        if process is not None and not process.metered and (process.serves or not process.foreign):
+            slack_ns = OWN_SLACK_NS if process is self._own else self._slack_ns
             if process.mixed:
                 process.below_ns, process.mixed = total + slack_ns, False
             process.below_ns = min(process.below_ns, total + slack_ns)  # orphans ended elsewhere
@@ -300,11 +310,10 @@ class Children:
                 if any(self._above(one) is process and ending(child) for child, one in list(self._known.items())):
                     return False
                 process.below_ns = total
-                whose: list[Owner] = (list(self._heirs) or [None]) if own else [process.owner]
+                whose = process.heirs or (() if process.foreign else (process.owner,))
                 for owner in whose:
                     used[owner] = used.get(owner, 0) + rest // len(whose)
-        if own:
-            self._heirs.clear()
+            process.heirs = ()
         self._unread.discard(pid)
         return True
 
