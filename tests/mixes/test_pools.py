@@ -168,6 +168,24 @@ def test_a_new_pool_of_a_forkserver_in_each_step_is_that_steps(scene, kind):
         assert 0.4 - NEAR < seen.cpu(f"step {number}") < 0.4 + 0.4  # with the start of two workers
 
 
+def test_nothing_is_lost_of_workers_that_a_forkserver_starts_and_that_end_in_between(scene):
+    seen = scene.run(
+        PROGRAM.replace("get_context(method).Pool(2)", "get_context(method).Pool(2, maxtasksperchild=1)")
+        + """
+    with span("flow"):
+        for name in ("first", "second"):
+            with span(name):
+                pool = made(method)
+                pool.pool.map(burn, [0.1] * 6, 1)
+                pool.end()
+    """,
+        "pool-forkserver",
+    )
+    check_laws(seen)
+    assert sum(one.cpu_ns for one in seen.all_spans) / 1e9 > seen.cpu_s - 0.2
+    assert min(seen.cpu("first"), seen.cpu("second")) > 0.6 - NEAR
+
+
 def test_whatever_a_pool_can_be_given_it_still_can(scene):
     seen = scene.run(
         PROGRAM
