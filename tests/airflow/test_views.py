@@ -243,7 +243,8 @@ def test_a_task_that_is_not_there_or_never_began_is_told_as_that(ran):
     assert why_nothing.of_task(["upstream_failed"], "failed", None)[0] == "It did not begin"
     assert why_nothing.of_task([None], "failed", None)[0] == "It did not begin"
     assert why_nothing.of_task([None], "running", None)[0] == "It has not begun"
-    for some in ([states.MARKED], [states.MARKED, "skipped"]):
+    assert why_nothing.of_task([states.MARKED, "queued"], "running", None)[0] == "It has not begun"
+    for some in ([states.MARKED], [states.MARKED, "skipped"], [states.MARKED, "upstream_failed"]):
         said, reasons = why_nothing.of_task(some, "running", None)
         assert said == "It was marked before it began"
         assert "E2S_AUTO" not in str(reasons)

@@ -51,9 +51,9 @@ def of_task(states: Sequence[str | None], run_state: str | None, waits: Decision
         return _of_waiting(waits, goes_on=run_state not in ENDED and "deferred" in states)
     if all(state in NEVER_BEGINS or (state in NOT_BEGUN and run_state in ENDED) for state in states):
         return "It did not begin", [("No attempt", "What it depends on failed, or its run had ended before.")]
-    if all(state in NOT_BEGUN | NEVER_BEGINS for state in states):
+    if all(state in NOT_BEGUN | NEVER_BEGINS | SET_ASIDE.keys() for state in states) and NOT_BEGUN.intersection(states):
         return "It has not begun", [("So far", "It has used nothing. Reload when Airflow has started it.")]
-    if all(state in SET_ASIDE for state in states):
+    if all(state in NEVER_BEGINS | SET_ASIDE.keys() for state in states):
         said, why = SET_ASIDE[MARKED if MARKED in states else "skipped"]
         return said, [("No attempt", why)]
     return "This task was not measured", [("Nothing to do", IDLE), *of_run("")]

@@ -186,7 +186,7 @@ def _row_joules(row: Found) -> str:
 def _step_bars(found: Found) -> list[charts.Bar]:
     more = [found["smaller_steps"]] if found["other_steps"] else []
     shown, rest = fold(found["steps"], charts.MOST)
-    return [*(_bar(f"{row['flow']}: {row['name']}", row) for row in shown), *_rest_bar([*rest, *more])]
+    return [*(_bar(f"{row['name']} in {row['flow']}", row) for row in shown), *_rest_bar([*rest, *more])]
 
 
 def _groups(rows: list[Found], by: str, caption: str) -> Table:
