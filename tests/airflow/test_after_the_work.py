@@ -142,13 +142,18 @@ def test_a_question_that_is_refused_while_the_work_goes_on_is_no_refused_report(
 
 
 def test_what_a_callback_writes_has_cost_what_its_own_task_did(called_back):
-    (row,) = [one for one in summarise(called_back)["artifacts"] if one["uri"].endswith("by_a_callback.parquet")]
-    (attempt,), (beside,) = (_attempts(called_back, name) for name in ("tells_of_it", "beside"))
+    summary = summarise(called_back)
+    (row,) = [one for one in summary["artifacts"] if one["uri"].endswith("by_a_callback.parquet")]
+    (attempt,) = _attempts(called_back, "tells_of_it")
     (callback,) = [
         one for one in called_back.spans if one.parent_id == attempt.id and one.name == "on_success_callback"
     ]
     assert callback.cpu_ns > 0.25e9
-    assert attempt.joules + callback.joules <= row["in_run_j"] < attempt.joules + callback.joules + beside.joules
+    (step,) = [one for one in summary["steps"] if one["name"] == "tells_of_it"]
+    assert step["inclusive_j"] >= attempt.joules + callback.joules
+    around = sum(one["inclusive_j"] for one in summary["steps"] if one["kind"] == "orchestration")
+    whole = summary["energy_j"]["total"]
+    assert row["in_run_j"] == pytest.approx(step["inclusive_j"] * whole / (whole - around), rel=1e-6)
 
 
 def test_who_dies_in_a_callback_had_succeeded(called_back):
