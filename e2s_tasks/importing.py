@@ -20,6 +20,7 @@ class ImportWatch:
 
     def __init__(self) -> None:
         self._waiting: dict[str, Then] = {}
+        self._finding: set[str] = set()  # another watch asks this one in turn
 
     def when_imported(self, name: str, then: Then) -> None:
         """Call `then` with the module, now or later. It must not raise."""
@@ -47,15 +48,17 @@ class ImportWatch:
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> "ModuleSpec | None":
         """Python's hook: the spec that the others find, with a loader that calls back."""
-        if fullname not in self._waiting:
+        if fullname not in self._waiting or fullname in self._finding:
             return None
-        for finder in sys.meta_path:
-            spec = finder.find_spec(fullname, path, target) if finder is not self else None
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
-                return spec
-        return None
+        self._finding.add(fullname)
+        try:
+            found = (finder.find_spec(fullname, path, target) for finder in sys.meta_path)
+            spec = next((one for one in found if one is not None), None)
+        finally:
+            self._finding.discard(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
+        return spec
 
 
 class _Loader:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from e2s_tasks.core.records import LOST, TRY_ID, Kind, SpanRecord, Status
+from e2s_tasks.core.records import LAST_BEGAN, LOST, TRY_ID, Kind, SpanRecord, Status
 
 # Ends of which a process tells that nobody has checked with the orchestrator.
 UNCHECKED = {Status.CRASHED, Status.FAILED, Status.TIMED_OUT, Status.SKIPPED}
@@ -28,17 +28,20 @@ def end_what_was_marked(spans: list[SpanRecord]) -> None:
     for mark in marks:
         stretches = tries[mark.task_run_id, mark.attempt]
         begun = [one for one in stretches if one.started_at <= mark.started_at]
-        if LOST in mark.attributes:
-            _has_lost(stretches, mark)
+        if begun and LOST in mark.attributes:
+            _has_lost([one for one in stretches if _is_of_one_try(one, begun[-1])][-1], mark)
         elif begun and (_is_suspended(begun[-1]) or _was_marked_before(begun[-1], mark)):
             begun[-1].status = Status.CANCELLED
 
 
-def _has_lost(stretches: list[SpanRecord], mark: SpanRecord) -> None:
-    last = stretches[-1] if stretches and stretches[0].started_at <= mark.started_at else None
-    refused = last is not None and last.status == Status.CANCELLED and (last.ended_at or 0.0) >= mark.started_at
-    if last is not None and (refused or _is_suspended(last)):
+def _has_lost(last: SpanRecord, mark: SpanRecord) -> None:
+    refused = last.status == Status.CANCELLED and (last.ended_at or 0.0) >= mark.started_at
+    if refused or _is_suspended(last):
         last.status = Status.FAILED
+
+
+def _is_of_one_try(one: SpanRecord, other: SpanRecord) -> bool:
+    return one.attributes.get(TRY_ID) == other.attributes.get(TRY_ID)
 
 
 def _was_marked_before(one: SpanRecord, mark: SpanRecord) -> bool:
@@ -56,18 +59,22 @@ def join_stretches(spans: list[SpanRecord]) -> None:
     if not any(_is_suspended(one) for one in spans):
         return
     lives = [one for one in spans if one.kind == Kind.FLOW and one.is_of_no_process]
-    ends = [one.ended_at or one.started_at for one in lives if one.status != Status.RUNNING]
     is_over = bool(lives) and lives[-1].status != Status.RUNNING
     newest = {one.task_run_id: one for one in spans if one.kind == Kind.ATTEMPT}
     for stretches in _tries(spans):
         last = stretches[-1]
-        was_over = is_over or any(end >= last.started_at for end in ends)  # before the run was made anew, maybe
-        goes_on = newest[last.task_run_id] is last and not was_over
+        goes_on = newest[last.task_run_id] is last and not (is_over or _is_of_earlier_life(last, lives))
         status = Status.CANCELLED if last.status == Status.SUSPENDED and not goes_on else last.status
         for one in stretches:
             one.status = status
         for later in stretches[1:]:
             later.parent_id = stretches[0].id
+
+
+def _is_of_earlier_life(one: SpanRecord, lives: list[SpanRecord]) -> bool:
+    """Whether the run has ended since, and was made anew: it tells when it began last, and an attempt in which life."""
+    began = one.attributes.get(LAST_BEGAN)
+    return began is not None and any(life.attributes.get(LAST_BEGAN, began) > began for life in lives)
 
 
 def _tries(spans: list[SpanRecord]) -> list[list[SpanRecord]]:
@@ -80,7 +87,7 @@ def _tries(spans: list[SpanRecord]) -> list[list[SpanRecord]]:
         if one.kind != Kind.ATTEMPT or key not in suspended or one.parent_id in waits:
             continue
         last = found[key][-1][-1] if found[key] else None
-        if last is None or last.status in OVER or last.attributes.get(TRY_ID) != one.attributes.get(TRY_ID):
+        if last is None or last.status in OVER or not _is_of_one_try(last, one):
             found[key].append([])
         found[key][-1].append(one)
     return [stretches for lives in found.values() for stretches in lives]

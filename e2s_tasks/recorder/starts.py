@@ -21,8 +21,9 @@ from e2s_tasks.meters.meter import Meter
 from e2s_tasks.recorder.guard import guarded, is_from_signal
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
-from e2s_tasks.recorder.pools import watch_pools
+from e2s_tasks.recorder.process_pools import watch_process_pools
 from e2s_tasks.recorder.starter import VARIABLE, handed_on, told_to_children
+from e2s_tasks.recorder.thread_pools import watch_thread_pools
 
 ENVIRONMENT = 10  # the place of `env` among the arguments of Popen
 ENVIRONMENT_SPAWN = 2  # among those of os.posix_spawn
@@ -46,7 +47,8 @@ def watch_starts(registry: Registry) -> None:
         _watch_posix_spawn()
         _imports.when_imported("multiprocessing.process", _watch_workers)
         _watch_threads()
-        watch_pools(lambda: _registry() if _registry is not None else None)
+        watch_thread_pools()
+        watch_process_pools(lambda: _registry() if _registry is not None else None)
     _registry = registry
 
 

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2s_tasks.core.records import LOST, MOVED, STOPPED, TRY_ID, Kind, OutcomeRecord, ProcessRecord, SpanRecord, Status
+from e2s_tasks.core.records import (
+    LAST_BEGAN,
+    LOST,
+    MOVED,
+    STOPPED,
+    TRY_ID,
+    Kind,
+    OutcomeRecord,
+    ProcessRecord,
+    SpanRecord,
+    Status,
+)
 from e2s_tasks.core.steps import steps_of
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise
@@ -199,10 +210,18 @@ def test_an_attempt_whose_report_was_refused_has_failed_where_its_orchestrator_h
     assert [one.status for one in run.spans if one.kind == "attempt"] == ["failed"]
 
 
-def test_an_attempt_that_ended_with_its_run_did_so_though_the_run_is_made_anew_for_another_task(ledger):
-    ledger.ingest([root(status="failed", ended_at=50.0), *stretch(0), *stretch(1)])
-    ledger.ingest([replace(root(status="running"), id="again", started_at=60.0), *stretch(7, task="u")])
-    found = {one.task_run_id: one.status for one in ledger.run(RUN).spans if one.kind == "attempt"}
+@pytest.mark.parametrize(("status", "said"), [("suspended", "suspended"), ("cancelled", "cancelled")])
+def test_that_a_try_was_lost_says_nothing_of_the_one_of_the_same_number_that_came_after_it(of, status, said):
+    lost = mark("failed", at=4.0, attributes={LOST: True})
+    run = of(root(), *stretch(0, **tried("a")), lost, *stretch(5, status, **tried("b")))
+    assert {one.id: one.status for one in run.spans if one.kind == "attempt"} == {"t0": "failed", "t5": said}
+
+
+def test_an_attempt_that_ended_with_its_run_did_so_though_the_run_is_made_anew_for_another_task(of):
+    first, second = ({"attributes": {LAST_BEGAN: began}} for began in (0.0, 60.0))
+    ended = root(status="failed", seq=1, ended_at=50.0, **first)
+    run = of(ended, *stretch(0, **first), *stretch(1, **first), root(seq=2, **second), *stretch(7, task="u", **second))
+    found = {one.task_run_id: one.status for one in run.spans if one.kind == "attempt"}
     assert found == {"run-of-t": "cancelled", "run-of-u": "suspended"}
 
 

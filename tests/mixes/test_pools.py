@@ -1,9 +1,13 @@
 """Pools that several spans use, one after the other or at once: what they do is whose work it is."""
 
+import gc
 import traceback
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from threading import Thread
 
+import anyio
 import pytest
 
 from e2s_tasks import span
@@ -344,6 +348,53 @@ def test_each_piece_of_a_thread_pools_work_belongs_to_the_span_that_submits_it(r
     for name, seconds in (("first", 0.02), ("one", 0.2), ("two", 0.1)):
         assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.01e9)
         assert spans[name].shared_cpu_ns < 1e6
+
+
+def test_each_piece_of_a_multiprocessing_thread_pools_work_belongs_to_the_span_that_gives_it(recorded):
+    def use(name, seconds, way):
+        with span(name):
+            list(getattr(pool, way)(burn, [seconds / 4] * 4, 1))
+
+    with ThreadPool(2) as pool, span("flow"):
+        for name, way in (("first", "map"), ("second", "imap"), ("third", "imap_unordered")):
+            use(name, 0.1, way)
+        threads = [Thread(target=use, args=(*work, "map")) for work in (("one", 0.2), ("two", 0.1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    spans = recorded.spans()
+    for name, seconds in (("first", 0.1), ("second", 0.1), ("third", 0.1), ("one", 0.2), ("two", 0.1)):
+        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.01e9)
+    assert spans["flow"].cpu_ns < 0.03e9
+
+
+def test_a_multiprocessing_thread_pool_that_nobody_has_any_more_is_gone(recorded):
+    with span("first"):
+        pool = ThreadPool(1)
+        assert pool.apply(len, [()]) == 0
+        seen = weakref.ref(pool)
+        pool.close()
+        pool.join()
+        del pool
+        gc.collect()
+    assert seen() is None
+
+
+def test_what_the_threads_of_anyio_do_belongs_to_the_span_that_waits_for_it(recorded):
+    async def use(name, seconds):
+        with span(name):
+            await anyio.to_thread.run_sync(burn, seconds)
+
+    async def both():
+        with span("flow"):
+            await use("first", 0.05)
+            await use("second", 0.2)
+
+    anyio.run(both)
+    spans = recorded.spans()
+    for name, seconds in (("first", 0.05), ("second", 0.2)):
+        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.01e9)
 
 
 def test_a_span_in_a_piece_of_a_thread_pools_work_is_inside_the_one_that_submits_it(recorded):

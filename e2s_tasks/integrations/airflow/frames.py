@@ -9,7 +9,8 @@ from e2s_tasks.recorder.guard import guarded
 OURS = (  # what a task calls without knowing it; frames of what it calls itself stay
     "e2s_tasks.integrations.airflow.gate", "e2s_tasks.integrations.airflow.pulls",
     "e2s_tasks.integrations.airflow.runner", "e2s_tasks.io.patching.",
-    "e2s_tasks.recorder.loops", "e2s_tasks.recorder.pools", "e2s_tasks.recorder.starts",
+    "e2s_tasks.recorder.loops", "e2s_tasks.recorder.process_pools", "e2s_tasks.recorder.starts",
+    "e2s_tasks.recorder.thread_pools",
 )  # fmt: skip
 
 

@@ -1,8 +1,7 @@
-"""Pools that more than one span uses: what their threads and processes do belongs to the span that hands it to them.
+"""Pools of processes that more than one span uses: what they do belongs to the spans whose pieces of work they do.
 
-Each piece of work of a `ThreadPoolExecutor` belongs to the span that submits it. The meter is told of the pieces of a
-pool of processes, and splits what these use (see `users`). Watched are the executors of `concurrent.futures` and loky
-(joblib's), and `multiprocessing.Pool`.
+The meter is told of the pieces, and splits what the processes use (see `users`). Watched are the executors of
+`concurrent.futures` and loky (joblib's), and `multiprocessing.Pool`.
 """
 
 import functools
@@ -16,11 +15,9 @@ from e2s_tasks.importing import ImportWatch
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.users import Users
 from e2s_tasks.recorder.guard import guarded
-from e2s_tasks.recorder.inherited import Inherited
-from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
+from e2s_tasks.recorder.open_span import OpenSpan, current_span
 
 EXECUTORS = ("concurrent.futures.process", "joblib.externals.loky.process_executor", "loky.process_executor")
-SPAN = "_e2s_span"  # of a piece of work: whose it is
 USERS, GIVEN = "_e2s_users", "_e2s_given"  # of a pool; of the result of what it was given
 SPAWNING = ("_spawn_process", "_adjust_process_count")  # by which executors start processes, also in place of others
 
@@ -31,41 +28,13 @@ _numbers = count(1)
 _registry: Callable[[], Meter | None] | None = None
 
 
-def watch_pools(registry: Callable[[], Meter | None]) -> None:
+def watch_process_pools(registry: Callable[[], Meter | None]) -> None:
     """From now on pools work for who uses them, once these are imported. registry: gives the meter of the process."""
     global _registry  # noqa: PLW0603
     _registry = registry
-    _imports.when_imported("concurrent.futures.thread", _watch_pieces)
     for name in EXECUTORS:
         _imports.when_imported(name, _watch_executors)
     _imports.when_imported("multiprocessing.pool", _watch_pools)
-
-
-def _watch_pieces(module: ModuleType) -> None:
-    """A piece of work runs between our lines, so that none of them is in the traceback of its error."""
-    piece = module._WorkItem  # noqa: SLF001
-    make, run = piece.__init__, piece.run
-
-    @functools.wraps(make)
-    def made(self: Any, *args: Any, **kwargs: Any) -> None:
-        make(self, *args, **kwargs)
-        setattr(self, SPAN, current_span())
-
-    @functools.wraps(run)
-    def ran(self: Any, *args: Any) -> None:
-        span: OpenSpan | None = getattr(self, SPAN, None)
-        if span is None or current_span() is span:
-            run(self, *args)
-            return
-        inherited, before = Inherited(span), thread_belongs_to(span)
-        inherited.resume()
-        try:
-            run(self, *args)
-        finally:
-            inherited.suspend()
-            thread_belongs_to(before)
-
-    piece.__init__, piece.run = made, ran
 
 
 class _Given:
