@@ -288,13 +288,17 @@ class Meter(Segments):
 
     def tell(self, users: Users, work: int, whose: Account | None, left: int) -> None:
         """Of a piece of work (or several, given as one) for a pool so many are not done."""
-        if whose is not users.latest and self._open and self._now() - self._start_ns >= COALESCE_NS:
+        if self._open and self._now() - self._start_ns >= COALESCE_NS and users.is_shared_with(whose):
             with self._in_turn():
                 if self._open:
                     self._close_segment(self._now())
         if users.tell(self._now(), work, whose, left):
             with self._in_turn():
                 users.replay()
+
+    def lose(self, users: Users, pieces: int) -> None:
+        """So many processes of a pool have died in the middle of a piece."""
+        users.lose(self._now(), pieces)
 
     def release(self) -> None:
         """The process measures no more: what it still has open answers for no idle power of later times."""

@@ -5,12 +5,13 @@ which they are given, so that the oldest that are not done run, one in each proc
 for how long pieces of each ran.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import NamedTuple
 
 from e2s_tasks.meters.account import Account
 
 MANY = 10_000  # events that wait
+DEATH = 0  # in place of a piece of work: numbers of these begin at 1
 
 
 class Part(NamedTuple):
@@ -37,11 +38,21 @@ class Users:
         self.latest = latest
         self.slots = 0
         self._events: deque[tuple[int, int, Account | None, int]] = deque()
-        self._left: dict[int, tuple[Account | None, int]] = {}  # pieces that are not done, the oldest first
+        # pieces that are not done, the oldest first: of a dict that loses its first ones, what is left is found slowly
+        self._left: OrderedDict[int, tuple[Account | None, int]] = OrderedDict()
         self._having: dict[Account | None, int] = {}  # how many each has
+        self._lost = 0  # which nobody will do, as who did them has died
         self._ran: dict[Account | None, Part] = {}
         self._until_ns = 0
         self._last = latest  # who ran something last: what comes after that is theirs, too
+
+    def is_shared_with(self, whose: Account | None) -> bool:
+        """Whether an event of somebody changes who uses the pool, as far as the events were followed."""
+        return whose is not self.latest or not self._having.keys() <= {whose}
+
+    def lose(self, now: int, pieces: int) -> None:
+        """So many processes have died in the middle of a piece; its user is told of no end."""
+        self._events.append((now, DEATH, self.latest, pieces))
 
     def tell(self, now: int, work: int, whose: Account | None, left: int) -> bool:
         """Of a piece of work, or several that were given as one, so many are not done; whether many events wait."""
@@ -66,6 +77,9 @@ class Users:
         while self._events:
             now, work, whose, left = self._events.popleft()
             self._run(now)
+            if work == DEATH:
+                self._lost += left
+                continue
             _, before = self._left.get(work, (whose, 0))
             if left:
                 self._left[work] = (whose, left)
@@ -79,6 +93,7 @@ class Users:
             self._last = whose
 
     def _run(self, now: int) -> None:
+        self._lost = min(self._lost, sum(self._having.values()))
         ns = now - self._until_ns
         if ns <= 0:
             return
@@ -89,12 +104,14 @@ class Users:
             self._ran[whose] = self._ran.get(whose, NONE).plus(more_ns, more_ns if len(running) > 1 else 0)
 
     def _running(self) -> dict[Account | None, int]:
-        """How many pieces of each run."""
-        free, running = max(self.slots, 1), dict[Account | None, int]()
+        """How many pieces of each run; those that are lost become the oldest, as the others are done."""
+        free, lost, running = max(self.slots, 1), self._lost, dict[Account | None, int]()
         only = self._having.items() if len(self._having) == 1 else self._left.values()  # who is first is no matter then
         for whose, left in only:
-            running[whose] = running.get(whose, 0) + min(left, free)
-            free -= min(left, free)
+            lost, pieces = max(lost - left, 0), min(max(left - lost, 0), free)
+            if pieces:
+                running[whose] = running.get(whose, 0) + pieces
+            free -= pieces
             if not free:
                 break
         return running

@@ -16,9 +16,11 @@ from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.users import Users
 from e2s_tasks.recorder.guard import guarded
 from e2s_tasks.recorder.open_span import OpenSpan, current_span
+from e2s_tasks.recorder.thread_pools import Piece
 
+FUTURES = ("concurrent.futures._base", "joblib.externals.loky._base", "loky._base")
 EXECUTORS = ("concurrent.futures.process", "joblib.externals.loky.process_executor", "loky.process_executor")
-USERS, GIVEN = "_e2s_users", "_e2s_given"  # of a pool; of the result of what it was given
+USERS, GIVEN = "_e2s_users", "_e2s_given"  # of a pool; of the future or result of what it was given
 SPAWNING = ("_spawn_process", "_adjust_process_count")  # by which executors start processes, also in place of others
 
 MANY = 1_000_000  # so many pieces are left where it is not known
@@ -32,6 +34,8 @@ def watch_process_pools(registry: Callable[[], Meter | None]) -> None:
     """From now on pools work for who uses them, once these are imported. registry: gives the meter of the process."""
     global _registry  # noqa: PLW0603
     _registry = registry
+    for name in FUTURES:
+        _imports.when_imported(name, _watch_futures)
     for name in EXECUTORS:
         _imports.when_imported(name, _watch_executors)
     _imports.when_imported("multiprocessing.pool", _watch_pools)
@@ -43,6 +47,11 @@ class _Given:
     def __init__(self, users: Users, span: OpenSpan | None) -> None:
         self._users, self._number, self._span = users, next(_numbers), span
         self.leaves(1)
+
+    @guarded
+    def piece(self) -> Piece | None:
+        """That the calling thread, of the pool, does what the span has it do once a piece is done."""
+        return None if current_span() is self._span else Piece(self._span)
 
     @guarded
     def leaves(self, pieces: int) -> None:
@@ -68,15 +77,9 @@ def _watch_executors(module: ModuleType) -> None:
 
     @functools.wraps(submit)
     def submitted(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        given = _given(self)
-        try:
-            future = submit(self, *args, **kwargs)
-        except BaseException:
-            if given is not None:
-                given.leaves(0)
-            raise
-        if given is not None:
-            _ends_with(future, given)
+        _is_known(self)
+        future = submit(self, *args, **kwargs)
+        _is_submitted(self, future)  # now, for whoever comes first into the executor's queue is told first
         return future
 
     executor.submit = submitted
@@ -85,19 +88,45 @@ def _watch_executors(module: ModuleType) -> None:
 
 
 @guarded
-def _given(executor: Any) -> _Given:
-    users: Users | None = executor.__dict__.get(USERS)
-    if users is None:
+def _is_known(executor: Any) -> None:
+    if USERS not in executor.__dict__:
         users = executor.__dict__[USERS] = Users(None)
         _hand(executor._processes or (), users, born=False)  # noqa: SLF001
         for piece in list(executor._pending_work_items.values()):  # noqa: SLF001 - given before anybody watched
             _ends_with(piece.future, _Given(users, None))
-    return _Given(users, current_span())
 
 
 @guarded
+def _is_submitted(executor: Any, future: Any) -> None:
+    _ends_with(future, _Given(executor.__dict__[USERS], current_span()))
+
+
 def _ends_with(future: Any, given: _Given) -> None:
-    future.add_done_callback(lambda _: given.leaves(0))
+    setattr(future, GIVEN, given)
+    if future.done() and future.__dict__.pop(GIVEN, None) is not None:  # else it does so itself
+        given.leaves(0)
+
+
+def _watch_futures(module: ModuleType) -> None:
+    """What is to be done at the end of a piece is of its span: joblib hands on most of its work there."""
+    future = module.Future
+    invoke = future._invoke_callbacks  # noqa: SLF001
+
+    @functools.wraps(invoke)
+    def invoked(self: Any) -> None:
+        given: _Given | None = self.__dict__.pop(GIVEN, None)
+        if given is None:
+            invoke(self)
+            return
+        given.leaves(0)
+        piece = given.piece() if self._done_callbacks else None
+        try:
+            invoke(self)
+        finally:
+            if piece is not None:
+                piece.end()
+
+    future._invoke_callbacks = invoked  # noqa: SLF001
 
 
 def _spawning(spawn: Any) -> Any:
@@ -126,6 +155,7 @@ def _watch_pools(module: ModuleType) -> None:
     pool = module.Pool
     pool._repopulate_pool = _populating(pool._repopulate_pool)  # noqa: SLF001
     pool._repopulate_pool_static = staticmethod(_repopulating(pool._repopulate_pool_static))  # noqa: SLF001
+    pool._join_exited_workers = staticmethod(_burying(pool._join_exited_workers))  # noqa: SLF001
     for result in (module.ApplyResult, module.MapResult, module.IMapIterator):
         result.__init__ = _beginning(result.__init__, module.ThreadPool)
     for result in (module.ApplyResult, module.MapResult, module.IMapIterator, module.IMapUnorderedIterator):
@@ -152,6 +182,18 @@ def _repopulating(repopulate: Any) -> Any:
     return repopulated
 
 
+def _burying(bury: Any) -> Any:
+    @functools.wraps(bury)
+    def buried(workers: Any) -> Any:
+        before = list(workers)
+        found = bury(workers)
+        if found:
+            _have_ended(workers, before)
+        return found
+
+    return buried
+
+
 def _beginning(make: Any, of_threads: type) -> Any:
     @functools.wraps(make)
     def made(self: Any, pool: Any, *args: Any, **kwargs: Any) -> None:
@@ -165,7 +207,14 @@ def _beginning(make: Any, of_threads: type) -> Any:
 def _going_on(take: Any) -> Any:
     @functools.wraps(take)
     def taken(self: Any, *args: Any) -> None:
-        take(self, *args)
+        given: _Given | None = getattr(self, GIVEN, None)
+        calls = getattr(self, "_callback", None) or getattr(self, "_error_callback", None)
+        piece = given.piece() if given is not None and calls else None
+        try:
+            take(self, *args)
+        finally:
+            if piece is not None:
+                piece.end()
         _goes_on(self)
 
     return taken
@@ -187,8 +236,22 @@ def _users_of(pool: Any) -> Users:
 
 
 @guarded
+def _have_ended(workers: list[Any], before: list[Any]) -> None:
+    """A worker that was killed, or has failed, has done no piece that it had begun to its end."""
+    pool, meter = _pool_of(workers), _meter()
+    if pool is not None and meter is not None:
+        died = [one for one in before if one not in workers and one.exitcode]
+        meter.lose(pool.__dict__[USERS], len(died))
+
+
+def _pool_of(workers: Any) -> Any:
+    seen = _pools.get(id(workers))
+    return None if seen is None else seen()
+
+
+@guarded
 def _has_repopulated(given: tuple[Any, ...]) -> None:
-    pool = next((_pools[id(one)]() for one in given if id(one) in _pools), None)
+    pool = next((found for found in map(_pool_of, given) if found is not None), None)
     if pool is not None:
         _hand(_pids(pool), pool.__dict__[USERS], born=True)
 

@@ -27,16 +27,19 @@ def watch_thread_pools() -> None:
     _imports.when_imported("anyio._backends._asyncio", _watch_anyio)
 
 
-class _Piece:
-    """That the calling thread works for a span, in place of whose it was."""
+class Piece:
+    """That the calling thread works for a span (None: for none that starts anything), in place of whose it was."""
 
-    def __init__(self, span: OpenSpan) -> None:
-        self._inherited, self._before = Inherited(span), thread_belongs_to(span)
-        self._inherited.resume()
+    def __init__(self, span: OpenSpan | None) -> None:
+        self._inherited = None if span is None else Inherited(span)
+        self._before = thread_belongs_to(span)
+        if self._inherited is not None:
+            self._inherited.resume()
 
     def end(self) -> None:
         """It has done the piece."""
-        self._inherited.suspend()
+        if self._inherited is not None:
+            self._inherited.suspend()
         thread_belongs_to(self._before)
 
 
@@ -53,10 +56,10 @@ def _watch_executors(module: ModuleType) -> None:
     @functools.wraps(run)
     def ran(self: Any, *args: Any) -> None:
         span: OpenSpan | None = getattr(self, SPAN, None)
-        if span is None or current_span() is span:
+        if current_span() is span:
             run(self, *args)
             return
-        piece = _Piece(span)
+        piece = Piece(span)
         try:
             run(self, *args)
         finally:
@@ -91,8 +94,8 @@ class _Queue:
     @guarded
     def _begin(self, work: Any) -> None:
         span = None if work is None else self._span_of(work)
-        if span is not None and current_span() is not span:
-            self._taken.piece = _Piece(span)
+        if work is not None and current_span() is not span:
+            self._taken.piece = Piece(span)
 
     @guarded
     def _end(self) -> None:

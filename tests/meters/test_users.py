@@ -19,15 +19,15 @@ def users(slots, latest=None):
 
 def test_a_step_whose_piece_waits_behind_those_of_its_flow_uses_nothing_yet():
     pool = users(2)
-    for piece in range(3):
+    for piece in range(1, 4):
         pool.tell(0, piece, FLOW, 1)
-    pool.tell(0, 3, STEP, 1)
+    pool.tell(0, 4, STEP, 1)
     assert pool.take(10) == {FLOW: Part(20)}
-    pool.tell(10, 0, FLOW, 0)
+    pool.tell(10, 1, FLOW, 0)
     assert pool.take(20) == {FLOW: Part(20)}
-    pool.tell(20, 1, FLOW, 0)
+    pool.tell(20, 2, FLOW, 0)
     assert pool.take(30) == {FLOW: Part(10, 10), STEP: Part(10, 10)}
-    pool.tell(30, 2, FLOW, 0)
+    pool.tell(30, 3, FLOW, 0)
     assert pool.take(40) == {STEP: Part(10)}
 
 
@@ -61,12 +61,38 @@ def test_while_nothing_is_to_be_done_it_is_of_who_had_something_done_last():
 
 def test_it_says_when_many_events_wait_to_be_followed():
     pool = users(1)
-    assert [pool.tell(0, piece, None, 1) for piece in range(MANY + 1)] == [False] * MANY + [True]
+    assert [pool.tell(0, piece, None, 1) for piece in range(1, MANY + 2)] == [False] * MANY + [True]
     pool.replay()
-    assert not pool.tell(0, 0, None, 0)
+    assert not pool.tell(0, 1, None, 0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.sampled_from([None, FLOW, STEP]), st.integers(0, 3)),
+def test_a_piece_that_a_process_died_of_takes_no_place_for_ever():
+    pool = users(2)
+    pool.tell(0, 1, FLOW, 1)
+    pool.tell(0, 2, STEP, 3)
+    pool.lose(10, 1)  # of the flow's, as is seen once others are done
+    pool.take(10)
+    pool.tell(20, 2, STEP, 2)
+    pool.take(20)
+    assert pool.take(30) == {STEP: Part(20)}
+    pool.tell(30, 2, STEP, 0)
+    assert pool.take(40) == {STEP: Part(1)}
+
+
+def test_who_comes_to_a_pool_where_others_have_work_is_told_apart_from_them():
+    pool = users(2)
+    assert pool.is_shared_with(FLOW)
+    pool.tell(0, 1, FLOW, 1)
+    pool.replay()
+    assert not pool.is_shared_with(FLOW)
+    assert pool.is_shared_with(STEP)
+    pool.tell(0, 2, STEP, 1)
+    assert pool.is_shared_with(STEP)  # since the flow has work there
+    pool.replay()
+    assert pool.is_shared_with(FLOW)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6), st.sampled_from([None, FLOW, STEP]), st.integers(0, 3)),
                 max_size=30), st.integers(1, 4), st.integers(0, 5))  # fmt: skip
 def test_each_moment_as_many_pieces_run_as_there_can_and_the_oldest_first(events, slots, rest):
     pool, now, truth, told = users(slots), 0, Counter(), {}

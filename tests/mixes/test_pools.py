@@ -332,6 +332,76 @@ def test_whatever_way_a_pool_is_given_its_work_it_is_of_who_gave_it(scene, of):
     assert seen.cpu("flow") == pytest.approx(0.6, abs=NEAR)
 
 
+CALLBACKS = """
+    pool, left, done = made(method).pool, [6], Event()
+
+    def hands_on(_):
+        left[0] -= 1
+        if left[0] < 0:
+            done.set()
+        elif kind == "pool":
+            pool.apply_async(burn, [0.1], callback=hands_on)
+        else:
+            pool.submit(burn, 0.1).add_done_callback(hands_on)
+
+    hands_on(None)  # the threads that call back have begun outside any span
+    time.sleep(0.3)
+    done.wait()
+    with span("flow"), span("step"):
+        left[0], _ = 4, done.clear()
+        hands_on(None)
+        done.wait()
+    getattr(pool, "shutdown", pool.terminate if kind == "pool" else None)()
+"""
+
+
+@pytest.mark.parametrize("kind", ["executor-fork", "pool-fork", pytest.param("loky-loky", marks=pytest.mark.slow)])
+def test_what_is_handed_on_at_the_end_of_a_piece_is_of_its_span(scene, kind):
+    seen = scene.run(PROGRAM.replace("import atexit, sys", "import atexit, sys, time") + CALLBACKS, kind)
+    check_laws(seen)
+    assert seen.cpu("step") == pytest.approx(0.4, abs=NEAR)
+    assert seen.cpu("flow") < NEAR
+
+
+@pytest.mark.slow
+def test_what_joblib_hands_on_later_is_of_the_span_that_uses_it(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    from joblib import Parallel, delayed
+    Parallel(n_jobs=2)(delayed(burn)(0.01) for _ in range(4))
+    with span("flow"):
+        for name in ("first", "second"):
+            with span(name):
+                Parallel(n_jobs=2)(delayed(burn)(0.05) for _ in range(12))
+    """,
+        "loky-loky",
+    )
+    check_laws(seen)
+    for name in ("first", "second"):
+        assert 0.6 - NEAR < seen.cpu(name) < 0.6 + 2 * NEAR
+
+
+def test_a_piece_of_work_whose_process_was_killed_is_in_nobodys_way(scene):
+    seen = scene.run(
+        PROGRAM
+        + """
+    import os
+    pool = get_context(method).Pool(1)
+    with span("flow"):
+        with span("kills"):
+            pool.apply_async(os._exit, [1])
+            pool.apply(len, [()])
+        with span("uses"):
+            pool.apply(burn, [0.3])
+    pool.terminate()
+    """,
+        "pool-fork",
+    )
+    check_laws(seen)
+    assert seen.cpu("uses") == pytest.approx(0.3, abs=NEAR)
+
+
 def test_each_piece_of_a_thread_pools_work_belongs_to_the_span_that_submits_it(recorded):
     def use(name, seconds):
         with span(name):
