@@ -14,6 +14,7 @@ than a joule twice.
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class Children:
         self._buried: set[tuple[int, int]] = set()  # measured processes whose end is accounted for: pid, beginning
         self._unread: set[int] = set()  # whose sum may tell something new
         self.pools: set[Users] = set()  # whose processes may count
+        self.handed: deque[tuple[Collection[int], Users, bool]] = deque()  # see `hand`; from any thread
         self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._polled_ns = 0
         self._polling = self._all_known = False
@@ -88,6 +90,7 @@ class Children:
 
     def begin(self) -> None:
         """Measured work begins: children that are there already belong to none of it."""
+        self.take_over()
         self._begun_ticks, measured = ticks_now(), self._measured()
         if not self._all_known:
             self._all_known = True
@@ -118,6 +121,12 @@ class Children:
         elif process.owner is None:  # it was found before, and may have been counted
             process.owner = starter
         self._stirred = True
+
+    def take_over(self) -> None:
+        """Follow what was handed to pools."""
+        while self.handed:
+            pids, users, born = self.handed.popleft()
+            self.hand(pids, users, born=born)
 
     def hand(self, pids: Collection[int], users: Users, *, born: bool) -> None:
         """Processes are of a pool, with what runs below them. born: those not known are new, and count from the start.
@@ -212,6 +221,7 @@ class Children:
 
     def poll(self) -> Used:
         """CPU nanoseconds since the last poll, by whose the child is."""
+        self.take_over()
         ended = own_ended_ns()
         if self._polling or (not self._stirred and not self._counting and self._polled_ns == ended):
             return {}

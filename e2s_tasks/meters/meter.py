@@ -5,7 +5,7 @@ boundary at least 5 ms after the last one closes a segment (`segments`). Splitti
 recorder's thread.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -172,9 +172,14 @@ class Meter(Segments):
             self._dismiss(account, account.closed_ns)
 
     def enter(self, accounts: list[Account]) -> int:
-        """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to."""
+        """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to.
+
+        It is -1 where they do not, while a signal handler runs in another thread's turn: it may wait for this thread.
+        """
         thread = self._thread()
-        inside = self._turn.take(thread) is True
+        inside = self._turn.take(thread, for_handlers=False)
+        if inside is None:
+            return -1
         try:
             if self._notes and not inside:
                 self._catch_up()
@@ -197,9 +202,15 @@ class Meter(Segments):
 
     def leave(self, depth: int) -> list[Account]:
         """What was entered on this thread above a depth gives it back; returns it, to be entered again."""
+        if depth < 0:
+            return []
         cpu_ns = self._cpu()
         thread = self._thread()
-        inside = self._turn.take(thread) is True
+        inside = self._turn.take(thread, for_handlers=False)
+        if inside is None:  # a signal handler may wait for this thread: who pays next is charged this, too
+            left = thread.stack[depth:]
+            del thread.stack[depth:]
+            return left
         try:
             if self._notes and not inside:
                 self._catch_up()
@@ -282,19 +293,34 @@ class Meter(Segments):
     def hand(self, pids: Collection[int], users: Users, *, born: bool) -> None:
         """Processes are of a pool from now on. born: those not known have just been started for it."""
         if self.children is not None and pids:
-            with self._in_turn():
-                users.slots = len(pids)
-                self.children.hand(pids, users, born=born)
+            users.slots = len(pids)
+            self.children.handed.append((pids, users, born))
+            self._unless_anothers(self.children.take_over)
 
     def tell(self, users: Users, work: int, whose: Account | None, left: int) -> None:
         """Of a piece of work (or several, given as one) for a pool so many are not done."""
         if self._open and self._now() - self._start_ns >= COALESCE_NS and users.is_shared_with(whose):
-            with self._in_turn():
-                if self._open:
-                    self._close_segment(self._now())
+            self._unless_anothers(self._cut)
         if users.tell(self._now(), work, whose, left):
-            with self._in_turn():
-                users.replay()
+            self._unless_anothers(users.replay)
+
+    def _cut(self) -> None:
+        if self._open:
+            self._close_segment(self._now())
+
+    def _unless_anothers(self, work: Callable[[], None]) -> None:
+        """Do it in a turn, but wait for none: who has it may be in a signal handler that waits for a pool's thread."""
+        thread = self._thread()
+        inside = self._turn.take(thread, wait=False)
+        if inside is None:
+            return
+        try:
+            if not inside:
+                self._catch_up()
+            work()
+        finally:
+            self._turn.give(thread, inside=inside)
+        self._serve(thread)
 
     def lose(self, users: Users, pieces: int) -> None:
         """So many processes of a pool have died in the middle of a piece."""

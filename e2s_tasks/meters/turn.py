@@ -4,9 +4,11 @@ It is no lock: a thread that blocks on one is given it while it still queues for
 up behind it. Spans that begin or end while it is another's turn leave a note to that thread and go on.
 
 An exception that a signal handler raises may strike between any two lines, so that a turn is not given back. Its thread
-goes on with it at its next one; a thread that waits for it takes it back once its holder is elsewhere.
+goes on with it at its next one; a thread that waits for it takes it back once its holder is elsewhere. One that runs in
+the middle of a turn may take its time, and wait for another thread in turn: that one must not wait for the turn.
 """
 
+import signal
 import sys
 import time
 from collections import deque
@@ -35,10 +37,10 @@ class Turn:
         self.notes: deque[Note] = deque()
         self._code = code
 
-    def take(self, thread: Taker, *, wait: bool = True) -> bool | None:
+    def take(self, thread: Taker, *, wait: bool = True, for_handlers: bool = True) -> bool | None:
         """Whether it was the thread's turn before (a signal handler's span, within it); None: it is another's.
 
-        wait: until it is the thread's.
+        wait: until it is the thread's. for_handlers: even while a signal handler runs in another's.
         """
         waits = 0
         while self.holder.setdefault(0, thread) is not thread:
@@ -46,6 +48,8 @@ class Turn:
                 return None
             waits += 1
             if waits % PATIENCE == 0:
+                if self._is_interrupted() and not for_handlers:
+                    return None
                 self._take_back()
             time.sleep(WAIT_S)
         inside, thread.inside = thread.inside, True
@@ -56,6 +60,17 @@ class Turn:
         thread.inside = inside
         if not inside:
             self.holder.clear()
+
+    def _is_interrupted(self) -> bool:
+        """Whether a signal handler runs in the middle of the turn."""
+        handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
+        holder = self.holder.get(0)
+        frame = None if holder is None else sys._current_frames().get(holder.ident)  # noqa: SLF001 - as below
+        while frame is not None and frame.f_code.co_filename != self._code:
+            if frame.f_code in handlers:
+                return True
+            frame = frame.f_back
+        return False
 
     def _take_back(self) -> None:
         """End the turn of a thread that is not at work on the meter any more."""

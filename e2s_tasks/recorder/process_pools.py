@@ -16,7 +16,7 @@ from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.users import Users
 from e2s_tasks.recorder.guard import guarded
 from e2s_tasks.recorder.open_span import OpenSpan, current_span
-from e2s_tasks.recorder.thread_pools import Piece
+from e2s_tasks.recorder.thread_pools import working_for
 
 FUTURES = ("concurrent.futures._base", "joblib.externals.loky._base", "loky._base")
 EXECUTORS = ("concurrent.futures.process", "joblib.externals.loky.process_executor", "loky.process_executor")
@@ -45,20 +45,15 @@ class _Given:
     """What a pool of processes was given at once: a piece of work, or several, of a span."""
 
     def __init__(self, users: Users, span: OpenSpan | None) -> None:
-        self._users, self._number, self._span = users, next(_numbers), span
+        self._users, self._number, self.span = users, next(_numbers), span
         self.leaves(1)
-
-    @guarded
-    def piece(self) -> Piece | None:
-        """That the calling thread, of the pool, does what the span has it do once a piece is done."""
-        return None if current_span() is self._span else Piece(self._span)
 
     @guarded
     def leaves(self, pieces: int) -> None:
         """So many pieces are not done."""
         meter = _meter()
         if meter is not None:
-            meter.tell(self._users, self._number, self._span, pieces)
+            meter.tell(self._users, self._number, self.span, pieces)
 
 
 def _meter() -> Meter | None:
@@ -119,12 +114,8 @@ def _watch_futures(module: ModuleType) -> None:
             invoke(self)
             return
         given.leaves(0)
-        piece = given.piece() if self._done_callbacks else None
-        try:
-            invoke(self)
-        finally:
-            if piece is not None:
-                piece.end()
+        if self._done_callbacks:
+            working_for(given.span, invoke, self)
 
     future._invoke_callbacks = invoked  # noqa: SLF001
 
@@ -207,14 +198,7 @@ def _beginning(make: Any, of_threads: type) -> Any:
 def _going_on(take: Any) -> Any:
     @functools.wraps(take)
     def taken(self: Any, *args: Any) -> None:
-        given: _Given | None = getattr(self, GIVEN, None)
-        calls = getattr(self, "_callback", None) or getattr(self, "_error_callback", None)
-        piece = given.piece() if given is not None and calls else None
-        try:
-            take(self, *args)
-        finally:
-            if piece is not None:
-                piece.end()
+        take(self, *args)
         _goes_on(self)
 
     return taken
@@ -280,4 +264,5 @@ def _left_of(result: Any) -> int:
         return 0
     if not hasattr(result, "_length"):
         return getattr(result, "_number_left", 1)
-    return MANY if result._length is None else max(result._length - result._index, 1)  # noqa: SLF001
+    length: int | None = result._length  # noqa: SLF001
+    return MANY if length is None else max(length - result._index - len(result._unsorted), 1)  # noqa: SLF001

@@ -43,8 +43,19 @@ class Piece:
         thread_belongs_to(self._before)
 
 
+def working_for(span: OpenSpan | None, work: Callable[..., Any], *args: Any) -> None:
+    """Do work of a span on the calling thread, whosever that is. It raises nothing: our lines are in no traceback."""
+    if current_span() is span:
+        work(*args)
+        return
+    piece = Piece(span)
+    try:
+        work(*args)
+    finally:
+        piece.end()
+
+
 def _watch_executors(module: ModuleType) -> None:
-    """A piece of work runs between our lines, so that none of them is in the traceback of its error."""
     work = module._WorkItem  # noqa: SLF001
     make, run = work.__init__, work.run
 
@@ -56,14 +67,7 @@ def _watch_executors(module: ModuleType) -> None:
     @functools.wraps(run)
     def ran(self: Any, *args: Any) -> None:
         span: OpenSpan | None = getattr(self, SPAN, None)
-        if current_span() is span:
-            run(self, *args)
-            return
-        piece = Piece(span)
-        try:
-            run(self, *args)
-        finally:
-            piece.end()
+        working_for(span, run, self, *args)
 
     work.__init__, work.run = made, ran
 
@@ -115,6 +119,8 @@ def _watch_pools(module: ModuleType) -> None:
     module.ThreadPool._setup_queues = has_set_up  # noqa: SLF001
     for result in (module.ApplyResult, module.IMapIterator):
         result.__init__ = _beginning(result.__init__)
+    for result in (module.ApplyResult, module.MapResult):
+        result._set = _calling_back(result._set)  # noqa: SLF001
 
 
 @guarded
@@ -136,6 +142,19 @@ def _beginning(make: Any) -> Any:
         make(self, *args, **kwargs)
 
     return made
+
+
+def _calling_back(take: Any) -> Any:
+    """What is to be done once a piece is done is of its span: joblib hands on most of its work there."""
+
+    @functools.wraps(take)
+    def taken(self: Any, *args: Any) -> None:
+        if self._callback or self._error_callback:
+            working_for(getattr(self, SPAN, None), take, self, *args)
+        else:
+            take(self, *args)
+
+    return taken
 
 
 def _watch_anyio(module: ModuleType) -> None:

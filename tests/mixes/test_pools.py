@@ -364,18 +364,21 @@ def test_what_is_handed_on_at_the_end_of_a_piece_is_of_its_span(scene, kind):
 
 
 @pytest.mark.slow
-def test_what_joblib_hands_on_later_is_of_the_span_that_uses_it(scene):
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
+def test_what_joblib_hands_on_later_is_of_the_span_that_uses_it(scene, backend):
     seen = scene.run(
         PROGRAM
         + """
     from joblib import Parallel, delayed
-    Parallel(n_jobs=2)(delayed(burn)(0.01) for _ in range(4))
-    with span("flow"):
-        for name in ("first", "second"):
-            with span(name):
-                Parallel(n_jobs=2)(delayed(burn)(0.05) for _ in range(12))
+    with Parallel(n_jobs=2, backend=sys.argv[2]) as parallel:
+        parallel(delayed(burn)(0.01) for _ in range(4))
+        with span("flow"):
+            for name in ("first", "second"):
+                with span(name):
+                    parallel(delayed(burn)(0.05) for _ in range(12))
     """,
         "loky-loky",
+        backend,
     )
     check_laws(seen)
     for name in ("first", "second"):
