@@ -4,7 +4,7 @@ What is read keeps the interpreter's lock, so that no other thread gets in betwe
 """
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from e2s_tasks.meters.account import Account, Role
@@ -232,26 +232,29 @@ class Segments:
         """Give the children's CPU time to whose they are; returns how much, and what of it is split among several."""
         given_ns, pooled = 0, dict[Account, int]()
         for owner in used.keys() | pools:
-            parts = owner.take(now) if isinstance(owner, Users) else {owner: Part(1)}
+            parts = self._parts(owner.take(now) if isinstance(owner, Users) else {owner: Part(1)})
             whole, ns = sum(part.ns for part in parts.values()), used.get(owner, 0)
-            for whose, part in parts.items() if ns else ():
-                account = self._open_around(whose)
-                if account is not None:
+            for account, part in parts.items():
+                if account is not None and ns:
                     given_ns += ns * part.ns // whole
                     own[account] = own.get(account, 0) + ns * part.ns // whole
-                    if part.beside_ns:
+                    if part.beside_ns and len(parts) > 1:
                         pooled[account] = pooled.get(account, 0) + ns * part.beside_ns // whole
         return given_ns, pooled
+
+    def _parts(self, parts: Mapping[Account | None, Part]) -> dict[Account | None, Part]:
+        """The same, where in place of who has ended stands what is still open around it, None if nothing is."""
+        found: dict[Account | None, Part] = {}
+        for account, part in parts.items():
+            heir = account
+            while heir is not None and heir not in self._open and heir not in self._ended:
+                heir = heir.parent
+            found[heir] = found.get(heir, Part()).plus(*part)
+        return found
 
     def _leaves_work(self, account: Account) -> bool:
         """Whether pools still work for it, which is of what is around it once it ends."""
         return self.children is not None and any(pool.works_for(account) for pool in self.children.pools)
-
-    def _open_around(self, account: Account | None) -> Account | None:
-        """The account, or what is still open around it if it has ended before; None if nothing is."""
-        while account is not None and account not in self._open and account not in self._ended:
-            account = account.parent
-        return account
 
     def _owner_of(self, tid: int) -> Account | None:
         thread = self._threads.get(tid)

@@ -40,11 +40,12 @@ class Users:
         self._events: deque[tuple[int, int, Account | None, int]] = deque()
         # pieces that are not done, the oldest first: of a dict that loses its first ones, what is left is found slowly
         self._left: OrderedDict[int, tuple[Account | None, int]] = OrderedDict()
-        self._having: dict[Account | None, int] = {}  # how many each has
+        self._having: dict[Account | None, set[int]] = {}  # which of them each has
         self._lost = 0  # which nobody will do, as who did them has died
         self._ran: dict[Account | None, Part] = {}
         self._until_ns = 0
         self._last = latest  # who ran something last: what comes after that is theirs, too
+        self._following = False  # a signal handler's span may ask in the middle of it
 
     def is_shared_with(self, whose: Account | None) -> bool:
         """Whether an event of somebody changes who uses the pool, as far as the events were followed."""
@@ -62,8 +63,7 @@ class Users:
 
     def take(self, now: int) -> dict[Account | None, Part]:
         """How long pieces of each ran since the last time; if none did, who ran one last."""
-        self.replay()
-        self._run(now)
+        self.replay(now)
         ran, self._ran = self._ran, {}
         return ran or {self._last: Part(1)}
 
@@ -72,28 +72,36 @@ class Users:
         self.replay()
         return account in self._having
 
-    def replay(self) -> None:
-        """Follow the events that were told."""
-        while self._events:
-            now, work, whose, left = self._events.popleft()
+    def replay(self, now: int = 0) -> None:
+        """Follow the events that were told, and what ran since the last of them until now."""
+        if self._following:
+            return
+        self._following = True
+        try:
+            while self._events:  # one stays until it is followed: a signal handler may raise in the middle of it
+                self._follow(*self._events[0])
+                self._events.popleft()
             self._run(now)
-            if work == DEATH:
-                self._lost += left
-                continue
-            _, before = self._left.get(work, (whose, 0))
-            if left:
-                self._left[work] = (whose, left)
-            else:
-                self._left.pop(work, None)
-            having = self._having.get(whose, 0) + left - before
-            if having > 0:
-                self._having[whose] = having
-            else:
-                self._having.pop(whose, None)
-            self._last = whose
+        finally:
+            self._following = False
+
+    def _follow(self, now: int, work: int, whose: Account | None, left: int) -> None:
+        self._run(now)
+        if work == DEATH:
+            self._lost = min(self._lost + left, sum(left for _, left in self._left.values()))
+            return
+        having = self._having.setdefault(whose, set())
+        if left:
+            having.add(work)
+            self._left[work] = (whose, left)
+        else:
+            having.discard(work)
+            self._left.pop(work, None)
+        if not having:
+            del self._having[whose]
+        self._last = whose
 
     def _run(self, now: int) -> None:
-        self._lost = min(self._lost, sum(self._having.values()))
         ns = now - self._until_ns
         if ns <= 0:
             return
@@ -106,8 +114,9 @@ class Users:
     def _running(self) -> dict[Account | None, int]:
         """How many pieces of each run; those that are lost become the oldest, as the others are done."""
         free, lost, running = max(self.slots, 1), self._lost, dict[Account | None, int]()
-        only = self._having.items() if len(self._having) == 1 else self._left.values()  # who is first is no matter then
-        for whose, left in only:
+        if lost:
+            lost = self._lost = min(lost, sum(left for _, left in self._left.values()))
+        for whose, left in self._left.values():
             lost, pieces = max(lost - left, 0), min(max(left - lost, 0), free)
             if pieces:
                 running[whose] = running.get(whose, 0) + pieces

@@ -93,7 +93,9 @@ def _is_known(executor: Any) -> None:
 
 @guarded
 def _is_submitted(executor: Any, future: Any) -> None:
-    _ends_with(future, _Given(executor.__dict__[USERS], current_span()))
+    users: Users = executor.__dict__[USERS]
+    users.slots = len(executor._processes or ())  # noqa: SLF001 - loky ends some when it is told to
+    _ends_with(future, _Given(users, current_span()))
 
 
 def _ends_with(future: Any, given: _Given) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,32 @@ def test_who_comes_to_a_pool_where_others_have_work_is_told_apart_from_them():
     assert pool.is_shared_with(STEP)  # since the flow has work there
     pool.replay()
     assert pool.is_shared_with(FLOW)
+
+
+def test_who_asks_in_the_middle_of_a_question_changes_nothing_of_its_answer(monkeypatch):
+    pool, found = users(1), []
+    pool.tell(0, 1, FLOW, 1)
+    pool.tell(10, 1, FLOW, 0)
+    follow = pool._follow
+
+    def interrupted(*event):
+        found.append((pool.take(20), pool.works_for(STEP)))
+        follow(*event)
+
+    monkeypatch.setattr(pool, "_follow", interrupted)
+    assert pool.take(20) == {FLOW: Part(10)}
+    assert len(found) == 2
+
+
+def test_an_event_in_the_middle_of_which_somebody_raises_is_followed_the_next_time(monkeypatch):
+    pool = users(1)
+    pool.tell(0, 1, FLOW, 1)
+    pool.tell(10, 1, FLOW, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(pool, "_run", lambda now: 1 / (now - 10))
+        with pytest.raises(ZeroDivisionError):
+            pool.take(20)
+    assert not pool.works_for(FLOW)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6), st.sampled_from([None, FLOW, STEP]), st.integers(0, 3)),
