@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from e2s_tasks.meters.account import Account
 
-MANY = 10_000  # events that wait
+MANY = 1_000  # events that wait
 DEATH = 0  # in place of a piece of work: numbers of these begin at 1
 
 
