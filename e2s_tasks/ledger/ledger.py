@@ -37,10 +37,14 @@ _log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """What every measured process recorded. Every method raises LedgerError when the database does not answer."""
+    """What every measured process recorded. Every method raises LedgerError when the database does not answer.
+
+    is_behind: the newest records wait in this host's journals, as another process held the lock when it was opened.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self.is_behind = False
 
     @classmethod
     def open(cls, url: str | None = None, patience_s: float = BUSY_TIMEOUT_S) -> "Ledger":
@@ -64,6 +68,7 @@ class Ledger:
         try:
             replaying.replay(options.journals, cls(connect(options.ledger, min(patience_s, READERS_PATIENCE_S))))
         except LedgerBusyError:
+            ledger.is_behind = True
             _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
         return ledger
 
@@ -177,9 +182,9 @@ class Ledger:
         with self._reading() as connection:
             return runs.as_written(connection, run_id)
 
-    def marked(self, run_id: str) -> set[str | None]:
-        """The task runs of a run that somebody has given an end."""
-        return {one.task_run_id for one in self.as_written(run_id).spans if one.kind == Kind.MARK}
+    def marks(self, run_id: str) -> list[SpanRecord]:
+        """What others than their processes have told of how attempts of a run ended (`Kind.MARK`)."""
+        return [one for one in self.as_written(run_id).spans if one.kind == Kind.MARK]
 
     def find_run(self, text: str | None = None) -> str:
         """The root run of a run id, the unique start of one, or a flow run's name; None: the latest root run.

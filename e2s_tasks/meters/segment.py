@@ -126,7 +126,7 @@ def _cpu_seconds(raw: RawSegment) -> dict[Account, float]:
         account.shared_ns += ns
     if raw.shared_ns:
         sharers = _sharers(raw)
-        weight, several = sum(sharers.values()), not _is_one_line(sharers.keys())
+        weight, several = sum(sharers.values()), not _are_in_turn(sharers.keys(), raw)
         for account, part in sharers.items():
             share_ns = raw.shared_ns * part // weight
             cpu_s[account] = cpu_s.get(account, 0.0) + raw.shared_ns * part / weight * 1e-9
@@ -152,9 +152,10 @@ def _sharers(raw: RawSegment) -> dict[Account, int]:
     return at_work or dict.fromkeys(raw.held, 1)
 
 
-def _is_one_line(accounts: Set[Account]) -> bool:
-    """Whether one of them is inside all others: a step and what it reads in turn share nothing with other work."""
-    return any(accounts <= {one, *_around(one)} for one in accounts)
+def _are_in_turn(accounts: Set[Account], raw: RawSegment) -> bool:
+    """Whether one is inside all others and only one thread ran for them: a step and what it reads share with nobody."""
+    one_at_a_time = sum(raw.held.get(account, 0) for account in accounts) <= raw.duration_ns
+    return one_at_a_time and any(accounts <= {one, *_around(one)} for one in accounts)
 
 
 def _around(account: Account) -> Iterator[Account]:

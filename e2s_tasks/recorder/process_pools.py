@@ -84,8 +84,10 @@ def _watch_executors(module: ModuleType) -> None:
 
 @guarded
 def _is_known(executor: Any) -> None:
-    if USERS not in executor.__dict__:
-        users = executor.__dict__[USERS] = Users(None)
+    if USERS in executor.__dict__:
+        return
+    users = Users(None)
+    if executor.__dict__.setdefault(USERS, users) is users:  # else another thread has come first
         _hand(executor._processes or (), users, born=False)  # noqa: SLF001
         for piece in list(executor._pending_work_items.values()):  # noqa: SLF001 - given before anybody watched
             _ends_with(piece.future, _Given(users, None))
@@ -216,7 +218,7 @@ def _users_of(pool: Any) -> Users:
     if users is None:
         key = id(pool._pool)  # noqa: SLF001
         _pools[key] = weakref.ref(pool, lambda _: _pools.pop(key, None))
-        users = pool.__dict__[USERS] = Users(current_span())
+        users = pool.__dict__.setdefault(USERS, Users(current_span()))
         _hand(_pids(pool), users, born=False)
     return users
 

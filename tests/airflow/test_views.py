@@ -232,6 +232,7 @@ def test_what_is_not_measured_is_told_with_the_remedy(ran):
     told = " ".join(text for _, text in why_nothing.of_run("success"))
     assert "E2S_AUTO=true" in told
     assert "E2S_LEDGER_URL" in told
+    assert "Another process holds the ledger's lock" in str(why_nothing.of_run("running", is_behind=True))
     idle = ran.get("/task-instance", task_id="done", map_index=-1)
     assert idle.status_code == 404
     assert "EmptyOperator" in idle.text
@@ -248,6 +249,8 @@ def test_a_task_that_is_not_there_or_never_began_is_told_as_that(ran):
         said, reasons = why_nothing.of_task(some, "running", None)
         assert said == "It was marked before it began"
         assert "E2S_AUTO" not in str(reasons)
+    said, reasons = why_nothing.of_task(["lost", "marked"], "failed", None)
+    assert (said, "not known" in str(reasons)) == ("It was lost before it began", True)
 
 
 def test_a_dag_that_airflow_does_not_have_is_not_found_by_who_may_ask(ran):

@@ -133,6 +133,20 @@ def test_what_a_span_and_one_inside_it_use_in_turn_is_split_and_shared_with_nobo
     assert (task.shared_ns, inner.shared_ns) == (0, 0)
 
 
+def test_what_a_flow_and_its_only_step_use_at_once_is_split_and_labelled():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow = meter.start(Account(Role.FLOW), 1)
+    world.run(3 * MS, {1: 3 * MS})
+    step = meter.start(Account(Role.ATTEMPT, flow), 2)
+    world.run(3 * MS, {1: MS, 2: MS}, pool_ns=4 * MS)
+    meter.stop(step, 2)
+    meter.stop(flow, 1)
+    meter.settle(force=True)
+    assert flow.cpu_ns + step.cpu_ns == 9 * MS
+    assert min(flow.shared_ns, step.shared_ns) > 0
+
+
 def test_a_suspended_coroutine_uses_no_cpu_energy_but_holds_its_share_of_idle_power():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))

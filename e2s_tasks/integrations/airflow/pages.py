@@ -12,7 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 from urllib.parse import quote, urlencode
 
-from e2s_tasks.core.records import OF_STEP, WAITS, SpanRecord
+from e2s_tasks.core.records import LOST, OF_STEP, WAITS, SpanRecord
 from e2s_tasks.errors import E2SError
 from e2s_tasks.integrations.airflow import states, why_nothing
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
@@ -123,7 +123,7 @@ def dag_run(dag_id: str, run_id: str) -> Page:
     with _ledger() as ledger:
         row = _measured(ledger, dag_id, run_id)
         if row is None:
-            reasons = why_nothing.of_run(states.of_run(dag_id, run_id))
+            reasons = why_nothing.of_run(states.of_run(dag_id, run_id), is_behind=ledger.is_behind)
             return Page(render_nothing(f"{dag_id} {run_id}", NOT_MEASURED, reasons), NOT_FOUND)
         return Page(render_run(ledger, row.run_id, inside=lambda span: _task_href(run_id, span)))
 
@@ -152,15 +152,16 @@ def task_instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Pag
     title = task_id if index < 0 else f"{task_id} [{index}]"
     with _ledger() as ledger:
         if _measured(ledger, dag_id, run_id) is None:
-            reasons = why_nothing.of_run(states.of_run(dag_id, run_id))
+            reasons = why_nothing.of_run(states.of_run(dag_id, run_id), is_behind=ledger.is_behind)
             return Page(render_nothing(title, NOT_MEASURED, reasons), NOT_FOUND)
         run = ledger.run(dag_run_id(dag_id, run_id))
         found = summarise_task_runs(summarise_records(ledger, run), run, wanted)
-        marked = set() if found["attempts"] else ledger.marked(run.run_id)
+        marks = [] if found["attempts"] else ledger.marks(run.run_id)
     if not found["attempts"]:
         waits = [one for one in run.decisions if one.plan.get(OF_STEP) in wanted and one.plan.get(WAITS)]
+        marked = {one.task_run_id: states.LOST if LOST in one.attributes else states.MARKED for one in marks}
         its_states = [
-            states.MARKED if name in marked and known[one] in states.BY_HAND else known[one]
+            marked.get(name, known[one]) if known[one] in states.BY_HAND else known[one]
             for one, name in zip(indices, wanted, strict=True) if one in known
         ]  # fmt: skip
         said, reasons = why_nothing.of_task(its_states, states.of_run(dag_id, run_id), waits[-1] if waits else None)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from e2s_tasks.core.records import DecisionRecord
-from e2s_tasks.integrations.airflow.states import MARKED
+from e2s_tasks.integrations.airflow.states import LOST, MARKED
 from e2s_tasks.reporter import units
 
 Reasons = list[tuple[str, str]]
@@ -14,7 +14,9 @@ ENDED = {"success", "failed"}  # states of a run
 SET_ASIDE = {
     "skipped": ("It was skipped", "Airflow started no process for it, so it used nothing."),
     MARKED: ("It was marked before it began", "Somebody has ended it, or its run, so it used nothing."),
+    LOST: ("It was lost before it began", "Its process was killed, or not heard of again. What it used is not known."),
 }
+BEHIND = "Another process holds the ledger's lock, so that the newest records wait. Reload when it has let go of it."
 BEFORE = (
     "It ran before E2S_AUTO=true was in the environment of Airflow's workers: set it there, and in that of the"
     " scheduler and the API server, and restart them. What has run cannot be measured afterwards."
@@ -28,8 +30,13 @@ SEE = "`e2s doctor`, run where the workers run and with their environment, says 
 IDLE = "An operator that does nothing itself, such as EmptyOperator, is ended by the scheduler: then it used nothing."
 
 
-def of_run(state: str | None) -> Reasons:
-    """Why nothing is known of a DAG run that is in this state in Airflow; None: it has no such run."""
+def of_run(state: str | None, *, is_behind: bool = False) -> Reasons:
+    """Why nothing is known of a DAG run that is in this state in Airflow; None: it has no such run.
+
+    is_behind: whether records wait to be taken in.
+    """
+    if is_behind:
+        return [("Not yet", BEHIND)]
     if state is None:
         return [("No run", "Airflow has none of that id: it may have been deleted.")]
     if state == "queued":
@@ -54,7 +61,7 @@ def of_task(states: Sequence[str | None], run_state: str | None, waits: Decision
     if all(state in NOT_BEGUN | NEVER_BEGINS | SET_ASIDE.keys() for state in states) and NOT_BEGUN.intersection(states):
         return "It has not begun", [("So far", "It has used nothing. Reload when Airflow has started it.")]
     if all(state in NEVER_BEGINS | SET_ASIDE.keys() for state in states):
-        said, why = SET_ASIDE[MARKED if MARKED in states else "skipped"]
+        said, why = next(SET_ASIDE[state] for state in (LOST, MARKED, "skipped") if state in states)
         return said, [("No attempt", why)]
     return "This task was not measured", [("Nothing to do", IDLE), *of_run("")]
 
