@@ -80,7 +80,7 @@ class Children:
         self._known: dict[int, _Process] = {}  # parents before their children
         self._buried: set[tuple[int, int]] = set()  # measured processes whose end is accounted for: pid, beginning
         self._unread: set[int] = set()  # whose sum may tell something new
-        self.pools: set[Users] = set()  # whose processes may count
+        self.owners: set[Owner] = set()  # whose the processes are that count
         self.handed: deque[tuple[Collection[int], Users, bool]] = deque()  # see `hand`; from any thread
         self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._polled_ns = 0
@@ -120,6 +120,7 @@ class Children:
             self._known[pid] = _Process(self._pid, starter, foreign=starter is None)
         elif process.owner is None:  # it was found before, and may have been counted
             process.owner = starter
+        self.owners.add(starter)
         self._stirred = True
 
     def take_over(self) -> None:
@@ -134,7 +135,7 @@ class Children:
         What has started one that is no child of this process is a forkserver.
         """
         measured, theirs = self._measured(), set(pids)
-        self.pools.add(users)
+        self.owners.add(users)
         for pid in pids:
             process = self._known.get(pid)
             above = parent_of(pid) if process is None else process.parent
@@ -217,6 +218,19 @@ class Children:
         self._known[pid] = _Process(parent, above.owner if above else owner, foreign=foreign)
         self._stirred = True
 
+    @property
+    def pools(self) -> list[Users]:
+        """The pools that have processes."""
+        return [one for one in list(self.owners) if isinstance(one, Users)]
+
+    def works_for(self) -> Iterator[Account | None]:
+        """Whose the processes are, or the pieces of work that those of pools do."""
+        for owner in list(self.owners):
+            if isinstance(owner, Users):
+                yield from owner.users()
+            else:
+                yield owner
+
     # -- what they used -----------------------------------------------------------------------------------------
 
     def poll(self) -> Used:
@@ -233,8 +247,8 @@ class Children:
                     break
             else:
                 self._stirred = True
-            counting = [process.owner for process in list(self._known.values()) if not process.foreign]
-            self._counting, self.pools = bool(counting), {one for one in counting if isinstance(one, Users)}
+            self.owners = {process.owner for process in list(self._known.values()) if not process.foreign}
+            self._counting = bool(self.owners)
         return used
 
     @contextmanager

@@ -161,18 +161,38 @@ class Meter(Segments):
 
     def open(self, account: Account) -> None:
         """The account's span has begun, on no thread yet."""
-        with self._in_turn():
-            account.opened_ns = self._now()
-            self._admit(account, account.opened_ns)
+        self._do_or_note(self._open_on, account)
 
     def close(self, account: Account) -> None:
         """The account's span has ended, on no thread any more."""
-        with self._in_turn():
-            account.closed_ns = self._now()
-            self._dismiss(account, account.closed_ns)
+        account.closed_ns = self._now()
+        self._do_or_note(self._close_on, account)
+
+    def _open_on(self, _: MeasuredThread, account: Account, now: int, __: int) -> None:
+        account.opened_ns = now
+        self._admit(account, now)
+
+    def _close_on(self, _: MeasuredThread, account: Account, now: int, __: int) -> None:
+        account.closed_ns = now
+        self._dismiss(account, now)
+
+    def _do_or_note(self, what: Callable[[MeasuredThread, Account, int, int], None], account: Account) -> None:
+        """Do it in a turn, or leave a note where a signal handler runs in another's: it may wait for this thread."""
+        thread = self._thread()
+        inside = self._turn.take(thread, for_handlers=False)
+        if inside is None:
+            self._notes.append((what, thread, account, self._now(), self._cpu()))
+            return
+        try:
+            if not inside:
+                self._catch_up()
+            what(thread, account, self._now(), 0)
+        finally:
+            self._turn.give(thread, inside=inside)
+        self._serve(thread)
 
     def enter(self, accounts: list[Account]) -> int:
-        """The accounts own this thread from now on, the last one pays; returns the depth to `leave` to.
+        """The accounts own this thread from now on, the last one pays (none: nobody); returns the depth to `leave` to.
 
         It is -1 where they do not, while a signal handler runs in another thread's turn: it may wait for this thread.
         """
@@ -189,7 +209,7 @@ class Meter(Segments):
             if stack or thread.steps:
                 thread.charge(cpu_ns, now, self._start_ns)
             self._threads[thread.tid] = thread
-            thread.steps = True
+            thread.steps, thread.orphaned = True, not (accounts or stack)
             for account in accounts:
                 account.lent = True
             stack.extend(accounts)
@@ -246,11 +266,11 @@ class Meter(Segments):
             self._hand_on(account, now)
         if account.holder:
             self._holders.remove(account, now)
-        if now - self._start_ns >= COALESCE_NS or len(self._open) == 1 or self._leaves_work(account):
-            self._close_segment(now)
+        ends = now - self._start_ns >= COALESCE_NS or len(self._open) == 1 or self._leaves_work(account)
+        if ends and self._close_segment(now):
             account.ends_in = self._number - 1
         else:
-            account.ends_in = self._number
+            account.ends_in = self._number  # or the next, if this one is being closed
             self._ended.append(account)
         if account.parent is None:
             del self._roots[account]
@@ -265,6 +285,8 @@ class Meter(Segments):
         heir = account.parent
         while heir is not None and heir not in self._open:
             heir = heir.parent
+        if heir is not None:
+            heir.lent = True
         noted = self._noted()
         for thread in self._threads.values():
             if account in thread.stack:
@@ -272,6 +294,7 @@ class Meter(Segments):
                 thread.stack = [heir or one if one is account else one for one in thread.stack]
                 if heir is None:
                     thread.stack.remove(account)
+                thread.orphaned = not thread.stack
 
     # -- segments -----------------------------------------------------------------------------------------------
 

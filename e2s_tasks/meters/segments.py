@@ -57,6 +57,7 @@ class Segments:
         self.children = children
         self._books = Books(self._sources, coarse=busy.coarse)
         self._number = 0
+        self._closing = False
         self._start_ns = self._slept_ns = 0
         self._before: list[int | None] = []
         self._busy_before: int | None = None
@@ -132,7 +133,20 @@ class Segments:
         self._busy_before = self._busy.read()
         self._before = [read() for read in self._reads]
 
-    def _close_segment(self, now: int) -> None:
+    def _close_segment(self, now: int) -> bool:
+        """End the segment; False: that goes on already, and a signal handler's span begins or ends in its middle."""
+        if self._closing:
+            return False
+        self._closing = True
+        try:
+            self._read_segment(now)
+            while self._ended:  # such a span's
+                self._read_segment(self._now())
+        finally:
+            self._closing = False
+        return True
+
+    def _read_segment(self, now: int) -> None:
         now, start = max(now, self._start_ns), self._start_ns
         process_ns = self._process()  # before the threads' clocks: what these show more comes off the next segment
         mine_ns = self._cpu()
@@ -140,6 +154,7 @@ class Segments:
         busy, slept = self._busy.read(), self._slept()
         alone = self._charge_closer(process_ns, mine_ns, now)
         outside_ns, noted_ns, own_ns = (0, 0, 0) if alone else self._charge_all(mine_ns, now)
+        ended = len(self._ended)  # further ones are the next segment's
         own, held, roots = self._taken()
         rest_ns = process_ns - self._process_ns - own_ns - sum(own.values()) - outside_ns - noted_ns + self._carried_ns
         shared_ns = 0 if alone else max(0, rest_ns)
@@ -151,8 +166,9 @@ class Segments:
             used = self.children.poll()
             unknown_ns = used.pop(None, 0)  # of children of which nobody knows who started them
             shared_ns += unknown_ns
-            if used or self.children.pools:
-                below_ns, pooled = self._add_children(used, self.children.pools, own, now)
+            pools = self.children.pools
+            if used or pools:
+                below_ns, pooled = self._add_children(used, pools, own, now)
             below_ns += unknown_ns
         self._page.claim(process_ns - self._process_ns, below_ns, process_ns, open_=True)
         busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
@@ -163,7 +179,7 @@ class Segments:
             )
         )  # fmt: skip
         self._number += 1
-        self._ended, self._process_ns = [], process_ns
+        self._ended, self._process_ns = self._ended[ended:], process_ns
         self._start_ns, self._slept_ns, self._busy_before, self._before = now, slept, busy, after
 
     def _charge_closer(self, process_ns: int, mine_ns: int, now: int) -> bool:
@@ -189,6 +205,8 @@ class Segments:
         roots = list(self._roots)
         if self._ended:
             roots += [account for account in self._ended if account.parent is None]
+            for account in self._ended:
+                account.ends_in = self._number
         for account in (*self._open, *self._ended):
             if account.fresh_ns:
                 own[account] = account.fresh_ns
@@ -199,13 +217,13 @@ class Segments:
         return own, held, roots
 
     def _charge_all(self, mine_ns: int, now: int) -> tuple[int, int, int]:
-        """Charge every owned thread. Returns CPU times: between steps, of what is only noted, of the meter's thread.
+        """Charge every owned thread. Returns CPU times: between steps, of what is only noted, of nobody's threads.
 
         mine_ns: the calling thread's. A thread that has left a note is read as it stood then: what it did since is
         booked with the note, and once.
         """
         noted = self._noted() if self._notes else None
-        outside_ns = noted_ns = 0
+        outside_ns = noted_ns = nobodys_ns = 0
         for thread in list(self._threads.values()):
             if noted:
                 cpu_ns = self._used(thread, noted)
@@ -215,12 +233,15 @@ class Segments:
                 self._threads.pop(thread.tid, None)
                 continue
             thread.charge(cpu_ns, now, self._start_ns)
-            outside_ns += thread.outside_ns
+            if thread.orphaned:
+                nobodys_ns += thread.outside_ns
+            else:
+                outside_ns += thread.outside_ns
             thread.outside_ns = 0
         for thread, (then_ns, *later) in noted.items() if noted else ():
             last_ns = later[-1] if later else then_ns
             noted_ns += max(0, (self._other_thread(thread.clock) or last_ns) - then_ns)
-        return outside_ns, noted_ns, self._own_used()
+        return outside_ns, noted_ns, nobodys_ns + self._own_used()
 
     def _innermost(self) -> dict[Account, int]:
         """The innermost open spans, where none is on any thread: each waits for what it has set to work."""
@@ -231,7 +252,7 @@ class Segments:
     ) -> tuple[int, dict[Account, int]]:
         """Give the children's CPU time to whose they are; returns how much, and what of it is split among several."""
         given_ns, pooled = 0, dict[Account, int]()
-        for owner in used.keys() | pools:
+        for owner in used.keys() | set(pools):
             parts = self._parts(owner.take(now) if isinstance(owner, Users) else {owner: Part(1)})
             whole, ns = sum(part.ns for part in parts.values()), used.get(owner, 0)
             for account, part in parts.items():
@@ -246,15 +267,19 @@ class Segments:
         """The same, where in place of who has ended stands what is still open around it, None if nothing is."""
         found: dict[Account | None, Part] = {}
         for account, part in parts.items():
-            heir = account
-            while heir is not None and heir not in self._open and heir not in self._ended:
-                heir = heir.parent
+            heir = self._heir(account)
             found[heir] = found.get(heir, Part()).plus(*part)
         return found
 
+    def _heir(self, account: Account | None) -> Account | None:
+        while account is not None and account not in self._open and account not in self._ended:
+            account = account.parent
+        return account
+
     def _leaves_work(self, account: Account) -> bool:
-        """Whether pools still work for it, which is of what is around it once it ends."""
-        return self.children is not None and any(pool.works_for(account) for pool in self.children.pools)
+        """Whether children or pools still work for it, or for what has ended inside it: for what is around it then."""
+        children = self.children
+        return children is not None and any(self._heir(one) is account for one in children.works_for())
 
     def _owner_of(self, tid: int) -> Account | None:
         thread = self._threads.get(tid)

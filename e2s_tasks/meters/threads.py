@@ -22,17 +22,17 @@ class MeasuredThread(Taker):
     """A thread's CPU clock and the stack of accounts that own the thread; the last one pays, since since_ns.
 
     steps: coroutines or generators run on it step by step. What it does between their steps is nobody's native pool: it
-    is orchestration (outside_ns).
+    is orchestration (outside_ns); orphaned: it is nobody's, as it works for what has ended.
     """
 
-    __slots__ = ("clock", "last_ns", "outside_ns", "since_ns", "stack", "steps", "tid")
+    __slots__ = ("clock", "last_ns", "orphaned", "outside_ns", "since_ns", "stack", "steps", "tid")
 
     def __init__(self) -> None:
         super().__init__()
         self.tid = threading.get_native_id()
         self.clock = thread_clock(self.tid)
         self.last_ns = self.outside_ns = self.since_ns = 0
-        self.steps = False
+        self.steps = self.orphaned = False
         self.stack: list[Account] = []
 
     def charge(self, cpu_ns: int, now: int, start_ns: int) -> None:

@@ -8,7 +8,6 @@ goes on with it at its next one; a thread that waits for it takes it back once i
 the middle of a turn may take its time, and wait for another thread in turn: that one must not wait for the turn.
 """
 
-import signal
 import sys
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from collections.abc import Callable
 
 from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.threads import MeasuredThread, Taker
+from e2s_tasks.signals import handler_codes
 
 WAIT_S = 20e-6
 PATIENCE = 500  # waits; the longest turn takes a millisecond of CPU time, unless its thread is not run
@@ -30,12 +30,13 @@ class Turn:
     notes: what other threads had to tell meanwhile. code: the file whose code works in turns.
     """
 
-    __slots__ = ("_code", "holder", "notes")
+    __slots__ = ("_code", "_interrupted", "holder", "notes")
 
     def __init__(self, code: str) -> None:
         self.holder: dict[int, Taker] = {}
         self.notes: deque[Note] = deque()
         self._code = code
+        self._interrupted: Taker | None = None  # in whose turn a signal handler ran when it was last looked for
 
     def take(self, thread: Taker, *, wait: bool = True, for_handlers: bool = True) -> bool | None:
         """Whether it was the thread's turn before (a signal handler's span, within it); None: it is another's.
@@ -47,7 +48,7 @@ class Turn:
             if not wait:
                 return None
             waits += 1
-            if waits % PATIENCE == 0:
+            if waits % PATIENCE == 0 or (waits == 1 and self._interrupted is not None):
                 if self._is_interrupted() and not for_handlers:
                     return None
                 self._take_back()
@@ -63,11 +64,12 @@ class Turn:
 
     def _is_interrupted(self) -> bool:
         """Whether a signal handler runs in the middle of the turn."""
-        handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
-        holder = self.holder.get(0)
+        handlers = handler_codes()
+        holder, self._interrupted = self.holder.get(0), None
         frame = None if holder is None else sys._current_frames().get(holder.ident)  # noqa: SLF001 - as below
         while frame is not None and frame.f_code.co_filename != self._code:
             if frame.f_code in handlers:
+                self._interrupted = holder
                 return True
             frame = frame.f_back
         return False

@@ -67,10 +67,10 @@ class Users:
         ran, self._ran = self._ran, {}
         return ran or {self._last: Part(1)}
 
-    def works_for(self, account: Account) -> bool:
-        """Whether something of it is not done."""
+    def users(self) -> list[Account | None]:
+        """Those of whom something is not done."""
         self.replay()
-        return account in self._having
+        return list(self._having)
 
     def replay(self, now: int = 0) -> None:
         """Follow the events that were told, and what ran since the last of them until now."""

@@ -1,12 +1,12 @@
 """Metering never fails the work: what goes wrong here leaves a gap and one warning."""
 
 import functools
-import signal
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from e2s_tasks import users_code
 from e2s_tasks.errors import SettingError
+from e2s_tasks.signals import handler_codes
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,7 +19,7 @@ class MeteringWarning(UserWarning):
 
 def is_from_signal(error: BaseException) -> bool:
     """Whether the error was raised by a signal handler of the user's, which happened to run in our code."""
-    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()} - {None}
+    handlers = handler_codes()
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code in handlers:

@@ -36,6 +36,7 @@ from e2s_tasks.recorder.plain import end_line, ending_line, start_line
 from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.recorder.telling import telling
 from e2s_tasks.settings import Settings, settings
+from e2s_tasks.signals import handler_codes
 
 BACKLOG = 2000  # ended spans that are not left to wait for the tick; three times as many take 8 MB
 BATCH = 200  # records that are written at once
@@ -197,6 +198,7 @@ class SpanRecorder:
 
     def _tick(self) -> None:
         self._ticked = time.monotonic()
+        handler_codes()  # to know them later on
         self.meter.tick()
         self.drain()
 

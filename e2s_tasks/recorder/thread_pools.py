@@ -45,14 +45,13 @@ class Piece:
 
 def working_for(span: OpenSpan | None, work: Callable[..., Any], *args: Any) -> None:
     """Do work of a span on the calling thread, whosever that is. It raises nothing: our lines are in no traceback."""
-    if current_span() is span:
-        work(*args)
-        return
-    piece = Piece(span)
+    piece = None if current_span() is span else Piece(span)
     try:
         work(*args)
     finally:
-        piece.end()
+        del args  # an error that it keeps knows this frame, and is not to keep what it worked on
+        if piece is not None:
+            piece.end()
 
 
 def _watch_executors(module: ModuleType) -> None:
@@ -67,7 +66,10 @@ def _watch_executors(module: ModuleType) -> None:
     @functools.wraps(run)
     def ran(self: Any, *args: Any) -> None:
         span: OpenSpan | None = getattr(self, SPAN, None)
-        working_for(span, run, self, *args)
+        try:
+            working_for(span, run, self, *args)
+        finally:
+            del self  # as above
 
     work.__init__, work.run = made, ran
 

@@ -147,6 +147,33 @@ def test_what_a_flow_and_its_only_step_use_at_once_is_split_and_labelled():
     assert min(flow.shared_ns, step.shared_ns) > 0
 
 
+def test_a_signal_handlers_span_in_the_middle_of_a_boundary_is_counted_once_and_known_to_have_ended(monkeypatch):
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    flow, handlers = meter.start(Account(Role.FLOW)), []
+    read = meter._busy.read
+
+    def struck():
+        busy = read()
+        if not handlers:
+            handlers.append(meter.start(Account(Role.SPAN, flow)))
+            world.run(20 * MS, {0: 20 * MS})
+            meter.stop(handlers[0])
+        return busy
+
+    world.run(900 * MS, {0: 900 * MS})
+    monkeypatch.setattr(meter._busy, "read", struck)
+    step = meter.start(Account(Role.SPAN, flow))
+    world.run(80 * MS, {0: 80 * MS})
+    meter.stop(step)
+    meter.stop(flow)
+    meter.settle(force=True)
+    assert meter.counted_j == pytest.approx(world.energy_uj / 1e6)
+    assert sum(map(booked, (flow, step, *handlers))) + meter.other_j + meter.idle_j == pytest.approx(meter.counted_j)
+    assert handlers[0].cpu_ns == 20 * MS
+    assert handlers[0].ends_in <= meter.settled
+
+
 def test_a_suspended_coroutine_uses_no_cpu_energy_but_holds_its_share_of_idle_power():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))

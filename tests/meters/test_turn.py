@@ -5,6 +5,9 @@ import threading
 
 import pytest
 
+from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.clocks import NoBusyClock
+from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.threads import Taker
 from e2s_tasks.meters.turn import Turn
 
@@ -44,3 +47,35 @@ def test_the_turn_of_a_thread_that_is_elsewhere_is_taken_back():
     waits.start()
     waits.join(20)
     assert found == [False]
+
+
+def test_spans_of_coroutines_begin_and_end_while_a_signal_handler_waits_for_them_in_a_turn(handled):
+    class Source:
+        """Its reading is struck by a signal."""
+
+        def __init__(self):
+            self.records, self.strikes = [], False
+
+        def read(self):
+            if self.strikes:
+                self.strikes = False
+                handled(coroutines)
+                done.append("handled")
+
+    def coroutines():
+        for account in (first, second):
+            meter.open(account)
+            meter.leave(meter.enter([account]))
+            meter.close(account)
+        done.append("worked")
+
+    done, source = [], Source()
+    meter = Meter([source], NoBusyClock())
+    flow, first, second = Account(Role.FLOW), *(Account(Role.SPAN) for _ in range(2))
+    meter.begin(flow)
+    source.strikes = True
+    meter.tick()
+    assert done == ["worked", "handled"]
+    meter.tick()
+    assert meter.open_accounts == [flow]
+    assert all(0 < one.opened_ns <= one.closed_ns for one in (first, second))

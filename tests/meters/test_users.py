@@ -100,7 +100,7 @@ def test_who_asks_in_the_middle_of_a_question_changes_nothing_of_its_answer(monk
     follow = pool._follow
 
     def interrupted(*event):
-        found.append((pool.take(20), pool.works_for(STEP)))
+        found.append((pool.take(20), pool.users()))
         follow(*event)
 
     monkeypatch.setattr(pool, "_follow", interrupted)
@@ -116,7 +116,7 @@ def test_an_event_in_the_middle_of_which_somebody_raises_is_followed_the_next_ti
         patched.setattr(pool, "_run", lambda now: 1 / (now - 10))
         with pytest.raises(ZeroDivisionError):
             pool.take(20)
-    assert not pool.works_for(FLOW)
+    assert pool.users() == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6), st.sampled_from([None, FLOW, STEP]), st.integers(0, 3)),

@@ -483,6 +483,25 @@ def test_a_span_in_a_piece_of_a_thread_pools_work_is_inside_the_one_that_submits
     assert {spans[f"in {name}"].parent_id == spans[name].id for name in ("first", "second")} == {True}
 
 
+def test_what_a_piece_that_fails_worked_on_is_gone_with_its_error(recorded):
+    class Thing:
+        pass
+
+    def failing(_):
+        raise ValueError
+
+    gc.disable()  # so that what is found is what Python leaves, too
+    try:
+        with span("flow"), ThreadPoolExecutor(1) as pool, span("step"):
+            thing = Thing()
+            seen, future = weakref.ref(thing), pool.submit(failing, thing)
+            assert isinstance(future.exception(), ValueError)
+            del thing, future
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
 def test_the_error_of_a_piece_of_work_has_no_line_of_ours_in_its_traceback(recorded):
     def failing():
         raise ValueError("its own")
