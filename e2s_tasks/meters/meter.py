@@ -144,6 +144,11 @@ class Meter(Segments):
             self._turn.give(thread, inside=inside)
             self._serve(thread)
 
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether the calling thread works on the meter: a signal handler has struck in the middle of that."""
+        return self._thread().inside
+
     def depth(self) -> int:
         """How many accounts own the calling thread."""
         try:

@@ -153,7 +153,9 @@ def _sharers(raw: RawSegment) -> dict[Account, int]:
 
 
 def _are_in_turn(accounts: Set[Account], raw: RawSegment) -> bool:
-    """Whether one is inside all others and only one thread ran for them: a step and what it reads share with nobody."""
+    """Whether it is one, or one is inside all others and only one thread ran for them, as for a step and its reads."""
+    if len(accounts) == 1:
+        return True
     one_at_a_time = sum(raw.held.get(account, 0) for account in accounts) <= raw.duration_ns
     return one_at_a_time and any(accounts <= {one, *_around(one)} for one in accounts)
 

@@ -222,6 +222,7 @@ class SpanRecorder:
     def _drain(self, *, force: bool, wait: bool) -> bool:
         """The same, or without waiting for its turn only what ended; whether it was this thread's turn."""
         taker = self._taker()
+        wait = wait and not self.meter.is_in_turn  # of which a signal handler's flow ends: who drains may wait for it
         inside = self._draining.take(taker, wait=wait)
         if inside is None:
             return False

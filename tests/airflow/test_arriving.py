@@ -151,9 +151,22 @@ def test_a_further_try_what_goes_on_and_what_says_so_begin_at_once(arriving, giv
     assert len(called) == 1
 
 
-def test_a_run_that_would_time_out_begins_at_once_with_a_warning(arriving):
-    with pytest.warns(UserWarning, match="dagrun_timeout would end it"):
-        carbon_gate(POLICY)({"ti": arriving(dagrun_timeout=timedelta(seconds=30))})
+def test_a_run_that_would_time_out_begins_at_once_and_says_why(arriving):
+    arrived = arrive(arriving(dagrun_timeout=timedelta(seconds=30)), POLICY)
+    assert arrived.trigger is None
+    assert "dagrun_timeout would end it" in arrived.decision.reason
+    assert arrived.decision.plan["waits"] is False
+
+
+def test_a_start_is_planned_within_the_time_that_the_run_may_take(arriving, tmp_path):
+    now = time.time()
+    rows = ((now - 60 + 20 * i, 300 if i < 9 else 200 if i < 32 else 100) for i in range(200))  # cleanest too late
+    lines = (f"{datetime.fromtimestamp(at, UTC).isoformat()},{value}" for at, value in rows)
+    (tmp_path / "trace.csv").write_text("\n".join(["ts_utc,ci_g_per_kwh", *lines]) + "\n")
+    arrived = arrive(arriving(dagrun_timeout=timedelta(minutes=10)), POLICY)
+    assert now + 100 < arrived.trigger.start < arrived.trigger.latest
+    assert arrived.decision.expected == pytest.approx(200)
+    assert "dagrun_timeout" in arrived.decision.reason
 
 
 def test_no_new_forecast_moves_a_start_to_where_the_run_would_time_out(arriving):

@@ -15,6 +15,7 @@ from serving import serving
 
 from e2s_tasks.errors import GridError
 from e2s_tasks.grid.services import service_for
+from e2s_tasks.integrations.airflow import connections
 from e2s_tasks.integrations.airflow.connections import keys_in_time, with_keys
 from e2s_tasks.integrations.airflow.trigger import CleanerGridTrigger
 from e2s_tasks.settings import Settings, settings
@@ -146,12 +147,27 @@ def test_an_airflow_that_answers_too_late_gives_no_key_and_answers_all_the_same(
     asked, options = supervisor(after_s=0.5), Settings(grid="electricity-maps")
 
     async def early_and_late():
-        assert await keys_in_time(options, 0.1) is options
+        with pytest.warns(UserWarning, match="no answer in 0.1 s"):
+            assert await keys_in_time(options, 0.1) is options
         assert not asked.answered
         await asyncio.sleep(1)
 
     asyncio.run(early_and_late())
     assert asked.answered == 1
+
+
+def test_who_has_waited_long_for_no_connection_is_followed_by_none_that_asks(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(connections, "SLOW_S", 0.05)
+    monkeypatch.setattr(connections, "_loaded", lambda name: (asked.append(name), time.sleep(0.1))[1])
+    options = Settings(grid="electricity-maps", data_dir=tmp_path)
+    with pytest.warns(UserWarning, match="tasks of this host do not ask for 10 minutes"):
+        assert with_keys(options) is options
+    assert with_keys(options) is options
+    assert asked == ["e2s_electricity_maps"]
+    monkeypatch.setattr(connections, "REST_S", 0.0)
+    with_keys(options)
+    assert len(asked) == 2
 
 
 @pytest.mark.skipif(version("apache-airflow") >= "3.2", reason="later triggerers answer questions from any thread")

@@ -133,6 +133,21 @@ def test_what_a_span_and_one_inside_it_use_in_turn_is_split_and_shared_with_nobo
     assert (task.shared_ns, inner.shared_ns) == (0, 0)
 
 
+def test_what_native_pools_do_for_one_span_is_its_own_however_many_threads_of_it_run():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    task = meter.start(Account(Role.ATTEMPT), 1)
+    world.current = 2
+    meter._local.thread = meter._thread()
+    depth = meter.enter([task])
+    world.run(100 * MS, {1: 50 * MS}, pool_ns=60 * MS)
+    world.current = 2
+    meter.leave(depth)
+    meter.stop(task, 1)
+    meter.settle(force=True)
+    assert (task.cpu_ns, task.shared_ns) == (110 * MS, 0)
+
+
 def test_what_a_flow_and_its_only_step_use_at_once_is_split_and_labelled():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))

@@ -51,7 +51,12 @@ def arrive(
     if policy.expected_duration is None:
         lesson = lesson_of(task_instance.dag_id, options, None if whole_run or held_back else task_instance.task_id)
     arrival = Arrival(now, scheduled=True, ready=ready_at(task_instance, now, options))
-    found = spread(_decide(policy, arrival, options, lesson), _step(task_instance))
+    found = _decide(policy, arrival, options, lesson)
+    last = _last_start(task_instance, found)
+    if last is not None and found.start is not None and found.start > last:
+        found = _decide(policy, replace(arrival, latest=last), options, lesson)
+        found = replace(found, reason=f"{found.reason}; later the DAG run's own dagrun_timeout would end it")
+    found = spread(found, _step(task_instance))
     why_not = _why_not(task_instance, found, options)
     found.plan.update({OF_STEP: _step(task_instance), OF_RUN: whole_run, WAITS: why_not is None})
     if held_back:
@@ -94,11 +99,6 @@ def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | 
     dag, dag_run = _dag_and_run(task_instance)
     if not declared.waits(declared.told_in_a_run(dag, task_instance.task, dag_run.conf)):
         return f"the run, or the task, says that it does not wait; else it would {found.reason}"
-    last = _last_start(task_instance, found)
-    if last is not None and found.start > last:
-        reason = "the DAG run's own dagrun_timeout would end it"
-        warn_once("waiting for a cleaner grid", RuntimeError(reason), "the task starts now")
-        return reason
     return None
 
 

@@ -32,10 +32,14 @@ def name_of(asset: Any) -> str | None:
 
 @guarded
 def begun(span: OpenSpan, task_instance: Any) -> None:
-    """The attempt begins: its inlets are its inputs. What an alias stands for is not known, nor what that has cost."""
+    """The attempt begins: its inlets are its inputs. What an alias stands for is not known, nor what that has cost.
+
+    Nor is it of a partition: versions are not told apart by these.
+    """
     from airflow.sdk.definitions.asset import AssetAlias, AssetNameRef
 
     task = task_instance.task
+    partition = getattr(task_instance._ti_context_from_server.dag_run, "partition_key", None)  # noqa: SLF001
     if task.outlets:
         span.sum_up()
     for inlet in task.inlets or ():
@@ -44,7 +48,7 @@ def begun(span: OpenSpan, task_instance: Any) -> None:
         else:
             name = f"asset-alias:/{inlet.name}" if isinstance(inlet, AssetAlias) else name_of(inlet)
         if name is not None:
-            record_input(name)
+            record_input(name if partition is None else f"{name}?partition={partition}")
 
 
 def _named(name: str, task_instance: Any) -> str:

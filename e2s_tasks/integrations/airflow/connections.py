@@ -5,11 +5,16 @@ login and password.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from time import monotonic, time
 from typing import Any
 
+from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
 
+SLOW_S, REST_S = 5.0, 600.0
 ELECTRICITY_MAPS = "e2s_electricity_maps"
 WATTTIME = "e2s_watttime"
 
@@ -21,7 +26,33 @@ def with_keys(options: Settings) -> Settings:
     Airflow 3.1 takes what it answers for the answer to another question, and the triggerer ends, or stands still.
     """
     name = _lacking(options)
-    return options if name is None else _given(options, name, _loaded(name))
+    if name is None or _has_been_slow(options):
+        return options
+    begun = monotonic()
+    found = _loaded(name)
+    if found is None and monotonic() - begun > SLOW_S:
+        _is_slow(options)
+    return _given(options, name, found)
+
+
+def _has_been_slow(options: Settings) -> bool:
+    """Whether it took long lately, on this host, to hear that there is no such connection: each task would wait."""
+    try:
+        return time() - _slow(options).stat().st_mtime < REST_S
+    except OSError:
+        return False
+
+
+def _is_slow(options: Settings) -> None:
+    told = TimeoutError(f"no connection in more than {SLOW_S:g} s")
+    warn_once("asking Airflow for a key", told, f"tasks of this host do not ask for {REST_S / 60:g} minutes")
+    with suppress(OSError):
+        _slow(options).parent.mkdir(parents=True, exist_ok=True)
+        _slow(options).touch()
+
+
+def _slow(options: Settings) -> Path:
+    return options.data_dir / "grid" / "slow-keys"
 
 
 async def keys_in_time(options: Settings, patience_s: float) -> Settings:
@@ -34,7 +65,12 @@ async def keys_in_time(options: Settings, patience_s: float) -> Settings:
         return options
     asked = asyncio.create_task(_answered(name))
     await asyncio.wait([asked], timeout=patience_s)
-    return _given(options, name, asked.result() if asked.done() and not asked.cancelled() else None)
+    if not asked.done():
+        warn_once(
+            f"asking Airflow for {name}", TimeoutError(f"no answer in {patience_s:g} s"), "starts stay as planned"
+        )
+        return options
+    return _given(options, name, None if asked.cancelled() else asked.result())
 
 
 def _lacking(options: Settings) -> str | None:

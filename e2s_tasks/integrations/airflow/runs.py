@@ -1,18 +1,15 @@
 """DAG runs as the scheduler and the API server see them: that they begin and end, and the grid of their time."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from time import monotonic, time
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from e2s_tasks.core.records import LOST, OF_STEP, WAITS, DecisionRecord, Kind, SpanRecord, Status
 from e2s_tasks.errors import E2SError, SettingError
-from e2s_tasks.integrations.airflow import declared
+from e2s_tasks.integrations.airflow import aside, declared
 from e2s_tasks.integrations.airflow.connections import with_keys
 from e2s_tasks.integrations.airflow.dag_runs import DAG_RUN, root_span
 from e2s_tasks.integrations.airflow.gate import BEGIN, HOUR_HAS_COME
@@ -40,13 +37,13 @@ def begun(dag_run: Any) -> None:
     record = _root_span(dag_run)
     if _searched is None or monotonic() - _searched >= SEARCH_EVERY_S:
         _searched = monotonic()
-        _aside("ending the DAG runs of whose end nobody told", end_what_has_ended)
+        aside.write("ending the DAG runs of whose end nobody told", end_what_has_ended)
     process_recorder().write(record)
     if len(_begun) > MOST:  # of runs that end in another process, such as those that a person marks, nothing is heard
         _begun.clear()
     _begun.add(record.run_id)
     zone = _zone(dag_run)
-    _aside(LOOKING, lambda: _look(record.run_id, zone))
+    aside.look(LOOKING, lambda: _look(record.run_id, zone))
 
 
 @guarded
@@ -57,12 +54,12 @@ def ended(dag_run: Any) -> None:
     if record.run_id in _begun:
         _begun.discard(record.run_id)
         if _is_long(record):
-            _aside("looking back at the grid of a DAG run", lambda: _look_back(record))
+            aside.look("looking back at the grid of a DAG run", lambda: _look_back(record))
         else:
-            _aside("delivering the end of a DAG run", _deliver)
+            aside.write("delivering the end of a DAG run", _deliver)
     else:
         zone = _zone(dag_run)
-        _aside(LOOKING, lambda: _deliver() if _decisions_of(record.run_id) else _look(record.run_id, zone))
+        aside.look(LOOKING, lambda: _deliver() if _decisions_of(record.run_id) else _look(record.run_id, zone))
 
 
 @guarded
@@ -88,28 +85,11 @@ def marked(task_instance: Any, *, by_hand: bool) -> None:
         mark.flow_run_id, mark.task_run_id, mark.attempt = run, step, one.try_number
         recorder.write(mark)
     if waits or one.try_number:
-        _aside("delivering that a task was marked", _deliver)
+        aside.write("delivering that a task was marked", _deliver)
 
 
 _begun: set[str] = set()  # runs that have begun in this process
 _searched: float | None = None  # when it was last looked for runs of whose end nobody told
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, "e2s-airflow")
-
-
-def _aside(what: str, work: Callable[[], Any]) -> None:
-    """Do it on one of two threads, for which the end of the process waits. what: the work in words, if it fails."""
-
-    def done() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - law 5: whatever it is, it stays here
-            warn_once(what, error)
-
-    _threads().submit(done)
 
 
 def _root_span(dag_run: Any) -> SpanRecord:

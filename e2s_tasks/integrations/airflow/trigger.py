@@ -34,7 +34,7 @@ LAG_S = 60.0  # services have made their new forecast by then
 PATIENCE_S = 10.0  # with a ledger that is asked for what was moved
 LEAST_PATIENCE_S = 1.0  # the same, where the start comes sooner
 HANGS_S = 60.0  # a look that takes longer: a dead service holds one up for some seconds, see `grid_timeout_s`
-KEY_PATIENCE_S = 5.0  # with an Airflow that is asked for a key
+KEY_PATIENCE_S = 30.0  # with an Airflow that is asked for a key: the first question takes seconds
 LONGEST_SLEEP_S = 60.0  # a host that was suspended, or whose clock was set, is late by so much at most
 
 
