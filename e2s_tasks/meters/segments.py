@@ -279,7 +279,9 @@ class Segments:
     def _leaves_work(self, account: Account) -> bool:
         """Whether children or pools still work for it, or for what has ended inside it: for what is around it then."""
         children = self.children
-        return children is not None and any(self._heir(one) is account for one in children.works_for())
+        if children is None or not children.owners:
+            return False
+        return any(self._heir(one) is account for one in children.works_for())
 
     def _owner_of(self, tid: int) -> Account | None:
         thread = self._threads.get(tid)

@@ -330,6 +330,7 @@ def test_who_reads_while_it_is_written_never_takes_claimed_time_for_unclaimed(pe
     assert all(unclaimed <= limit for unclaimed, limit in seen)
 
 
+@pytest.mark.slow
 def test_the_slots_of_the_dead_are_kept_while_there_are_others(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SLOTS", 4)
     page = HostPage(tmp_path / "page")

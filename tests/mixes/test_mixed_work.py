@@ -299,6 +299,7 @@ def test_native_pools_of_two_spans_are_split_and_labelled(scene):
     assert seen.spans["two"].shared_cpu_ns > 0
 
 
+@pytest.mark.slow
 def test_another_program_on_the_host_goes_to_other(scene):
     seen = scene.run("""
         import json, multiprocessing, subprocess, time

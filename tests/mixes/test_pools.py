@@ -85,6 +85,7 @@ def test_what_a_pools_processes_do_belongs_to_the_span_that_uses_them(scene, kin
     assert max(seen.spans[name].shared_cpu_ns for name in ("second", "third")) < 1e6
 
 
+@pytest.mark.slow
 def test_a_flow_that_made_a_pool_and_used_it_itself_leaves_it_to_its_steps(scene):
     seen = scene.run(
         PROGRAM
@@ -202,6 +203,7 @@ def test_whatever_a_pool_can_be_given_it_still_can(scene):
     assert (seen.code, seen.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_what_a_pool_does_for_two_spans_at_once_is_split_and_labelled(scene):
     seen = scene.run(
         PROGRAM
@@ -308,7 +310,9 @@ def test_what_nobody_measured_has_a_pool_do_is_in_no_span(scene, kind):
     assert seen.cpu("user") == pytest.approx(0.3, abs=NEAR)
 
 
-@pytest.mark.parametrize("of", ["imap", "imap_unordered", "starmap"])
+@pytest.mark.parametrize(
+    "of", ["imap", *(pytest.param(one, marks=pytest.mark.slow) for one in ("imap_unordered", "starmap"))]
+)
 def test_whatever_way_a_pool_is_given_its_work_it_is_of_who_gave_it(scene, of):
     seen = scene.run(
         PROGRAM
@@ -355,7 +359,10 @@ CALLBACKS = """
 """
 
 
-@pytest.mark.parametrize("kind", ["executor-fork", "pool-fork", pytest.param("loky-loky", marks=pytest.mark.slow)])
+SLOW_KINDS = [pytest.param(one, marks=pytest.mark.slow) for one in ("pool-fork", "loky-loky")]
+
+
+@pytest.mark.parametrize("kind", ["executor-fork", *SLOW_KINDS])
 def test_what_is_handed_on_at_the_end_of_a_piece_is_of_its_span(scene, kind):
     seen = scene.run(PROGRAM.replace("import atexit, sys", "import atexit, sys, time") + CALLBACKS, kind)
     check_laws(seen)

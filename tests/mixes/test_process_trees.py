@@ -37,7 +37,9 @@ POOL = """
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method", ["fork", *(pytest.param(one, marks=pytest.mark.slow) for one in ("spawn", "forkserver"))]
+)
 def test_measured_work_in_a_pools_workers_is_the_workers_own(scene, method):
     seen = scene.run(POOL, method, "measured")
     assert (seen.code, seen.stderr) == (0, "")
