@@ -241,6 +241,7 @@ def test_an_export_that_is_interrupted_leaves_what_was_there_and_nothing_else(fi
     assert rows_of(tmp_path / "out")["spans"] == 11
 
 
+@pytest.mark.slow
 def test_an_export_for_which_there_is_no_room_says_so_and_leaves_nothing(sqlite_url, tmp_path, span):
     Ledger.open(sqlite_url).ingest([span(f"{n}", name=os.urandom(40).hex()) for n in range(3000)])
     code = (

@@ -259,6 +259,7 @@ def test_what_a_process_had_used_when_it_stopped_measuring_is_told_until_it_meas
     assert mine() is None
 
 
+@pytest.mark.slow
 def test_what_children_had_used_before_a_process_measured_is_unknown_where_measured_ones_were_among_them(tmp_path):
     page = HostPage(tmp_path / "page")
 
@@ -363,6 +364,7 @@ def test_holders_of_two_processes_answer_for_exactly_the_time_in_which_one_was_o
     assert answered == pytest.approx(truth)
 
 
+@pytest.mark.slow
 def test_two_real_processes_share_the_hosts_idle_power(tmp_path):
     program = """
         import sys, time

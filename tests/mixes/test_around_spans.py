@@ -69,6 +69,7 @@ def test_what_comes_between_a_childs_spans_is_its_starters(seen_with):
     assert seen.cpu("outer") >= 0.7
 
 
+@pytest.mark.slow
 def test_a_child_that_only_tells_an_outcome_is_its_starters(seen_with):
     assert seen_with("record_outcome(1, name='row')\nburn(0.6)").cpu("outer") >= 0.7
 

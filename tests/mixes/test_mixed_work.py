@@ -281,6 +281,7 @@ def test_native_pools_of_the_only_span_are_all_its(scene):
         assert seen.spans[name].shared_cpu_ns == 0
 
 
+@pytest.mark.slow
 def test_native_pools_of_two_spans_are_split_and_labelled(scene):
     seen = scene.run(
         POOLS

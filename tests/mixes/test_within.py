@@ -65,6 +65,7 @@ def test_idle_power_is_the_outer_spans_alone(started):
     assert seen.spans["inner"].static_j == seen.spans["deeper"].static_j == 0.0
 
 
+@pytest.mark.slow
 def test_what_a_shell_starts_is_part_of_it_too(started):
     seen, runs = started("subprocess.run(['/bin/sh', '-c', f'{sys.executable} inner.py; true'], check=True)")
     assert runs == ["outer"]
@@ -115,6 +116,7 @@ def test_a_directorys_files_that_the_starter_made_are_new_for_its_child(started,
     assert sorted(path for path, *_ in version.written) == ["before", "new"]
 
 
+@pytest.mark.slow
 def test_a_child_that_outlives_its_starters_process_is_a_run_of_its_own(started, scene):
     waits = "import json, os, time\nstarter = json.loads(os.environ['E2S_WITHIN'])['pid']\n"
     waits += "while os.getppid() == starter: time.sleep(0.01)\n"
