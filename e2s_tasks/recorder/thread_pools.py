@@ -44,7 +44,7 @@ class Piece:
 
 
 def working_for(span: OpenSpan | None, work: Callable[..., Any], *args: Any) -> None:
-    """Do work of a span on the calling thread, whosever that is. It raises nothing: our lines are in no traceback."""
+    """Do work of a span on the calling thread, whosever that is. Of errors that it keeps no line is ours."""
     piece = None if current_span() is span else Piece(span)
     try:
         work(*args)
