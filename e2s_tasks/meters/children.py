@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from e2s_tasks.host import process_stat, start_ticks
+from e2s_tasks.host import process_stat
 from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.page import Measured
 from e2s_tasks.meters.process_tree import (
@@ -48,6 +48,7 @@ class _Process:
 
     serves: it starts processes for pools, whose they are, and not its own; what is left of them in its sum counts.
     last_ns: how much of its own time is counted; below_ns: how much of the sum of its ended children is accounted for.
+    claimed: the measured ones (see `_buried`) whose claims are in below_ns.
     heirs: whose the children are whose rest waits in that sum.
     metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
     nobody knows how much is to be counted, so that nothing of the sum is. stale_ns: names what the page holds of an
@@ -58,6 +59,7 @@ class _Process:
     owner: Owner = None
     last_ns: int = 0
     below_ns: int = 0
+    claimed: frozenset[tuple[int, int]] = frozenset()
     foreign: bool = False
     handed: bool = False
     serves: bool = False
@@ -281,7 +283,7 @@ class Children:
         for pid in self._known.keys() & measured.keys():
             told = _told_of(pid, self._known[pid], None, measured)
             if told is not None:
-                _leave_to_meter(self._known[pid], told, used)
+                _leave_to_meter(self._known[pid], told, measured, used)
         taken = [self._take(pid, total, used) for pid, total in sums.items() if total is not None]
         return all(taken)
 
@@ -305,11 +307,13 @@ class Children:
         process = self._known[pid]
         above, told = self._above(process), _told_of(pid, process, None, measured)
         if told is not None:
-            _leave_to_meter(process, told, used)
+            _leave_to_meter(process, told, measured, used)
         above.below_ns += process.last_ns + process.below_ns
         if not (above.metered or (above.foreign and not above.serves)):  # whose sums are not asked
             claimed = None if told is None else _claimed_ns(pid, told, measured, foreign=process.foreign)
             above.below_ns += claimed or 0
+            if claimed is not None and above is not self._own:  # which has no page but its own to tell it again
+                above.claimed |= {(one, its.begun_ns) for one, its in measured.items() if pid in (one, *its.parents)}
             above.mixed |= process.mixed or (process.foreign and claimed is None)
         if told is not None:
             self._buried.add((pid, told.begun_ns))
@@ -342,13 +346,17 @@ class Children:
         return True
 
 
-def _leave_to_meter(process: _Process, told: Measured, used: Used) -> None:
-    """From now on a process's meter says what of its children is not to be counted; count what it had before that."""
+def _leave_to_meter(process: _Process, told: Measured, measured: dict[int, Measured], used: Used) -> None:
+    """From now on a process's meter says what of its children is not to be counted; count what it had before that.
+
+    What measured ones below it had claimed goes with that, too: at its end the page tells it.
+    """
     if process.metered or process.foreign:
         return
     process.metered = True
     more_ns = max(0, (told.ended_ns or 0) - process.below_ns)
-    process.below_ns += more_ns
+    told_anew = [one for pid, one in measured.items() if (pid, one.begun_ns) in process.claimed]
+    process.below_ns += more_ns - sum(one.claims().all_ns for one in told_anew)
     if more_ns and not process.mixed:
         used[process.owner] = used.get(process.owner, 0) + more_ns
     process.mixed = False
@@ -367,6 +375,8 @@ def _told_of(pid: int, process: _Process, clock: int | None, measured: dict[int,
     told = measured.get(pid)
     if told is None or process.metered:
         return told
-    if clock is not None and told.ticks != start_ticks(pid):
-        process.stale_ns = told.begun_ns
+    if clock is not None:
+        state, ticks = process_stat(pid)  # of one that waits to be reaped, too
+        if ticks and (told.ticks != ticks if told.ticks > 0 else state not in "ZX"):
+            process.stale_ns = told.begun_ns
     return None if told.begun_ns == process.stale_ns else told

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from e2s_tasks.host import start_ticks
+from e2s_tasks.host import process_stat, start_ticks
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.clocks import host_busy_clock
@@ -103,7 +103,7 @@ with span("child") as inner:
     while time.process_time() < end:
         pass
 process_recorder().flush()
-print(inner.cpu_ns, flush=True)
+print(inner.cpu_ns, time.process_time_ns(), flush=True)
 """
 PARENT = """
 import subprocess, sys
@@ -123,9 +123,9 @@ def test_measured_work_in_a_child_process_is_not_counted_to_its_parent_again(tmp
     environment = os.environ | {"E2S_DATA_DIR": str(tmp_path), "E2S_TICK_S": "0.05"}
     command = [sys.executable, "parent.py"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    parent, child = (int(word) / 1e9 for word in done.stdout.split())
+    parent, child, all_of_child = (int(word) / 1e9 for word in done.stdout.split())
     assert child > 0.5
-    assert parent < 0.6  # the child's imports, before it had a meter
+    assert parent < all_of_child - child + 0.3  # what it did before its span and after it, and its end
 
 
 AGENT = """
@@ -225,13 +225,13 @@ class Counted:
         self.children.meet(self.children.look(), lambda tid: self.starter)
         return self.poll()
 
-    def has_meter(self, *line, begun=0.0, claimed=0.0, used=None, claims=None):
+    def has_meter(self, *line, begun=0.0, claimed=0.0, used=None, claims=None, ended=0):
         """claims: by default a span has been open since the process got its meter; claimed: all that it used, s."""
         pid, *parents = line
         begun_ns = int(begun * 1e9)
         claims = claims or Claims(0, begun_ns, open=True, all_ns=int(claimed * 1e9))
         self.measured[pid] = Measured(
-            (*parents, os.getpid()), start_ticks(pid), begun_ns, 0, used and int(used * 1e9), lambda: claims
+            (*parents, os.getpid()), start_ticks(pid), begun_ns, ended, used and int(used * 1e9), lambda: claims
         )
 
 
@@ -316,6 +316,43 @@ def test_what_a_measured_process_starts_is_its_own_business_and_of_its_end_only_
     shell.child(0.05)
     truth = shell.end() - used + begun
     assert counted.poll() == pytest.approx(truth, abs=2 * EXACT)
+
+
+@pytest.mark.parametrize("looks", ["before its workers end", "after it"])
+def test_what_measured_ones_claimed_below_a_worker_is_left_out_once_also_if_that_measures_later(counted, looks):
+    shell = counted.agent()
+    worker, _ = shell.tell("descend")
+    inner, claimed = shell.tell("start", 0.1)
+    counted.has_meter(inner, worker, shell.pid, claimed=claimed, used=claimed)
+    counted.tick()
+    used = shell.tell("reap")[1]
+    if looks == "before its workers end":
+        counted.poll()
+    counted.has_meter(worker, shell.pid, begun=used - claimed, ended=None)
+    counted.poll()
+    shell.child(0.05)  # of which the worker's own meter takes half
+    counted.has_meter(worker, shell.pid, begun=used - claimed, claimed=0.025, ended=None)
+    shell.tell("end")
+    shell.answer()
+    shell.child(0.05)
+    truth = shell.end() - claimed - 0.025
+    assert counted.poll() == pytest.approx(truth, abs=3 * EXACT)
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_of_a_measured_child_that_is_first_seen_when_it_waits_to_be_reaped_only_the_rest_is_counted(counted, swept):
+    agent = counted.agent()
+    agent.tell("start", 0.1)
+    agent.tell("reap")
+    counted.has_meter(agent.pid, claimed=0.06)
+    used = agent.tell("end")[1]
+    while process_stat(agent.pid)[0] != "Z":
+        time.sleep(0.001)
+    if swept:
+        counted.measured[agent.pid] = counted.measured[agent.pid]._replace(ticks=-time.monotonic_ns())
+    counted.poll()
+    agent.process.wait()
+    assert counted.poll() == pytest.approx(used - 0.06, abs=EXACT)
 
 
 def test_a_child_that_was_found_before_it_is_known_to_be_started_is_counted_once(counted):

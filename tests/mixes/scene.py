@@ -149,13 +149,10 @@ def host_j(one: SpanRecord) -> float:
     return sum(joules or 0.0 for joules in (one.cpu_j, one.dram_j, one.gpu_j, one.static_j))
 
 
-def check_laws(seen: Seen, *, runs_s: float | None = None, twice_s: float = 0.002) -> None:
-    """What holds for every mix: nothing twice, nothing negative, nothing invented, every process's books in balance.
-
-    twice_s: so much may be counted twice.
-    """
+def check_laws(seen: Seen, *, runs_s: float | None = None) -> None:
+    """What holds for every mix: nothing twice, nothing negative, nothing invented, every process's books in balance."""
     told = [(one.name, one.cpu_ns / 1e9) for one in seen.all_spans]
-    assert sum(cpu_s for _, cpu_s in told) <= seen.cpu_s * 1.001 + twice_s, (seen.cpu_s, told)
+    assert sum(cpu_s for _, cpu_s in told) <= seen.cpu_s * 1.001 + 0.002, (seen.cpu_s, told)
     for one in seen.all_spans:
         for joules in (one.cpu_j, one.dram_j, one.static_j, one.other_j, one.idle_j):
             assert joules is None or joules >= 0, one

@@ -141,7 +141,7 @@ def test_a_workers_own_worker_belongs_to_the_span_that_the_first_has_open_else_t
             in_process("below outer again", inner)
         """,
     )
-    check_laws(seen, twice_s=0.06 if (method, inner) == ("forkserver", "fork") else 0.002)  # see Limits
+    check_laws(seen)
     outer, middle = seen.spans["outer"].id, seen.spans["middle"].id
     parents = {name: one.parent_id for name, one in seen.spans.items() if name != "outer"}
     assert runs == ["outer"]
