@@ -19,7 +19,7 @@ from e2s_tasks.ledger.tables import call, span
 class RunRow:
     """A root run at a glance. `energy` is inclusive: all its spans, in joules by component.
 
-    waits: for a cleaner grid.
+    waits: for a cleaner grid, in its process, or suspended without one.
     """
 
     run_id: str
@@ -150,5 +150,5 @@ def _row(roots: list[SpanRecord], energy: Energy, spans: int, end: float, *, wai
         ended_at=None if last.ended_at is None else max(last.ended_at, end),
         spans=spans,
         energy=energy,
-        waits=waits,
+        waits=waits or last.status == Status.SUSPENDED,
     )

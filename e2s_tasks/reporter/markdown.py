@@ -112,7 +112,7 @@ def _steps(summary: Summary) -> str:
     if folded:
         part = units.percent(share(add(row["inclusive_j"] for row in folded), summary["energy_j"]["total"]))
         cpu = f"CPU {units.seconds(sum(row['cpu_s'] for row in folded))}"
-        rows.append([cell(f"*{len(folded)} other steps*", cpu), text(phrases.together(folded)), part])
+        rows.append([cell(f"*{phrases.others(folded)}*", cpu), text(phrases.together(folded)), part])
     whole = units.percent(1.0 if summary["energy_j"]["total"] else None)
     total_row = ["**total**", f"**{text(phrases.whole(summary))}**", f"**{whole}**"]
     return table(phrases.steps_title(folded), ["step", "energy", "share"], 2, [*rows, total_row])

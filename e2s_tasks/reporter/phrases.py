@@ -15,6 +15,7 @@ from e2s_tasks.reporter.steps import ORCHESTRATION, WITHIN
 Summary = dict[str, Any]
 WAITS = "waiting"  # a run that waits for a cleaner grid, in its process or without one
 STATUS = {"completed": "ok", "timed_out": "timed out", "suspended": WAITS}
+GOES_ON = {"running", "suspended"}
 MOST_FLOWS = 3  # that a sentence names
 BROKEN = {"failed", "crashed", "cancelled", "timed_out"}
 _GIVEN = re.compile(r"-[0-9a-f]{3}$")  # what Prefect adds to a task's name
@@ -33,14 +34,21 @@ def title(summary: Summary) -> str:
 
 
 def duration(summary: Summary) -> float | None:
-    """Seconds from the run's start to its end; None while it runs."""
+    """Seconds from the run's start to its end; None while it goes on."""
     start, end = summary["flow_run"]["started_at"], summary["flow_run"]["ended_at"]
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() if start and end else None
+    if goes_on(summary) or not (start and end):
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def goes_on(summary: Summary) -> bool:
+    """Whether the run has not ended: it works, or waits in its process or without one."""
+    return summary["flow_run"]["status"] in GOES_ON
 
 
 def status(word: str | None) -> str:
     """A status in words."""
-    return units.UNKNOWN if word is None else word.replace("_", " ")
+    return units.UNKNOWN if word is None else WAITS if word == Status.SUSPENDED else word.replace("_", " ")
 
 
 def mark(row: dict[str, Any]) -> str:
@@ -60,7 +68,7 @@ def one_line(summary: Summary) -> str:
 
 def so_far(summary: Summary) -> str:
     """What stands after a figure of a run that goes on: " so far"."""
-    return " so far" if summary["flow_run"]["status"] == "running" else ""
+    return " so far" if goes_on(summary) else ""
 
 
 def energy(summary: Summary) -> str:
@@ -81,7 +89,7 @@ def _why_unknown(summary: Summary) -> str:
 
 def not_begun(summary: Summary) -> str:
     """Why nothing is known of a run that is in its orchestrator's database alone."""
-    if summary["flow_run"]["status"] == "running":
+    if goes_on(summary):
         return "no attempt has begun yet, or none is measured"
     return "no attempt began, or none was measured"
 
@@ -367,16 +375,18 @@ def alike(reasons: Iterable[str]) -> list[str]:
 
 
 def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows to show and those to fold: of depth 0 the broken and the biggest, then what lies inside.
+    """The rows to show and those to fold: of depth 0 the biggest, then what lies inside.
 
-    They are in the order of time, but the biggest first where steps are folded: see `steps_title`. A single one is not.
+    A third of the rows is for broken ones of depth 0, where there are as many. They are in the order of time, but the
+    biggest first where steps are folded: see `steps_title`. A single one is not.
     """
     rows = summary["steps"]
     if len(rows) <= most:
         return rows, []
-    well = [row["status"] not in BROKEN for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], well[i], -(rows[i]["inclusive_j"] or 0.0), i))
-    kept = set(order[:most]) | {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["depth"], -(rows[i]["inclusive_j"] or 0.0), i))
+    broken = [i for i in order if rows[i]["status"] in BROKEN and rows[i]["depth"] == 0][: most // 3]
+    kept = {*broken, *[i for i in order if i not in broken][: most - len(broken)]}
+    kept |= {i for i, row in enumerate(rows) if row["kind"] == ORCHESTRATION}
     folded = [i for i, row in enumerate(rows) if i not in kept and row["depth"] == 0]
     if len(folded) == 1:  # it takes no more room itself
         kept, folded = kept | {*folded}, []
@@ -384,6 +394,12 @@ def top_rows(summary: Summary, most: int) -> tuple[list[dict[str, Any]], list[di
     if folded:
         shown.sort(key=lambda row: -(row["inclusive_j"] or 0.0))
     return shown, [rows[i] for i in folded]
+
+
+def others(folded: list[dict[str, Any]]) -> str:
+    """What the row says that stands for the folded ones."""
+    broken = sum(row["status"] in BROKEN for row in folded)
+    return f"{len(folded)} other steps" + (f", {broken} of them failed" if broken else "")
 
 
 def steps_title(folded: list[dict[str, Any]]) -> str:

@@ -123,7 +123,7 @@ def _folded(rows: list[dict[str, Any]], summary: Summary) -> list[str]:
     total = summary["energy_j"]["total"]
     cpu = units.seconds(sum(row["cpu_s"] for row in rows))
     part = units.percent(share(joules, total))
-    return [f"... {len(rows)} other steps", "", "", "", cpu, phrases.together(rows), part, "", ""]
+    return [f"... {phrases.others(rows)}", "", "", "", cpu, phrases.together(rows), part, "", ""]
 
 
 def _style(row: dict[str, Any]) -> str:

@@ -159,9 +159,9 @@ def _clock(moment: str, today: str | None, precise: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text on one line, without characters that would steer a terminal."""
+    """The text on one line, without characters that would steer a terminal, or that no XML may hold."""
     return "".join(" " if char.isspace() else char for char in text if char.isspace() or _shown(char))
 
 
 def _shown(char: str) -> bool:
-    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} and ord(char) & 0xFFFE != 0xFFFE

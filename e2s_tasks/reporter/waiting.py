@@ -1,5 +1,6 @@
 """What the terminal and the Prefect page say of waiting: what it avoided, or what it would have saved."""
 
+from datetime import datetime
 from typing import Any
 
 from e2s_tasks.core.planning import told_apart
@@ -28,11 +29,20 @@ def waited(summary: Summary) -> str | None:
 def still_waits(summary: Summary) -> str | None:
     """What waits for a cleaner grid, and until when: the run, or steps of it; None where nothing does, or no more."""
     found = summary.get("waited")
-    if found is None or not found["not_begun"] or summary["flow_run"]["status"] != Status.RUNNING:
+    if found is None or not found["not_begun"] or not phrases.goes_on(summary):
+        return None
+    if summary["flow_run"]["status"] == Status.SUSPENDED and _is_over(summary):
         return None
     named, start = _named(found), _until(found)
     verb = "wait" if len(named) > 1 else "waits"
     return f"{_who(named)}{verb} for a cleaner grid{', the first' if len(named) > 1 else ''} until {start}"
+
+
+def _is_over(summary: Summary) -> bool:
+    """Whether the run was suspended for another reason, after it had waited."""
+    untils = [one["until"] for one in summary["waited"]["not_begun"] if one["until"]]
+    ended = summary["flow_run"]["ended_at"]
+    return ended is not None and all(datetime.fromisoformat(one) <= datetime.fromisoformat(ended) for one in untils)
 
 
 def _still(summary: Summary, found: dict[str, Any]) -> str:

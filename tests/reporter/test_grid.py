@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from e2s_tasks.core.emissions import Intensities, intensities
 from e2s_tasks.core.records import MOVED, DecisionRecord, Kind, OutcomeRecord, VersionRecord
-from e2s_tasks.reporter import chart, markdown, waiting
+from e2s_tasks.reporter import chart, markdown, phrases, waiting
 from e2s_tasks.reporter.summary import summarise
 from tests.reporter.runs import RUN, root, run, span
 
@@ -176,6 +176,23 @@ def test_a_process_that_only_moved_its_run_is_waiting_and_part_of_no_artifact():
     assert summary["steps"][0]["name"] == "moving to a cleaner hour"
     assert summary["waited"]["waiting_g"] == pytest.approx(200)
     assert summary["waited"]["avoided_g"] == pytest.approx(2 * (200 - 100) - 200)
+
+
+def test_a_run_that_was_given_back_to_wait_goes_on_and_waits_until_its_start():
+    first = root(cpu_j=KWH, started_at=0.0, ended_at=1.0, status="suspended")
+    decisions = [decision(0.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    summary = summarise(run(first, decisions=decisions))
+    assert waiting.waited(summary).startswith("waits for a cleaner grid until 02:00 UTC")
+    assert waiting.carbon(summary).startswith("waits for a cleaner grid until 02:00 UTC, instead of beginning")
+    assert phrases.title(summary).endswith(": waiting")
+    assert "so far" in phrases.energy(summary)
+
+
+def test_a_run_that_was_suspended_after_its_wait_waits_for_no_cleaner_grid():
+    first = root(cpu_j=KWH, started_at=0.0, ended_at=3 * HOUR, status="suspended")
+    waited = span("waiting", Kind.WAIT, cpu_j=KWH, started_at=0.0, ended_at=2 * HOUR)
+    decisions = [decision(0.0, hours(200, 200, 100), start=2 * HOUR, expected=100.0, run_now=200.0, arrived=0.0)]
+    assert waiting.still_waits(summarise(run(first, waited, decisions=decisions))) is None
 
 
 @pytest.mark.parametrize("status", ["cancelled", "crashed", "running"])

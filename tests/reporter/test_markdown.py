@@ -124,6 +124,16 @@ def test_where_steps_are_folded_the_biggest_come_first_and_the_title_says_so():
     assert re.findall(r"step\d", few) == [f"step{i}" for i in range(9)]
 
 
+def test_many_failed_attempts_leave_the_biggest_steps_two_thirds_of_the_rows():
+    many = [span(f"t{i}", name=f"step{i}", cpu_j=float(100 + i)) for i in range(40)]
+    failed = [span(f"f{i}", name="broken", cpu_j=float(i), status=Status.FAILED) for i in range(60)]
+    text = markdown.render(summarise(run(root(cpu_j=90.5), *failed, *many)))
+    told = [cells[0] for cells in rows_of(text) if "%" in cells[2]]
+    assert [f"step{39 - i}" in told[i] for i in range(20)] == [True] * 20
+    assert sum("broken" in one for one in told) == 10
+    assert any("*70 other steps, 50 of them failed*" in one for one in told)
+
+
 def test_the_page_says_what_the_terminal_says():
     text = markdown.render(summarise(full_run()))
     for phrase in ("283 J", "per accurate prediction", "would have saved 50 %", "no GPU on this host", "not additive"):

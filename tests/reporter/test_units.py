@@ -39,6 +39,13 @@ def test_what_would_steer_a_terminal_is_taken_out():
     assert units.printable("a\x1b[31mb\nc\u202ed") == "a[31mb cd"
 
 
+def test_a_name_loses_what_no_svg_may_hold_and_keeps_every_other_character():
+    for char in map(chr, (0xFFFE, 0xFFFF, 0x1FFFE, 0xD800, 0)):
+        assert units.printable(f"a{char}b") == "ab"
+    for char in ("\u00e9", "\U0001f525", "\ufffd", "\ue000"):
+        assert units.printable(f"a{char}b") == f"a{char}b"
+
+
 @given(st.floats(1e-6, 1e15))
 def test_the_text_is_within_half_a_per_cent_of_the_figure(joules):
     number, unit = units.joules(joules).split()

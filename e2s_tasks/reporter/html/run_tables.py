@@ -35,7 +35,7 @@ def steps(summary: Summary, link: Link = nowhere) -> Table:
         joules = add(row["inclusive_j"] for row in folded)
         part = units.percent(share(joules, summary["energy_j"]["total"]))
         cpu = units.seconds(sum(row["cpu_s"] for row in folded))
-        cells = [f"{len(folded)} other steps", "", "", phrases.together(folded), part, "", cpu, *_none(more), "", ""]
+        cells = [phrases.others(folded), "", "", phrases.together(folded), part, "", cpu, *_none(more), "", ""]
         rows.append(Row(cells, "more"))
     whole = summary["energy_j"]["total"]
     total = [phrases.whole(summary), units.percent(1.0 if whole else None)]
