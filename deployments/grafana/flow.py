@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import Dashboard, VariableRefresh, VariableSort
 from panels import AGO, COUNT, GRAMS, JOULES, SECONDS, SHARE, SOURCE, WATTS, bars, lines, number, page
 
-FLOW = 'flow=~"$flow"'
+FLOW = 'flow="$flow"'  # one flow, which Grafana puts in as it is: a regex would read its dots and brackets
 MINE = f"{{{FLOW}}}"
 ENERGY = f"increase(e2s_energy_joules_total{MINE}[$__range])"
 LAST_ENERGY = f"e2s_last_run_energy_joules{MINE}"

@@ -99,6 +99,18 @@ def test_a_component_that_no_source_tells_is_absent_and_counted_as_a_gap(ledger,
     assert "e2s_emissions_grams_total" not in shown
 
 
+def test_what_a_flow_had_none_of_yet_is_0_so_that_the_first_is_an_increase(ledger, start):
+    records = run(root())
+    ledger.ingest([*records.processes, *records.spans])
+    scrape = start()
+    shown = scrape()
+    assert shown.one("e2s_gap_spans", flow="flight-delays", component="gpu") == 0
+    assert shown.one("e2s_runs", flow="flight-delays", status="crashed") == 0
+    assert shown.one("e2s_avoided_emissions_grams", flow="flight-delays") == 0
+    ledger.ingest([replace(root(status="crashed"), id="root2", run_id="r2", flow_run_id="r2")])
+    assert scrape().one("e2s_runs", flow="flight-delays", status="crashed") == 1
+
+
 def test_what_a_reused_result_had_cost_is_avoided(ledger, start):
     made = run(root(), span("a", result_key="k", cpu_j=7.0, task_run_id="t"))
     again = [

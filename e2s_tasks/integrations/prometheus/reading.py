@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from e2s_tasks.core.energy import COMPONENTS
 from e2s_tasks.core.kpi import Kpi
 from e2s_tasks.core.records import DecisionRecord, Status
 from e2s_tasks.integrations.labels import Names
@@ -20,6 +21,7 @@ from e2s_tasks.reporter.tally import Tally, tally
 if TYPE_CHECKING:
     from e2s_tasks.ledger.changes import Changes
 
+ENDED = (Status.COMPLETED, Status.FAILED, Status.CRASHED, Status.CANCELLED, Status.TIMED_OUT)
 AT_ONCE = 200  # runs that are held as records together
 Sample = tuple[Metric, tuple[str, ...], float]
 Flow = tuple[str, str]  # with its solution, as labels
@@ -118,13 +120,15 @@ class Reading:
             (metrics.FAILED, run.unsuccessful_j),
             (metrics.WAITING, run.waiting_j),
             (metrics.REUSED, run.cached_j),
-            (metrics.AVOIDED, run.avoided_g),
+            (metrics.AVOIDED, run.avoided_g or 0.0),
         ):
             if figure is not None:
                 yield metric, (flow,), figure
-        for component, count in run.gaps.items():
-            yield metrics.GAPS, (flow, component), count
-        yield metrics.RUNS, (flow, run.status), 1
+        # 0 where there is none, for `delta` does not see a series begin with its first
+        for component in COMPONENTS:
+            yield metrics.GAPS, (flow, component), run.gaps.get(component, 0)
+        for status in {*ENDED, run.status}:
+            yield metrics.RUNS, (flow, status), int(status == run.status)
 
     def _keep_last(self, run: Tally) -> set[Flow]:
         """Note the run if it is its flow's last completed one, and what it expected of the grid."""

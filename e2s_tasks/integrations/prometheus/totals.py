@@ -25,12 +25,16 @@ class Totals:
         self._floors = floors or {}
 
     def put(self, run_id: str, parts: Iterable[tuple[Metric, tuple[str, ...], float]]) -> None:
-        """A run's parts, in place of what it had; none at all, and it is no run of its own any more."""
+        """A run's parts, in place of what it had; none at all, and it is no run of its own any more.
+
+        Series of which a part is 0 are there from then on.
+        """
         self._add(self._parts.pop(run_id, array("q")), -1)
         mine: dict[int, int] = {}
         for metric, labels, value in parts:
             number = self._number((metric, labels))
-            mine[number] = mine.get(number, 0) + round(value * metric.scale)
+            if value:
+                mine[number] = mine.get(number, 0) + round(value * metric.scale)
         if mine:
             self._parts[run_id] = array("q", [one for pair in mine.items() for one in pair])
             self._add(self._parts[run_id], 1)
