@@ -25,5 +25,13 @@ class Provider(Protocol):
         """
 
 
+class NoKeyError(GridError):
+    """A service that cannot be asked, since it needs a key. service: what its forecasts are kept under."""
+
+    def __init__(self, message: str, service: str) -> None:
+        self.service = service
+        super().__init__(message)
+
+
 class NoForecastError(GridError):
     """A service that knows what was, and tells nobody, or not us, what will be."""

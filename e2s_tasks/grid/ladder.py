@@ -4,6 +4,7 @@ A trace; a service's forecast; its last one, while it is not too old; a profile 
 average, the world's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from e2s_tasks.core.planning import Forecast, mean_intensity
 from e2s_tasks.core.profile import DAYS, from_history
 from e2s_tasks.errors import GridError, ZoneError
-from e2s_tasks.grid import NoForecastError
+from e2s_tasks.grid import NoForecastError, NoKeyError
 from e2s_tasks.grid.country import average, written
 from e2s_tasks.grid.services import Named, service_for
 from e2s_tasks.grid.shelf import KEEP_S, Shelf
@@ -36,6 +37,9 @@ class Rung(StrEnum):
     NOTHING = "nothing"
 
 
+Step = tuple[Rung, Callable[[], Forecast]]
+
+
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """The forecast that could be had (without a slot: none at all), its rung, and why each higher rung failed."""
@@ -55,8 +59,8 @@ def forecast_for(
 ) -> Outlook:
     """The best outlook for `zone` from `start` to `end`; for None, the trace's only zone or the world's average.
 
-    A trace that is set replaces every service. A dead service, or one that does not tell all of the first `needed` from
-    `start` on, leads down the rungs, as does a trace of another time.
+    A trace that is set replaces every service. A dead service, one whose key is not there, or one that does not tell
+    all of the first `needed` from `start` on, leads down the rungs, as does a trace of another time.
 
     Raises:
         ZoneError: nobody knows the zone.
@@ -66,6 +70,9 @@ def forecast_for(
         if settings.trace is not None:
             return Outlook(read_trace(settings.trace).forecast(zone, start, end), Rung.TRACE)
         service = service_for(zone, settings) if zone is not None else None
+    except NoKeyError as error:
+        kept = _kept(_shelf(error.service, zone or "", settings), start, end)
+        return _first_of(kept, start, needed, [str(error)]) or average_for(zone, start, end, (str(error),))
     except GridError as error:
         return average_for(zone, start, end, (str(error),))
     if service is None or zone is None:
@@ -73,11 +80,15 @@ def forecast_for(
     return _from_service(service, zone, start, end, settings, needed=needed)
 
 
+def _shelf(service: str, zone: str, settings: "Settings") -> Shelf:
+    patience_s = 2 * settings.grid_timeout_s + HELD_S  # longer than the process that asks can take
+    return Shelf(settings.data_dir / "grid", service, zone, patience_s, settings.forecast_age_s)
+
+
 def _from_service(
     service: Named, zone: str, start: datetime, end: datetime, settings: "Settings", *, needed: timedelta
 ) -> Outlook:
-    patience_s = 2 * settings.grid_timeout_s + HELD_S  # longer than the process that asks can take
-    shelf = Shelf(settings.data_dir / "grid", service.name, zone, patience_s, settings.forecast_age_s)
+    shelf = _shelf(service.name, zone, settings)
     begin = min(start, datetime.now(UTC))
     last = end + timedelta(seconds=KEEP_S)  # of one that asks as far ahead as long as this answer is kept
     until = begin + REACH * max(1, -(-(last - begin) // REACH))  # the same for many that ask for a little more
@@ -90,16 +101,25 @@ def _from_service(
             raise
 
     failures: list[str] = []
-    for rung, find in (
-        (Rung.SERVICE, asked),
+    found = _first_of([(Rung.SERVICE, asked), *_kept(shelf, start, end)], start, needed, failures)
+    return found or _average_in(zone, start, end, tuple(failures))
+
+
+def _kept(shelf: Shelf, start: datetime, end: datetime) -> list[Step]:
+    return [
         (Rung.CACHED, lambda: shelf.last(start)),
         (Rung.PROFILE, lambda: from_history(shelf.history(), start, end)),
-    ):
+    ]
+
+
+def _first_of(rungs: list[Step], start: datetime, needed: timedelta, failures: list[str]) -> Outlook | None:
+    """What the first rung finds that finds anything; why each before it failed is added to the failures."""
+    for rung, find in rungs:
         try:
             return Outlook(_reaching(find(), start, needed), rung, tuple(failures))
         except GridError as error:
             failures.append(str(error))
-    return _average_in(zone, start, end, tuple(failures))
+    return None
 
 
 def _reaching(found: Forecast, start: datetime, needed: timedelta) -> Forecast:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from e2s_tasks.errors import GridError
-from e2s_tasks.grid import Provider
+from e2s_tasks.grid import NoKeyError, Provider
 from e2s_tasks.grid import energy_charts as charts
 from e2s_tasks.grid.country import same_zone
 from e2s_tasks.grid.electricity_maps import ElectricityMaps
@@ -33,7 +32,7 @@ def service_for(zone: str, settings: "Settings") -> Named | None:
     First GB's own, then one that there is a key for, then Energy-Charts.
 
     Raises:
-        GridError: the service that is named needs a key that is not set, or one that can be sent.
+        NoKeyError: the service that is named needs a key that is not set, or one that can be sent.
     """
     choice = settings.grid if settings.grid != "auto" else _automatic(zone, settings)
     timeout_s = settings.grid_timeout_s
@@ -43,14 +42,16 @@ def service_for(zone: str, settings: "Settings") -> Named | None:
         return Named(f"energy-charts {settings.energy_charts_url}", EnergyCharts(settings.energy_charts_url, timeout_s))
     if choice == "electricity-maps":
         where = f"E2S_ELECTRICITY_MAPS_KEY{IN_AIRFLOW.format('e2s_electricity_maps')}"
-        key = _header(_needed(settings.electricity_maps_key, "Electricity Maps", where).strip(), where)
         url = settings.electricity_maps_url
-        return Named(f"electricity-maps {url}", ElectricityMaps(url, key, timeout_s))
+        name = f"electricity-maps {url}"
+        key = _header(_needed(settings.electricity_maps_key, "Electricity Maps", where, name).strip(), where, name)
+        return Named(name, ElectricityMaps(url, key, timeout_s))
     if choice == "watttime":
         where = IN_AIRFLOW.format("e2s_watttime")
-        user = _needed(settings.watttime_user, "WattTime", f"E2S_WATTTIME_USER{where}")
-        password = _needed(settings.watttime_password, "WattTime", f"E2S_WATTTIME_PASSWORD{where}")
-        return Named(f"watttime {settings.watttime_url}", WattTime(settings.watttime_url, user, password, timeout_s))
+        name = f"watttime {settings.watttime_url}"
+        user = _needed(settings.watttime_user, "WattTime", f"E2S_WATTTIME_USER{where}", name)
+        password = _needed(settings.watttime_password, "WattTime", f"E2S_WATTTIME_PASSWORD{where}", name)
+        return Named(name, WattTime(settings.watttime_url, user, password, timeout_s))
     return None
 
 
@@ -70,14 +71,14 @@ def names_zones_itself(settings: "Settings") -> bool:
     return settings.grid in OWN_ZONES or (settings.grid == "auto" and bool(keys))
 
 
-def _needed(value: str | None, service: str, where: str) -> str:
+def _needed(value: str | None, service: str, where: str, name: str) -> str:
     if value is None:
-        raise GridError(f"{service} needs {where}: set it, or another E2S_GRID.")
+        raise NoKeyError(f"{service} needs {where}: set it, or another E2S_GRID.", name)
     return value
 
 
-def _header(value: str, where: str) -> str:
+def _header(value: str, where: str, name: str) -> str:
     """A key that can be sent; the error does not hold it."""
     if not (value.isascii() and value.isprintable()):
-        raise GridError(f"{where}, holds a line break or another character that no key has: set it anew.")
+        raise NoKeyError(f"{where}, holds a line break or another character that no key has: set it anew.", name)
     return value

@@ -40,7 +40,9 @@ def in_one_step(span: SteppedSpan) -> Iterator[None]:
 
 @cache
 def _warn_once(trouble: str) -> None:
-    log.warning("a read or write could not be recorded, so that its artifact and bytes are missing from the run: %s", trouble)
+    log.warning(
+        "a read or write could not be recorded, so that its artifact and bytes are missing from the run: %s", trouble
+    )
 
 
 def note_read(span: Span, place: Place, *, size: int, rows: int | None = None, files: list[File] | None = None) -> None:

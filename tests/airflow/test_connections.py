@@ -6,6 +6,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.execution_time import task_runner
@@ -161,13 +162,31 @@ def test_who_has_waited_long_for_no_connection_is_followed_by_none_that_asks(mon
     monkeypatch.setattr(connections, "SLOW_S", 0.05)
     monkeypatch.setattr(connections, "_loaded", lambda name: (asked.append(name), time.sleep(0.1))[1])
     options = Settings(grid="electricity-maps", data_dir=tmp_path)
-    with pytest.warns(UserWarning, match="tasks of this host do not ask for 10 minutes"):
+    with pytest.warns(UserWarning, match="tasks of this host do not ask for 600 s, and go on without"):
         assert with_keys(options) is options
     assert with_keys(options) is options
     assert asked == ["e2s_electricity_maps"]
     monkeypatch.setattr(connections, "REST_S", 0.0)
     with_keys(options)
     assert len(asked) == 2
+
+
+def test_a_connection_that_was_there_is_asked_for_again_soon_after_nobody_could_find_it(monkeypatch, tmp_path):
+    answers = [SimpleNamespace(password="secret"), None, SimpleNamespace(password="secret"), None]
+    monkeypatch.setattr(connections, "SLOW_S", -1.0)
+    monkeypatch.setattr(connections, "_loaded", lambda name: answers.pop(0))
+    monkeypatch.setattr(connections, "warn_once", lambda *told: warned.append(told[2]))
+    options, warned = Settings(grid="electricity-maps", data_dir=tmp_path), []
+    assert with_keys(options).electricity_maps_key == "secret"
+    assert with_keys(options).electricity_maps_key is None
+    assert with_keys(options).electricity_maps_key is None
+    assert {one.partition(",")[0] for one in warned} == {"tasks of this host do not ask for 60 s"}
+    assert len(answers) == 2
+    monkeypatch.setattr(connections, "HICCUP_S", 0.0)
+    assert with_keys(options).electricity_maps_key == "secret"
+    monkeypatch.setattr(connections, "HICCUP_S", 60.0)
+    assert with_keys(options).electricity_maps_key is None
+    assert not answers  # the key that was found had ended the rest
 
 
 @pytest.mark.skipif(version("apache-airflow") >= "3.2", reason="later triggerers answer questions from any thread")

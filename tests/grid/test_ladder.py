@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from e2s_tasks.core.planning import Forecast, Slot
 from e2s_tasks.errors import GridError, TraceError, ZoneError
 from e2s_tasks.grid import ladder
 from e2s_tasks.grid.ladder import Rung, forecast_for
+from e2s_tasks.grid.shelf import Shelf
 from e2s_tasks.settings import Settings
 from tests.fakes.grid_server import Answer, GridServer, half_hours
 
@@ -86,3 +88,17 @@ def test_of_many_that_look_equally_far_ahead_one_asks(server: GridServer, tmp_pa
         found = forecast_for("GB", now, now + hours * HOUR, Settings(gb_api_url=server.url, data_dir=tmp_path))
         assert found.rung is Rung.SERVICE
     assert len(server.paths) == 1
+
+
+def test_without_its_key_a_service_is_known_by_its_last_forecast(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    slots = (Slot(now - HOUR, now + HOUR, 300.0), Slot(now + HOUR, now + 9 * HOUR, 100.0))
+    known = Forecast("DE", slots, "average, life cycle", "Electricity Maps")
+    settings = Settings(grid="electricity-maps", electricity_maps_url="http://maps", data_dir=tmp_path)
+    assert forecast_for("DE", now, now + HOUR, settings).rung is Rung.AVERAGE
+    Shelf(tmp_path / "grid", "electricity-maps http://maps", "DE", 1.0).fresh(
+        now, now + 8 * HOUR, now + 8 * HOUR, lambda: known
+    )
+    found = forecast_for("DE", now, now + 8 * HOUR, settings)
+    assert (found.rung, found.forecast.slots) == (Rung.CACHED, slots)
+    assert found.failures[0].startswith("Electricity Maps needs E2S_ELECTRICITY_MAPS_KEY")

@@ -5,6 +5,7 @@ login and password.
 """
 
 import asyncio
+import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.settings import Settings
 
 SLOW_S, REST_S = 5.0, 600.0
+HICCUP_S, KNOWN_S = 60.0, 86_400.0  # for how long none is asked for that had been there, in a day, and then took long
 ELECTRICITY_MAPS = "e2s_electricity_maps"
 WATTTIME = "e2s_watttime"
 
@@ -26,33 +28,59 @@ def with_keys(options: Settings) -> Settings:
     Airflow 3.1 takes what it answers for the answer to another question, and the triggerer ends, or stands still.
     """
     name = _lacking(options)
-    if name is None or _has_been_slow(options):
+    if name is None or _has_been_slow(options, name):
         return options
     begun = monotonic()
     found = _loaded(name)
-    if found is None and monotonic() - begun > SLOW_S:
-        _is_slow(options)
+    if found is not None:
+        _mark(_there(options, name))
+        with suppress(OSError):
+            _slow(options, name).unlink()
+    elif monotonic() - begun > SLOW_S:
+        _mark(_slow(options, name))
+        _has_been_slow(options, name)
     return _given(options, name, found)
 
 
-def _has_been_slow(options: Settings) -> bool:
-    """Whether it took long lately, on this host, to hear that there is no such connection: each task would wait."""
-    try:
-        return time() - _slow(options).stat().st_mtime < REST_S
-    except OSError:
+def _has_been_slow(options: Settings, name: str) -> bool:
+    """Whether it took long lately, on this host, to hear that there is no such connection: each task would wait.
+
+    Airflow says that, too, where it could not find out. One that had been there is soon asked for again.
+    """
+    rest_s = HICCUP_S if _age_s(_there(options, name)) < KNOWN_S else REST_S
+    left_s = rest_s - _age_s(_slow(options, name))
+    if left_s <= 0:
         return False
+    told = TimeoutError(f"it took more than {SLOW_S:g} s to hear that there is none")
+    warn_once(
+        f"looking for the connection {name}",
+        told,
+        f"tasks of this host do not ask for {left_s:.0f} s, and go on without",
+    )
+    return True
 
 
-def _is_slow(options: Settings) -> None:
-    told = TimeoutError(f"no connection in more than {SLOW_S:g} s")
-    warn_once("asking Airflow for a key", told, f"tasks of this host do not ask for {REST_S / 60:g} minutes")
+def _mark(path: Path) -> None:
     with suppress(OSError):
-        _slow(options).parent.mkdir(parents=True, exist_ok=True)
-        _slow(options).touch()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
 
-def _slow(options: Settings) -> Path:
-    return options.data_dir / "grid" / "slow-keys"
+def _age_s(marker: Path) -> float:
+    try:
+        return time() - marker.stat().st_mtime
+    except OSError:
+        return math.inf
+
+
+def _there(options: Settings, name: str) -> Path:
+    """Says when the connection had last been found."""
+    return options.data_dir / "grid" / f"{name}-found"
+
+
+def _slow(options: Settings, name: str) -> Path:
+    """Says when it took long to find none."""
+    return options.data_dir / "grid" / f"{name}-slow"
 
 
 async def keys_in_time(options: Settings, patience_s: float) -> Settings:
