@@ -14,7 +14,7 @@ def end_what_was_marked(spans: list[SpanRecord]) -> None:
 
     What its process says holds of one that is still at work, that has ended as it was marked, or that has succeeded:
     that report was taken, so that the mark came later. One that its orchestrator lost has failed where it was suspended
-    and no process went on with it, and where its report was refused.
+    and no process went on with it, and where its report was refused; so has one whose only process had it wait.
     """
     marks = [one for one in spans if one.kind == Kind.MARK]
     if not marks:
@@ -22,11 +22,13 @@ def end_what_was_marked(spans: list[SpanRecord]) -> None:
     spans[:] = [one for one in spans if one.kind != Kind.MARK]
     waits = _waits(spans)
     tries: dict[tuple[str | None, int | None], list[SpanRecord]] = defaultdict(list)
+    waited: dict[tuple[str | None, int | None], list[SpanRecord]] = defaultdict(list)
     for one in spans:
-        if one.kind == Kind.ATTEMPT and one.parent_id not in waits:
-            tries[one.task_run_id, one.attempt].append(one)
+        if one.kind == Kind.ATTEMPT:
+            (waited if one.parent_id in waits else tries)[one.task_run_id, one.attempt].append(one)
     for mark in marks:
-        stretches = tries[mark.task_run_id, mark.attempt]
+        key = mark.task_run_id, mark.attempt
+        stretches = tries[key] or (waited[key] if LOST in mark.attributes else [])
         begun = [one for one in stretches if one.started_at <= mark.started_at]
         if begun and LOST in mark.attributes:
             _has_lost([one for one in stretches if _is_of_one_try(one, begun[-1])][-1], mark)

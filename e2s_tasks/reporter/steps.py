@@ -83,8 +83,9 @@ def steps(spans: SpanTree, total_j: float | None, lacking: Collection[str] = ())
     for flow_id, group in found.bodies.items():
         rows += _body(group, spans.by_id[flow_id], whole)
     if found.moved:
-        used = [own(one) for one in found.moved]
-        rows.insert(0, _row(found.moved, Kind.WAIT, MOVING, depth=0, used=used, whole=whole))
+        used, ids = [own(one) for one in found.moved], {one.id for one in found.moved}
+        outer = [one for one in found.moved if spans.parents.get(one.id) not in ids]  # whose time is all of theirs
+        rows.insert(0, _row(outer, Kind.WAIT, MOVING, depth=0, used=used, whole=whole, inclusive=True))
     if found.flows:
         used = [own(flow) for flow in found.flows]
         name = orchestration_name(found.flows)

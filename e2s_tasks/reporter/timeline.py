@@ -44,7 +44,8 @@ def timeline(run: RunRecords, spans: SpanTree, bins: int = BINS, now: float | No
     import numpy as np
 
     of_row, waits = rows_of(spans), {one.parent_id: one for one in spans.spans if one.kind == Kind.WAIT}
-    worked = [_so_far(one, now) for one in spans.spans if not one.is_waiting]
+    waiting = str(Kind.WAIT)  # with what is inside it
+    worked = [_so_far(one, now) for one in spans.spans if not one.is_waiting and of_row[one.id][0] != waiting]
     stretches = [(one, _stretches(one, waits.get(one.id))) for one in worked]
     known = [(one, times) for one, times in stretches if own(one).joules and times]
     if not known:

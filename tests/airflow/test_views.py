@@ -10,7 +10,7 @@ import httpx
 import pytest
 from strict_auth import SECRET
 
-from e2s_tasks.core.records import Kind
+from e2s_tasks.core.records import DecisionRecord, Kind
 from e2s_tasks.integrations.airflow import states, why_nothing
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
 from e2s_tasks.ledger import Ledger, replay
@@ -251,6 +251,27 @@ def test_a_task_that_is_not_there_or_never_began_is_told_as_that(ran):
         assert "E2S_AUTO" not in str(reasons)
     said, reasons = why_nothing.of_task(["lost", "marked"], "failed", None)
     assert (said, "not known" in str(reasons)) == ("It was lost before it began", True)
+
+
+def _decision(reason, start=None, **plan):
+    return DecisionRecord("d", "r", 0.0, "average, direct", "somebody", reason, "DE", start=start, plan=plan)
+
+
+def test_a_task_that_waited_and_never_worked_is_told_as_that(ran):
+    until = _decision("start at 13:40", 3600.0, waits=True)
+    for states_, run_state, said in (
+        (["deferred"], "running", "It waits for a cleaner grid"),
+        (["deferred"], "failed", "It was to wait for a cleaner grid, and has not begun"),
+        (["skipped"], "failed", "It was to wait for a cleaner grid, and has not begun"),
+        (["failed"], "failed", "It was to wait for a cleaner grid, and no attempt of it is known"),
+    ):
+        assert why_nothing.of_task(states_, run_state, until)[0] == said
+    marked = _decision(f"{states.NOTHING_STARTS}the task was marked failed while it waited", waits=False)
+    said, reasons = why_nothing.of_task(["failed"], "running", marked)
+    assert said == "It was marked while it waited for a cleaner grid"
+    assert reasons[0][1].endswith("the task was marked failed while it waited.")
+    at_once = _decision("start now: it is clean", 0.0, waits=False)
+    assert why_nothing.of_task(["failed"], "failed", at_once)[0] == "This task was not measured"
 
 
 def test_a_dag_that_airflow_does_not_have_is_not_found_by_who_may_ask(ran):

@@ -210,6 +210,14 @@ def test_an_attempt_whose_report_was_refused_has_failed_where_its_orchestrator_h
     assert [one.status for one in run.spans if one.kind == "attempt"] == ["failed"]
 
 
+@pytest.mark.parametrize("status", ["cancelled", "suspended"])
+def test_a_try_that_was_lost_while_its_process_had_it_wait_has_failed(of, status):
+    first, attempt = stretch(0, status)
+    first.attributes = {MOVED: True}
+    run = of(root(), first, attempt, mark("failed", at=1.0, attributes={LOST: True}))
+    assert [one.status for one in run.spans if one.kind == "attempt"] == ["failed"]
+
+
 @pytest.mark.parametrize(("status", "said"), [("suspended", "suspended"), ("cancelled", "cancelled")])
 def test_that_a_try_was_lost_says_nothing_of_the_one_of_the_same_number_that_came_after_it(of, status, said):
     lost = mark("failed", at=4.0, attributes={LOST: True})

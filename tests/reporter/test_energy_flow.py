@@ -3,7 +3,7 @@
 import pytest
 
 from e2s_tasks.core.lineage import lineage_of
-from e2s_tasks.core.records import EdgeRecord, Kind, VersionRecord
+from e2s_tasks.core.records import MOVED, EdgeRecord, Kind, VersionRecord
 from e2s_tasks.reporter import summarise
 from e2s_tasks.reporter.energy_flow import energy_flow
 from e2s_tasks.reporter.steps import rows_of
@@ -114,6 +114,16 @@ def test_a_run_that_waited_is_drawn_from_when_it_began_to_work():
     assert found.edges[0] == pytest.approx(NOON + 3 * 3600 - 60)
     assert found.intensity[0] == 220.0
     assert found.intensity[-1] == 180.0
+
+
+def test_a_process_that_had_its_task_wait_is_one_row_of_its_own_time_and_in_no_power():
+    process = span("p", Kind.ORCHESTRATION, cpu_j=2.0, ended_at=NOON + 5, attributes={MOVED: True})
+    attempt = span("a", parent_id="p", cpu_j=3.0, started_at=NOON + 1, ended_at=NOON + 4, status="suspended")
+    records = run(root(cpu_j=None), process, attempt, span("w", name="work", cpu_j=7.0, started_at=NOON + 60))
+    moving = summarise(records)["steps"][0]
+    assert (moving["name"], moving["duration_s"], moving["inclusive_j"]) == ("moving to a cleaner hour", 5.0, 5.0)
+    found = timeline(records, tree(records.spans, RUN))
+    assert {name for _, name in found.watts} == {"work"}
 
 
 def test_a_run_without_energy_has_no_timeline():

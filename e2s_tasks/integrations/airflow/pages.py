@@ -158,7 +158,8 @@ def task_instance(dag_id: str, run_id: str, task_id: str, map_index: str) -> Pag
         found = summarise_task_runs(summarise_records(ledger, run), run, wanted)
         marks = [] if found["attempts"] else ledger.marks(run.run_id)
     if not found["attempts"]:
-        waits = [one for one in run.decisions if one.plan.get(OF_STEP) in wanted and one.plan.get(WAITS)]
+        last = {one.plan[OF_STEP]: one for one in run.decisions if one.plan.get(OF_STEP) in wanted}
+        waits = sorted(last.values(), key=lambda one: bool(one.plan.get(WAITS)))  # those that wait still at the end
         marked = {one.task_run_id: states.LOST if LOST in one.attributes else states.MARKED for one in marks}
         its_states = [
             marked.get(name, known[one]) if known[one] in states.BY_HAND else known[one]

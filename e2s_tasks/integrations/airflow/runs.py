@@ -14,6 +14,7 @@ from e2s_tasks.integrations.airflow.connections import with_keys
 from e2s_tasks.integrations.airflow.dag_runs import DAG_RUN, root_span
 from e2s_tasks.integrations.airflow.gate import BEGIN, HOUR_HAS_COME
 from e2s_tasks.integrations.airflow.identity import dag_run_id, task_instance_id
+from e2s_tasks.integrations.airflow.states import NOTHING_STARTS
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
 
@@ -75,7 +76,7 @@ def marked(task_instance: Any, *, by_hand: bool) -> None:
     known = uuid5(NAMESPACE_URL, f"e2s:marked:{step}:{now}").hex
     waits = getattr(one, "next_method", None) in WAITING
     if waits:
-        reason = f"nothing starts: the task was marked {state} while it waited"
+        reason = f"{NOTHING_STARTS}the task was marked {state} while it waited"
         plan = {OF_STEP: step, WAITS: False}
         recorder.write(DecisionRecord(known, run, now, "missing", "none", reason, plan=plan))
     if one.try_number:  # else nothing has begun

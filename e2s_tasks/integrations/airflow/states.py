@@ -5,6 +5,7 @@ from typing import Any
 LATEST = 25  # runs of a DAG that its tab lists
 BY_HAND = {"success", "failed"}  # what somebody may mark a task as
 LOST = "lost"  # the state, to us, of one that Airflow has failed since its process was lost before its attempt began
+NOTHING_STARTS = "nothing starts: "  # begins the reason of the decision by which a marked task waits no more
 MARKED = "marked"  # the state, to us, of a task instance that has an end and no try: somebody has marked it, or its run
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from e2s_tasks.core.records import DecisionRecord
-from e2s_tasks.integrations.airflow.states import LOST, MARKED
+from e2s_tasks.core.records import WAITS, DecisionRecord
+from e2s_tasks.integrations.airflow.states import LOST, MARKED, NOTHING_STARTS
 from e2s_tasks.reporter import units
 
 Reasons = list[tuple[str, str]]
@@ -16,6 +16,10 @@ SET_ASIDE = {
     MARKED: ("It was marked before it began", "Somebody has ended it, or its run, so it used nothing."),
     LOST: ("It was lost before it began", "Its process was killed, or not heard of again. What it used is not known."),
 }
+CUT_SHORT = (
+    "It ended while it waited, by somebody's hand or with its run, or its process was killed as it began: then what it"
+    " used is not known."
+)
 BEHIND = "Another process holds the ledger's lock, so that the newest records wait. Reload when it has let go of it."
 BEFORE = (
     "It ran before E2S_AUTO=true was in the environment of Airflow's workers: set it there, and in that of the"
@@ -50,12 +54,12 @@ def of_run(state: str | None, *, is_behind: bool = False) -> Reasons:
 def of_task(states: Sequence[str | None], run_state: str | None, waits: DecisionRecord | None) -> tuple[str, Reasons]:
     """What is said of task instances in these states of which no attempt is known, and why that may be.
 
-    run_state: that of their run. waits: the last decision that had one of them wait for a cleaner grid.
+    run_state: that of their run. waits: the last decision about one of them that was to wait for a cleaner grid.
     """
     if not states:
         return "There is no such task in this run", [("No task", "Airflow has none of that name and index in it.")]
-    if waits is not None:
-        return _of_waiting(waits, goes_on=run_state not in ENDED and "deferred" in states)
+    if waits is not None and (waits.plan.get(WAITS) or waits.reason.startswith(NOTHING_STARTS)):
+        return _of_waiting(waits, states, goes_on=run_state not in ENDED and "deferred" in states)
     if all(state in NEVER_BEGINS or (state in NOT_BEGUN and run_state in ENDED) for state in states):
         return "It did not begin", [("No attempt", "What it depends on failed, or its run had ended before.")]
     if all(state in NOT_BEGUN | NEVER_BEGINS | SET_ASIDE.keys() for state in states) and NOT_BEGUN.intersection(states):
@@ -66,8 +70,13 @@ def of_task(states: Sequence[str | None], run_state: str | None, waits: Decision
     return "This task was not measured", [("Nothing to do", IDLE), *of_run("")]
 
 
-def _of_waiting(decision: DecisionRecord, *, goes_on: bool) -> tuple[str, Reasons]:
+def _of_waiting(decision: DecisionRecord, states: Sequence[str | None], *, goes_on: bool) -> tuple[str, Reasons]:
+    if not decision.plan.get(WAITS):
+        why = f"Somebody has ended it, so it used nothing: {decision.reason.removeprefix(NOTHING_STARTS)}."
+        return "It was marked while it waited for a cleaner grid", [("No attempt", why)]
     until = f"Until {units.clock(units.iso(decision.start))}: {decision.reason}."
     if goes_on:
         return "It waits for a cleaner grid", [("So far", f"It has used nothing. {until}")]
-    return "It was to wait for a cleaner grid, and has not begun", [("No attempt", until)]
+    if all(state in NOT_BEGUN | NEVER_BEGINS | {"deferred", "skipped"} for state in states):
+        return "It was to wait for a cleaner grid, and has not begun", [("No attempt", until)]
+    return "It was to wait for a cleaner grid, and no attempt of it is known", [("No attempt", f"{CUT_SHORT} {until}")]
