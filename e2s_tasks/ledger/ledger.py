@@ -16,7 +16,7 @@ from e2s_tasks.ledger.glances import RunRow
 from e2s_tasks.ledger.inserting import latest, write
 from e2s_tasks.ledger.learned import Learned, latest_policy, latest_zone, learned, learned_step
 from e2s_tasks.ledger.origins import Origins, read_from, root_runs
-from e2s_tasks.ledger.period import in_period, samples
+from e2s_tasks.ledger.period import in_brief, in_period, samples
 from e2s_tasks.ledger.query import chunks
 from e2s_tasks.ledger.tables import delivery, span
 from e2s_tasks.settings import settings
@@ -71,6 +71,11 @@ class Ledger:
             ledger.is_behind = True
             _log.warning("e2s: the newest records wait, and are not shown: another process holds the ledger's lock.")
         return ledger
+
+    @property
+    def url(self) -> str:
+        """By which it can be opened anew, with its password."""
+        return self._engine.url.render_as_string(hide_password=False)
 
     def close(self) -> None:
         """Give its connections back; the next use opens new ones."""
@@ -138,13 +143,15 @@ class Ledger:
             for chunk in chunks(finding.of_solution(connection, solution, since), AT_ONCE):
                 yield from runs.records_of(connection, chunk, origins)
 
-    def period(self, since: float) -> Iterator[RunRecords]:
-        """The root runs that started at or after `since` (epoch seconds), the oldest first, as sums need them.
-
-        They have their processes, decisions and spans, and of these no bytes, rows and CPU times.
-        """
+    def period(self, since: float) -> list[str]:
+        """The ids of the root runs that started at or after `since` (epoch seconds), the oldest first."""
         with self._reading() as connection:
-            yield from in_period(connection, since)
+            return in_period(connection, since)
+
+    def in_brief(self, run_ids: Iterable[str]) -> Iterator[RunRecords]:
+        """Root runs as sums need them: their processes, decisions and spans; of these no bytes, rows and CPU times."""
+        with self._reading() as connection:
+            yield from in_brief(connection, run_ids)
 
     def samples(self, run_ids: list[str]) -> Iterator[RunRecords]:
         """Of each root run its processes, and spans enough to say whether parts of its energy are missing."""

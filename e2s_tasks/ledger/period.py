@@ -23,10 +23,15 @@ _SPARED = {
 }  # fmt: skip
 
 
-def in_period(connection: sa.Connection, since: float) -> Iterator[RunRecords]:
+def in_period(connection: sa.Connection, since: float) -> list[str]:
     """The root runs that started at or after `since` (epoch seconds), the oldest first."""
     query = glances.roots().where(span.c.started_at >= since).order_by(span.c.started_at, span.c.run_id)
-    for chunk in chunks(list(connection.execute(query).scalars())):
+    return list(connection.execute(query).scalars())
+
+
+def in_brief(connection: sa.Connection, run_ids: Iterable[str]) -> Iterator[RunRecords]:
+    """These root runs."""
+    for chunk in chunks(run_ids):
         yield from _records_of(connection, chunk)
 
 

@@ -195,7 +195,7 @@ def test_an_attempt_that_its_orchestrator_lost_while_it_was_suspended_has_failed
 ):
     end = {} if run == "running" else {"seq": 1, "ended_at": 99.0}
     ledger.ingest([root(status=run, **end), *stretch(0), *stretch(1), mark("failed", attributes={LOST: True})])
-    for found in (ledger.run(RUN), *ledger.period(-1.0)):
+    for found in (ledger.run(RUN), *ledger.in_brief(ledger.period(-1.0))):
         assert {one.status for one in found.spans if one.kind == "attempt"} == {"failed"}
 
 
@@ -248,7 +248,7 @@ def test_a_mark_says_nothing_of_another_task_another_try_or_the_same_one_of_a_la
 def test_a_mark_is_heard_by_who_sums_over_runs_too_and_is_still_there_when_inner_spans_are_folded(ledger):
     ledger.ingest([root(seq=1, status="failed", ended_at=99.0), *stretch(1, "skipped"), mark("completed", at=11.0)])
     ledger.prune(0.0)
-    (run,) = ledger.period(0.0)
+    (run,) = ledger.in_brief(ledger.period(0.0))
     assert [one.status for one in run.spans if one.kind == "attempt"] == ["cancelled"]
     assert [row.ended_at for row in ledger.runs()] == [99.0]
 

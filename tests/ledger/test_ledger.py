@@ -319,7 +319,7 @@ def test_the_runs_of_a_period_come_with_their_subflows_and_what_others_started_f
         ProcessRecord("p", "host", "boot", 1, 1, 0.0, "dedicated", [SourceRecord("cpu", "RAPL", "measured")]),
         DecisionRecord("d", "late", 9.0, "average", "trace", "now", "GB", plan={"slots": [[0.0, 20.0, 100.0]]}),
     ])  # fmt: skip
-    (found,) = ledger.period(5.0)
+    (found,) = ledger.in_brief(ledger.period(5.0))
     whole = ledger.run("late")
     assert (found.run_id, found.decisions, found.processes) == ("late", whole.decisions, whole.processes)
     assert [(one.id, one.parent_id, one.energy, one.status) for one in found.spans] == [
@@ -328,4 +328,4 @@ def test_the_runs_of_a_period_come_with_their_subflows_and_what_others_started_f
     assert {one.id: one.attributes for one in found.spans} == {
         "flow-late": {"flow_run_name": "name-of-late"}, "work": {"gaps": ["dram"]}, "plain": {}, "started": {},
     }  # fmt: skip
-    assert list(ledger.period(50.0)) == []
+    assert ledger.period(50.0) == []

@@ -1,5 +1,8 @@
 """All runs of a period together: the sums of their summaries, read in another way."""
 
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import pytest
@@ -121,6 +124,24 @@ def test_the_totals_are_the_sums_of_the_runs_own(found, summaries):
     assert found["without_emissions"] == 1
     assert found["waited_runs"] == 2
     assert found["avoided_g"] > 0
+
+
+BY_SEVERAL = f"""
+import resource
+from e2s_tasks.ledger import Ledger
+from e2s_tasks.reporter import fleet_runs
+from e2s_tasks.reporter.fleet import fleet
+
+fleet_runs.MANY = 2
+ledger, period = Ledger.open(), ({NOON - 1}, {NOON + 4 * DAY})
+assert fleet(ledger, *period, processes=3) == fleet(ledger, *period)
+assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0
+"""
+
+
+def test_several_processes_find_what_one_finds(ledger):
+    environment = os.environ | {"E2S_LEDGER_URL": ledger.url}
+    subprocess.run([sys.executable, "-c", BY_SEVERAL], env=environment, check=True)
 
 
 def test_what_failed_attempts_used_is_a_lower_bound_wherever_one_lacks_a_part(ledger, found):
@@ -318,7 +339,7 @@ def test_a_period_without_runs_is_empty(ledger):
 
 def test_the_runs_of_a_period_are_read_as_one_by_one_but_for_what_no_sum_needs(ledger):
     told = [field.name for field in fields(SpanRecord) if field.name not in UNTOLD]
-    quickly = list(ledger.period(NOON - 1))
+    quickly = list(ledger.in_brief(ledger.period(NOON - 1)))
     assert [one.run_id for one in quickly] == list(NAMES)
     for one in quickly:
         whole = ledger.run(one.run_id)

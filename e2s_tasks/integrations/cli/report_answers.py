@@ -47,7 +47,7 @@ def _of_period(since: str) -> tuple[str, str]:
     from e2s_tasks.reporter.html import render_fleet
 
     begin, now = past(since, "--since"), datetime.now(UTC)
-    return render_fleet(open_ledger(), begin, now), f"e2s-report-{now:%Y-%m-%d}.html"
+    return render_fleet(open_ledger(), begin, now, os.cpu_count() or 1), f"e2s-report-{now:%Y-%m-%d}.html"
 
 
 def _plain(text: str) -> str:

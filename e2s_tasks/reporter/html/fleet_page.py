@@ -19,8 +19,8 @@ MOST_GROUPS = 30
 NO_SOLUTION = "no solution declared"
 
 
-def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) -> str:
-    """The report of all root runs that started from `since` (epoch seconds) on, as HTML.
+def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None, processes: int = 1) -> str:
+    """The report of all root runs that started from `since` (epoch seconds) on, as HTML. processes: as for `fleet`.
 
     Raises:
         SettingError: a package that reports need is not installed, or the factor table cannot be used.
@@ -28,7 +28,7 @@ def render_fleet(ledger: "Ledger", since: float, now: datetime | None = None) ->
     """
     check()
     until = now or datetime.now(UTC)
-    found = fleet(ledger, since, until.timestamp())
+    found = fleet(ledger, since, until.timestamp(), processes)
     times = [
         time_charts.Time(
             one["from"],
