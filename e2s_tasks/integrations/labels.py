@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from e2s_tasks.reporter.units import printable
+
 OTHER = "other"
 LONGEST = 120  # characters of a label; names that only differ after that are one
 
@@ -54,4 +56,5 @@ class Names:
 
 
 def _short(name: str) -> str:
+    name = printable(name)
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."

@@ -21,17 +21,22 @@ LONGEST = 30
 
 
 def bars(consumers: list[dict[str, Any]]) -> str:
-    """The SVG of the biggest consumers, the rest in one bar; empty where there is none."""
+    """The SVG of the biggest consumers, the rest in one bar, with the part of failed attempts; empty where none is."""
     known = [one for one in consumers if one["share"]]
     if not known:
         return ""
     shown, rest = fold(known, MOST)
     if rest:
         shown = [*shown, {"name": f"{len(rest)} others", "inclusive_j": sum(one["inclusive_j"] for one in rest),
+                          "unsuccessful_j": sum(one["unsuccessful_j"] for one in rest),
                           "share": sum(one["share"] for one in rest),
                           "lower_bound": any(one["lower_bound"] for one in rest)}]  # fmt: skip
     top = max(one["share"] for one in shown)
-    return _svg((LINE + ROW - BAR) * len(shown), "".join(_bar(index, one, top) for index, one in enumerate(shown)))
+    shapes = "".join(_bar(index, one, top) for index, one in enumerate(shown))
+    high = (LINE + ROW - BAR) * len(shown)
+    if any(one["unsuccessful_j"] for one in shown):
+        return _svg(high + LINE, shapes + _text(0, high + LINE - 6, "orange: attempts that did not succeed"))
+    return _svg(high, shapes)
 
 
 def _svg(height: float, shapes: str) -> str:
@@ -54,12 +59,14 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
     name = units.printable(one["name"])
     figure = units.at_least(units.joules(one["inclusive_j"]), one["lower_bound"])
     middle, bar_y = y + LINE - 6, y + LINE
+    width = max(WIDTH * one["share"] / top, 1)
+    lost = width * one["unsuccessful_j"] / one["inclusive_j"] if one["unsuccessful_j"] else 0.0
+    failed = f'<rect x="0" y="{bar_y}" width="{max(lost, 1):.1f}" height="{BAR}" rx="3" fill="{MARKED}"/>'
     return (
         _text(0, middle, name if len(name) <= LONGEST else name[: LONGEST - 3] + "...")
         + _text(WIDTH, middle, f"{figure}, {units.percent(one['share'])}", "end")
         + f'<rect x="0" y="{bar_y}" width="{WIDTH}" height="{BAR}" rx="3" fill="{TRACK}"/>'
-        f'<rect x="0" y="{bar_y}" width="{max(WIDTH * one["share"] / top, 1):.1f}" height="{BAR}" rx="3" '
-        f'fill="{FILL}"/>'
+        f'<rect x="0" y="{bar_y}" width="{width:.1f}" height="{BAR}" rx="3" fill="{FILL}"/>' + (failed if lost else "")
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from e2s_tasks.core.energy import Energy, add, total
 from e2s_tasks.core.records import PEAK_MEMORY, Kind, SpanRecord, Status
+from e2s_tasks.reporter.figures import UNSUCCESSFUL
 from e2s_tasks.reporter.tree import SpanTree, Used, own
 from e2s_tasks.reporter.units import iso
 
@@ -252,12 +253,17 @@ def share(joules: float | None, total_j: float | None) -> float | None:
 def consumers(rows: Iterable[dict[str, Any]], total_j: float | None) -> list[dict[str, Any]]:
     """The rows of depth 0 by name, the biggest first, with how many there were; rows without a figure left out.
 
-    task_runs: of how many task runs they are attempts; one whose task run is not known is of its own.
+    task_runs: of how many task runs they are attempts; one whose task run is not known is of its own. unsuccessful_j:
+    what those of them used that did not succeed.
     """
     by_name: dict[tuple[str, str], list[float]] = defaultdict(list)
     task_runs: dict[tuple[str, str], set[str]] = defaultdict(set)
-    lower = set()
+    lost: dict[tuple[str, str], float] = defaultdict(float)
+    lower, lower_lost = set(), set()
     for row in rows:
+        if row["depth"] == 0 and row["kind"] == Kind.ATTEMPT and row["status"] in UNSUCCESSFUL:
+            lost[row["kind"], row["name"]] += row["inclusive_j"] or 0.0
+            lower_lost |= {(row["kind"], row["name"])} if row["lower_bound"] else set()
         if row["depth"] == 0 and row["inclusive_j"] is not None:
             by_name[row["kind"], row["name"]].append(row["inclusive_j"])
             if row["kind"] == Kind.ATTEMPT:
@@ -271,6 +277,8 @@ def consumers(rows: Iterable[dict[str, Any]], total_j: float | None) -> list[dic
             "task_runs": len(task_runs[kind, name]),
             "inclusive_j": add(joules),
             "lower_bound": (kind, name) in lower,
+            "unsuccessful_j": lost[kind, name],
+            "unsuccessful_lower_bound": (kind, name) in lower_lost,
             "share": share(sum(joules), total_j),
         }
         for (kind, name), joules in by_name.items()

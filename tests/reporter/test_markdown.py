@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from e2s_tasks.core.records import Kind, Status, VersionRecord
-from e2s_tasks.reporter import markdown, phrases, summarise
+from e2s_tasks.reporter import chart, markdown, phrases, summarise
 from tests.reporter.runs import NOON, RUN, full_run, root, run, span
 
 
@@ -21,8 +21,11 @@ def chart_of(text):
 
 def test_the_chart_is_an_image_with_a_bar_for_each_consumer():
     svg = chart_of(markdown.render(summarise(full_run())))
-    names = [one.text for one in svg.iter("{http://www.w3.org/2000/svg}text")][::2]
-    assert names == ["train", "build_features", "orchestration and flow body", "evaluate"]
+    *texts, legend = [one.text for one in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[::2] == ["train", "build_features", "orchestration and flow body", "evaluate"]
+    assert legend == "orange: attempts that did not succeed"
+    fills = [one.get("fill") for one in svg.iter("{http://www.w3.org/2000/svg}rect")]
+    assert fills.count(chart.MARKED) == 1  # of the one step that failed once
 
 
 def test_a_name_is_escaped_in_the_chart_and_in_the_table():

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from e2s_tasks.core.emissions import RUNG, TIMELESS
 from e2s_tasks.core.energy import COMPONENTS
 from e2s_tasks.core.kpi import Kpi
 from e2s_tasks.core.records import DecisionRecord, Status
@@ -133,7 +134,7 @@ class Reading:
     def _keep_last(self, run: Tally) -> set[Flow]:
         """Note the run if it is its flow's last completed one, and what it expected of the grid."""
         plan = run.forecast
-        if plan is not None and plan.plan.get("slots"):
+        if plan is not None and plan.plan.get("slots") and plan.plan.get(RUNG) not in TIMELESS:
             key = (self.names.of("zone", plan.zone), self.names.of("signal", plan.signal))
             if key not in self._forecasts or self._forecasts[key].at <= plan.at:
                 self._forecasts[key] = plan

@@ -176,20 +176,12 @@ def _sentences(summary: Summary) -> list[str]:
 
 def _bars(summary: Summary) -> list[charts.Bar]:
     """A bar for each of the run's consumers, with the part of it that attempts used which did not succeed."""
-    lost: dict[tuple[str, str], float] = {}
-    lower = set()
-    for row in summary["steps"]:
-        if row["depth"] == 0 and row["kind"] == "attempt" and row["status"] in phrases.BROKEN:
-            key = row["kind"], row["name"]
-            lost[key] = lost.get(key, 0.0) + (row["inclusive_j"] or 0.0)
-            lower |= {key} if row["lower_bound"] else set()
     return [
         charts.Bar(
             one["name"], one["inclusive_j"], f"{phrases.row_joules(one)}, {units.percent(one['share'])}",
-            lost.get(key, 0.0), lower_bound=one["lower_bound"], lost_lower_bound=key in lower,
+            one["unsuccessful_j"], lower_bound=one["lower_bound"], lost_lower_bound=one["unsuccessful_lower_bound"],
         )
         for one in summary["consumers"]
-        for key in [(one["kind"], one["name"])]
     ]  # fmt: skip
 
 
