@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from math import isfinite
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -17,6 +18,8 @@ from e2s_tasks.ledger.tables import TABLES, delivery, span
 LARGEST = 2**63 - 1
 AT_ONCE = 400  # rows in a statement of SQLite at most: more are slower again
 _NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
+_PLAIN = {sa.Text: str, sa.BigInteger: int, sa.Double: float}  # else JSON
+_KINDS = {record: [(one.name, _PLAIN.get(type(one.type))) for one in table.columns] for record, table in TABLES.items()}
 
 
 def latest(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Any]]]:
@@ -42,26 +45,46 @@ def _last_word(known: SpanRecord, told: SpanRecord) -> SpanRecord:
 
 def _row(record: Record) -> dict[str, Any]:
     if isinstance(record, ProcessRecord):
-        return {name: _storable(value) for name, value in asdict(record).items()}
-    row = {name: _storable(getattr(record, name)) for name in _NAMES[type(record)]}
+        told = asdict(record)
+        return {name: _storable(told[name], kind) for name, kind in _KINDS[ProcessRecord]}
+    row = {name: _storable(getattr(record, name), kind) for name, kind in _KINDS[type(record)]}
     if isinstance(record, SpanRecord):  # drivers see plain text, not enumerations
         row["kind"], row["status"] = str(record.kind), str(record.status)
     return row
 
 
-def _storable(value: Any) -> Any:
-    """The value as any database takes it: one that none takes must not hold up all the others of its journal."""
-    if value is None or type(value) is float or (type(value) is str and value.isascii() and "\0" not in value):
-        return value  # nearly all of them
+def _storable(value: Any, kind: type | None) -> Any:
+    """The value as any database takes it: one that none takes must not hold up all the others of its journal.
+
+    kind: what its column takes; None: JSON.
+    """
+    if value is None or (type(value) is str and kind is str and value.isascii() and "\0" not in value):
+        return value  # with floats nearly all of them
+    return _sound(value if kind is None or isinstance(value, kind) else _as(kind, value))
+
+
+def _sound(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
     if isinstance(value, dict):
-        return {_storable(key): _storable(one) for key, one in value.items()}
+        return {_sound(key): _sound(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_storable(one) for one in value]
+        return [_sound(one) for one in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return max(-LARGEST, min(LARGEST, value))
     return value
+
+
+def _as(kind: type, value: Any) -> Any:
+    """A value of another kind than its column takes; None where it says nothing of that kind."""
+    if kind is str:
+        return str(value)
+    try:
+        return kind(value) if isinstance(value, int | float) else None
+    except (OverflowError, ValueError):
+        return None
 
 
 def write(

@@ -35,9 +35,11 @@ def record_artifact(
     else the flow run) were kept: the version stands on what had made them. It has no energy of its own: the work has.
 
     Raises:
-        SettingError: an empty URI; rows or size that are no number from 0 on.
+        SettingError: an empty URI; rows or size that are no number from 0 on; a format that is no word.
     """
     _check("record_artifact", uri, rows=rows, size=size)
+    if format is not None and not isinstance(format, str):
+        raise SettingError(f"record_artifact(format={format!r}): give a word such as 'parquet', or leave it out.")
     span = told_of("record_artifact")
     if span is None:
         return
@@ -111,11 +113,19 @@ def record_input(uri: PathLike, *, filesystem: Any = None, storage_options: dict
 
 
 def _check(call: str, uri: PathLike, **counts: int | None) -> None:
-    if not isinstance(uri, str | os.PathLike) or not os.fspath(uri).strip() or "\0" in str(os.fspath(uri)):
+    if not isinstance(uri, str | os.PathLike) or not os.fspath(uri).strip() or not _can_name(str(os.fspath(uri))):
         raise SettingError(f"{call}({uri!r}): name what was made or used by a path or a URI.")
     for name, count in counts.items():
         if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 0):
             raise SettingError(f"{call}({name}={count!r}): give a whole number from 0 on, or leave it out.")
+
+
+def _can_name(text: str) -> bool:
+    """Whether it can be a file's name: one that is not UTF-8 can."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _place(uri: PathLike, filesystem: Any, storage_options: dict[str, Any] | None) -> Place | None:

@@ -1,6 +1,5 @@
 """What a run achieved: the business outcome that energy is counted per."""
 
-import math
 import time
 from collections.abc import Mapping
 from numbers import Real
@@ -10,6 +9,8 @@ from e2s_tasks.core.records import OutcomeRecord
 from e2s_tasks.errors import SettingError
 from e2s_tasks.recorder.open_span import new_id
 from e2s_tasks.recorder.told_of import told_of
+
+MOST = 1e30  # of a count or quality: sums of more might be more than a float can hold
 
 
 def record_outcome(
@@ -33,7 +34,7 @@ def record_outcome(
     for field, count in counts.items():
         if (count is not None or field == "units") and not _is_count(count):
             raise SettingError(
-                f"record_outcome({field}={count!r}): a count is a number from 0 on; pass how many there were"
+                f"record_outcome({field}={count!r}): a count is a number from 0 to {MOST:g}; pass how many there were"
             )
     for field in ("valid", "accurate"):
         count = counts[field]
@@ -44,8 +45,10 @@ def record_outcome(
     if not isinstance(quality, Mapping | None):
         raise SettingError(f"record_outcome(quality={quality!r}): pass a mapping, for example {{'accuracy': 0.9}}")
     for key, value in (quality or {}).items():
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): pass a finite number, or leave it out")
+        if not _is_number(value):
+            raise SettingError(
+                f"record_outcome(quality={{{key!r}: {value!r}}}): pass a number up to {MOST:g}, or leave it out"
+            )
         if key == "accuracy" and not 0 <= value <= 1:
             raise SettingError(f"record_outcome(quality={{{key!r}: {value!r}}}): an accuracy is a part, from 0 to 1")
     span = told_of("record_outcome")
@@ -63,6 +66,13 @@ def record_outcome(
 
 def _is_count(count: Any) -> bool:
     try:
-        return isinstance(count, Real) and not isinstance(count, bool) and math.isfinite(count) and float(count) >= 0
+        return isinstance(count, Real) and not isinstance(count, bool) and 0 <= float(count) <= MOST
     except OverflowError:  # an integer that no float can hold
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and -MOST <= float(value) <= MOST
+    except OverflowError:
         return False

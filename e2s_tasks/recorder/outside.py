@@ -1,6 +1,5 @@
 """Work that measured work sets off elsewhere, where no meter of ours looks: its energy is what somebody declares."""
 
-import math
 from numbers import Real
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.recorder.told_of import told_of
 
 KINDS = (Provenance.MEASURED, Provenance.MODELLED)
+MOST_J = 1e21  # more than the world uses in a year (6e20 J): such a figure is a mistake
 ROUNDING = 1e-6  # relative: what a single-precision number may be off
 
 
@@ -53,13 +53,16 @@ def _check(joules: Any, source: Any, bounds: Any, provenance: Any) -> None:
     if provenance not in KINDS:
         raise SettingError(f"record_energy(provenance={provenance!r}): give 'measured' or 'modelled'")
     if joules is not None and not _is_energy(joules):
-        raise SettingError(f"record_energy(joules={joules!r}): give a number from 0 on, or None where it is not known")
+        raise SettingError(
+            f"record_energy(joules={joules!r}): give a number from 0 to {MOST_J:g} (the world uses less in a year), or"
+            " None where it is not known"
+        )
     if bounds is None:
         return
     if joules is None:
         raise SettingError(f"record_energy(joules=None, range={bounds!r}): a range needs a figure; give joules too")
     if not isinstance(bounds, tuple | list) or len(bounds) != 2 or not all(map(_is_energy, bounds)):
-        raise SettingError(f"record_energy(range={bounds!r}): give (low, high), two numbers from 0 on")
+        raise SettingError(f"record_energy(range={bounds!r}): give (low, high), two numbers from 0 to {MOST_J:g}")
     low, high, joules = float(bounds[0]), float(bounds[1]), float(joules)  # numpy would compare in single precision
     if not low * (1 - ROUNDING) <= joules <= high * (1 + ROUNDING):
         raise SettingError(f"record_energy(joules={joules!r}, range={bounds!r}): give low <= joules <= high")
@@ -68,6 +71,6 @@ def _check(joules: Any, source: Any, bounds: Any, provenance: Any) -> None:
 def _is_energy(value: Any) -> bool:
     try:
         number = isinstance(value, Real) and not isinstance(value, bool)
-        return number and math.isfinite(value) and float(value) >= 0
+        return number and 0 <= float(value) <= MOST_J
     except OverflowError:  # an integer that no float can hold
         return False

@@ -308,6 +308,17 @@ def test_values_that_no_database_takes_are_kept_as_near_as_can_be(ledger, span):
     assert kept.attributes == {"n?": ["?", 2**63 - 1, True]}
 
 
+def test_values_of_another_kind_than_their_column_hold_up_no_other_record(ledger, flow, span, version):
+    odd = replace(version("https://h/x", 5.0), format=["a", {"b": 1}], bytes="many", rows=2.0)
+    one = replace(flow("run-1", cpu_j=float("inf")), attributes={"x": float("nan")})
+    ledger.ingest([one, span("a", dram_j="1"), odd])
+    run = ledger.run("run-1")
+    (kept,) = run.versions
+    assert (kept.format, kept.bytes, kept.rows) == ("['a', {'b': 1}]", None, 2)
+    assert {(one.id, one.cpu_j, one.dram_j) for one in run.spans} == {("flow-run-1", None, None), ("a", None, None)}
+    assert next(one.attributes for one in run.spans if one.kind == Kind.FLOW) == {"x": None}
+
+
 def test_the_runs_of_a_period_come_with_their_subflows_and_what_others_started_for_them(ledger, flow, span):
     ledger.ingest([
         flow("early", at=1.0),

@@ -313,6 +313,21 @@ def test_exceptions_of_a_task_reach_the_user_unchanged(ledger_run):
     assert (root(run).status, attempts(run)[0].status) == ("failed", "failed")
 
 
+def test_a_task_that_raises_what_ends_iterators_has_failed_as_for_prefect(ledger_run):
+    @e2s_task
+    def empty():
+        next(iter([]))
+
+    @e2s_flow
+    def of_nothing():
+        empty()
+
+    state = of_nothing(return_state=True)
+    run = ledger_run(run_id_of(state))
+    assert state.is_failed()
+    assert (root(run).status, attempts(run)[0].status) == ("failed", "failed")
+
+
 def test_a_task_that_exceeds_its_time_is_shown_as_timed_out(ledger_run):
     @e2s_task(timeout_seconds=0.2)
     def slow():

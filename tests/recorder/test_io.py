@@ -1,6 +1,7 @@
 """Measured I/O and declared artifacts, with the real recorder."""
 
 import os
+import re
 import time
 import warnings
 
@@ -128,8 +129,8 @@ def test_an_artifact_in_memory_or_in_a_store_is_looked_at_where_that_is_asked_fo
 
 @pytest.mark.parametrize("call", ["record_artifact", "record_input"])
 def test_an_empty_uri_is_named(call, recorded):
-    for uri in ("", "  ", None, 5):
-        with pytest.raises(SettingError, match=rf"{call}\({uri!r}\): name what"):
+    for uri in ("", "  ", None, 5, "a\0b", "\ud800"):
+        with pytest.raises(SettingError, match=rf"{call}\({re.escape(repr(uri))}\): name what"):
             getattr(e2s_tasks, call)(uri)
 
 
@@ -138,6 +139,8 @@ def test_counts_that_are_none_are_named(recorded):
         record_artifact("x", rows=-1)
     with pytest.raises(SettingError, match=r"record_artifact\(size=1\.5\)"):
         record_artifact("x", size=1.5)
+    with pytest.raises(SettingError, match=r"record_artifact\(format=\['a'\]\)"):
+        record_artifact("x", format=["a"])
 
 
 def test_an_artifact_that_is_not_there_is_a_warning_and_no_version(recorded, tmp_path):

@@ -70,6 +70,7 @@ def test_many_threads_of_one_span_lose_no_call(recorded):
         ({"joules": float("nan")}, "joules=nan"),
         ({"joules": float("inf")}, "joules=inf"),
         ({"joules": True}, "joules=True"),
+        ({"joules": 1e308}, "joules=1e+308"),
         ({"joules": "3"}, "joules='3'"),
         ({"joules": 5.0, "range": (6.0, 7.0)}, "low <= joules <= high"),
         ({"joules": 5.0, "range": (6.0, 4.0)}, "low <= joules <= high"),

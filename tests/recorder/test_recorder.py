@@ -226,7 +226,9 @@ def test_what_a_span_reads_writes_and_achieves_is_written_down(recorded):
         ({"units": -1}, "-1"),
         ({"units": 5, "accurate": 6}, "6"),
         ({"units": float("nan")}, "nan"),
+        ({"units": 1e308}, r"1e\+308"),
         ({"units": 5, "quality": {"accuracy": 97.0}}, "97.0.* from 0 to 1"),
+        ({"units": 5, "quality": {"auc": 10**400}}, "'auc': 1000"),
     ],
 )
 def test_an_impossible_outcome_is_refused_with_its_value(recorded, arguments, value):

@@ -200,6 +200,8 @@ class _Ending:
             return Status.CANCELLED
         if isinstance(error, TerminationSignal):
             return Status.CRASHED
+        if isinstance(error, StopIteration | StopAsyncIteration):  # which ends an iterator well, and no task
+            return Status.FAILED
         status = status_of(error)
         if status is Status.CANCELLED:
             task_run, flow_run = TaskRunContext.get(), FlowRunContext.get()
