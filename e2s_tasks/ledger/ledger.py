@@ -270,10 +270,10 @@ class Ledger:
         with self._reading() as connection:
             return of_artifacts.latest_version(connection, uri, before)
 
-    def result(self, result_key: str, not_flow_run_id: str | None = None) -> SpanRecord | None:
-        """The completed attempt that last produced a persisted result, in another flow run than the one given."""
+    def producers(self, result_key: str) -> list[SpanRecord]:
+        """The completed attempts that produced a persisted result, the one that ended last at the end."""
         with self._reading() as connection:
-            return runs.producer(connection, result_key, not_flow_run_id)
+            return runs.producers(connection, result_key)
 
     def spans(
         self,

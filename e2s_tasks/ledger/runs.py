@@ -156,15 +156,10 @@ def ended(connection: sa.Connection, run_id: str, task_keys: Iterable[str]) -> f
     return max((one for one in ends if one is not None), default=None)
 
 
-def producer(connection: sa.Connection, result_key: str, not_flow_run_id: str | None) -> SpanRecord | None:
-    """The completed attempt that last produced a persisted result, in another flow run than the one given."""
-    query = (
-        sa.select(span)
-        .where(span.c.result_key == result_key, span.c.status == str(Status.COMPLETED))
-        .order_by(span.c.ended_at.desc())
-        .limit(1)
-    )
-    if not_flow_run_id is not None:
-        query = query.where(span.c.flow_run_id.is_distinct_from(not_flow_run_id))
-    row = connection.execute(query).first()
-    return None if row is None else SpanRecord(*row)
+def producers(connection: sa.Connection, result_key: str) -> list[SpanRecord]:
+    """The completed attempts that produced a persisted result, the one that ended last at the end."""
+    of_key = span.c.result_key == result_key, span.c.status == str(Status.COMPLETED), span.c.ended_at.is_not(None)
+    return [
+        SpanRecord(*row)
+        for row in connection.execute(sa.select(span).where(*of_key).order_by(span.c.ended_at, span.c.id))
+    ]

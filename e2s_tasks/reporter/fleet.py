@@ -7,7 +7,7 @@ runs makes a sum a lower bound, and how many such runs there are is told.
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from e2s_tasks.core.energy import COMPONENTS, Energy, Provenance, add, total
@@ -209,11 +209,9 @@ def _reused(ledger: "Ledger", found: Runs) -> dict[str, Any]:
 
     With how many task runs were cached, and of how many nobody knows what that avoided.
     """
-    producers, joules = Producers(ledger), dict[str | None, float | None]()
-    for span in found.reusing:
-        if span.result_key not in joules and len(joules) < MOST_RESULTS:
-            joules[span.result_key] = producers.joules(span)
-    costs = [joules.get(span.result_key) for span in found.reusing]
+    producers = Producers(ledger)
+    looked_up = {*islice(dict.fromkeys(span.result_key for span in found.reusing), MOST_RESULTS)}
+    costs = [producers.joules(span) if span.result_key in looked_up else None for span in found.reusing]
     known = [one for one in costs if one is not None]
     unknown = len(costs) - len(known)
     return {

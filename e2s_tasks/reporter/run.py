@@ -43,23 +43,30 @@ class Producers:
     def __init__(self, ledger: "Ledger") -> None:
         self._ledger = ledger
         self._run = lru_cache(maxsize=16)(self._load)
+        self._of = lru_cache(maxsize=256)(ledger.producers)
+        self._joules: dict[str, float | None] = {}
 
     def _load(self, run_id: str) -> tuple[RunRecords, SpanTree]:
         run = self._ledger.run(run_id)
         return run, tree(run.spans, run_id)
 
     def _producer(self, cached: SpanRecord) -> SpanRecord | None:
-        if cached.result_key is None:
-            return None
-        return self._ledger.result(cached.result_key, cached.flow_run_id)
+        """The last one that had ended when the result was reused: what made it anew later was not."""
+        for one in reversed(self._of(cached.result_key) if cached.result_key else ()):
+            elsewhere = cached.flow_run_id is None or one.flow_run_id != cached.flow_run_id
+            if elsewhere and (one.ended_at or 0.0) <= cached.started_at:
+                return one
+        return None
 
     def joules(self, cached: SpanRecord) -> float | None:
         """What the attempt that produced the result had used, with everything inside it; None where not known."""
         producer = self._producer(cached)
         if producer is None:
             return None
-        _, spans = self._run(producer.run_id)
-        return spans.used[producer.id].joules
+        if producer.id not in self._joules:
+            _, spans = self._run(producer.run_id)
+            self._joules[producer.id] = spans.used[producer.id].joules
+        return self._joules[producer.id]
 
     def replayed(self, run: RunRecords) -> list[OutcomeRecord]:
         """The outcomes that those attempts recorded: a cached task run achieves them again, at no cost."""
