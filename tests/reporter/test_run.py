@@ -60,11 +60,9 @@ def test_a_cached_task_run_repeats_the_outcome_of_its_producer(ledger):
 def test_what_made_a_result_anew_later_changes_nothing_of_who_had_reused_it(ledger):
     a_run_and_one_that_reuses_its_result(ledger)
     before = [summarise_run(ledger, LATER)[key] for key in ("avoided_j", "kpis")]
-    anew = [
-        replace(root(cpu_j=1.0), id="root3", run_id="r3", flow_run_id="r3", started_at=NOON + 9e5, ended_at=NOON + 9e5 + 9),
-        span("e3", name="evaluate", result_key="key", cpu_j=500.0, run_id="r3", flow_run_id="r3", parent_id="root3",
-             started_at=NOON + 9e5),
-    ]  # fmt: skip
+    common = {"run_id": "r3", "flow_run_id": "r3", "started_at": NOON + 9e5, "ended_at": NOON + 9e5 + 9}
+    made = span("e3", name="evaluate", result_key="key", cpu_j=500.0, parent_id="root3", **common)
+    anew = [replace(root(cpu_j=1.0), id="root3", **common), made]
     ledger.ingest([*anew, replace(outcome("e3", units=9.0), id="o3", run_id="r3")])
     assert [summarise_run(ledger, LATER)[key] for key in ("avoided_j", "kpis")] == before
 
