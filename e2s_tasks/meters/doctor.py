@@ -20,6 +20,7 @@ from e2s_tasks.settings import Settings
 
 MOVES_WITHIN_S = 0.5
 LONGEST_WAIT_S = 20.0
+FIX_RAPL = "see whether the kernel's driver is sound; set E2S_POWERCAP_ROOT to an empty folder to have a model instead"
 FIX_NVML = "install the NVIDIA driver's NVML (libnvidia-ml) and let this user reach /dev/nvidia*"
 FIX_MIG = "meter the whole card with an external meter (docs/sources.md), or turn MIG mode off"
 
@@ -127,7 +128,7 @@ def _dram(host: Profile, found: list[Domain]) -> list[Finding]:
 def _rapl(name: str, found: list[Domain]) -> list[Finding]:
     """Each RAPL domain: whether it can be read, and counts."""
     findings = [
-        Finding(name, "failed", "missing", domain.problem, domain.problem.partition("; ")[2])
+        Finding(name, "failed", "missing", domain.problem, domain.problem.partition("; ")[2] or FIX_RAPL)
         for domain in found
         if domain.problem
     ]
