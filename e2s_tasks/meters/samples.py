@@ -55,11 +55,12 @@ class CounterSamples:
         self._point = (now, value)
 
     def _used(self, change: float, length_ns: int) -> float | None:
-        """The joules between two values; one that ran backwards has wrapped if that makes sense, else it is a gap."""
-        if change >= 0:
-            return change
-        used = change + (self._wraps_at or 0.0)
-        return used if 0 <= used <= MAX_POWER_W * length_ns * 1e-9 else None
+        """The joules between two values; one that ran backwards has wrapped. More than any machine draws is a gap.
+
+        A sum of series jumps by all that one of them has ever counted when that is missing at a scrape, and back again.
+        """
+        used = change if change >= 0 else change + (self._wraps_at or 0.0)
+        return used if 0 <= used <= MAX_POWER_W * (length_ns + self._fresh_ns) * 1e-9 else None
 
 
 class GaugeSamples:

@@ -112,6 +112,14 @@ def test_a_counter_that_wraps_counts_on_where_its_range_is_known():
     assert curve.energy(1 * S, 4 * S) == pytest.approx(80 + 80 + 10)
 
 
+def test_a_sum_that_lacks_a_series_for_a_while_is_a_gap_at_both_ends_and_no_burst():
+    curve = Curve()
+    samples = CounterSamples(curve, poll_ns=S, patience_ns=60 * S)
+    for second, value in enumerate([5e6, 5e6 + 50, 5e6 + 100, 2e6 + 75, 2e6 + 100, 5e6 + 250, 5e6 + 300]):
+        samples.add(second * S, value)
+    assert [curve.energy(at * S, (at + 1) * S) for at in range(1, 6)] == [50, None, 25, None, 50]
+
+
 def test_the_first_value_after_a_silence_has_no_known_time():
     curve = Curve()
     samples = CounterSamples(curve, poll_ns=S, patience_ns=60 * S)
