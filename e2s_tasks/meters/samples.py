@@ -64,7 +64,10 @@ class CounterSamples:
 
 
 class GaugeSamples:
-    """Power, integrated by the trapezoid rule; a gap where two samples are further apart than `patience_ns`."""
+    """Power, integrated by the trapezoid rule; a gap where two samples are further apart than `patience_ns`.
+
+    More than any machine draws is none: a meter that has just restarted may show its register's end.
+    """
 
     def __init__(self, curve: Curve, patience_ns: int) -> None:
         self._curve = curve
@@ -77,6 +80,8 @@ class GaugeSamples:
 
     def add(self, now: int, value: float) -> None:
         """The server showed this many watts."""
+        if value > MAX_POWER_W:
+            return
         if self._last is not None:
             since, power = self._last
             joules = (power + value) / 2 * (now - since) * 1e-9

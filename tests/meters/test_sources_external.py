@@ -128,6 +128,14 @@ def test_the_first_value_after_a_silence_has_no_known_time():
     assert curve.energy(1 * S, 21 * S) == 200
 
 
+def test_a_power_that_no_machine_draws_is_passed_over():
+    curve = Curve()
+    samples = GaugeSamples(curve, patience_ns=5 * S)
+    for second, value in enumerate([50, 50, 2**32 - 1, 50, 50]):
+        samples.add(second * S, value)
+    assert curve.energy(0, 4 * S) == pytest.approx(200)
+
+
 def test_power_is_integrated_by_trapezoids_and_a_long_silence_is_a_gap():
     curve = Curve()
     samples = GaugeSamples(curve, patience_ns=5 * S)
