@@ -327,7 +327,7 @@ def host_page(folder: Path) -> Page:
         os.utime(path)
     except OSError:
         return LocalPage()
-    for other in {*folder.glob("idle-*.page")} - {path}:
+    for other in {*folder.glob(".idle-*.page")} - {path}:
         with contextlib.suppress(OSError):  # another process removes it, too
             if other.stat().st_mtime < time.time() - UNUSED_S:
                 other.unlink()
@@ -335,5 +335,8 @@ def host_page(folder: Path) -> Page:
 
 
 def page_name() -> str:
-    """The page's file: of this boot, pid namespace, and its first process, as a number of a namespace comes again."""
-    return f"idle-{boot_id()}-{pid_namespace()}-{start_ticks(1)}.page"
+    """The page's file: of this boot, pid namespace, and its first process, as a number of a namespace comes again.
+
+    Hidden: a backup's files that are copied back over it while it is mapped would kill who works with it.
+    """
+    return f".idle-{boot_id()}-{pid_namespace()}-{start_ticks(1)}.page"

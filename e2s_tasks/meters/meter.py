@@ -249,6 +249,18 @@ class Meter(Segments):
             self._serve(thread)
         return left
 
+    def abandon(self, account: Account) -> None:
+        """The account's span has ended, on a thread that could not say so."""
+        with self._in_turn():
+            now, noted = self._now(), self._noted()
+            account.closed_ns = account.closed_ns or now
+            for thread in list(self._threads.values()):
+                if account in thread.stack:
+                    thread.charge(self._used(thread, noted) or 0, now, self._start_ns)
+                    thread.stack.remove(account)
+                    thread.orphaned = not thread.stack
+            self._dismiss(account, now)
+
     def _admit(self, account: Account, now: int) -> None:
         if account.holder:  # before the segment closes, which then knows the integrals of idle power
             self._holders.add(account, now)
@@ -266,6 +278,8 @@ class Meter(Segments):
         if account not in self._open:
             if account.holder:  # a signal handler's exception may have struck while it was admitted
                 self._holders.remove(account, now)
+            if account.ends_in is None and account not in self._ended:
+                account.ends_in = -1  # it has used nothing
             return
         if account.lent:
             self._hand_on(account, now)

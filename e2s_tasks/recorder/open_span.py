@@ -72,7 +72,8 @@ class OpenSpan(Account):
     status = RUNNING
     started_at = 0.0
     _id: str | None = None
-    _heritage: dict[str, Any] | None = None
+    known_run_id: str | None = None
+    heritage: dict[str, Any] | None = None
     _heritage_text: str | None = None
     _notes: dict[str, Any] | None = None
     _record: SpanRecord | None = None
@@ -80,6 +81,7 @@ class OpenSpan(Account):
     _depth = 0
     io_since: Any = None  # of a root span: what the process had moved when it began, and when it ended
     io_until: Any = None
+    told = False  # whether the recorder knows that it has ended
     announced = False  # whether its beginning was written down before the tick, as attempts' and flow runs' always is
     made: frozenset[str] = frozenset()  # the URIs that it and what is inside it wrote
     starter: Starter | None = None  # of an outermost span of this process: the span of another one that it belongs to
@@ -123,10 +125,13 @@ class OpenSpan(Account):
 
     @property
     def run_id(self) -> str:
-        """The root run that the span belongs to."""
-        if self.outer is not None:
-            return self.outer.run_id
-        return self.given.get("run_id") or self.given.get("flow_run_id") or self.id
+        """The root run that the span belongs to. Iterative, as all here: spans may lie in each other at any depth."""
+        if self.known_run_id is None:
+            top = self
+            while top.known_run_id is None and top.outer is not None:
+                top = top.outer
+            self.known_run_id = top.known_run_id or top.given.get("run_id") or top.given.get("flow_run_id") or top.id
+        return self.known_run_id
 
     @property
     def work_began_at(self) -> float:
@@ -158,16 +163,25 @@ class OpenSpan(Account):
 
     def handed_down(self) -> dict[str, Any]:
         """What the spans inside have from this one."""
-        if self._heritage is None:
-            above = self.outer.handed_down() if self.outer is not None else {}
-            known = self._record
-            self._heritage = {
-                "parent_id": self.id,
-                "flow_run_id": self.given.get("flow_run_id", above.get("flow_run_id")),
-                "solution": known.solution if known else self.given.get("solution", above.get("solution")),
-                "stage": known.stage if known else self.given.get("stage", above.get("stage")),
-            }
-        return self._heritage
+        lacking: list[OpenSpan] = []
+        around: OpenSpan | None = self
+        while around is not None and around.heritage is None:
+            lacking.append(around)
+            around = around.outer
+        found = around.heritage or {} if around is not None else {}
+        for span in reversed(lacking):
+            found = span.heritage = span.handing_down(found)
+        return found
+
+    def handing_down(self, above: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, given what it has from the span around it."""
+        known = self._record
+        return {
+            "parent_id": self.id,
+            "flow_run_id": self.given.get("flow_run_id", above.get("flow_run_id")),
+            "solution": known.solution if known else self.given.get("solution", above.get("solution")),
+            "stage": known.stage if known else self.given.get("stage", above.get("stage")),
+        }
 
     def handed_down_text(self) -> str:
         """The same and the run, as the inside of a JSON object with a comma at its end."""
@@ -200,7 +214,11 @@ class OpenSpan(Account):
             self._token = CURRENT.set(self)
             recorder.meter.begin(self)
         except BaseException as error:  # noqa: BLE001 - law 5
+            left = self.recorder.unfinished
+            left.append(self)  # where there is no room on the stack for a call of ours
             self._struck("opening a span", error)
+            if self in left:  # it goes on
+                left.remove(self)
         return self
 
     run = __enter__  # the span begins, and its work runs on this thread
@@ -218,7 +236,11 @@ class OpenSpan(Account):
                 except ValueError:  # ended in another context than it began in
                     CURRENT.set(self.outer)
             recorder.ended(self)
+            if recorder.unfinished:
+                recorder.finish_left()
         except BaseException as error:  # noqa: BLE001 - law 5
+            self.status = status
+            self.recorder.unfinished.append(self)
             self._struck("ending a span", error)
 
     def _struck(self, what: str, error: BaseException) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from e2s_tasks.core.declared import DECLARED
 from e2s_tasks.core.energy import HOST, Provenance
-from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord
+from e2s_tasks.core.records import PROCESS_IO, Kind, Record, SourceRecord, SpanRecord, Status
 from e2s_tasks.io.factors import movement_sources
 from e2s_tasks.ledger.journal import Journal, ask_first, encode, journal_path, this_process
 from e2s_tasks.meters.account import Role
@@ -79,6 +79,7 @@ class SpanRecorder:
         self._telling = telling(options)
         self._ended: deque[OpenSpan] = deque()  # appended to by any thread while another drains it
         self._later: deque[Record] = deque()
+        self.unfinished: list[OpenSpan] = []  # that could not be ended, as deep in a recursion
         self._draining = Turn(SpanRecorder.drain.__code__.co_filename)
         self._takers = threading.local()
         self._wake = threading.Event()  # drain now, before the tick
@@ -117,6 +118,7 @@ class SpanRecorder:
         if outermost:
             span.io_until = self._io.now()
         self._ended.append(span)
+        span.told = True
         if span.role is not SPAN or span.announced:
             self._journal.append_lines([ending_line(span)])
         if outermost and (span.role is ATTEMPT or span.kind is MOVE):
@@ -130,6 +132,18 @@ class SpanRecorder:
                 self._wake.set()
             if waiting > 3 * BACKLOG:
                 time.sleep(0)  # so that the recorder's thread gets a turn, and memory stays flat
+
+    @guarded
+    def finish_left(self) -> None:
+        """End the spans that could not be ended when they should have been; those that cannot be yet stay."""
+        while self.unfinished:
+            span = self.unfinished[-1]
+            if not span.told:
+                self.meter.abandon(span)
+                span.status = Status.FAILED if span.status is Status.RUNNING else span.status
+                self.ended(span)
+            if span in self.unfinished:
+                self.unfinished.remove(span)
 
     @guarded
     def _write_down(self) -> None:
@@ -228,6 +242,8 @@ class SpanRecorder:
             return False
         try:
             if not inside:  # else a signal handler's span has ended in the middle of it
+                if self.unfinished:
+                    self.finish_left()
                 self.meter.settle(force=force)
                 self._write_ended()
                 if wait:

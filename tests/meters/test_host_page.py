@@ -399,7 +399,7 @@ def test_two_real_processes_share_the_hosts_idle_power(tmp_path):
 
 def test_a_page_whose_lock_stays_taken_is_gone_without(tmp_path):
     host_page(tmp_path)
-    (path,) = tmp_path.glob("idle-*.page")
+    (path,) = tmp_path.glob(".idle-*.page")
     with path.open("r+b") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         begin = time.monotonic()
@@ -408,18 +408,18 @@ def test_a_page_whose_lock_stays_taken_is_gone_without(tmp_path):
 
 
 def test_another_hosts_page_in_the_same_folder_is_left_until_nobody_has_opened_it_for_a_day(tmp_path):
-    other = tmp_path / "idle-another-boot-1-1.page"
+    other = tmp_path / ".idle-another-boot-1-1.page"
     other.touch()
     host_page(tmp_path)
     assert other.exists()
     os.utime(other, (time.time() - 2 * 86_400,) * 2)
     host_page(tmp_path)
-    assert [one.name for one in tmp_path.glob("idle-*.page")] == [page_name()]
+    assert [one.name for one in tmp_path.glob(".idle-*.page")] == [page_name()]
 
 
 def test_an_old_page_that_cannot_be_removed_or_is_gone_already_costs_nobody_the_hosts_page(tmp_path, monkeypatch):
     long_ago = (time.time() - 2 * 86_400,) * 2
-    stuck, gone = (tmp_path / f"idle-another-boot-1-{number}.page" for number in (1, 2))
+    stuck, gone = (tmp_path / f".idle-another-boot-1-{number}.page" for number in (1, 2))
     stuck.mkdir()
     os.utime(stuck, long_ago)
     find = Path.glob
@@ -428,8 +428,8 @@ def test_an_old_page_that_cannot_be_removed_or_is_gone_already_costs_nobody_the_
 
 
 def test_a_page_in_use_is_not_removed_however_long_ago_it_was_opened(tmp_path):
-    page = HostPage(tmp_path / "idle-another-boot-1-1.page")
-    os.utime(tmp_path / "idle-another-boot-1-1.page", (time.time() - 2 * 86_400,) * 2)
+    page = HostPage(tmp_path / ".idle-another-boot-1-1.page")
+    os.utime(tmp_path / ".idle-another-boot-1-1.page", (time.time() - 2 * 86_400,) * 2)
     page.sweep(time.monotonic_ns())
     host_page(tmp_path)
-    assert (tmp_path / "idle-another-boot-1-1.page").exists()
+    assert (tmp_path / ".idle-another-boot-1-1.page").exists()

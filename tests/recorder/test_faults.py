@@ -8,12 +8,14 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from e2s_tasks import span
-from e2s_tasks.core.records import Kind, VersionRecord
+from e2s_tasks.core.records import Kind, SpanRecord, VersionRecord
 from e2s_tasks.ledger import Ledger
 from e2s_tasks.ledger.journal import Journal, journal_path, this_process
 from e2s_tasks.ledger.replaying import read_journal, replay
@@ -257,3 +259,32 @@ def test_an_attempt_without_a_run_around_it_that_ended_while_others_drained_has_
     assert done.status == "completed"
     recorder.close()
     recorder.leave_behind()
+
+
+def test_spans_that_a_recursion_leaves_no_room_to_end_are_ended_and_take_nothing_of_what_comes_later(recorded):
+    def descend():
+        with span("inner"):
+            descend()
+
+    with warnings.catch_warnings(), span("top") as top:
+        warnings.simplefilter("ignore", MeteringWarning)
+        with pytest.raises(RecursionError):
+            descend()
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+    assert not recorded.recorder.unfinished
+    assert {one.status for one in recorded.records(SpanRecord).values()} <= {"completed", "failed"}
+    assert top.cpu_ns >= 0.1e9
+    assert top.record.run_id == top.id
+
+
+def test_spans_may_lie_in_each_other_at_any_depth(recorded):
+    with ExitStack() as stack:
+        outermost = stack.enter_context(span("outermost"))
+        for _ in range(3000):
+            innermost = stack.enter_context(span("inner"))
+        innermost.note({"of": innermost.record.run_id})
+    found = recorded.records(SpanRecord)
+    assert found[innermost.id].run_id == outermost.id
+    assert len(found) == 3001
