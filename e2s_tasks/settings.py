@@ -76,6 +76,11 @@ def _path(text: str | Path) -> Path:
     return Path(_text(str(text))).expanduser()
 
 
+def _folder(text: str | Path) -> Path:
+    """The same place, wherever the work changes to."""
+    return _path(text).absolute()
+
+
 def _yes(text: str | bool) -> bool:
     known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if str(text).lower() not in known:
@@ -115,7 +120,7 @@ class Settings:
         SettingError: a value cannot be used; the message names it and the remedy.
     """
 
-    data_dir: Path = _setting(_default_data_dir, _path, "ledger, journals and hardware profile")
+    data_dir: Path = _setting(_default_data_dir, _folder, "ledger, journals and hardware profile")
     ledger_url: str | None = _setting(None, _text, "SQLAlchemy URL of the ledger; default: SQLite in data_dir")
     zone: str | None = _setting(None, _text, "grid zone of flows without a policy, for example GB, DE or FR")
     gb_api_url: str = _setting("https://api.carbonintensity.org.uk", _text, "address of the GB Carbon Intensity API")

@@ -25,6 +25,12 @@ def test_the_environment_wins_over_the_default_and_an_argument_over_both(monkeyp
     assert Settings(tick_s=2.0).tick_s == 2.0
 
 
+def test_the_data_directory_stays_where_it_was_when_the_work_goes_elsewhere(monkeypatch, fresh, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("E2S_DATA_DIR", "here")
+    assert settings().data_dir == tmp_path / "here"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
