@@ -44,6 +44,12 @@ def compare(a: Summary, b: Summary) -> dict[str, Any]:
     }
 
 
+def _avoided(*runs: Summary) -> list[float | None]:
+    """What waiting avoided in each: a run that did not wait nothing, beside one that did."""
+    nothing = 0.0 if any(one["waited"] for one in runs) else None
+    return [nothing if one["waited"] is None else one["waited"]["avoided_g"] for one in runs]
+
+
 def change(before: float | None, after: float | None) -> float | None:
     """By how many percent the second differs from the first; None where one is missing or the first is 0."""
     return 100 * (after - before) / before if before and after is not None else None
@@ -78,7 +84,7 @@ def _totals(a: Summary, b: Summary) -> Iterable[Row]:
         ("time", "s"): [phrases.duration(one) for one in (a, b)],
         **{(name, "J"): [one[f"{key}_j"] for one in (a, b)] for name, key in OF_SPANS.items()},
         ("avoided by caching", "J"): [one["avoided_j"] for one in (a, b)],
-        ("avoided by waiting", "gCO2eq"): [(one["waited"] or {}).get("avoided_g") for one in (a, b)],
+        ("avoided by waiting", "gCO2eq"): _avoided(a, b),
         ("with the facility", "J"): [one["facility_j"] for one in (a, b)],
         ("embodied", "gCO2eq"): [one["embodied_g"] for one in (a, b)],
     }

@@ -118,11 +118,13 @@ def percent(share: float | None) -> str:
 
 
 def change(in_percent: float | None) -> str:
-    """A change in percent: "+18 %", "-3.2 %", "0 %"; "-" where it is not known."""
+    """A change in percent: "+18 %", "-3.2 %", "0 %", "<-99 %"; "-" where it is not known."""
     if in_percent is None:
         return UNKNOWN
     if abs(in_percent) < 0.05:
         return "0 %"
+    if -100 < in_percent < -99.5:  # something is left
+        return "<-99 %"
     return f"{in_percent:+,.{0 if abs(in_percent) >= 9.95 else 1}f} %"
 
 

@@ -8,6 +8,7 @@ from e2s_tasks.core.records import Kind, SourceRecord, Status, VersionRecord
 from e2s_tasks.reporter import summarise
 from e2s_tasks.reporter.compare import DOUBT, change, changed, compare, headline
 from tests.reporter.runs import NOON, RUN, SOURCES, decision, full_run, outcome, process, root, run, span
+from tests.reporter.test_fleet import waiting_run
 
 
 def row(rows, name):
@@ -49,6 +50,13 @@ def test_each_figure_is_the_summarys_own():
         assert one["b"] == b["kpis"].get(one["kpi"], {"value": None})["value"]
     for side, summary in (("a", a), ("b", b)):
         assert sum(one[side] or 0.0 for one in found["steps"]) == pytest.approx(summary["energy_j"]["total"])
+
+
+def test_beside_a_run_that_waited_one_that_did_not_has_avoided_nothing():
+    waited, at_once = summarise(waiting_run()), summarise(other_run())
+    found = row(compare(at_once, waited)["totals"], "avoided by waiting")
+    assert (found["a"], found["b"]) == (0.0, waited["waited"]["avoided_g"])
+    assert "avoided by waiting" not in {one["name"] for one in compare(at_once, at_once)["totals"]}
 
 
 def test_steps_and_components_that_lack_a_part_are_lower_bounds_as_in_their_summaries():

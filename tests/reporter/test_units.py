@@ -27,6 +27,7 @@ def test_sizes_durations_shares_and_counts():
     lengths = [units.seconds(value) for value in (0.0853, 3.21, 59.99, 125, 11_400, 200_000)]
     assert lengths == ["85 ms", "3.21 s", "1 min 0 s", "2 min 5 s", "3 h 10 min", "2 d 7 h"]
     assert [units.percent(value) for value in (0, 0.001, 0.444, None)] == ["0 %", "<1 %", "44 %", "-"]
+    assert [units.change(value) for value in (-100, -99.98, -99.4, 18)] == ["-100 %", "<-99 %", "-99 %", "+18 %"]
     assert [units.count(value) for value in (49217.0, 0.5)] == ["49,217", "0.50"]
 
 
