@@ -395,8 +395,8 @@ def test_commands_stand_in_pages_as_code_and_what_is_in_them_is_text(tmp_path):
         assert "`" not in html
     assert "<code>e2s report RUN</code> has each step" in render_fleet(ledger, NOON - 1, NOW)
     made = page.render("nothing.html.jinja", title="t", made="now", facts=[], cards=[], sentences=[], said="",
-                       reasons=[("why", "`<b>x</b>` & `")])  # fmt: skip
-    assert "<dd><code>&lt;b&gt;x&lt;/b&gt;</code> &amp; `</dd>" in made
+                       reasons=[("why", "`e2s show <b>` & `x`")])  # fmt: skip
+    assert "<dd><code>e2s show &lt;b&gt;</code> &amp; `x`</dd>" in made
 
 
 def test_a_solution_without_an_outcome_says_so_below_its_name(tmp_path):

@@ -16,7 +16,7 @@ from e2s_tasks.settings import settings
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_CODE = re.compile(r"`([^`]+)`")
+_CODE = re.compile(r"`(e2s [^`]+)`")
 TEMPLATES = Path(__file__).with_name("templates")
 NEEDED = {"jinja2": "Jinja2", "matplotlib": "matplotlib"}
 
@@ -87,7 +87,7 @@ def render(template: str, *, inside: bool = False, **given: Any) -> str:
 
 
 def _said(text: str) -> "Markup":
-    """A sentence as HTML, in which what stands between backticks is code."""
+    """A sentence as HTML, in which the commands between backticks are code, and a name keeps its own."""
     from markupsafe import Markup, escape
 
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it was escaped before
