@@ -18,6 +18,7 @@ LOCAL = ("", "file", "local")
 ARCHIVES = ("zip", "tar", "libarchive")  # file systems of the files inside another one
 WEB = ("http", "https", "ftp", "ftps")
 IN_MEMORY = ("memory", "mock")
+AZURE = ("abfs", "abfss", "wasb", "wasbs")  # container@account
 NO_FILE = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 # One name where several are in use, so that what one call wrote is what another reads.
 SCHEMES = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
@@ -141,7 +142,10 @@ def _without_secrets(part: str) -> str:
     if scheme in WEB:
         rest = rest.partition("#")[0]
     host, separator, path = rest.partition("/")
-    path = (host.rpartition("@")[2] + separator + path).rstrip("/")
+    user, _, host = host.rpartition("@")
+    if user and scheme in AZURE:
+        host = f"{user.partition(':')[0]}@{host}"
+    path = (host + separator + path).rstrip("/")
     return f"{SCHEMES.get(scheme, scheme)}://{path.lstrip('/') if scheme in IN_MEMORY else path}"
 
 

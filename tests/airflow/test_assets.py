@@ -2,7 +2,9 @@
 
 import pytest
 
+from e2s_tasks.integrations.airflow.assets import of_partition
 from e2s_tasks.integrations.airflow.identity import dag_run_id
+from e2s_tasks.io.places import uri_of
 from e2s_tasks.ledger import Ledger, replay
 from e2s_tasks.reporter import summarise_run
 
@@ -146,3 +148,12 @@ def test_outcomes_and_the_solution_of_a_param_make_kpis(ran):
     summaries, _ = ran
     assert summaries["makes_clean"]["flow_run"]["solution"] == "rows"
     assert "accurate" in str(summaries["makes_clean"]["kpis"])
+
+
+@pytest.mark.parametrize(
+    "name", ["s3://lake/table", "gs://lake/table/", "file:///data/table", "/data/table", "https://host/t", "asset:/t"]
+)
+def test_partitions_of_an_asset_are_told_apart_from_each_other_and_from_all_of_it(name):
+    names = [name, *(of_partition(name, key) for key in ("2026-11-01", "2026-11-30", "a/b?c=d"))]
+    assert len({uri_of(one) for one in names}) == 4
+    assert all(uri_of(uri_of(one)) == uri_of(one) for one in names)

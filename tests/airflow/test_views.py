@@ -270,6 +270,8 @@ def test_a_task_that_waited_and_never_worked_is_told_as_that(ran):
     said, reasons = why_nothing.of_task(["failed"], "running", marked)
     assert said == "It was marked while it waited for a cleaner grid"
     assert reasons[0][1].endswith("the task was marked failed while it waited.")
+    said, _ = why_nothing.of_task([states.LOST], "failed", until)
+    assert said.startswith("It was lost while it waited")
     at_once = _decision("start now: it is clean", 0.0, waits=False)
     assert why_nothing.of_task(["failed"], "failed", at_once)[0] == "This task was not measured"
 

@@ -252,6 +252,8 @@ def test_a_device_stays_a_device(tmp_path):
         ("s3://lake/x.parquet?region=eu&secret=S", "s3://lake/x.parquet"),
         ("https://me:SECRET@host/x.parquet?sig=S#part", "https://host/x.parquet"),
         ("https:/me:SECRET@host/x.parquet", "https://host/x.parquet"),
+        ("abfs://box@lake.dfs.core.windows.net/x.parquet", "abfs://box@lake.dfs.core.windows.net/x.parquet"),
+        ("wasbs://box:SECRET@lake/x.parquet?sig=S", "wasbs://box@lake/x.parquet"),
     ],
 )
 def test_a_uri_has_no_secrets_and_all_of_an_objects_key(url, uri):

@@ -90,8 +90,12 @@ def _decide(policy: CarbonPolicy, arrival: "Arrival", options: Settings, lesson:
 def _why_not(task_instance: Any, found: "Decision", options: Settings) -> str | None:
     """Why the task does not wait; None where it does."""
     # Airflow fails a task that goes on before its scheduler has seen the process that deferred it end
-    if found.start is None or found.start - found.at < timedelta(seconds=options.least_wait_s):
+    if found.start is None or found.start <= found.at:
         return found.reason
+    if found.start - found.at < timedelta(seconds=options.least_wait_s):
+        return (
+            f"less than {options.least_wait_s:g} s (E2S_LEAST_WAIT_S) are not waited for; else it would {found.reason}"
+        )
     if options.wait == "never":
         return f"E2S_WAIT=never; else it would {found.reason}"
     if _is_a_test():

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from e2s_tasks.core.records import CALLED, VersionRecord
 from e2s_tasks.io.places import uri_of
@@ -48,7 +49,12 @@ def begun(span: OpenSpan, task_instance: Any) -> None:
         else:
             name = f"asset-alias:/{inlet.name}" if isinstance(inlet, AssetAlias) else name_of(inlet)
         if name is not None:
-            record_input(name if partition is None else f"{name}?partition={partition}")
+            record_input(name if partition is None else of_partition(name, partition))
+
+
+def of_partition(name: str, partition: str) -> str:
+    """What an asset's partition is called. A query would be taken off it."""
+    return f"{name.rstrip('/')}{quote(f'?partition={partition}', safe='')}"
 
 
 def _named(name: str, task_instance: Any) -> str:

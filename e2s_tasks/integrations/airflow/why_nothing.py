@@ -20,6 +20,10 @@ CUT_SHORT = (
     "It ended while it waited, by somebody's hand or with its run, or its process was killed as it began: then what it"
     " used is not known."
 )
+LOST_WAITING = (
+    "Airflow has failed it, as its process was killed or not heard of. What that had used is in the run's row"
+    " 'moving to a cleaner hour'."
+)
 BEHIND = "Another process holds the ledger's lock, so that the newest records wait. Reload when it has let go of it."
 BEFORE = (
     "It ran before E2S_AUTO=true was in the environment of Airflow's workers: set it there, and in that of the"
@@ -71,8 +75,10 @@ def of_task(states: Sequence[str | None], run_state: str | None, waits: Decision
 
 
 def _of_waiting(decision: DecisionRecord, states: Sequence[str | None], *, goes_on: bool) -> tuple[str, Reasons]:
+    if LOST in states:
+        return "It was lost while it waited for a cleaner grid, or decided to", [("No work of its own", LOST_WAITING)]
     if not decision.plan.get(WAITS):
-        why = f"Somebody has ended it, so it used nothing: {decision.reason.removeprefix(NOTHING_STARTS)}."
+        why = f"Somebody has ended it before its work began: {decision.reason.removeprefix(NOTHING_STARTS)}."
         return "It was marked while it waited for a cleaner grid", [("No attempt", why)]
     until = f"Until {units.clock(units.iso(decision.start))}: {decision.reason}."
     if goes_on:
