@@ -31,10 +31,11 @@ from e2s_tasks.meters.turn import Turn
 from e2s_tasks.recorder import loops
 from e2s_tasks.recorder.delivery import Delivery
 from e2s_tasks.recorder.guard import guarded, warn_once
-from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import NO_FACTS, Ids, OpenSpan
 from e2s_tasks.recorder.plain import end_line, ending_line, start_line
 from e2s_tasks.recorder.starts import OwnThread, watch_starts
 from e2s_tasks.recorder.telling import telling
+from e2s_tasks.recorder.unmeasured import Unmeasured
 from e2s_tasks.settings import Settings, settings
 from e2s_tasks.signals import handler_codes
 

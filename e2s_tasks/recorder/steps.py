@@ -5,7 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 from e2s_tasks.core.records import Status
 from e2s_tasks.core.spans import status_of
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import OpenSpan
+from e2s_tasks.recorder.unmeasured import Unmeasured
 
 T = TypeVar("T")
 AnySpan = OpenSpan | Unmeasured

@@ -28,7 +28,8 @@ from e2s_tasks.integrations.airflow.ending import ending
 from e2s_tasks.integrations.airflow.identity import TASK_INSTANCE, dag_run_id, task_instance_id
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import OpenSpan
+from e2s_tasks.recorder.unmeasured import Unmeasured
 
 ORCHESTRATOR = "airflow"
 OPERATOR = "operator"

@@ -16,7 +16,8 @@ from e2s_tasks.errors import SettingError
 from e2s_tasks.io.places import PathLike, uri_of
 from e2s_tasks.recorder.artifacts import record_artifact, record_input
 from e2s_tasks.recorder.guard import guarded, warn_once
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import OpenSpan
+from e2s_tasks.recorder.unmeasured import Unmeasured
 
 Declared = str | os.PathLike[str] | Callable[..., Any]
 MOST = 1e15

@@ -14,7 +14,8 @@ from e2s_tasks.core.records import Status
 from e2s_tasks.core.spans import status_of
 from e2s_tasks.core.steps import RETURNED
 from e2s_tasks.recorder import drive, drive_async_generator, drive_generator
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import OpenSpan
+from e2s_tasks.recorder.unmeasured import Unmeasured
 
 Begin = Callable[[str], OpenSpan | Unmeasured]
 

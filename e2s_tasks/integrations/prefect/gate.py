@@ -32,7 +32,8 @@ from e2s_tasks.integrations.prefect.awaiting import (
 from e2s_tasks.integrations.prefect.carbon import decide_again, look_of
 from e2s_tasks.integrations.prefect.progress import Progress
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import OpenSpan
+from e2s_tasks.recorder.unmeasured import Unmeasured
 from e2s_tasks.scheduler import Decision, to_record
 from e2s_tasks.scheduler.again import Arrival, lesson_of, spread, worth_moving
 from e2s_tasks.settings import Settings

@@ -22,7 +22,8 @@ from e2s_tasks.io.factors import Medium, movement
 from e2s_tasks.io.places import IN_MEMORY, LOCAL
 from e2s_tasks.recorder import drive, process_recorder
 from e2s_tasks.recorder.guard import guarded, warn_once
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured, current_span
+from e2s_tasks.recorder.open_span import OpenSpan, current_span
+from e2s_tasks.recorder.unmeasured import Unmeasured
 from e2s_tasks.settings import switched_on
 
 Method = Callable[..., Any]

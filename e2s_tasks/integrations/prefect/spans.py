@@ -22,7 +22,8 @@ from e2s_tasks.integrations.prefect.results import attempt_begins, file_name
 from e2s_tasks.ledger.orphans import API_URL
 from e2s_tasks.recorder import SpanRecorder, process_recorder
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import NO_FACTS, OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import NO_FACTS, OpenSpan
+from e2s_tasks.recorder.unmeasured import Unmeasured
 from e2s_tasks.settings import settings
 
 if TYPE_CHECKING:

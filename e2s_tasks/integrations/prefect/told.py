@@ -18,8 +18,9 @@ from e2s_tasks.integrations.prefect.declared import (
     checked_weight,
 )
 from e2s_tasks.recorder.guard import warn_once
-from e2s_tasks.recorder.open_span import OpenSpan, Unmeasured
+from e2s_tasks.recorder.open_span import OpenSpan
 from e2s_tasks.recorder.outcomes import record_outcome
+from e2s_tasks.recorder.unmeasured import Unmeasured
 
 COUNTS = {"units", "valid", "accurate", "quality", "name"}
 OTHERS = "any of valid, accurate, quality, name"
