@@ -56,7 +56,7 @@ def test_an_attempt_has_ended_as_airflow_says(ran, name, statuses):
     assert [str(one.status) for one in sorted(_attempts(run, name), key=lambda one: one.attempt)] == statuses
 
 
-@pytest.mark.parametrize(("name", "more"), [("python", 0.1), ("group.bash", 0.4), ("defers", 0.1)])
+@pytest.mark.parametrize(("name", "more"), [("python", 0.2), ("group.bash", 0.4), ("defers", 0.2)])
 def test_the_cpu_time_of_a_step_is_what_it_burned(ran, name, more):
     _, _, summary = ran
     row = next(one for one in summary["steps"] if one["name"] == name)
