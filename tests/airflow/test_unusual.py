@@ -56,7 +56,7 @@ def _attempt(run, name):
 
 def test_callbacks_after_the_work_are_no_part_of_the_attempt_and_its_asset_tells_all_that_it_used(airflow, ran):
     attempt = _attempt(_run(airflow, ran), "is_called_back")
-    assert attempt.ended_at - attempt.started_at < 4  # seconds, which the callback alone takes
+    assert attempt.ended_at - attempt.started_at < 8  # seconds, which the callback alone takes
     events = airflow.client.get("/api/v2/assets/events").raise_for_status().json()["asset_events"]
     [told] = [one["extra"]["e2s"] for one in events if one["name"] == "told of before the callback"]
     assert told["attempt_host_energy_j"] == pytest.approx(span_host_j(attempt), rel=1e-9)

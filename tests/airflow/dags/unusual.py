@@ -71,7 +71,7 @@ def makes_it_just_in_time():
 def dawdle(context):
     from time import sleep
 
-    sleep(4)
+    sleep(8)
 
 
 @task(on_success_callback=dawdle, outlets=[Asset("told of before the callback")])
