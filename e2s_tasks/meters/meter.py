@@ -259,6 +259,8 @@ class Meter(Segments):
                     thread.charge(self._used(thread, noted) or 0, now, self._start_ns)
                     thread.stack.remove(account)
                     thread.orphaned = not thread.stack
+                    if not thread.stack and not thread.steps:
+                        self._threads.pop(thread.tid, None)
             self._dismiss(account, now)
 
     def _admit(self, account: Account, now: int) -> None:
