@@ -91,13 +91,16 @@ def labels_itself(number):
 
 
 class IsNeverWoken(BaseOperator):
-    """Defers itself for longer than it may."""
+    """Defers itself for longer than it may.
+
+    Airflow fails a task that is due again before its executor has told that the process before it has ended.
+    """
 
     def execute(self, context):
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
         long = TimeDeltaTrigger(timedelta(minutes=10))
-        self.defer(trigger=long, method_name="execute", timeout=timedelta(seconds=1))
+        self.defer(trigger=long, method_name="execute", timeout=timedelta(seconds=5))
 
 
 class Deadly:
