@@ -65,12 +65,12 @@ class Meter(Segments):
 
     def finish(self, account: Account) -> None:
         """The account's span ends: nothing of later segments is booked on it."""
-        cpu_ns = self._cpu()
         try:
             thread = self._local.thread
         except AttributeError:
             thread = self._thread()
         account.closed_ns = now = self._now()
+        cpu_ns = thread.used_ns(now, self._cpu)
         if self._holder.setdefault(0, thread) is thread:
             inside, thread.inside = thread.inside, True
             try:
@@ -86,22 +86,35 @@ class Meter(Segments):
         if self._notes:
             self._serve(thread)
 
-    def _begin_on(self, thread: MeasuredThread, account: Account, now: int, cpu_ns: int | None) -> None:
+    def _begin_on(self, thread: MeasuredThread | None, account: Account, now: int, cpu_ns: int | None) -> None:
+        """The account is open from now on, and owns the thread, if one is given. cpu_ns: None if it is the caller's."""
         account.opened_ns = now
-        self._admit(account, now)
+        if account.holder:  # before the segment closes, which then knows the integrals of idle power
+            self._holders.add(account, now)
+        if not self._open:
+            self._begin(now)
+        elif now - self._start_ns >= COALESCE_NS:
+            self._close_segment(now)
+        parent = account.parent
+        if parent is None:
+            self._roots[account] = None
+        else:
+            parent.open_children += 1
+        self._open[account] = None
+        if thread is None:
+            return
         stack = thread.stack
-        if cpu_ns is None:  # as late as can be: the bookkeeping is none of the new span's
-            cpu_ns = self._cpu()
-        if stack or thread.steps:
-            thread.charge(cpu_ns, now, self._start_ns)
+        if stack or thread.steps:  # its clock is read as late as can be: the bookkeeping is none of the new span's
+            thread.charge(thread.used_ns(now, self._cpu) if cpu_ns is None else cpu_ns, now, self._start_ns)
         else:
             self._threads[thread.tid] = thread
+            thread.last_ns, thread.since_ns = self._cpu() if cpu_ns is None else cpu_ns, now
         stack.append(account)
-        thread.last_ns, thread.since_ns = cpu_ns, now
 
-    def _finish_on(self, thread: MeasuredThread, account: Account, now: int, cpu_ns: int) -> None:
-        stack = thread.stack
-        if stack:
+    def _finish_on(self, thread: MeasuredThread | None, account: Account, now: int, cpu_ns: int) -> None:
+        """The account is open no longer, and owns the thread no longer, if one is given."""
+        if thread is not None and thread.stack:
+            stack = thread.stack
             thread.charge(cpu_ns, now, self._start_ns)
             if stack[-1] is account:
                 stack.pop()
@@ -109,7 +122,29 @@ class Meter(Segments):
                 stack.remove(account)
             if not stack and not thread.steps:
                 self._threads.pop(thread.tid, None)
-        self._dismiss(account, now)
+        if account not in self._open:
+            self._forget(account, now)
+            return
+        if account.lent:
+            self._hand_on(account, now)
+        if account.holder:
+            self._holders.remove(account, now)
+        children = self.children
+        ends = now - self._start_ns >= COALESCE_NS or len(self._open) == 1
+        ends = ends or (children is not None and bool(children.owners) and self._leaves_work(account, children))
+        if ends and self._close_segment(now):
+            account.ends_in = self._number - 1
+        else:
+            account.ends_in = self._number  # or the next, if this one is being closed
+            self._ended.append(account)
+        parent = account.parent
+        if parent is None:
+            del self._roots[account]
+        else:
+            parent.open_children -= 1
+        del self._open[account]
+        if not self._open:
+            self._page.claim(0, 0, self._process_ns, open_=False)
 
     def _catch_up(self) -> None:
         """Book what other threads had to tell meanwhile: in a turn, and not within another one of the same thread.
@@ -173,13 +208,12 @@ class Meter(Segments):
         account.closed_ns = self._now()
         self._do_or_note(self._close_on, account)
 
-    def _open_on(self, _: MeasuredThread, account: Account, now: int, __: int) -> None:
-        account.opened_ns = now
-        self._admit(account, now)
+    def _open_on(self, _: MeasuredThread, account: Account, now: int, cpu_ns: int) -> None:
+        self._begin_on(None, account, now, cpu_ns)
 
-    def _close_on(self, _: MeasuredThread, account: Account, now: int, __: int) -> None:
+    def _close_on(self, _: MeasuredThread, account: Account, now: int, cpu_ns: int) -> None:
         account.closed_ns = now
-        self._dismiss(account, now)
+        self._finish_on(None, account, now, cpu_ns)
 
     def _do_or_note(self, what: Callable[[MeasuredThread, Account, int, int], None], account: Account) -> None:
         """Do it in a turn, or leave a note where a signal handler runs in another's: it may wait for this thread."""
@@ -210,7 +244,8 @@ class Meter(Segments):
                 self._catch_up()
             stack = thread.stack
             depth = len(stack)
-            cpu_ns, now = self._cpu(), self._now()
+            now = self._now()
+            cpu_ns = thread.used_ns(now, self._cpu)
             if stack or thread.steps:
                 thread.charge(cpu_ns, now, self._start_ns)
             self._threads[thread.tid] = thread
@@ -229,8 +264,8 @@ class Meter(Segments):
         """What was entered on this thread above a depth gives it back; returns it, to be entered again."""
         if depth < 0:
             return []
-        cpu_ns = self._cpu()
-        thread = self._thread()
+        thread, now = self._thread(), self._now()
+        cpu_ns = thread.used_ns(now, self._cpu)
         inside = self._turn.take(thread, for_handlers=False)
         if inside is None:  # a signal handler may wait for this thread: who pays next is charged this, too
             left = thread.stack[depth:]
@@ -240,7 +275,7 @@ class Meter(Segments):
             if self._notes and not inside:
                 self._catch_up()
             stack = thread.stack
-            thread.charge(cpu_ns, self._now(), self._start_ns)
+            thread.charge(cpu_ns, now, self._start_ns)
             left = stack[depth:]
             del stack[depth:]
         finally:
@@ -261,45 +296,14 @@ class Meter(Segments):
                     thread.orphaned = not thread.stack
                     if not thread.stack and not thread.steps:
                         self._threads.pop(thread.tid, None)
-            self._dismiss(account, now)
+            self._finish_on(None, account, now, 0)
 
-    def _admit(self, account: Account, now: int) -> None:
-        if account.holder:  # before the segment closes, which then knows the integrals of idle power
-            self._holders.add(account, now)
-        if not self._open:
-            self._begin(now)
-        elif now - self._start_ns >= COALESCE_NS:
-            self._close_segment(now)
-        if account.parent is None:
-            self._roots[account] = None
-        else:
-            account.parent.open_children += 1
-        self._open[account] = None
-
-    def _dismiss(self, account: Account, now: int) -> None:
-        if account not in self._open:
-            if account.holder:  # a signal handler's exception may have struck while it was admitted
-                self._holders.remove(account, now)
-            if account.ends_in is None and account not in self._ended:
-                account.ends_in = -1  # it has used nothing
-            return
-        if account.lent:
-            self._hand_on(account, now)
+    def _forget(self, account: Account, now: int) -> None:
+        """An account that is not open has ended: a signal handler's exception may have struck while it was admitted."""
         if account.holder:
             self._holders.remove(account, now)
-        ends = now - self._start_ns >= COALESCE_NS or len(self._open) == 1 or self._leaves_work(account)
-        if ends and self._close_segment(now):
-            account.ends_in = self._number - 1
-        else:
-            account.ends_in = self._number  # or the next, if this one is being closed
-            self._ended.append(account)
-        if account.parent is None:
-            del self._roots[account]
-        else:
-            account.parent.open_children -= 1
-        del self._open[account]
-        if not self._open:
-            self._page.claim(0, 0, self._process_ns, open_=False)
+        if account.ends_in is None and account not in self._ended:
+            account.ends_in = -1  # it has used nothing
 
     def _hand_on(self, account: Account, now: int) -> None:
         """Threads that still work for an account which ends work for what is open around it from now on."""

@@ -276,11 +276,8 @@ class Segments:
             account = account.parent
         return account
 
-    def _leaves_work(self, account: Account) -> bool:
+    def _leaves_work(self, account: Account, children: "Children") -> bool:
         """Whether children or pools still work for it, or for what has ended inside it: for what is around it then."""
-        children = self.children
-        if children is None or not children.owners:
-            return False
         return any(self._heir(one) is account for one in children.works_for())
 
     def _owner_of(self, tid: int) -> Account | None:
