@@ -5,10 +5,9 @@
 
 import json
 import math
-from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from e2s_tasks.core.energy import Energy, Provenance
 from e2s_tasks.core.records import SourceRecord
@@ -23,8 +22,7 @@ BYTES_PER_GB = 1e9
 OWN_TABLE = Path(__file__).with_name("factors.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(NamedTuple):
     """A value with its range in `unit`, the year it stands for, and where it is from.
 
     component: "storage" and "network" are movement, in J/GB; others ("dram", "at rest") are there to be looked up.
@@ -44,8 +42,7 @@ class Factor:
         return self.value * size / BYTES_PER_GB
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """The factors of one file, its date, and which is used for each medium unless a setting says otherwise."""
 
     as_of: str
@@ -85,8 +82,7 @@ def table(path: Path = OWN_TABLE) -> Table:
 
 
 def _factor(given: dict[str, Any]) -> Factor:
-    names = [field.name for field in fields(Factor)]
-    factor = Factor(**{name: given[name] for name in names})
+    factor = Factor(**{name: given[name] for name in Factor._fields})
     numbers = (factor.low, factor.value, factor.high)
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         raise ValueError(f"factor {factor.name!r}: value, low and high are numbers")

@@ -2,9 +2,8 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from e2s_tasks.errors import SettingError
 from e2s_tasks.host import host_name
@@ -27,9 +26,11 @@ UNKNOWN_RANGE = (0.4, 2.5)
 VERSION = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What the models need to know of a host. Powers in watts; ranges are factors on the figure before them."""
+class Profile(NamedTuple):
+    """What the models need to know of a host. Powers in watts; ranges are factors on the figure before them.
+
+    A tuple, since a class of data takes a millisecond more to define, in a process's first span.
+    """
 
     host: str
     cpu_name: str
@@ -56,7 +57,7 @@ def profile(settings: Settings) -> Profile:
     if found is None:
         found = _find()
         _save(path, found)
-    found = replace(found, reserved_cpus=reserved_cpus(found.cpus))  # of this process, not of the host
+    found = found._replace(reserved_cpus=reserved_cpus(found.cpus))  # of this process, not of the host
     return _override(found, settings)
 
 
@@ -75,7 +76,7 @@ def _save(path: Path, found: Profile) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.tmp")
-        part.write_text(json.dumps(asdict(found), indent=1))
+        part.write_text(json.dumps(found._asdict(), indent=1))
         part.replace(path)
     except OSError:  # a read-only data directory only costs the search again
         return
@@ -152,7 +153,7 @@ def _override(found: Profile, settings: Settings) -> Profile:
     """
     if settings.cpu_tdp_w is None and settings.cpu_idle_w is None:
         return found
-    values = asdict(found)
+    values = found._asdict()
     if settings.cpu_tdp_w is not None:
         values |= {"cpu_full_w": settings.cpu_tdp_w, "cpu_source": "E2S_CPU_TDP_W", "cpu_range": (0.8, 1.2)}
         values |= {"cpu_idle_w": settings.cpu_tdp_w * IDLE_FRACTION}

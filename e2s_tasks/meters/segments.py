@@ -161,7 +161,8 @@ class Segments:
         self._carried_ns = rest_ns - shared_ns + noted_ns
         if outside_ns:
             _add_orchestration(outside_ns, roots, own)
-        below_ns, pooled = 0, dict[Account, int]()
+        below_ns = 0
+        pooled: dict[Account, int] = {}
         if self.children is not None:
             used = self.children.poll()
             unknown_ns = used.pop(None, 0)  # of children of which nobody knows who started them
@@ -251,7 +252,8 @@ class Segments:
         self, used: "Used", pools: Collection[Users], own: dict[Account, int], now: int
     ) -> tuple[int, dict[Account, int]]:
         """Give the children's CPU time to whose they are; returns how much, and what of it is split among several."""
-        given_ns, pooled = 0, dict[Account, int]()
+        given_ns = 0
+        pooled: dict[Account, int] = {}
         for owner in used.keys() | set(pools):
             parts = self._parts(owner.take(now) if isinstance(owner, Users) else {owner: Part(1)})
             whole, ns = sum(part.ns for part in parts.values()), used.get(owner, 0)

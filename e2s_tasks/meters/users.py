@@ -113,7 +113,8 @@ class Users:
 
     def _running(self) -> dict[Account | None, int]:
         """How many pieces of each run; those that are lost become the oldest, as the others are done."""
-        free, lost, running = max(self.slots, 1), self._lost, dict[Account | None, int]()
+        free, lost = max(self.slots, 1), self._lost
+        running: dict[Account | None, int] = {}
         if lost:
             lost = self._lost = min(lost, sum(left for _, left in self._left.values()))
         for whose, left in self._left.values():

@@ -9,7 +9,6 @@ that.
 
 import functools
 import os
-import subprocess
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -35,7 +34,7 @@ class OwnThread(threading.Thread):
 
 Registry = Callable[[], Meter | None]  # the meter of the process
 _registry: Registry | None = None
-_imports = ImportWatch()  # to load `multiprocessing` for nothing would take 7 ms
+_imports = ImportWatch()  # to load `multiprocessing` for nothing would take 7 ms, `subprocess` 3
 
 
 def watch_starts(registry: Registry) -> None:
@@ -43,7 +42,7 @@ def watch_starts(registry: Registry) -> None:
     global _registry  # noqa: PLW0603
     if _registry is None:
         os.register_at_fork(after_in_parent=_forked)
-        _watch_popen()
+        _imports.when_imported("subprocess", _watch_popen)
         _watch_posix_spawn()
         _imports.when_imported("multiprocessing.process", _watch_workers)
         _watch_threads()
@@ -52,8 +51,8 @@ def watch_starts(registry: Registry) -> None:
     _registry = registry
 
 
-def _watch_popen() -> None:
-    start = subprocess.Popen.__init__
+def _watch_popen(module: ModuleType) -> None:
+    start = module.Popen.__init__
 
     @functools.wraps(start)
     def started(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -61,7 +60,7 @@ def _watch_popen() -> None:
         start(self, *args, **kwargs)
         _started(self.pid)
 
-    subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+    module.Popen.__init__ = started
 
 
 def _watch_posix_spawn() -> None:

@@ -121,9 +121,7 @@ def test_idle_power_above_full_power_is_refused_with_both_values(tmp_path):
 
 
 def test_a_cpu_limit_makes_share_the_default_policy(tmp_path):
-    from dataclasses import replace
-
-    limited = replace(HOST, reserved_cpus=1.0)
+    limited = HOST._replace(reserved_cpus=1.0)
     assert static_share(Settings(data_dir=tmp_path), limited) == ("share", 0.25)
     assert static_share(Settings(data_dir=tmp_path), HOST) == ("dedicated", 1.0)
     assert static_share(Settings(data_dir=tmp_path, static_policy="dedicated"), limited) == ("dedicated", 1.0)

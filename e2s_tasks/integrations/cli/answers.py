@@ -156,7 +156,7 @@ def doctor() -> dict[str, Any]:
 
     options = settings()
     findings = [*map(asdict, examine(options)), _ledger_finding()]
-    return {"findings": findings, "profile": asdict(profile(options)), "data_dir": str(options.data_dir)}
+    return {"findings": findings, "profile": profile(options)._asdict(), "data_dir": str(options.data_dir)}
 
 
 def _ledger_finding() -> dict[str, Any]:
