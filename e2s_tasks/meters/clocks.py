@@ -3,9 +3,8 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from e2s_tasks.meters.counter_file import CounterFile
 
@@ -33,8 +32,7 @@ def slept_ns() -> int:
     return time.clock_gettime_ns(_BOOTTIME) - time.monotonic_ns() if _BOOTTIME is not None else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(NamedTuple):
     """The clocks that the meter reads, in nanoseconds: real ones, or a test's. slept: time spent suspended so far."""
 
     now: Callable[[], int] = time.monotonic_ns

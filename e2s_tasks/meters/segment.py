@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from e2s_tasks.core.attribution import Reading, Segment, split
 from e2s_tasks.meters.account import Account
@@ -18,8 +18,7 @@ LONG_S = 60.0
 RUNNING_CPUS = 0.5
 
 
-@dataclass(slots=True)
-class RawSegment:
+class RawSegment(NamedTuple):
     """A closed segment, not yet split. All times in nanoseconds.
 
     own: CPU time of the threads and child processes that belong to an account. pooled: what of it is an even part of
