@@ -61,12 +61,13 @@ def ask_first(writer: Callable[[], None]) -> None:
 class Journal:
     """One process's append-only file of records. Appending never raises: what cannot be written waits in memory.
 
-    troubled: whether something could not be written at once. dropped: how many records were given up.
+    troubled: whether something could not be written at once. dropped: how many records were given up. appended: bytes
+    that it has written in all.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.dropped = 0
+        self.dropped = self.appended = 0
         self.troubled = False
         self._kept: list[bytes] = []
         self._fd: int | None = None
@@ -97,6 +98,7 @@ class Journal:
                 lines = [TORN, *lines]
             text = b"".join(lines)
             written = append(self._fd, text)
+            self.appended += written
             if written == len(text):
                 self._torn = False
                 return
@@ -130,6 +132,7 @@ class Journal:
                 os.ftruncate(anew, position := 0)
                 while portion := os.pread(self._fd, PORTION, position):
                     position += os.write(anew, portion)
+                self.appended += position
                 os.dup2(anew, self._fd, inheritable=False)  # other threads may be writing to this very number
             finally:
                 os.close(anew)

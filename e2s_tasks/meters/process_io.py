@@ -8,14 +8,18 @@ reached the storage device. The system adds the figures of an ended child proces
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock, get_native_id
 from time import monotonic_ns
 from typing import NamedTuple
 
 from e2s_tasks import keeping
+from e2s_tasks.meters.counter_file import CounterFile
 from e2s_tasks.meters.page import Measured
 
-FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some 20 microseconds
+# A reading of that age is not repeated: one takes some 20 microseconds. What begins is given a bit of what was before.
+FRESH_NS = 1_000_000
+FRESH_ENOUGH_TO_BEGIN_NS = 5_000_000
 
 
 class Moved(NamedTuple):
@@ -28,11 +32,11 @@ class Moved(NamedTuple):
 
     def plus(self, other: "Moved") -> "Moved":
         """The sum."""
-        return Moved(*(one + two for one, two in zip(self, other, strict=True)))
+        return Moved(self[0] + other[0], self[1] + other[1], self[2] + other[2], self[3] + other[3])
 
     def minus(self, other: "Moved") -> "Moved":
         """The difference; below 0 where the other is larger."""
-        return Moved(*(one - two for one, two in zip(self, other, strict=True)))
+        return Moved(self[0] - other[0], self[1] - other[1], self[2] - other[2], self[3] - other[3])
 
     def at_least(self, other: "Moved") -> "Moved":
         """The larger of both, each."""
@@ -41,11 +45,25 @@ class Moved(NamedTuple):
 
 def moved(folder: str) -> Moved | None:
     """The counters of a process or thread, by its folder in /proc; None where the system does not tell."""
-    fields = dict(line.split(b": ") for line in keeping.read(f"{folder}/io").splitlines())
+    return _moved(keeping.read(f"{folder}/io"))
+
+
+def _moved(text: bytes) -> Moved | None:
+    words = text.split()
+    fields = dict(zip(words[::2], words[1::2], strict=True))
     try:
-        written_storage = int(fields[b"write_bytes"]) - int(fields[b"cancelled_write_bytes"])
-        return Moved(int(fields[b"rchar"]), int(fields[b"wchar"]), int(fields[b"read_bytes"]), max(0, written_storage))
+        written_storage = int(fields[b"write_bytes:"]) - int(fields[b"cancelled_write_bytes:"])
+        read, written, read_storage = (int(fields[name]) for name in (b"rchar:", b"wchar:", b"read_bytes:"))
+        return Moved(read, written, read_storage, max(0, written_storage))
     except (KeyError, ValueError):
+        return None
+
+
+def _own_file() -> CounterFile | None:
+    """The counters of this process, kept open: they are read in a third of the time."""
+    try:
+        return CounterFile(Path("/proc/self/io"))
+    except OSError:
         return None
 
 
@@ -57,6 +75,7 @@ class ProcessIO:
 
     def __init__(self, measured: Callable[[], Mapping[int, Measured]], journal: Callable[[], int]) -> None:
         self._measured, self._journal = measured, journal
+        self._file = _own_file()
         self._own = self._gone = Moved()  # moved by measuring itself; by measured children that have ended
         self._children: dict[int, Moved] = {}
         self._working: dict[int, Moved | None] = {}  # threads that do own work, with what they had moved before
@@ -64,12 +83,12 @@ class ProcessIO:
         self._taken_ns = 0
         self._lock = Lock()
 
-    def now(self) -> Moved | None:
+    def now(self, fresh_ns: int = FRESH_NS) -> Moved | None:
         """What the process has moved since some moment of its life; None where the system does not tell.
 
         Another thread that just looks is not waited for: then it is the figure of before.
         """
-        if monotonic_ns() - self._taken_ns >= FRESH_NS and self._lock.acquire(blocking=False):
+        if monotonic_ns() - self._taken_ns >= fresh_ns and self._lock.acquire(blocking=False):
             try:
                 self._read()
             finally:
@@ -77,7 +96,8 @@ class ProcessIO:
         return self._last
 
     def _read(self) -> None:
-        found = moved("/proc/self")
+        text = (self._file.read() if self._file is not None else None) or b""
+        found = _moved(text)
         if found is None:
             return
         self._follow_children()
@@ -86,6 +106,7 @@ class ProcessIO:
         for thread in self._working:
             own = own.plus(self._worked(thread))
         net = found.minus(own).minus(self._gone).minus(Moved(keeping.counted.read, appended, 0, appended))
+        keeping.counted.read += len(text)  # the system counts it at the next reading
         self._last = net.at_least(self._last or net)
         self._taken_ns = monotonic_ns()
 
