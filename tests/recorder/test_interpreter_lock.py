@@ -1,4 +1,4 @@
-"""A span's beginning and end keep the interpreter's lock: who gives it up gets it back behind all threads that compute."""
+"""A span begins and ends with the interpreter's lock kept: given up, it comes back behind all threads that compute."""
 
 import sys
 import time
