@@ -107,28 +107,27 @@ class Meter(Segments):
         if stack or thread.steps:  # its clock is read as late as can be: the bookkeeping is none of the new span's
             thread.charge(thread.used_ns(now, self._cpu) if cpu_ns is None else cpu_ns, now, self._start_ns)
         else:
-            self._threads[thread.tid] = thread
             thread.last_ns, thread.since_ns = self._cpu() if cpu_ns is None else cpu_ns, now
+            self._threads[thread.tid] = thread
         stack.append(account)
 
     def _finish_on(self, thread: MeasuredThread | None, account: Account, now: int, cpu_ns: int) -> None:
         """The account is open no longer, and owns the thread no longer, if one is given."""
-        if thread is not None and thread.stack:
+        if thread is not None:
             stack = thread.stack
-            thread.charge(cpu_ns, now, self._start_ns)
-            if stack[-1] is account:
-                stack.pop()
-            elif account in stack:
-                stack.remove(account)
-            if not stack and not thread.steps:
+            if stack:
+                thread.charge(cpu_ns, now, self._start_ns)
+                if stack[-1] is account:
+                    stack.pop()
+                elif account in stack:
+                    stack.remove(account)
+            if not stack and not thread.steps:  # a signal handler's exception may have left it there without any
                 self._threads.pop(thread.tid, None)
         if account not in self._open:
             self._forget(account, now)
             return
-        if account.lent:
-            self._hand_on(account, now)
-        if account.holder:
-            self._holders.remove(account, now)
+        if account.lent or account.holder:
+            self._give_up(account, now)
         children = self.children
         ends = now - self._start_ns >= COALESCE_NS or len(self._open) == 1
         ends = ends or (children is not None and bool(children.owners) and self._leaves_work(account, children))
@@ -304,6 +303,13 @@ class Meter(Segments):
             self._holders.remove(account, now)
         if account.ends_in is None and account not in self._ended:
             account.ends_in = -1  # it has used nothing
+
+    def _give_up(self, account: Account, now: int) -> None:
+        """The account, about to end, has threads that work for it no longer, and answers for idle power no longer."""
+        if account.lent:
+            self._hand_on(account, now)
+        if account.holder:
+            self._holders.remove(account, now)
 
     def _hand_on(self, account: Account, now: int) -> None:
         """Threads that still work for an account which ends work for what is open around it from now on."""

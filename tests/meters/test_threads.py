@@ -86,3 +86,25 @@ def test_the_closing_of_a_segment_is_no_work_of_the_span_that_begins_with_it(met
     assert meter.readings == before + 2  # when the segment closed, and when the span began
     meter.stop(inner)
     meter.stop(outer)
+
+
+def test_a_thread_that_an_exception_struck_while_it_took_its_first_span_is_charged_nothing_twice(meter, world):
+    meter.stop(meter.start(Account(Role.SPAN)))
+    flow = meter.start(Account(Role.FLOW), thread=1)
+    world.run(200 * MS, {0: 200 * MS})  # without a span: the flow's, the only one that is open
+    meter.tick()
+    read, struck = meter._cpu, Account(Role.SPAN, flow)
+
+    def interrupted():
+        read()
+        raise TimeoutError  # as a signal handler may
+
+    meter._cpu = interrupted
+    with pytest.raises(TimeoutError):
+        meter.start(struck)
+    meter._cpu = read
+    meter.stop(struck)
+    world.run(MS, {1: MS})
+    meter.stop(flow, thread=1)
+    meter.settle(force=True)
+    assert flow.cpu_ns + struck.cpu_ns == 201 * MS
