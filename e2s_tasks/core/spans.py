@@ -133,8 +133,8 @@ def status_of(error: BaseException | None) -> Status:
     """How a span ended, by the exception that left it."""
     if error is None or isinstance(error, GeneratorExit | StopIteration | StopAsyncIteration):
         return Status.COMPLETED
-    asyncio = sys.modules.get("asyncio")  # without it nobody has raised its CancelledError
-    if isinstance(error, KeyboardInterrupt) or (asyncio is not None and isinstance(error, asyncio.CancelledError)):
+    loaded = sys.modules.get("asyncio.exceptions")  # without it, as while it is imported, nobody has raised its error
+    if isinstance(error, (KeyboardInterrupt, getattr(loaded, "CancelledError", KeyboardInterrupt))):
         return Status.CANCELLED
     if isinstance(error, TimeoutError):
         return Status.TIMED_OUT

@@ -24,7 +24,7 @@ from e2s_tasks.core.records import (
     to_dict,
 )
 from e2s_tasks.host import boot_id, host_name, pid_namespace, process_stat
-from e2s_tasks.keeping import append
+from e2s_tasks.keeping import append, counted
 
 SUFFIX = ".jsonl"
 PORTION = 1_000_000  # bytes of a journal that are taken in at once
@@ -133,6 +133,7 @@ class Journal:
                 while portion := os.pread(self._fd, PORTION, position):
                     position += os.write(anew, portion)
                 self.appended += position
+                counted.read += position
                 os.dup2(anew, self._fd, inheritable=False)  # other threads may be writing to this very number
             finally:
                 os.close(anew)

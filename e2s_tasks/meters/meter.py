@@ -150,12 +150,14 @@ class Meter(Segments):
 
         A note stays until it is booked, so that a segment that closes meanwhile knows of it.
         """
+        self._noted_ns, self._known_notes = {}, 0  # anew: a signal handler's exception may have struck the last time
         while self._notes:
             what, thread, account, now, cpu_ns = self._notes[0]
             try:
                 what(thread, account, now, cpu_ns)
             finally:
                 self._notes.popleft()
+                self._is_booked(thread)
 
     def _serve(self, thread: MeasuredThread) -> None:
         """What came too late for whose turn it was; who takes the next one has the same to do."""

@@ -17,9 +17,7 @@ from e2s_tasks import keeping
 from e2s_tasks.meters.counter_file import CounterFile
 from e2s_tasks.meters.page import Measured
 
-# A reading of that age is not repeated: one takes some 20 microseconds. What begins is given a bit of what was before.
-FRESH_NS = 1_000_000
-FRESH_ENOUGH_TO_BEGIN_NS = 5_000_000
+FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some 20 microseconds
 
 
 class Moved(NamedTuple):
@@ -83,12 +81,12 @@ class ProcessIO:
         self._taken_ns = 0
         self._lock = Lock()
 
-    def now(self, fresh_ns: int = FRESH_NS) -> Moved | None:
+    def now(self) -> Moved | None:
         """What the process has moved since some moment of its life; None where the system does not tell.
 
         Another thread that just looks is not waited for: then it is the figure of before.
         """
-        if monotonic_ns() - self._taken_ns >= fresh_ns and self._lock.acquire(blocking=False):
+        if monotonic_ns() - self._taken_ns >= FRESH_NS and self._lock.acquire(blocking=False):
             try:
                 self._read()
             finally:

@@ -4,6 +4,7 @@ What is read keeps the interpreter's lock, so that no other thread gets in betwe
 """
 
 import threading
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from e2s_tasks.meters.users import Part, Users
 if TYPE_CHECKING:
     from e2s_tasks.meters.children import Children, Used
 
+Noted = dict[MeasuredThread, deque[int]]
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
 
@@ -48,6 +50,8 @@ class Segments:
         self._local = threading.local()
         self._turn = Turn(code)
         self._notes = self._turn.notes
+        self._noted_ns: Noted = {}  # what is in the first so many of them
+        self._known_notes = 0
         self._threads: dict[int, MeasuredThread] = {}
         self._open: dict[Account, None] = {}
         self._roots: dict[Account, None] = {}
@@ -104,14 +108,27 @@ class Segments:
             thread = self._local.thread = MeasuredThread()
             return thread
 
-    def _noted(self) -> dict[MeasuredThread, list[int]]:
-        """The CPU times in the notes of each thread that has left some; what is later than the first goes with it."""
-        noted: dict[MeasuredThread, list[int]] = {}
-        for _, thread, _, _, then_ns in list(self._notes):
-            noted.setdefault(thread, []).append(then_ns)
-        return noted
+    def _noted(self) -> Noted:
+        """The CPU times in the notes of each thread that has left some; what is later than the first goes with it.
 
-    def _used(self, thread: MeasuredThread, noted: dict[MeasuredThread, list[int]]) -> int | None:
+        Kept while notes are booked: there may be thousands, each of which closes a segment.
+        """
+        known = self._known_notes
+        if len(self._notes) != known:
+            for _, thread, _, _, then_ns in list(self._notes)[known:]:
+                self._noted_ns.setdefault(thread, deque()).append(then_ns)
+                self._known_notes += 1
+        return self._noted_ns
+
+    def _is_booked(self, thread: MeasuredThread) -> None:
+        """The first note, of this thread, has been booked and is gone."""
+        if self._known_notes:
+            self._known_notes -= 1
+            self._noted_ns[thread].popleft()
+            if not self._noted_ns[thread]:
+                del self._noted_ns[thread]
+
+    def _used(self, thread: MeasuredThread, noted: Noted) -> int | None:
         """The thread's CPU time, or that at its first note; None: it has ended, or this system has no such clock."""
         now_ns = self._other_thread(thread.clock)
         if thread not in noted:
@@ -239,9 +256,8 @@ class Segments:
             else:
                 outside_ns += thread.outside_ns
             thread.outside_ns = 0
-        for thread, (then_ns, *later) in noted.items() if noted else ():
-            last_ns = later[-1] if later else then_ns
-            noted_ns += max(0, (self._other_thread(thread.clock) or last_ns) - then_ns)
+        for thread, times in list(noted.items()) if noted else ():
+            noted_ns += max(0, (self._other_thread(thread.clock) or times[-1]) - times[0])
         return outside_ns, noted_ns, nobodys_ns + self._own_used()
 
     def _innermost(self) -> dict[Account, int]:

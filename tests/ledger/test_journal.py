@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from e2s_tasks.core.records import TYPES, ProcessRecord, SourceRecord, SpanRecord, VersionRecord
 from e2s_tasks.errors import LedgerError
+from e2s_tasks.keeping import counted
 from e2s_tasks.ledger import Journal, Ledger, alive, journal_path, read_journal, replay, this_process
 from e2s_tasks.ledger.journal import LOOK_EVERY_S, decode, encode
 from tests.ledger.journals import started
@@ -199,6 +200,16 @@ def test_a_journal_that_is_removed_with_its_directory_is_brought_back_with_all_t
     assert isinstance(records[0], ProcessRecord)
     assert [record.id for record in records[1:]] == ["before", "start-0", "tick-0", "start-1", "tick-1"]
     assert len([one for one in caplog.records if "was removed" in one.message]) == 1
+
+
+def test_what_bringing_a_journal_back_moves_is_measurings_own(tmp_path):
+    journal = started(tmp_path / "data" / "journal", this_process())
+    journal.append(named("before"))
+    size, read, written = journal.size, counted.read, journal.appended
+    shutil.rmtree(tmp_path / "data")
+    journal._looked -= LOOK_EVERY_S
+    journal.append()
+    assert (counted.read - read, journal.appended - written) == (size, size)
 
 
 def test_a_journal_that_is_still_there_is_looked_at_once_a_second(tmp_path, monkeypatch):
