@@ -76,6 +76,7 @@ class ProcessIO:
         self._file = _own_file()
         self._own = self._gone = Moved()  # moved by measuring itself; by measured children that have ended
         self._children: dict[int, Moved] = {}
+        self._seen: Mapping[int, Measured] | None = None  # the measured processes, when it was looked for children
         self._working: dict[int, Moved | None] = {}  # threads that do own work, with what they had moved before
         self._last: Moved | None = None
         self._taken_ns = 0
@@ -111,6 +112,9 @@ class ProcessIO:
     def _follow_children(self) -> None:
         """Remember what measured children have moved: once they have ended, it is a part of this process's figures."""
         pid, every = os.getpid(), self._measured()
+        if every is self._seen and not self._children:
+            return
+        self._seen = every
         below = {child for child, one in every.items() if pid in one.parents}
         for child in below | set(self._children):
             nearest = (
