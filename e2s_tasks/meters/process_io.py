@@ -48,8 +48,8 @@ def moved(folder: str) -> Moved | None:
 
 def _moved(text: bytes) -> Moved | None:
     words = text.split()
-    fields = dict(zip(words[::2], words[1::2], strict=True))
     try:
+        fields = dict(zip(words[::2], words[1::2], strict=True))
         written_storage = int(fields[b"write_bytes:"]) - int(fields[b"cancelled_write_bytes:"])
         read, written, read_storage = (int(fields[name]) for name in (b"rchar:", b"wchar:", b"read_bytes:"))
         return Moved(read, written, read_storage, max(0, written_storage))

@@ -21,7 +21,7 @@ from e2s_tasks.meters.users import Part, Users
 if TYPE_CHECKING:
     from e2s_tasks.meters.children import Children, Used
 
-Noted = dict[MeasuredThread, deque[int]]
+Noted = dict[MeasuredThread, deque[int]]  # CPU times in ns, the first one first
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
 
@@ -113,9 +113,10 @@ class Segments:
 
         Kept while notes are booked: there may be thousands, each of which closes a segment.
         """
-        known = self._known_notes
-        if len(self._notes) != known:
-            for _, thread, _, _, then_ns in list(self._notes)[known:]:
+        if len(self._notes) != self._known_notes:
+            notes = list(self._notes)
+            while self._known_notes < len(notes):  # a signal handler's span may get on with it meanwhile
+                _, thread, _, _, then_ns = notes[self._known_notes]
                 self._noted_ns.setdefault(thread, deque()).append(then_ns)
                 self._known_notes += 1
         return self._noted_ns
