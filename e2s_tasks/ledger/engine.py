@@ -68,6 +68,24 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+@contextmanager
+def kept_open(engine: sa.Engine) -> Iterator[None]:
+    """A block of several uses, at whose end alone a file of SQLite's takes in what was written.
+
+    At the end of each its last user would, and hold the lock until the disk has it: three to fifteen times as long.
+    """
+    if not isinstance(engine.pool, NullPool):
+        yield
+        return
+    with unforked():
+        with reporting(engine, "cannot be opened"):
+            connection = engine.connect()
+        with connection:
+            with reporting(engine, "cannot be read"), connection.begin():
+                connection.exec_driver_sql("PRAGMA user_version")  # it is opened at its first use
+            yield
+
+
 def _error(url: str, problem: str, error: Exception) -> LedgerError:
     cause = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
     if "is locked" in cause or "lock timeout" in cause:

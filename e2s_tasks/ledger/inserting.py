@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
+from functools import cache
 from math import isfinite
 from typing import Any, cast
 
@@ -17,7 +18,6 @@ from e2s_tasks.ledger.tables import TABLES, delivery, span
 
 LARGEST = 2**63 - 1
 AT_ONCE = 400  # rows in a statement of SQLite at most: more are slower again
-_NAMES = {record: [field.name for field in fields(record)] for record in TABLES}
 _PLAIN = {sa.Text: str, sa.BigInteger: int, sa.Double: float}  # else JSON
 _KINDS = {record: [(one.name, _PLAIN.get(type(one.type))) for one in table.columns] for record, table in TABLES.items()}
 
@@ -91,19 +91,27 @@ def write(
     connection: sa.Connection, rows: dict[type[Record], list[dict[str, Any]]], delivered: tuple[str, int] | None
 ) -> None:
     """Write such rows inside the connection's transaction. delivered: see `Ledger.ingest`."""
-    insert = _insert_of(connection.dialect.name)
+    dialect = connection.dialect.name
     lock_for_ingest(connection)
     if SpanRecord in rows:
         rows[SpanRecord] = not_pruned(connection, rows[SpanRecord])
     for record_type, values in rows.items():
         alone = [row for row in values if not _is_of_no_process(record_type, row)]
         if alone:
-            _write(connection, _keeping_the_newest(insert, record_type), alone)
+            _write(connection, _keeping_the_newest(dialect, TABLES[record_type]), alone)
         if len(alone) < len(values):
-            _merge(connection, insert, [row for row in values if _is_of_no_process(record_type, row)])
-    changes.note(connection, insert, rows)
+            _merge(connection, [row for row in values if _is_of_no_process(record_type, row)])
+    changes.note(connection, _insert_of(dialect), rows)
     if delivered is not None:
-        _mark(connection, insert, *delivered)
+        _mark(connection, *delivered)
+
+
+def get_ready(dialect: str, record_types: Iterable[type[Record]]) -> None:
+    """Have the statements for records of these types made before the lock is taken: that takes longer than the rest."""
+    for record_type in record_types:
+        statement = _keeping_the_newest(dialect, TABLES[record_type])
+        if dialect == "sqlite":
+            _spelled(statement)
 
 
 def _insert_of(dialect: str) -> Any:
@@ -115,11 +123,17 @@ def _insert_of(dialect: str) -> Any:
     return insert
 
 
-def _keeping_the_newest(insert: Any, record_type: type[Record]) -> Any:
-    statement = insert(TABLES[record_type])
-    if record_type is not SpanRecord:
-        return statement.on_conflict_do_nothing(index_elements=["id"])
-    newer = {name: statement.excluded[name] for name in _NAMES[SpanRecord] if name != "id"}
+@cache
+def _leaving_what_is_there(dialect: str, table: sa.Table) -> Any:
+    return _insert_of(dialect)(table).on_conflict_do_nothing(index_elements=["id"])
+
+
+@cache
+def _keeping_the_newest(dialect: str, table: sa.Table) -> Any:
+    if table is not span:
+        return _leaving_what_is_there(dialect, table)
+    statement = _insert_of(dialect)(span)
+    newer = {one.name: statement.excluded[one.name] for one in span.c if one.name != "id"}
     return statement.on_conflict_do_update(index_elements=["id"], set_=newer, where=statement.excluded.seq > span.c.seq)
 
 
@@ -127,10 +141,10 @@ def _is_of_no_process(record_type: type[Record], row: dict[str, Any]) -> bool:
     return record_type is SpanRecord and row["process_id"] == row["run_id"]
 
 
-def _merge(connection: sa.Connection, insert: Any, rows: list[dict[str, Any]]) -> None:
+def _merge(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Write what is told of runs that several processes tell of, together with what is known of them."""
     # Inserting waits for who inserts the same run, and the lock for who changes it: neither word is lost.
-    _write(connection, insert(span).on_conflict_do_nothing(index_elements=["id"]), rows)
+    _write(connection, _leaving_what_is_there(connection.dialect.name, span), rows)
     told = {row["id"]: SpanRecord(**row) for row in rows}
     changed = []
     for chunk in chunks(told):
@@ -151,14 +165,23 @@ def _write(connection: sa.Connection, statement: Any, rows: list[dict[str, Any]]
     if connection.dialect.name != "sqlite":
         connection.execute(statement, rows)
         return
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    columns = [(name, _stored_by(statement.table.c[name], connection.dialect)) for name in compiled.positiontup]
+    insert, columns = _spelled(statement)
     one = f"({', '.join('?' * len(columns))})"
     at_once = max(1, min(AT_ONCE, _most_values(connection) // len(columns)))
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]
         values = tuple(stored(row[name]) if stored else row[name] for row in some for name, stored in columns)
-        connection.exec_driver_sql(str(compiled).replace(one, ", ".join([one] * len(some)), 1), values)
+        connection.exec_driver_sql(insert.replace(one, ", ".join([one] * len(some)), 1), values)
+
+
+@cache
+def _spelled(statement: Any) -> tuple[str, list[tuple[str, Any]]]:
+    """An INSERT of all columns in SQLite's SQL, and its columns with what makes the driver's value, if anything."""
+    from sqlalchemy.dialects import sqlite
+
+    dialect, columns = sqlite.dialect(), statement.table.c
+    compiled = statement.compile(dialect=dialect, column_keys=columns.keys())
+    return str(compiled), [(name, _stored_by(columns[name], dialect)) for name in compiled.positiontup]
 
 
 def _most_values(connection: sa.Connection) -> int:
@@ -172,13 +195,14 @@ def _stored_by(column: sa.Column[Any], dialect: sa.Dialect) -> Any:
     return column.type.dialect_impl(dialect).bind_processor(dialect)
 
 
-def _mark(connection: sa.Connection, insert: Any, process_id: str, position: int) -> None:
+def _mark(connection: sa.Connection, process_id: str, position: int) -> None:
     """Note how far the journal of a process is taken in."""
-    statement = insert(delivery)
+    connection.execute(_marking(connection.dialect.name), {"process_id": process_id, "position": position})
+
+
+@cache
+def _marking(dialect: str) -> Any:
+    statement = _insert_of(dialect)(delivery)
     further = statement.excluded.position > delivery.c.position
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["process_id"], set_={"position": statement.excluded.position}, where=further
-        ),
-        {"process_id": process_id, "position": position},
-    )
+    told = {"position": statement.excluded.position}
+    return statement.on_conflict_do_update(index_elements=["process_id"], set_=told, where=further)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,9 @@ _log = logging.getLogger(__name__)
 
 class Ingests(Protocol):
     """What a journal is replayed into: idempotent, and all or nothing."""
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        """A block of several uses."""
 
     def ingest(self, records: Iterable[Record], delivered: tuple[str, int] | None = None) -> None:
         """Keep the records, and how far the journal of a process is taken in with them."""
@@ -75,15 +79,17 @@ def replay(journals: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord], 
     """
     is_alive = is_alive or alive
     removed, refused, taken = 0, None, 0
-    for path in sorted(journals.glob(f"*{SUFFIX}")):
-        try:
-            removed += _replay_one(path, ledger, is_alive)
-            taken += 1
-        except LedgerBusyError:
-            raise
-        except LedgerError as error:
-            refused = error
-            _log.warning("The journal %s waits: %s", path, error)
+    paths = sorted(journals.glob(f"*{SUFFIX}"))
+    with ledger.kept_open() if paths else nullcontext():
+        for path in paths:
+            try:
+                removed += _replay_one(path, ledger, is_alive)
+                taken += 1
+            except LedgerBusyError:
+                raise
+            except LedgerError as error:
+                refused = error
+                _log.warning("The journal %s waits: %s", path, error)
     if refused is not None and not taken:
         raise refused
     return removed

@@ -83,7 +83,7 @@ class OpenSpan(Account):
     io_until: Any = None
     told = False  # whether the recorder knows that it has ended
     announced = False  # whether its beginning was written down before the tick, as attempts' and flow runs' always is
-    made: frozenset[str] = frozenset()  # the URIs that it and what is inside it wrote
+    made: Mapping[str, str] = NO_FACTS  # by URI the latest version that it and what is inside it wrote
     starter: Starter | None = None  # of an outermost span of this process: the span of another one that it belongs to
     parent: "OpenSpan | None"
 
@@ -361,15 +361,15 @@ class OpenSpan(Account):
 
         to: takes the record instead of the journal.
         """
-        around: OpenSpan | None = self
-        while around is not None:
-            around.made |= {uri}
-            around = around.outer
         record = VersionRecord(
             id=new_id(), uri=uri, span_id=self.id, run_id=self.record.run_id, created_at=time.time(), bytes=size,
             rows=rows, format=format, schema_digest=schema_digest, files=files,
             content_digest=content_digest, written=written,
         )  # fmt: skip
+        around: OpenSpan | None = self
+        while around is not None:
+            around.__dict__.setdefault("made", {})[uri] = record.id  # at once, whatever other threads write
+            around = around.outer
         if to is None:
             self.recorder.write(record, self)
         else:

@@ -14,7 +14,7 @@ def ran(airflow):
     """The summaries of a run of each DAG, and the asset events."""
     ids = {}
     made_of = ("makes_raw", "makes_clean", "makes_by_alias", "makes_of_an_alias", "ore", "metal")
-    for dag_id in (*made_of, "own_extras", "makes_nothing", "makes_parts", "makes_a_whole"):
+    for dag_id in (*made_of, "own_extras", "makes_nothing", "makes_parts", "makes_a_whole", "ledger_is_held"):
         ids[dag_id] = airflow.trigger(dag_id)
         assert airflow.wait(dag_id, ids[dag_id]) == "success"
     ledger = Ledger.open(f"sqlite:///{airflow.home / 'e2s' / 'ledger.db'}")
@@ -120,6 +120,15 @@ def test_each_event_of_an_asset_that_many_write_at_once_names_its_own_version(ra
     told = [one["extra"]["e2s"]["version_id"] for one in _of(events, "makes_parts", "x://parts")]
     assert sorted(told) == sorted(one["version_id"] for one in parts)
     assert len(set(told)) == 6
+
+
+def test_an_event_of_a_time_when_the_ledger_was_held_names_the_version_that_will_tell_what_it_cost(ran):
+    summaries, events = ran
+    [made] = summaries["ledger_is_held"]["artifacts"]
+    [told] = [one["extra"]["e2s"] for one in _of(events, "ledger_is_held", "x://while the ledger is held")]
+    assert told.keys() == {"run_id", "attempt_host_energy_j", "provenance", "version_id"}
+    assert told["version_id"] == made["version_id"]
+    assert made["in_run_j"] > told["attempt_host_energy_j"] > 0
 
 
 def test_what_a_task_puts_into_an_event_stays_and_the_rest_carries_what_the_asset_has_cost(ran):

@@ -1,5 +1,6 @@
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -339,3 +340,16 @@ def test_the_runs_of_a_period_come_with_their_subflows_and_what_others_started_f
         "flow-late": {"flow_run_name": "name-of-late"}, "work": {"gaps": ["dram"]}, "plain": {}, "started": {},
     }  # fmt: skip
     assert ledger.period(50.0) == []
+
+
+def test_a_file_takes_in_at_the_end_of_a_block_what_was_written_in_it_and_not_at_each_write(sqlite_url, flow, span):
+    ledger, log = Ledger.open(sqlite_url), Path(f"{sqlite_url.removeprefix('sqlite:///')}-wal")
+    ledger.ingest([flow("run-1")])
+    assert not log.exists()
+    with ledger.kept_open():
+        ledger.ingest([span("a")])
+        assert log.stat().st_size
+        assert Ledger.open(sqlite_url).run("run-1").spans  # which others see at once, and may add to
+        Ledger.open(sqlite_url).ingest([span("b")])
+    assert not log.exists()
+    assert {one.id for one in ledger.run("run-1").spans} >= {"a", "b"}

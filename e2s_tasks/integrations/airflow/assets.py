@@ -17,6 +17,7 @@ SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 EXTRA = "e2s"
 JOULES = "attempt_host_energy_j"  # what is told in any case: by it ours is known
 NOTHING: dict[str, Any] = {"spans": [], "artifacts": []}
+PATIENCE_S = 2.0  # with a ledger that others hold, as many do that end at once; the work is over by then
 MUCH = 4_000_000  # bytes of journals: taking in so many takes half a second
 MANY = 7_000  # spans of a run: reading so many takes half a second
 
@@ -108,7 +109,7 @@ def _made(task_instance: Any) -> Iterator[tuple[Any, str, Any]]:
 
 
 def _is_written(span: OpenSpan, uri: str) -> bool:
-    return any(one == uri or one.startswith(uri.rstrip("/") + "/") for one in span.made)
+    return any(one == uri or one.startswith(uri.rstrip("/") + "/") for one in list(span.made))
 
 
 @guarded
@@ -122,12 +123,13 @@ def tell(span: OpenSpan, task_instance: Any, made: list[VersionRecord]) -> None:
         return
     joules, provenance = span.recorder.host_energy(span)
     summary = _from_the_ledger(span, {uri_of(name) for name in events}, made)
+    versions = {**span.made} | {one.uri: one.id for one in made}
     before = 0.0 if _is_first(task_instance) else _before(span, summary["spans"])
     whole = None if before is None else before + joules  # nobody knows it where a part of it is missing
     told = {"run_id": span.run_id, JOULES: whole, "provenance": str(provenance)}
     found = {row["uri"]: row for row in summary["artifacts"]}
     for name, of_asset in events.items():
-        carried = told | _energy_to_solution(span, found.get(uri_of(name)))
+        carried = told | _energy_to_solution(span, found.get(uri_of(name)), versions.get(uri_of(name)))
         for event in of_asset:
             if _is_free(event.extra):
                 event.extra = {**(event.extra or {}), EXTRA: carried}
@@ -172,7 +174,6 @@ def _from_the_ledger(span: OpenSpan, uris: Collection[str], made: list[VersionRe
     """
     from e2s_tasks.errors import E2SError
     from e2s_tasks.ledger import Ledger, replay
-    from e2s_tasks.recorder.delivery import PATIENCE_S
     from e2s_tasks.reporter.made import summarise_made
 
     recorder = span.recorder
@@ -183,11 +184,12 @@ def _from_the_ledger(span: OpenSpan, uris: Collection[str], made: list[VersionRe
         return NOTHING
     try:
         ledger = Ledger.open(recorder.settings.ledger, PATIENCE_S)
-        replay(recorder.settings.journals, ledger)
-        if any(run.spans > MANY for run in ledger.known_runs([span.run_id])):
-            warn_once(reading, RuntimeError(f"the run has more than {MANY:,} spans: `e2s show` tells it"))
-            return NOTHING
-        return summarise_made(ledger, span.run_id, span.id, uris, made)
+        with ledger.kept_open():
+            replay(recorder.settings.journals, ledger)
+            if any(run.spans > MANY for run in ledger.known_runs([span.run_id])):
+                warn_once(reading, RuntimeError(f"the run has more than {MANY:,} spans: `e2s show` tells it"))
+                return NOTHING
+            return summarise_made(ledger, span.run_id, span.id, uris, made)
     except E2SError as error:
         warn_once(reading, error)
         return NOTHING
@@ -201,9 +203,9 @@ def _bytes_of(journals: Path) -> int:
     return size
 
 
-def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None) -> dict[str, Any]:
-    if row is None:
-        return {}
+def _energy_to_solution(span: OpenSpan, row: dict[str, Any] | None, version_id: str | None) -> dict[str, Any]:
+    if row is None:  # what it cost will be known by its version
+        return {} if version_id is None else {"version_id": version_id}
     still_running = f"{span.name!r} is still running"  # this attempt, of which no more than its report is left
     return {
         "version_id": row["version_id"],

@@ -93,6 +93,18 @@ def puts_together():
     time.sleep(0.1)
 
 
+@task(outlets=[Asset("x://while the ledger is held")])
+def holds_the_ledger():
+    import sqlite3
+    import sys
+
+    sys.held = sqlite3.connect(Path(os.environ["E2S_DATA_DIR"]) / "ledger.db", isolation_level=None)  # to its end
+    sys.held.execute("BEGIN IMMEDIATE")
+
+
+with DAG("ledger_is_held", schedule=None):
+    holds_the_ledger()
+
 with DAG("makes_parts", schedule=None):
     makes_a_part.expand(number=[1, 2, 3, 4, 5, 6])
 
