@@ -20,7 +20,7 @@ test-all: $(READY)  ## the slow tests too
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
 test-airflow: $(AIRFLOW)/.ready  ## the tests of the Airflow integration, with a real Airflow
-	$(AIRFLOW)/bin/python -m pytest -q --confcutdir=tests/airflow tests/airflow -n 3 --dist loadfile
+	$(AIRFLOW)/bin/python -m pytest -q --confcutdir=tests/airflow tests/airflow -n 3 --dist loadfile -o timeout=300
 
 airflow: $(AIRFLOW)/.ready  ## a real Airflow with the pipeline as a DAG, measured; Ctrl-C ends all
 	PATH="$(CURDIR)/$(AIRFLOW)/bin:$$PATH" deployments/airflow/standalone
