@@ -17,7 +17,8 @@ from e2s_tasks import keeping
 from e2s_tasks.meters.counter_file import CounterFile
 from e2s_tasks.meters.page import Measured
 
-FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some 20 microseconds
+FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some ten microseconds
+NAMED = [b"rchar:", b"wchar:", b"syscr:", b"syscw:", b"read_bytes:", b"write_bytes:", b"cancelled_write_bytes:"]
 
 
 class Moved(NamedTuple):
@@ -48,13 +49,13 @@ def moved(folder: str) -> Moved | None:
 
 def _moved(text: bytes) -> Moved | None:
     words = text.split()
-    try:
-        fields = dict(zip(words[::2], words[1::2], strict=True))
-        written_storage = int(fields[b"write_bytes:"]) - int(fields[b"cancelled_write_bytes:"])
-        read, written, read_storage = (int(fields[name]) for name in (b"rchar:", b"wchar:", b"read_bytes:"))
-        return Moved(read, written, read_storage, max(0, written_storage))
-    except (KeyError, ValueError):
+    if words[: len(NAMED) * 2 : 2] != NAMED:
         return None
+    try:
+        read, written, _, _, read_storage, written_storage, cancelled = map(int, words[1 : len(NAMED) * 2 : 2])
+    except ValueError:
+        return None
+    return Moved(read, written, read_storage, max(0, written_storage - cancelled))
 
 
 def _own_file() -> CounterFile | None:
@@ -104,9 +105,15 @@ class ProcessIO:
         own = self._own
         for thread in self._working:
             own = own.plus(self._worked(thread))
-        net = found.minus(own).minus(self._gone).minus(Moved(keeping.counted.read, appended, 0, appended))
+        gone, last = self._gone, self._last
+        net = Moved(  # spelled out, as each difference of two takes a microsecond
+            found[0] - own[0] - gone[0] - keeping.counted.read,
+            found[1] - own[1] - gone[1] - appended,
+            found[2] - own[2] - gone[2],
+            found[3] - own[3] - gone[3] - appended,
+        )
+        self._last = net if last is None else net.at_least(last)
         keeping.counted.read += len(text)  # the system counts it at the next reading
-        self._last = net.at_least(self._last or net)
         self._taken_ns = monotonic_ns()
 
     def _follow_children(self) -> None:
