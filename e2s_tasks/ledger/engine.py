@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from sqlalchemy.pool import NullPool
 
 from e2s_tasks.errors import E2SError, LedgerBusyError, LedgerError
-from e2s_tasks.ledger.forks import unforked
+from e2s_tasks.ledger.forks import open_until_a_fork, unforked
 from e2s_tasks.ledger.migrations import HEAD, UnknownVersionError, upgrade, version_of
 
 BUSY_TIMEOUT_S = 10.0
@@ -77,13 +77,13 @@ def kept_open(engine: sa.Engine) -> Iterator[None]:
     if not isinstance(engine.pool, NullPool):
         yield
         return
-    with unforked():
-        with reporting(engine, "cannot be opened"):
+    with ExitStack() as block:
+        with reporting(engine, "cannot be read"):
             connection = engine.connect()
-        with connection:
-            with reporting(engine, "cannot be read"), connection.begin():
-                connection.exec_driver_sql("PRAGMA user_version")  # it is opened at its first use
-            yield
+            block.enter_context(open_until_a_fork(connection.close))
+            with connection.begin():
+                connection.exec_driver_sql("PRAGMA user_version")  # the file is opened at its first use
+        yield
 
 
 def _error(url: str, problem: str, error: Exception) -> LedgerError:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 PATIENCE_S = 1.0  # no work is waited for longer, however many forks there are, nor does any wait longer for forks
@@ -18,6 +18,7 @@ LOOK_EVERY_S = 0.0005
 _working: dict[object, int] = {}  # the thread of each work
 _waited_for: set[object] = set()  # works that a fork has waited for in vain
 _forking: set[int] = set()
+_open: dict[object, Callable[[], object]] = {}  # what closes it
 
 
 @contextmanager
@@ -39,6 +40,26 @@ def unforked() -> Iterator[None]:
         _waited_for.discard(work)
 
 
+@contextmanager
+def open_until_a_fork(close: Callable[[], object]) -> Iterator[None]:
+    """A block in which a connection is open, and idle; `close` is called at its end, or by the thread that forks first.
+
+    It is opened, and the block entered, in the middle of work.
+    """
+    this = object()
+    _open[this] = close
+    try:
+        yield
+    finally:
+        _close(this)
+
+
+def _close(this: object) -> None:
+    close = _open.pop(this, None)
+    if close is not None:
+        close()
+
+
 def _waiting(fork: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fork)
     def forked() -> Any:
@@ -46,6 +67,9 @@ def _waiting(fork: Callable[..., Any]) -> Callable[..., Any]:
         _forking.add(me)
         try:
             _wait(me)
+            for this in list(_open):
+                with suppress(Exception):
+                    _close(this)
             return fork()
         finally:
             _forking.discard(me)
@@ -69,6 +93,7 @@ def _in_child() -> None:
     for work in [work for work, one in _working.items() if one != me]:
         del _working[work]
     _waited_for.clear()
+    _open.clear()
     _forking.clear()
 
 

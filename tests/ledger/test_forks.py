@@ -61,6 +61,28 @@ def test_children_of_a_process_that_reads_its_ledger_on_a_thread_can_use_sqlite(
     assert all(done)
 
 
+def test_a_ledger_that_is_kept_open_is_closed_before_another_thread_forks(tmp_path, monkeypatch):
+    monkeypatch.setattr(forks, "PATIENCE_S", 2 * HANGS_S)  # which is not waited for
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger, enough = Ledger.open(url), threading.Event()
+    found, log = [], tmp_path / "ledger.db-wal"
+
+    def keep_open(begun):
+        with ledger.kept_open():
+            found.append(log.exists())
+            begun.set()
+            enough.wait(HANGS_S)
+            found.append(log.exists())
+            found.append(ledger.runs())
+
+    with _thread(keep_open):
+        took, done = _fork(lambda: Ledger.open(url).runs())
+        enough.set()
+    assert done
+    assert took < HANGS_S / 2
+    assert found[:3] == [True, False, []]
+
+
 @pytest.mark.slow
 def test_a_fork_waits_for_the_end_of_what_another_thread_does_and_comes_before_what_it_does_next(monkeypatch):
     monkeypatch.setattr(forks, "PATIENCE_S", HANGS_S)

@@ -47,8 +47,8 @@ def test_each_piece_of_a_multiprocessing_thread_pools_work_belongs_to_the_span_t
             thread.join()
     spans = recorded.spans()
     for name, seconds in (("first", 0.1), ("second", 0.1), ("third", 0.1), ("one", 0.2), ("two", 0.1)):
-        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.01e9)
-    assert spans["flow"].cpu_ns < 0.03e9
+        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.02e9)  # less than a piece
+    assert spans["flow"].cpu_ns < 0.05e9
 
 
 def test_a_multiprocessing_thread_pool_that_nobody_has_any_more_is_gone(recorded):
