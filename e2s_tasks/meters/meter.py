@@ -288,11 +288,11 @@ class Meter(Segments):
     def abandon(self, account: Account) -> None:
         """The account's span has ended, on a thread that could not say so."""
         with self._in_turn():
-            now, noted = self._now(), self._noted()
+            now = self._now()
             account.closed_ns = account.closed_ns or now
             for thread in list(self._threads.values()):
                 if account in thread.stack:
-                    thread.charge(self._used(thread, noted) or 0, now, self._start_ns)
+                    thread.charge(self._used(thread) or 0, now, self._start_ns)
                     thread.stack.remove(account)
                     thread.orphaned = not thread.stack
                     if not thread.stack and not thread.steps:
@@ -320,10 +320,9 @@ class Meter(Segments):
             heir = heir.parent
         if heir is not None:
             heir.lent = True
-        noted = self._noted()
         for thread in self._threads.values():
             if account in thread.stack:
-                thread.charge(self._used(thread, noted) or 0, now, self._start_ns)
+                thread.charge(self._used(thread) or 0, now, self._start_ns)
                 thread.stack = [heir or one if one is account else one for one in thread.stack]
                 if heir is None:
                     thread.stack.remove(account)

@@ -129,13 +129,16 @@ class Segments:
             if not self._noted_ns[thread]:
                 del self._noted_ns[thread]
 
-    def _used(self, thread: MeasuredThread, noted: Noted) -> int | None:
-        """The thread's CPU time, or that at its first note; None: it has ended, or this system has no such clock."""
+    def _used(self, thread: MeasuredThread) -> int | None:
+        """The thread's CPU time, or that at its first note; None: it has ended, or this system has no such clock.
+
+        Its notes are looked at once its clock has been read: it may have left one just before that.
+        """
         now_ns = self._other_thread(thread.clock)
-        if thread not in noted:
+        times = self._noted().get(thread) if self._notes else None
+        if times is None:
             return now_ns
-        then_ns = noted[thread][0]
-        return then_ns if now_ns is None else min(then_ns, now_ns)
+        return times[0] if now_ns is None else min(times[0], now_ns)
 
     def _begin(self, now: int) -> None:
         self._start_ns, self._slept_ns = now, self._slept()
@@ -241,13 +244,9 @@ class Segments:
         mine_ns: the calling thread's. A thread that has left a note is read as it stood then: what it did since is
         booked with the note, and once.
         """
-        noted = self._noted() if self._notes else None
         outside_ns = noted_ns = nobodys_ns = 0
         for thread in list(self._threads.values()):
-            if noted:
-                cpu_ns = self._used(thread, noted)
-            else:
-                cpu_ns = mine_ns if thread is self._closer else self._other_thread(thread.clock)
+            cpu_ns = mine_ns if thread is self._closer and not self._notes else self._used(thread)
             if cpu_ns is None:
                 self._threads.pop(thread.tid, None)
                 continue
@@ -257,7 +256,7 @@ class Segments:
             else:
                 outside_ns += thread.outside_ns
             thread.outside_ns = 0
-        for thread, times in list(noted.items()) if noted else ():
+        for thread, times in list(self._noted().items()) if self._notes else ():
             noted_ns += max(0, (self._other_thread(thread.clock) or times[-1]) - times[0])
         return outside_ns, noted_ns, nobodys_ns + self._own_used()
 

@@ -68,3 +68,31 @@ def test_notes_of_several_threads_are_told_apart(meter):
     assert {one.cpu_ns for one in ones[::2]} == {MS}
     assert {one.cpu_ns for one in ones[1::2]} == {MS // 2}
     assert flow.cpu_ns == 20 * MS // 4
+
+
+def test_a_thread_that_goes_on_to_its_next_span_while_a_segment_closes_has_each_as_long_as_it_was(meter):
+    world = meter.world
+    flow = meter.start(Account(Role.FLOW), thread=2)
+    first, second = Account(Role.SPAN, flow), Account(Role.SPAN, flow)
+    meter.start(first, thread=1)
+    world.run(10 * MS, {1: 10 * MS, 2: MS})
+    read = meter._other_thread
+
+    def goes_on_meanwhile(clock):
+        if clock == 1 and not meter._notes:
+            closer = meter._local.thread
+            meter.stop(first, thread=1)
+            meter.start(second, thread=1)
+            world.run(7 * MS, {1: 7 * MS})
+            world.current, meter._local.thread = 2, closer
+        return read(clock)
+
+    world.current = 2
+    meter._other_thread = goes_on_meanwhile
+    meter.tick()
+    meter._other_thread = read
+    world.run(5 * MS, {1: 5 * MS})
+    meter.stop(second, thread=1)
+    meter.stop(flow, thread=2)
+    meter.settle(force=True)
+    assert (first.cpu_ns, second.cpu_ns, flow.cpu_ns) == (10 * MS, 12 * MS, MS)
