@@ -57,7 +57,8 @@ def export(engine: sa.Engine, folder: Path | str, since: Moment | None, until: M
                 _put_in_place(stage / name, place / name, *span_of_days)
             _tell(place, done, *span_of_days)
     except OSError as error:
-        raise SettingError(f"The folder {str(place)!r} cannot be exported to ({error}): give one that can.") from error
+        why = "it is a file" if place.is_file() else error
+        raise SettingError(f"The folder {str(place)!r} cannot be exported to ({why}): give one that can.") from error
     return done
 
 

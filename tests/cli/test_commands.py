@@ -348,6 +348,7 @@ def test_plan_finds_the_cleanest_hours_of_a_trace(e2s, tmp_path):
             ("plan", "--zone", "GB", "--duration", "2h", "--slack", "12"),
             "--slack=12: 12 of what? Write for example 12h",
         ),
+        (("exporter", "--port", "99999", "--once"), "--port=99999: give a number from 1 to 65535"),
         (("scheduler", "--every", "5"), "--every=5: 5 of what? Write for example 5m."),
         (("kpi", "--solution", "s", "--since", "30"), "--since=30: 30 of what? Write for example 30d."),
         (("kpi", "--solution", "s", "--since", "29991231"), "lies in the future"),

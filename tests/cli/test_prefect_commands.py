@@ -37,6 +37,7 @@ def a_dag_run(data_dir):
         (["scheduler", "--once"], "e2s scheduler moves flow runs of Prefect, which is not installed here: pip"),
         (["scheduler"], "e2s scheduler moves flow runs of Prefect, which is not installed here: pip"),
         (["scheduler", "--every", "soon"], "--every='soon' is no duration"),
+        (["scheduler", "--every", "soon", "--once"], "--every='soon' is no duration"),
     ],
 )
 def test_without_prefect_a_command_for_it_says_so_on_one_line(e2s, no_prefect, command, said):

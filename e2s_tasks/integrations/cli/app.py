@@ -187,6 +187,9 @@ def scheduler(*, every: Length = "5m", once: bool = False, dry_run: bool = False
     """
     if json and not once:
         raise SettingError("--json prints one document, so it needs --once: add it, or leave --json out.")
+    from e2s_tasks.integrations.cli.lengths import length
+
+    every_s = length(every, "--every", above_zero=True).total_seconds()
     if once:
         moves = prefect_answers.scheduler_round(dry_run=dry_run, tell=_tell)
         if json:
@@ -194,7 +197,7 @@ def scheduler(*, every: Length = "5m", once: bool = False, dry_run: bool = False
         elif not moves:
             _tell("nothing to move: no future run with a carbon policy would start in a cleaner hour")
     else:
-        prefect_answers.scheduler_service(every, dry_run=dry_run, tell=_tell)
+        prefect_answers.scheduler_service(every_s, dry_run=dry_run, tell=_tell)
 
 
 def _tell(line: str) -> None:

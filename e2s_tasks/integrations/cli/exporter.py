@@ -22,6 +22,7 @@ def exporter(*, port: int = PORT, host: str = "127.0.0.1", once: bool = False) -
     """
     from e2s_tasks.integrations.prometheus import service
 
+    service.check_port(port)
     if once:
         service.print_once(settings())
     else:

@@ -39,15 +39,12 @@ def scheduler_round(*, dry_run: bool, tell: Tell) -> list[dict[str, Any]]:
     return once(dry_run=dry_run, tell=tell)
 
 
-def scheduler_service(every: str, *, dry_run: bool, tell: Tell) -> None:
+def scheduler_service(every_s: float, *, dry_run: bool, tell: Tell) -> None:
     """Rounds until somebody stops them.
 
     Raises:
-        SettingError: `every` is no length of time, or Prefect is not installed.
+        SettingError: Prefect is not installed.
     """
-    from e2s_tasks.integrations.cli.lengths import length
-
-    every_s = length(every, "--every", above_zero=True).total_seconds()
     _check_installed("e2s scheduler moves flow runs of Prefect")
     from e2s_tasks.integrations.prefect.service import Service
 

@@ -31,6 +31,16 @@ def print_once(options: Settings) -> None:
     sys.stdout.write(generate_latest(exporter.registry).decode())
 
 
+def check_port(port: int) -> None:
+    """See that there is such a port.
+
+    Raises:
+        SettingError: there is none.
+    """
+    if not 0 <= port <= MOST_PORT:
+        raise SettingError(f"--port={port}: give a number from 1 to {MOST_PORT}, or 0 for any that is free.")
+
+
 def serve(options: Settings, host: str, port: int, tell: Tell) -> None:
     """Answer scrapes until a SIGTERM or Ctrl-C. The ledger's figures follow once it has been read.
 
@@ -38,8 +48,7 @@ def serve(options: Settings, host: str, port: int, tell: Tell) -> None:
         SettingError: the host or port cannot be used.
         LedgerError: the ledger cannot be opened.
     """
-    if not 0 <= port <= MOST_PORT:
-        raise SettingError(f"--port={port}: give a number from 1 to {MOST_PORT}, or 0 for any that is free.")
+    check_port(port)
     Ledger.open().close()
     exporter = Exporter(options)
     server, _ = _listening(exporter, host, port)
