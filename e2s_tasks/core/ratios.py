@@ -55,7 +55,7 @@ def ratio_interval(pairs: Sequence[tuple[float, float]], level: float = 0.95, me
     if isinstance(limits, str):
         return Interval(level, method, runs, reason=limits)
     if not all(map(math.isfinite, limits)):
-        return Interval(level, method, runs, reason="no finite interval: the figures are too large or too small")
+        return Interval(level, method, runs, reason="the figures are too large or too small")
     return Interval(level, method, runs, *limits)
 
 
@@ -87,7 +87,7 @@ def fieller(found: Moments, t: float) -> tuple[float, float] | str:
     b = found.x * found.y - square * found.cov
     c = found.y * found.y - square * found.var_y
     if a <= 0:
-        return "no finite interval: the denominator varies so much from run to run that it may be zero (Fieller)"
+        return "the denominator varies so much from run to run that it may be zero (Fieller)"
     root = math.sqrt(max(b * b - a * c, 0.0))  # with a > 0 it is below 0 by rounding only
     return (b - root) / a, (b + root) / a
 
@@ -95,7 +95,7 @@ def fieller(found: Moments, t: float) -> tuple[float, float] | str:
 def delta(found: Moments, t: float) -> tuple[float, float] | str:
     """The delta method's limits: theta -+ t sqrt(var_y - 2 theta cov + theta^2 var_x) / x. Too narrow for few runs."""
     if found.x == 0:
-        return "no finite interval: the denominator is zero"
+        return "the denominator is zero"
     theta = found.y / found.x
     variance = found.var_y - 2 * theta * found.cov + theta * theta * found.var_x
     half = t * math.sqrt(max(variance, 0.0)) / abs(found.x)

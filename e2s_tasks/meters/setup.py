@@ -88,6 +88,12 @@ def static_share(settings: Settings, host: Profile) -> tuple[str, float]:
     return policy, (min(1.0, share) if policy == "share" else 1.0)
 
 
+def waiting_w(settings: Settings) -> float:
+    """The power (W) that measured work answers for while it waits: of idle CPUs and of memory, as modelled."""
+    host = _profile(settings)
+    return static_share(settings, host)[1] * (host.cpu_idle_w + host.dram_w)
+
+
 def _cpu(found: list[Domain], host: Profile, attributed: float) -> list[Source]:
     """RAPL's packages if all of them can be read, else the model for the whole CPU.
 

@@ -56,11 +56,20 @@ def notes(kpis: list[Row]) -> list[tuple[str, str]]:
     groups = (
         ("rests on", _once(kpi["rests_on"] for kpi in kpis)),
         ("bounds", _once(kpi["bounds"] for kpi in defined)),
-        ("no interval", _once([kpi["interval"]["reason"]] for kpi in kpis if (kpi["interval"] or {}).get("reason"))),
+        ("no interval", _why_none(kpis)),
         ("left out", _once(kpi["left_out"] for kpi in defined)),
         ("caveat", [f"{kpi['label']}: {kpi['caveat']}" for kpi in defined if kpi["caveat"]]),
     )
     return [(word, units.printable(line)) for word, said in groups for line in said]
+
+
+def _why_none(kpis: list[Row]) -> list[str]:
+    """Why KPIs have no interval, each reason with those that it is of, unless it is of all."""
+    of: dict[str, list[str]] = {}
+    for kpi in kpis:
+        if (kpi["interval"] or {}).get("reason"):
+            of.setdefault(kpi["interval"]["reason"], []).append(kpi["label"])
+    return [why if len(labels) == len(kpis) else f"{', '.join(labels)}: {why}" for why, labels in of.items()]
 
 
 def _once(groups: Iterable[Iterable[str]]) -> list[str]:

@@ -67,8 +67,9 @@ def gaps(summary: Summary) -> str | None:
 
 
 def idle_policy(summary: Summary) -> str:
-    """Who pays for idle power."""
-    return "idle power: policy " + (" and ".join(summary["static_policy"]) or units.UNKNOWN)
+    """Who pays for idle power, and by what."""
+    policy = " and ".join(summary["static_policy"]) or units.UNKNOWN
+    return f"idle power: policy {policy}; it and resting memory go to steps by time, none to what is inside them"
 
 
 def divided(summary: Summary) -> str | None:

@@ -334,7 +334,8 @@ def test_the_bar_is_gone_when_the_waiting_is_over():
     now = datetime.now(UTC)
     decision = Decision(now, "GB", "average, direct", "x", "why", 200.0, now + timedelta(hours=4), None, 120.0, 200.0)
     stream = Terminal()
-    with progress.Progress(decision, "0123456789", stream) as bar:
+    with progress.Progress(decision, "0123456789", 10.0, stream) as bar:
         bar.tell(decision, now + timedelta(hours=4))
     assert "release 01234567` runs it now" in stream.getvalue()
+    assert "Waiting here takes some 144 kJ of idle power and memory" in stream.getvalue()
     assert stream.getvalue().endswith("\r\x1b[K")

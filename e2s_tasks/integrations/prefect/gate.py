@@ -31,6 +31,7 @@ from e2s_tasks.integrations.prefect.awaiting import (
 )
 from e2s_tasks.integrations.prefect.carbon import decide_again, look_of
 from e2s_tasks.integrations.prefect.progress import Progress
+from e2s_tasks.meters.setup import waiting_w
 from e2s_tasks.recorder.guard import warn_once
 from e2s_tasks.recorder.open_span import OpenSpan
 from e2s_tasks.recorder.unmeasured import Unmeasured
@@ -164,8 +165,9 @@ class _InProcess:
     def pauses(self) -> Iterator[float]:
         """Pauses, under a span of its own, until the hour has come, also if that is moved meanwhile."""
         self._schedule()
+        power_w = waiting_w(self.span.recorder.settings)
         waiting = self.span.recorder.span("waiting for a cleaner grid", Kind.WAIT)
-        with _cancelled_or_over(waiting), Progress(self.decision, str(self.run.id)) as progress:
+        with _cancelled_or_over(waiting), Progress(self.decision, str(self.run.id), power_w) as progress:
             asked = planned = time.monotonic()
             while (left := (self.start - datetime.now(UTC)).total_seconds()) > 0:
                 yield min(1.0, left)

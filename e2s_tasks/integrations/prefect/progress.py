@@ -7,23 +7,27 @@ from typing import Any, Self
 from e2s_tasks.core.planning import UNIT, told_apart
 from e2s_tasks.integrations.prefect.awaiting import message
 from e2s_tasks.reporter.commands import command
+from e2s_tasks.reporter.units import joules
 from e2s_tasks.scheduler import Decision
 
 WIDTH = 24
 
 
 class Progress:
-    """A context manager; `tell` redraws the bar, at most once a second."""
+    """A context manager; `tell` redraws the bar, at most once a second. waiting_w: the power that waiting takes."""
 
-    def __init__(self, decision: Decision, run_id: str, stream: Any = None) -> None:
+    def __init__(self, decision: Decision, run_id: str, waiting_w: float, stream: Any = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._bar = bool(getattr(self._stream, "isatty", lambda: False)())
         self._began = datetime.now(UTC)
         self._hint = f"Ctrl-C cancels; `{command('e2s')} release {run_id[:8]}` runs it now."
-        self._decision = decision
+        self._decision, self._waiting_w = decision, waiting_w
 
     def __enter__(self) -> Self:
-        self._write(f"e2s: {message(self._decision)}. {self._hint}\n")
+        assert self._decision.start is not None  # noqa: S101 - only such decisions make a run wait
+        price = joules(self._waiting_w * (self._decision.start - self._began).total_seconds())
+        meanwhile = f"Waiting here takes some {price} of idle power and memory, which a deployed run does without."
+        self._write(f"e2s: {message(self._decision)}. {meanwhile} {self._hint}\n")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ from e2s_tasks.core.energy import add
 from e2s_tasks.reporter import phrases, units
 from e2s_tasks.reporter.folding import fold
 from e2s_tasks.reporter.html import svg
-from e2s_tasks.reporter.html.svg import LINE, LOST, MUTED, NARROW, REST, SERIES, Chart
+from e2s_tasks.reporter.html.svg import LOST, MUTED, NARROW, REST, SERIES, Chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,6 @@ def _bars(shown: Sequence[Bar], width: int) -> "Figure":
     axes, room = svg.canvas(fig), width - left - right
     top = max(one.joules for one in shown)
     places = [row * number + (28.0 if narrow else row / 2) for number in range(len(shown))]
-    svg.boxes(axes, [(left, y - 7, room, 14) for y in places], LINE, alpha=0.45)
     for number, one in enumerate(shown):
         y = places[number]
         svg.boxes(axes, [(left, y - 7, max(room * one.joules / top, 1.5), 14)], REST if one.rest else SERIES[0])
