@@ -80,8 +80,8 @@ def _bars(shown: Sequence[Bar], width: int) -> "Figure":
         if one.lost:
             svg.boxes(axes, [(left, y - 7, room * one.lost / top, 14)], LOST)
         if narrow:
-            svg.write(axes, 0, y - 16, short(one.name, 24))
-            svg.write(axes, width, y - 16, one.said, ha="right", color=MUTED)
+            svg.write(axes, 0, y - 17, short(one.name, 28))
+            svg.write(axes, width, y - 17, one.said, ha="right", color=MUTED)
         else:
             svg.write(axes, left - 12, y, short(one.name), ha="right")
             svg.write(axes, left + room + 12, y, one.said, color=MUTED)
