@@ -51,7 +51,8 @@ def open_until_a_fork(close: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
-        _close(this)
+        with unforked():
+            _close(this)
 
 
 def _close(this: object) -> None:
