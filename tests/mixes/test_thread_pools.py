@@ -28,7 +28,7 @@ def test_each_piece_of_a_thread_pools_work_belongs_to_the_span_that_submits_it(r
             thread.join()
     spans = recorded.spans()
     for name, seconds in (("first", 0.02), ("one", 0.2), ("two", 0.1)):
-        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.01e9)
+        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, rel=0.15, abs=0.01e9)
         assert spans[name].shared_cpu_ns < 1e6
 
 
@@ -76,7 +76,7 @@ def test_what_the_threads_of_anyio_do_belongs_to_the_span_that_waits_for_it(reco
     anyio.run(both)
     spans = recorded.spans()
     for name, seconds in (("first", 0.05), ("second", 0.2)):
-        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, abs=0.01e9)
+        assert spans[name].cpu_ns == pytest.approx(seconds * 1e9, rel=0.15, abs=0.01e9)
 
 
 def test_a_span_in_a_piece_of_a_thread_pools_work_is_inside_the_one_that_submits_it(recorded):
