@@ -13,7 +13,7 @@ ROW, BAR = 24, 8
 LINE = 20  # from one line of text to the next
 # An image does not know the page's theme, and no grey reads well on white and on near-black: it has its own paper.
 PAPER, EDGE = "#ffffff", "#d0d7de"
-TEXT, FILL, TRACK = "#24292f", "#2f74b5", "#e6eaef"
+TEXT, FILL = "#24292f", "#2f74b5"
 MARKED = "#c2541b"
 HIGH, WIDEST = 120, 48
 MOST = 8
@@ -65,8 +65,7 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
     return (
         _text(0, middle, name if len(name) <= LONGEST else name[: LONGEST - 3] + "...")
         + _text(WIDTH, middle, f"{figure}, {units.percent(one['share'])}", "end")
-        + f'<rect x="0" y="{bar_y}" width="{WIDTH}" height="{BAR}" rx="3" fill="{TRACK}"/>'
-        f'<rect x="0" y="{bar_y}" width="{width:.1f}" height="{BAR}" rx="3" fill="{FILL}"/>' + (failed if lost else "")
+        + f'<rect x="0" y="{bar_y}" width="{width:.1f}" height="{BAR}" rx="3" fill="{FILL}"/>' + (failed if lost else "")
     )
 
 
