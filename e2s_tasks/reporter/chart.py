@@ -65,7 +65,8 @@ def _bar(index: int, one: dict[str, Any], top: float) -> str:
     return (
         _text(0, middle, name if len(name) <= LONGEST else name[: LONGEST - 3] + "...")
         + _text(WIDTH, middle, f"{figure}, {units.percent(one['share'])}", "end")
-        + f'<rect x="0" y="{bar_y}" width="{width:.1f}" height="{BAR}" rx="3" fill="{FILL}"/>' + (failed if lost else "")
+        + f'<rect x="0" y="{bar_y}" width="{width:.1f}" height="{BAR}" rx="3" fill="{FILL}"/>'
+        + (failed if lost else "")
     )
 
 
