@@ -3,7 +3,9 @@
 import pytest
 
 from e2s_tasks.integrations.cli import main
+from e2s_tasks.ledger import Ledger
 from e2s_tasks.settings import settings
+from tests.reporter.runs import full_run
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +27,12 @@ def e2s(capsys):
         return ended.value.code or 0, out, err
 
     return run
+
+
+@pytest.fixture
+def ledger(data_dir):
+    """A ledger with one run in it."""
+    records = full_run()
+    opened = Ledger.open(settings().ledger)
+    opened.ingest([*records.processes, *records.spans, *records.versions, *records.outcomes, *records.decisions])
+    return opened

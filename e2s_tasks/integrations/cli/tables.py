@@ -1,6 +1,7 @@
 """The answers of `e2s` as tables for people."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2s_tasks.core.energy import add
+from e2s_tasks.core.records import Status
 from e2s_tasks.reporter import origins, phrases, units
 from e2s_tasks.reporter.fitting import LEAST, FittingTable
 from e2s_tasks.reporter.terminal import WIDE, console
@@ -39,7 +41,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
         told: dict[str, str | _OnOneLine] = {
             "name": _OnOneLine(row["name"] or ""),
             began: units.clock(row["started_at"])[year:16],
-            "time": units.seconds(row["duration_s"]),
+            "time": _took(row),
             "energy": units.at_least(units.joules(row["energy_j"]), row["lower_bound"]),
         }
         table.add_row(
@@ -51,6 +53,13 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
             style="red" if row["status"] in phrases.BROKEN else "",
         )
     out.print(table)
+
+
+def _took(row: dict[str, Any]) -> str:
+    if row["duration_s"] is not None or row["status"] != Status.RUNNING:
+        return units.seconds(row["duration_s"])
+    began = datetime.fromisoformat(row["started_at"])
+    return f"{units.seconds(max(0.0, (datetime.now(UTC) - began).total_seconds()))} so far"
 
 
 class _OnOneLine:
