@@ -32,7 +32,7 @@ class Account:
 
     fresh_ns = held_ns = cpu_ns = shared_ns = 0  # values of the class until they change: a span begins in less time
     opened_ns = closed_ns = open_children = 0
-    other_j = idle_j = since = 0.0
+    other_j = idle_j = 0.0
     joules: dict[str, float] = {}  # noqa: RUF012 - never changed: `book` makes the account's own
     estimates: dict[str, tuple[float, float]] = {}  # noqa: RUF012 - never changed, either
     gaps: frozenset[str] = frozenset()

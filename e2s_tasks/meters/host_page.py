@@ -34,6 +34,7 @@ SLOT = struct.Struct(f"<iii{PARENTS}iqqqqqqqq")
 UNKNOWN = -1
 NUMBER = struct.Struct("<q")
 VERSION, CHANGES, USED = len(MAGIC), HEADER.size - 16, HEADER.size - 8  # of the header: where these numbers are
+VERSION_CELL = VERSION // NUMBER.size
 CLAIMS, FORGOTTEN, STOPPED, TICKS = (SLOT.size - 8 * back for back in (6, 3, 2, 1))  # the same of a slot
 COUNTS = struct.Struct("<ii")  # of a slot, from 4: open work, open flow runs
 STATE = struct.Struct("<qqddii")  # of the header, from the version to the open flow runs
@@ -92,7 +93,8 @@ class HostPage:
         self._listed = -1, dict[int, Measured]()
         self._counts = NOBODY
         self._owed = NOBODY
-        self._of_page = self._mine = STATE.unpack_from(self._map, VERSION)[2:4]
+        self._seen = STATE.unpack_from(self._map, VERSION)  # the state as it was when it was last looked at
+        self._of_page = self._mine = self._seen[2:4]
         self._flock = keeping_flock()
 
     def integrals(self, now: int) -> tuple[float, float]:
@@ -123,9 +125,13 @@ class HostPage:
     def _look(self, now: int) -> tuple[float, float]:
         """The page's integrals, without the lock: what is read while somebody writes is read again."""
         for _ in range(TRIES):
-            version, last, *holding = STATE.unpack_from(self._map, VERSION)
-            if not version & 1 and self._number(VERSION) == version:
-                return integrals_at(now - last, *holding)
+            if self._cells[VERSION_CELL] != self._seen[0]:
+                seen = STATE.unpack_from(self._map, VERSION)
+                if seen[0] & 1 or self._cells[VERSION_CELL] != seen[0]:
+                    continue
+                self._seen = seen
+            _, last, of_work, of_flows, working, flowing = self._seen
+            return integrals_at(now - last, of_work, of_flows, working, flowing)
         return self._of_page
 
     def _follow(self, of_page: tuple[float, float]) -> tuple[float, float]:
@@ -250,7 +256,7 @@ class HostPage:
         """Write the state, under an odd version until it is complete; what a killed process left odd is mended."""
         writing = version | 1
         STATE.pack_into(self._map, VERSION, writing, *state)
-        NUMBER.pack_into(self._map, VERSION, writing + 1)
+        self._cells[VERSION_CELL] = writing + 1
 
     def _sweep(self, now: int) -> None:
         """Count anew what the live processes hold, and how far the slots in use reach.

@@ -39,6 +39,8 @@ class Moved(NamedTuple):
 
     def at_least(self, other: "Moved") -> "Moved":
         """The larger of both, each."""
+        if self[0] >= other[0] and self[1] >= other[1] and self[2] >= other[2] and self[3] >= other[3]:
+            return self
         return Moved(*map(max, self, other))
 
 
@@ -52,8 +54,10 @@ def _moved(text: bytes) -> Moved | None:
     if words[: len(NAMED) * 2 : 2] != NAMED:
         return None
     try:
-        read, written, _, _, read_storage, written_storage, cancelled = map(int, words[1 : len(NAMED) * 2 : 2])
-    except ValueError:
+        read, written, read_storage, written_storage, cancelled = (
+            int(words[1]), int(words[3]), int(words[9]), int(words[11]), int(words[13]),
+        )  # fmt: skip
+    except (ValueError, IndexError):
         return None
     return Moved(read, written, read_storage, max(0, written_storage - cancelled))
 
@@ -118,10 +122,10 @@ class ProcessIO:
 
     def _follow_children(self) -> None:
         """Remember what measured children have moved: once they have ended, it is a part of this process's figures."""
-        pid, every = os.getpid(), self._measured()
+        every = self._measured()
         if every is self._seen and not self._children:
             return
-        self._seen = every
+        pid, self._seen = os.getpid(), every
         below = {child for child, one in every.items() if pid in one.parents}
         for child in below | set(self._children):
             nearest = (

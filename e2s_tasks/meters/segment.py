@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from e2s_tasks.core.attribution import Reading, Segment, split
 from e2s_tasks.meters.account import Account
+from e2s_tasks.meters.holders import Held
 from e2s_tasks.meters.source import Source, ready
 
 # Two clocks read one after the other differ by less; a machine that slept differs by more.
@@ -23,7 +24,7 @@ class RawSegment(NamedTuple):
 
     own: CPU time of the threads and child processes that belong to an account. pooled: what of it is an even part of
     what a pool of processes did for several. shared_ns: CPU time of native pools and of children whose starter is not
-    known. held: for how long threads ran for each span, its inner spans apart.
+    known. held: for how long threads ran for each span, its inner spans apart; only told where something is shared.
     slept_ns: how long the machine was suspended meanwhile.
     """
 
@@ -35,7 +36,7 @@ class RawSegment(NamedTuple):
     pooled: dict[Account, int]
     shared_ns: int
     held: dict[Account, int]
-    holders: dict[Account, float]
+    holders: Held
     roots: list[Account]
     before: list[int | None]
     after: list[int | None]
@@ -84,7 +85,7 @@ class Books:
 
     def _book(self, raw: RawSegment, busy_s: float) -> None:
         """Split a segment and give each account its joules and CPU time."""
-        cpu_s = _cpu_seconds(raw)
+        cpu_s, holders = _cpu_seconds(raw), raw.holders.seconds()
         duration_s = raw.duration_ns * 1e-9
         busy_s = max(busy_s, sum(cpu_s.values()))
         slept = raw.slept_ns > SLEPT_NS  # a counter may have been reset; a model knows only the time awake
@@ -99,11 +100,11 @@ class Books:
                 for source, reading in zip(self._sources, readings, strict=True)
             ]
         self.counted_j += sum(reading.joules or 0.0 for reading in readings)
-        result = split(Segment(duration_s, busy_s, cpu_s, raw.holders, readings))
+        result = split(Segment(duration_s, busy_s, cpu_s, holders, readings))
         for account, components in result.spans.items():
             account.book(components)
         if result.gaps:
-            for account in (*cpu_s, *raw.holders):
+            for account in (*cpu_s, *holders):
                 account.gaps |= result.gaps
         for reading in readings:
             if reading.estimated is not None:

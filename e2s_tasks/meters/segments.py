@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from e2s_tasks.meters.children import Children, Used
 
 Noted = dict[MeasuredThread, deque[int]]  # CPU times in ns, the first one first
+NO_POOLS: Collection[Users] = ()
 IDLE_NS = 3_000  # threads that together used less CPU time than that are not asked for it yet
 
 
@@ -135,7 +136,10 @@ class Segments:
         Its notes are looked at once its clock has been read: it may have left one just before that.
         """
         now_ns = self._other_thread(thread.clock)
-        times = self._noted().get(thread) if self._notes else None
+        return self._noted_before(thread, now_ns) if self._notes else now_ns
+
+    def _noted_before(self, thread: MeasuredThread, now_ns: int | None) -> int | None:
+        times = self._noted().get(thread)
         if times is None:
             return now_ns
         return times[0] if now_ns is None else min(times[0], now_ns)
@@ -188,16 +192,18 @@ class Segments:
             used = self.children.poll()
             unknown_ns = used.pop(None, 0)  # of children of which nobody knows who started them
             shared_ns += unknown_ns
-            pools = self.children.pools
+            pools = self.children.pools if self.children.owners else NO_POOLS
             if used or pools:
                 below_ns, pooled = self._add_children(used, pools, own, now)
             below_ns += unknown_ns
+        if shared_ns:
+            held = self._with_asleep(held, now) or self._innermost()
         self._page.claim(process_ns - self._process_ns, below_ns, process_ns, open_=True)
         busy_ns = None if busy is None or self._busy_before is None else busy - self._busy_before
         self._books.add(
             RawSegment(
                 self._number, now - start, slept - self._slept_ns, busy_ns, own, pooled, shared_ns,
-                held or self._innermost(), self._holders.collect(now), roots, self._before, after,
+                held, self._holders.collect(now), roots, self._before, after,
             )
         )  # fmt: skip
         self._number += 1
@@ -245,20 +251,34 @@ class Segments:
         booked with the note, and once.
         """
         outside_ns = noted_ns = nobodys_ns = 0
+        notes, closer, read = self._notes, self._closer, self._other_thread
         for thread in list(self._threads.values()):
-            cpu_ns = mine_ns if thread is self._closer and not self._notes else self._used(thread)
+            cpu_ns = mine_ns if thread is closer and not notes else read(thread.clock)
+            if notes:
+                cpu_ns = self._noted_before(thread, cpu_ns)
             if cpu_ns is None:
                 self._threads.pop(thread.tid, None)
                 continue
-            thread.charge(cpu_ns, now, self._start_ns)
-            if thread.orphaned:
-                nobodys_ns += thread.outside_ns
-            else:
-                outside_ns += thread.outside_ns
-            thread.outside_ns = 0
+            if cpu_ns != thread.last_ns:  # else it has slept, see `_with_asleep`
+                thread.charge(cpu_ns, now, self._start_ns)
+            if thread.outside_ns:
+                if thread.orphaned:
+                    nobodys_ns += thread.outside_ns
+                else:
+                    outside_ns += thread.outside_ns
+                thread.outside_ns = 0
         for thread, times in list(self._noted().items()) if self._notes else ():
             noted_ns += max(0, (self._other_thread(thread.clock) or times[-1]) - times[0])
         return outside_ns, noted_ns, nobodys_ns + self._own_used()
+
+    def _with_asleep(self, held: dict[Account, int], now: int) -> dict[Account, int]:
+        """The same, with the time of threads that have used no CPU time: they may wait for what native pools do."""
+        for thread in list(self._threads.values()):
+            if thread.stack and thread.since_ns < now:
+                account = thread.stack[-1]
+                held[account] = held.get(account, 0) + now - max(thread.since_ns, self._start_ns)
+                thread.since_ns = now
+        return held
 
     def _innermost(self) -> dict[Account, int]:
         """The innermost open spans, where none is on any thread: each waits for what it has set to work."""

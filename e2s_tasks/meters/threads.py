@@ -52,7 +52,7 @@ class MeasuredThread(Taker):
         """Give who pays the CPU time and the time since the last charge; the time not from before start_ns."""
         stack = self.stack
         if now > self.since_ns:
-            if stack:
+            if stack and now > start_ns:
                 stack[-1].held_ns += now - max(self.since_ns, start_ns)
             self.since_ns = now
         used_ns = cpu_ns - self.last_ns

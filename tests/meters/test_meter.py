@@ -118,6 +118,20 @@ def test_with_several_active_spans_a_native_pools_time_is_split_and_labelled():
     assert [task.shared_ns for task in tasks] == [30 * MS, 30 * MS]
 
 
+def test_a_thread_that_sleeps_for_several_segments_has_its_part_of_a_native_pool_in_each():
+    world = World()
+    meter = WorldMeter(world, WorldCounter(world))
+    tasks = [meter.start(Account(Role.ATTEMPT), thread) for thread in (1, 2)]
+    for pool_ns in (0, 40 * MS, 0, 20 * MS):
+        world.run(100 * MS, {1: 50 * MS}, pool_ns=pool_ns)
+        meter.tick()
+    for thread, task in enumerate(tasks, 1):
+        meter.stop(task, thread)
+    meter.settle(force=True)
+    assert [task.shared_ns for task in tasks] == [30 * MS, 30 * MS]
+    assert [task.cpu_ns for task in tasks] == [230 * MS, 30 * MS]
+
+
 def test_what_a_span_and_one_inside_it_use_in_turn_is_split_and_shared_with_nobody_else():
     world = World()
     meter = WorldMeter(world, WorldCounter(world))
