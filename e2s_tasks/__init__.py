@@ -6,6 +6,7 @@
 Importing this package loads none of Prefect, pandas or CodeCarbon: each name is found where it is first used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,30 @@ _HOMES = {
 }
 
 
+class _NotYet:
+    """Stands in for the recorder while it is loaded."""
+
+    def span(self, *_: Any, **__: Any) -> Any:
+        """A span that is not measured."""
+        from e2s_tasks.recorder.unmeasured import Unmeasured
+
+        return Unmeasured()
+
+
+def _is_loading() -> bool:
+    """Whether any module is only half loaded."""
+    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+    return any(getattr(spec, "_initializing", False) for spec in specs)
+
+
 def _process_recorder() -> _spans.Recorder:
-    from e2s_tasks.recorder.recorder import process_recorder
+    try:
+        from e2s_tasks.recorder.recorder import process_recorder
+    except (ImportError, AttributeError, KeyError) as error:
+        # A signal handler's span, or a finalizer's, in its middle; Python 3.11 then fails around it, by a KeyError.
+        if isinstance(error, KeyError) or _is_loading():
+            return _NotYet()
+        raise
 
     _spans.use(process_recorder)  # from the second span on without looking for it
     return process_recorder()

@@ -84,6 +84,8 @@ class Children:
         self._unread: set[int] = set()  # whose sum may tell something new
         self.owners: set[Owner] = set()  # whose the processes are that count
         self.handed: deque[tuple[Collection[int], Users, bool]] = deque()  # see `hand`; from any thread
+        self._early: Used = {}  # what ended ones had used that were read before they were reaped
+        self._divided: Used = {}  # even parts of what those of several had used that nobody read; see `take_divided`
         self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._polled_ns = 0
         self._polling = self._all_known = False
@@ -110,6 +112,7 @@ class Children:
                 process.below_ns = (ended_ns(pid) if process.serves else None) or process.below_ns
         self._buried = {(pid, one.begun_ns) for pid, one in measured.items() if process_cpu_ns(pid) is None}
         self._unread, self._polling = set(), False
+        self._early, self._divided = {}, {}
         self._polled_ns = own_ended_ns()
         self._own = _Process(0, below_ns=self._polled_ns)
 
@@ -239,9 +242,9 @@ class Children:
         """CPU nanoseconds since the last poll, by whose the child is."""
         self.take_over()
         ended = own_ended_ns()
+        used, self._early = self._early, {}
         if self._polling or (not self._stirred and not self._counting and self._polled_ns == ended):
-            return {}
-        used: Used = {}
+            return used
         with self._once():
             self._stirred, self._polled_ns = False, ended
             for _ in range(TRIES):
@@ -252,6 +255,25 @@ class Children:
             self.owners = {process.owner for process in list(self._known.values()) if not process.foreign}
             self._counting = bool(self.owners)
         return used
+
+    def take_divided(self) -> Used:
+        """What of the used ones are even parts of what children of several used, since this was asked last."""
+        divided, self._divided = self._divided, {}
+        return divided
+
+    def counts(self, pid: int) -> bool:
+        """Whether what a child uses is counted, and by its own clock."""
+        process = self._known.get(pid)
+        return process is not None and process.parent == self._pid and not process.foreign
+
+    def read_ended(self, pid: int) -> None:
+        """A child has ended and is not reaped yet: count what its clock, and the sum of its own children, tell."""
+        if self._polling or not self.counts(pid):
+            return
+        self._count(pid, process_cpu_ns(pid), self._measured(), self._early)
+        total = ended_ns(pid)
+        if total is not None:
+            self._take(pid, total, self._early)
 
     @contextmanager
     def _once(self) -> Iterator[None]:
@@ -341,6 +363,8 @@ class Children:
                 whose = process.heirs or (() if process.foreign else (process.owner,))
                 for owner in whose:
                     used[owner] = used.get(owner, 0) + rest // len(whose)
+                    if len(whose) > 1:
+                        self._divided[owner] = self._divided.get(owner, 0) + rest // len(whose)
             process.heirs = ()
         self._unread.discard(pid)
         return True

@@ -114,15 +114,7 @@ class Meter(Segments):
     def _finish_on(self, thread: MeasuredThread | None, account: Account, now: int, cpu_ns: int) -> None:
         """The account is open no longer, and owns the thread no longer, if one is given."""
         if thread is not None:
-            stack = thread.stack
-            if stack:
-                thread.charge(cpu_ns, now, self._start_ns)
-                if stack[-1] is account:
-                    stack.pop()
-                elif account in stack:
-                    stack.remove(account)
-            if not stack and not thread.steps:  # a signal handler's exception may have left it there without any
-                self._threads.pop(thread.tid, None)
+            self._take_off(thread, account, now, cpu_ns)
         if account not in self._open:
             self._forget(account, now)
             return
@@ -144,6 +136,19 @@ class Meter(Segments):
         del self._open[account]
         if not self._open:
             self._page.claim(0, 0, self._process_ns, open_=False)
+
+    def _take_off(self, thread: MeasuredThread, account: Account, now: int, cpu_ns: int) -> None:
+        stack = thread.stack
+        if stack:
+            thread.charge(cpu_ns, now, self._start_ns)
+        if stack and stack[-1] is account:
+            stack.pop()
+        elif account in stack:
+            stack.remove(account)
+        else:
+            account.lent = True  # to the thread that it began on, which works for it no longer
+        if not stack and not thread.steps:  # a signal handler's exception may have left it there without any
+            self._threads.pop(thread.tid, None)
 
     def _catch_up(self) -> None:
         """Book what other threads had to tell meanwhile: in a turn, and not within another one of the same thread.
@@ -191,6 +196,14 @@ class Meter(Segments):
             return len(self._local.thread.stack)
         except AttributeError:
             return 0
+
+    def owner(self) -> Account | None:
+        """The account that pays for what the calling thread does."""
+        try:
+            stack = self._local.thread.stack
+        except AttributeError:
+            return None
+        return stack[-1] if stack else None
 
     def rests_on(self, account: Account) -> bool:
         """Whether what the calling thread does between steps is the account's anyway: of the only flow run."""
@@ -299,6 +312,14 @@ class Meter(Segments):
                         self._threads.pop(thread.tid, None)
             self._finish_on(None, account, now, 0)
 
+    def _thread_ends(self, thread: MeasuredThread) -> None:
+        """The calling thread ends while accounts own it, whose spans end on another one: nobody can read it later."""
+        cpu_ns = self._cpu()
+        with self._in_turn():
+            thread.charge(cpu_ns, self._now(), self._start_ns)
+            thread.stack.clear()
+            self._threads.pop(thread.tid, None)
+
     def _forget(self, account: Account, now: int) -> None:
         """An account that is not open has ended: a signal handler's exception may have struck while it was admitted."""
         if account.holder:
@@ -344,6 +365,22 @@ class Meter(Segments):
             found = self.children.look()
             with self._in_turn():
                 self.children.meet(found, self._owner_of)
+
+    def read_ended(self, pid: int) -> None:
+        """A child has ended, and is about to be reaped: read it while it has a clock of its own."""
+        if self.children is None:
+            return
+        thread = self._thread()
+        inside = self._turn.take(thread, for_handlers=False)
+        if inside is None:  # a signal handler runs in another's, which may wait for this thread
+            return
+        try:
+            if not inside:
+                self._catch_up()
+            self.children.read_ended(pid)
+        finally:
+            self._turn.give(thread, inside=inside)
+        self._serve(thread)
 
     def hand(self, pids: Collection[int], users: Users, *, born: bool) -> None:
         """Processes are of a pool from now on. born: those not known have just been started for it."""

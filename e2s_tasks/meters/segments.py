@@ -5,7 +5,7 @@ What is read keeps the interpreter's lock, so that no other thread gets in betwe
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from e2s_tasks.meters.account import Account, Role
@@ -14,7 +14,7 @@ from e2s_tasks.meters.holders import Holders
 from e2s_tasks.meters.page import LocalPage, Page
 from e2s_tasks.meters.segment import Books, RawSegment
 from e2s_tasks.meters.source import Source
-from e2s_tasks.meters.threads import MeasuredThread
+from e2s_tasks.meters.threads import MeasuredThread, ThreadEnd
 from e2s_tasks.meters.turn import Turn
 from e2s_tasks.meters.users import Part, Users
 
@@ -31,6 +31,8 @@ class Segments:
 
     code: the file whose code works in turns.
     """
+
+    _thread_ends: Callable[[MeasuredThread], None]
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class Segments:
             return self._local.thread  # type: ignore[no-any-return]
         except AttributeError:
             thread = self._local.thread = MeasuredThread()
+            self._local.end = ThreadEnd(thread, self._thread_ends)
             return thread
 
     def _noted(self) -> Noted:
@@ -194,7 +197,7 @@ class Segments:
             shared_ns += unknown_ns
             pools = self.children.pools if self.children.owners else NO_POOLS
             if used or pools:
-                below_ns, pooled = self._add_children(used, pools, own, now)
+                below_ns, pooled = self._add_children(used, self.children.take_divided(), pools, own, now)
             below_ns += unknown_ns
         if shared_ns:
             held = self._with_asleep(held, now) or self._innermost()
@@ -285,7 +288,7 @@ class Segments:
         return dict.fromkeys([account for account in self._open if not account.open_children] or self._open, 1)
 
     def _add_children(
-        self, used: "Used", pools: Collection[Users], own: dict[Account, int], now: int
+        self, used: "Used", divided: "Used", pools: Collection[Users], own: dict[Account, int], now: int
     ) -> tuple[int, dict[Account, int]]:
         """Give the children's CPU time to whose they are; returns how much, and what of it is split among several."""
         given_ns = 0
@@ -297,8 +300,10 @@ class Segments:
                 if account is not None and ns:
                     given_ns += ns * part.ns // whole
                     own[account] = own.get(account, 0) + ns * part.ns // whole
-                    if part.beside_ns and len(parts) > 1:
-                        pooled[account] = pooled.get(account, 0) + ns * part.beside_ns // whole
+                    beside_ns = ns * part.beside_ns // whole if len(parts) > 1 else 0
+                    beside_ns = max(beside_ns, divided.get(owner, 0) * part.ns // whole)
+                    if beside_ns:
+                        pooled[account] = pooled.get(account, 0) + beside_ns
         return given_ns, pooled
 
     def _parts(self, parts: Mapping[Account | None, Part]) -> dict[Account | None, Part]:

@@ -1,7 +1,9 @@
 """A thread that works for spans: its CPU clock, and who pays for it."""
 
+import sys
 import threading
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from e2s_tasks.meters.clocks import thread_clock
@@ -19,7 +21,7 @@ class Taker:
     __slots__ = ("ident", "inside")
 
     def __init__(self) -> None:
-        self.ident, self.inside = threading.get_ident(), False
+        self.ident, self.inside = get_ident(), False
 
 
 class MeasuredThread(Taker):
@@ -62,3 +64,17 @@ class MeasuredThread(Taker):
             else:
                 self.outside_ns += used_ns
             self.last_ns = cpu_ns
+
+
+class ThreadEnd:
+    """A local value of a thread: with it ends the thread, whose clock can still be read, but not from another one."""
+
+    __slots__ = ("_tell", "_thread")
+
+    def __init__(self, thread: MeasuredThread, tell: Callable[[MeasuredThread], None]) -> None:
+        self._thread, self._tell = thread, tell
+
+    def __del__(self, ends: Callable[[], bool] = sys.is_finalizing, ident: Callable[[], int] = get_ident) -> None:
+        """Tell it where spans are left open; not in a forked child, nor as the process ends."""
+        if self._thread.stack and self._thread.ident == ident() and not ends():
+            self._tell(self._thread)

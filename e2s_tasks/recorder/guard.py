@@ -1,7 +1,9 @@
 """Metering never fails the work: what goes wrong here leaves a gap and one warning."""
 
 import functools
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from e2s_tasks import users_code
@@ -10,6 +12,7 @@ from e2s_tasks.signals import handler_codes
 
 P = ParamSpec("P")
 T = TypeVar("T")
+OURS = str(Path(__file__).parents[1])
 _warned: set[str] = set()
 
 
@@ -28,15 +31,29 @@ def is_from_signal(error: BaseException) -> bool:
     return False
 
 
-def warn_once(what: str, error: BaseException, meanwhile: str = "the work goes on") -> None:
+def is_injected(error: BaseException) -> bool:
+    """Whether code of ours that calls the standard library alone shows another's error: as time-outs of threads do it.
+
+    They have it raised at whatever line the thread is (`PyThreadState_SetAsyncExc`).
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_code.co_filename.startswith(OURS):
+        return False
+    return type(error).__module__.partition(".")[0] not in {*sys.stdlib_module_names, __name__.partition(".")[0]}
+
+
+def warn_once(what: str, error: BaseException, meanwhile: str = "the work goes on", *, injected: bool = False) -> None:
     """One warning per place and kind of error in a process; the user's own errors go on to the user.
 
-    A setting that cannot be used is one trouble, wherever it is met. meanwhile: what happens all the same.
+    A setting that cannot be used is one trouble, wherever it is met. meanwhile: what happens all the same. injected:
+    see `is_injected`.
 
     Raises:
-        BaseException: the error itself, if a signal handler of the user's raised it.
+        BaseException: the error itself, if a signal handler of the user's raised it, or it is injected.
     """
-    if not isinstance(error, Exception) or is_from_signal(error):
+    if not isinstance(error, Exception) or injected or is_from_signal(error):
         raise error
     key = str(error) if isinstance(error, SettingError) else f"{what}: {type(error).__name__}"
     if key not in _warned:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
+from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.open_span import CURRENT
@@ -65,10 +66,21 @@ def _enter(span: Any) -> tuple[Meter | None, int]:
             meter = _of_process()
             return meter, 0 if meter is None else meter.depth()
         meter = span.recorder.meter
-        return meter, 0 if meter.rests_on(span) else meter.enter([span])
+        return meter, 0 if meter.rests_on(span) else meter.enter(_line(span, meter.owner()))
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("measuring a callback", error)
         return None, 0
+
+
+def _line(span: Account, owner: Account | None) -> list[Account]:
+    """A span and the open ones around it, the outermost first, which pay once it ends; without what owns the thread."""
+    line: list[Account] = []
+    around: Account | None = span
+    while around is not None and around is not owner:
+        if not around.closed_ns:
+            line.append(around)
+        around = around.parent
+    return line[::-1]
 
 
 @guarded

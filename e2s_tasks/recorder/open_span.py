@@ -14,7 +14,7 @@ from e2s_tasks.core.records import Kind, ReadRecord, SpanRecord, Status, Version
 from e2s_tasks.core.remote import REMOTE, with_entry
 from e2s_tasks.core.spans import File, look_here, status_of
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.recorder.guard import guarded, warn_once
+from e2s_tasks.recorder.guard import guarded, is_injected, warn_once
 from e2s_tasks.recorder.starter import Starter, starter
 
 if TYPE_CHECKING:
@@ -89,10 +89,17 @@ class OpenSpan(Account):
 
     def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
         self.recorder: SpanRecorder = recorder
-        outer = self.outer = CURRENT.get() or current_span()
-        # what was opened before a fork has no account in this process
+        outer = around = CURRENT.get() or current_span()
+        if outer is not None and outer.closed_ns:  # what is still open around it pays
+            around = current_span()
+            outer = around if outer.told else outer
+        self.outer = outer
         role = PLAIN_ROLE if kind is PLAIN else ROLES[kind]  # hashing a kind takes longer
-        Account.__init__(self, role, outer if outer is not None and outer.recorder is recorder else None)
+        if around is None or around.recorder is recorder:
+            Account.__init__(self, role, around)
+        else:  # it was opened before a fork: it has no account in this process, and holds the idle power in its own
+            Account.__init__(self, role)
+            self.holder = False
         if outer is None and role is PLAIN_ROLE:
             facts = self._given_by_starter(facts)
         self.name, self.kind, self.given = name, kind, facts
@@ -244,9 +251,9 @@ class OpenSpan(Account):
             self._struck("ending a span", error)
 
     def _struck(self, what: str, error: BaseException) -> None:
-        """Warn of an error of ours; where it is the user's, raised by a signal handler, the span is over."""
+        """Warn of an error of ours; where it is the user's, as a signal handler raises it, the span is over."""
         try:
-            warn_once(what, error)
+            warn_once(what, error, injected=is_injected(error))
         except BaseException:
             self.recorder.meter.finish(self)
             if self._token is not None:
@@ -404,7 +411,11 @@ def thread_belongs_to(span: OpenSpan | None) -> OpenSpan | None:
 
 def current_span() -> OpenSpan | None:
     """The span that the calling code runs in: its own, else the one that started its thread, while that is open."""
-    span = CURRENT.get() or getattr(_started_by, "span", None)
+    return _open(CURRENT.get()) or _open(getattr(_started_by, "span", None))
+
+
+def _open(span: OpenSpan | None) -> OpenSpan | None:
+    """The span, or what is still open around it."""
     while span is not None and span.closed_ns:
         span = span.outer
     return span

@@ -188,6 +188,8 @@ class SpanRecorder:
     # -- draining -------------------------------------------------------------------------------------------------
 
     def _unpark(self) -> None:
+        if sys.is_finalizing():  # a finalizer's span: no thread can start any more
+            return
         self._parked = False
         if self._thread is None or not self._thread.is_alive():
             self._thread = OwnThread(target=self._run, name="e2s-recorder", daemon=True)
@@ -377,7 +379,8 @@ class SpanRecorder:
 
 
 _recorder: SpanRecorder | None = None
-_creating = threading.Lock()
+_creating = threading.RLock()
+_is_being_created = False
 
 
 def process_recorder() -> SpanRecorder:
@@ -387,24 +390,33 @@ def process_recorder() -> SpanRecorder:
     """
     if _recorder is None:
         with _creating:
+            if _is_being_created:  # a signal handler's span, or a finalizer's, in the middle of it
+                return _nothing_measured()
             if _recorder is None:
                 _create()
     return _recorder  # type: ignore[return-value] # made by now
 
 
 def _create() -> None:
-    global _recorder  # noqa: PLW0603
+    global _recorder, _is_being_created  # noqa: PLW0603
+    _is_being_created = True
     try:
         _recorder = SpanRecorder(settings())
     except Exception as error:  # noqa: BLE001 - law 5
         warn_once("setting up (nothing is measured)", error)
-        _recorder = SpanRecorder(Settings(enabled=False), Meter([], NoBusyClock()))
+        _recorder = _nothing_measured()
         return
+    finally:
+        _is_being_created = False
     _close_at_exit(_recorder)
     ask_first(_recorder.write_down)
     if _recorder.settings.enabled and _recorder.settings.patch_io:
         _patch_io()
     watch_starts(lambda: _recorder.meter if _recorder is not None else None)
+
+
+def _nothing_measured() -> SpanRecorder:
+    return SpanRecorder(Settings(enabled=False), Meter([], NoBusyClock()))
 
 
 @guarded
@@ -432,7 +444,7 @@ def _forget() -> None:
     if _recorder is not None:
         atexit.unregister(_recorder.close)
         _recorder.leave_behind()
-    _recorder, _creating = None, threading.Lock()
+    _recorder, _creating, _is_being_created = None, threading.RLock(), False
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -21,6 +21,7 @@ from e2s_tasks.recorder.guard import guarded, is_from_signal
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
 from e2s_tasks.recorder.process_pools import watch_process_pools
+from e2s_tasks.recorder.reaping import watch_polls, watch_reaping
 from e2s_tasks.recorder.starter import VARIABLE, handed_on, told_to_children
 from e2s_tasks.recorder.thread_pools import watch_thread_pools
 
@@ -45,6 +46,7 @@ def watch_starts(registry: Registry) -> None:
         _imports.when_imported("subprocess", _watch_popen)
         _watch_posix_spawn()
         _imports.when_imported("multiprocessing.process", _watch_workers)
+        watch_reaping(lambda: _registry() if _registry is not None else None)
         _watch_threads()
         watch_thread_pools()
         watch_process_pools(lambda: _registry() if _registry is not None else None)
@@ -61,6 +63,7 @@ def _watch_popen(module: ModuleType) -> None:
         _started(self.pid)
 
     module.Popen.__init__ = started
+    watch_polls(module)
 
 
 def _watch_posix_spawn() -> None:

@@ -101,6 +101,31 @@ def test_blocks_in_plain_tasks_of_a_loop_are_kept_apart(recorded):
     assert own_ns(spans["two"]) == pytest.approx(0.2e9, abs=TOLERANCE)
 
 
+def test_after_a_block_that_ends_amid_a_step_the_block_around_it_pays(recorded):
+    async def work(number):
+        with span(f"outer {number}"):
+            with span(f"inner {number}"):
+                burn(0.02)
+                await asyncio.sleep(0.002)
+                burn(0.02)
+            burn(0.1)
+
+    async def main():
+        await asyncio.gather(work(1), work(2))
+
+    def whole():
+        with span("whole"):
+            asyncio.run(main())
+
+    for run in (lambda: asyncio.run(main()), whole):
+        run()
+        spans = recorded.spans()
+        for number in (1, 2):
+            assert own_ns(spans[f"outer {number}"]) == pytest.approx(0.1e9, abs=TOLERANCE)
+            assert own_ns(spans[f"inner {number}"]) == pytest.approx(0.04e9, abs=TOLERANCE)
+    assert own_ns(spans["whole"]) < TOLERANCE
+
+
 def test_a_task_that_outlives_its_span_belongs_to_what_is_open_around_it(recorded):
     left = []
 

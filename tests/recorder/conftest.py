@@ -12,7 +12,7 @@ class Recorded:
     """A recorder with a data directory of its own, and what it wrote."""
 
     def __init__(self, folder, **options) -> None:
-        self.settings = Settings(data_dir=folder, tick_s=0.05, **options)
+        self.settings = Settings(**{"data_dir": folder, "tick_s": 0.05, **options})
         self.recorder = SpanRecorder(self.settings)
 
     def records(self, cls=SpanRecord):

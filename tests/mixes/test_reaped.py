@@ -1,0 +1,159 @@
+"""Children that begin and end within one tick, of several spans at once: each is its own starter's."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import e2s_tasks.recorder.recorder as module
+from e2s_tasks import span
+from e2s_tasks.core import spans
+from tests.mixes.burning import burn, burning
+from tests.mixes.test_processes import START, cpu_s, grandchild
+from tests.recorder.conftest import Recorded
+
+TINY, HEAVY = 0.01, 0.3
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """A recorder that looks every ten seconds only."""
+    made = Recorded(tmp_path, tick_s=10)
+    monkeypatch.setattr(spans, "factory", lambda: made.recorder)
+    monkeypatch.setattr(module, "_recorder", made.recorder)
+    module.watch_starts(lambda: made.recorder.meter)
+    return made
+
+
+def together(**work):
+    """Run each function in a thread and a span of its own, none of which ends before all are done."""
+    done = threading.Barrier(len(work))
+
+    def measured(name, one):
+        with span(name):
+            one()
+            done.wait(timeout=30)
+
+    threads = [threading.Thread(target=measured, args=item) for item in work.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def by_run(seconds):
+    subprocess.run(burning(seconds), check=True)
+
+
+def by_polls(seconds):
+    child = subprocess.Popen(burning(seconds))
+    while child.poll() is None:
+        time.sleep(0.002)
+
+
+def by_a_time_out(seconds):
+    subprocess.Popen(burning(seconds)).wait(timeout=10)
+
+
+def by_a_worker(seconds):
+    worker = fork.Process(target=burn, args=(seconds,))
+    worker.start()
+    worker.join()
+
+
+def by_a_fork(seconds):
+    pid = os.fork()
+    if not pid:
+        burn(seconds)
+        os._exit(0)
+    os.wait4(pid, 0)
+
+
+def by_a_spawn(seconds):
+    os.waitpid(os.posix_spawn(sys.executable, burning(seconds), {**os.environ}), 0)
+
+
+def by_asyncio(seconds):
+    async def main():
+        child = await asyncio.create_subprocess_exec(*burning(seconds))
+        await child.wait()
+
+    asyncio.run(main())
+
+
+def by_its_child(seconds):
+    subprocess.run(grandchild(seconds), check=True)
+
+
+@pytest.mark.parametrize(
+    "do", [by_run, by_polls, by_a_time_out, by_a_worker, by_a_fork, by_a_spawn, by_asyncio, by_its_child]
+)
+def test_short_children_of_concurrent_spans_are_each_their_own_starters(slow, do):
+    together(tiny=lambda: do(TINY), heavy=lambda: do(HEAVY))
+    found = slow.spans()
+    starting = 2 * START if do is by_its_child else START
+    assert cpu_s(found["heavy"]) == pytest.approx(HEAVY + starting / 2, abs=starting)
+    assert cpu_s(found["tiny"]) == pytest.approx(TINY + starting / 2, abs=starting)
+
+
+def test_a_child_that_nobody_waits_for_is_counted_all_the_same(slow):
+    def start():
+        child = subprocess.Popen(burning(0.1))
+        while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            time.sleep(0.002)
+        os.wait()
+        child.returncode = 0
+
+    together(alone=start)
+    assert cpu_s(slow.spans()["alone"]) == pytest.approx(0.1 + START / 2, abs=START)
+
+
+def test_waiting_for_a_child_ends_as_ever(slow):
+    def work():
+        stopped = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+        with pytest.raises(subprocess.TimeoutExpired):
+            stopped.wait(timeout=0.05)
+        os.kill(stopped.pid, signal.SIGSTOP)
+        _, status = os.waitpid(stopped.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        stopped.kill()
+        assert stopped.wait() == -signal.SIGKILL
+        with pytest.raises(ChildProcessError):
+            os.waitpid(stopped.pid, 0)
+        assert subprocess.run([sys.executable, "-S", "-c", "raise SystemExit(3)"], check=False).returncode == 3
+
+    together(work=work)
+    assert slow.spans()["work"].status == "completed"
+
+
+def test_a_signal_handlers_error_leaves_the_wait_for_a_child(slow):
+    class EnoughError(Exception):
+        """Of the user's."""
+
+    def enough(*_):
+        raise EnoughError
+
+    before = signal.signal(signal.SIGALRM, enough)
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+
+    def work():
+        with span("waits"):
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            child.wait()
+
+    try:
+        with pytest.raises(EnoughError):
+            work()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        child.kill()
+        child.wait()
+    assert slow.spans()["waits"].status == "failed"
