@@ -97,6 +97,9 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return choose
 
 
+POWERCAP = Path("/sys/class/powercap")
+
+
 def _default_data_dir() -> Path:
     if sys.platform == "linux":  # platformdirs says the same, a quarter of the time that a first span may take later
         return Path(os.environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share").expanduser() / "e2s-tasks"
@@ -152,7 +155,7 @@ class Settings:
     least_wait_s: float = _setting(
         60.0, _above_zero, "a task of Airflow waits for a cleaner grid only if that is at least so much later, s"
     )
-    powercap_root: Path = _setting(Path("/sys/class/powercap"), _path, "where the tree of RAPL counters is")
+    powercap_root: Path = _setting(POWERCAP, _path, "where the tree of RAPL counters is")
     external_meters: Path | None = _setting(
         None, _path, "TOML file of external meters (Prometheus), see docs/sources.md"
     )

@@ -334,6 +334,8 @@ def from_dict(values: Mapping[str, Any]) -> Record:
     cls = TYPES[values["type"]]
     known = _FIELDS[cls]
     kept = {key: value for key, value in values.items() if key in known}
+    if not isinstance(kept.get("attributes", {}), dict):
+        raise TypeError("attributes are no mapping")
     if cls is ProcessRecord:
         kept["sources"] = [SourceRecord(**source) for source in kept.get("sources", [])]
     return cls(**kept)

@@ -13,6 +13,8 @@ from e2s_tasks.io.bookkeeping import bookkeeping, in_one_step
 from e2s_tasks.io.factors import Medium, movement
 from e2s_tasks.io.places import PathLike, uri_of
 
+MOST = 2**63 - 1  # that a ledger holds
+
 
 @dataclass(slots=True)
 class _Transfer:
@@ -85,8 +87,8 @@ def _count(name: str, count: Any) -> int:
         number = -1 if isinstance(count, bool) else index(count)
     except TypeError:
         number = -1
-    if number < 0:
-        raise SettingError(f"moved({name}={count!r}) cannot be used: give a whole number from 0 on.")
+    if not 0 <= number <= MOST:
+        raise SettingError(f"moved({name}={count!r}) cannot be used: give a whole number from 0 to 2^63 - 1.")
     return number
 
 

@@ -155,6 +155,15 @@ class Journal:
         return line
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a file, as far as that was no trouble."""
+        return not self.troubled or self.path.exists()
+
+    def waiting(self) -> list[Record]:
+        """What could not be written down so far, with whose it is."""
+        return [record for line in (self._header, *self._kept) if (record := decode(line.rstrip(b"\n"))) is not None]
+
+    @property
     def size(self) -> int:
         """Bytes written so far; 0 where there is no file."""
         return os.fstat(self._fd).st_size if self._fd is not None else 0
@@ -168,6 +177,8 @@ class Journal:
     def remove(self) -> None:
         """Close and delete the file: all of it has reached the ledger. A later append begins it anew."""
         self.close()
+        if not self.exists:
+            return
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from e2s_tasks.core.energy import HOST
 from e2s_tasks.core.records import ENDING, KILLED, SOON_AFTER, STOPPED, ProcessRecord, Record, SpanRecord, Status
 from e2s_tasks.errors import LedgerBusyError, LedgerError
 from e2s_tasks.host import host_name
@@ -43,8 +44,14 @@ def read_journal(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     return records, offset
 
 
-def portions(path: Path, offset: int = 0) -> Iterator[tuple[list[Record], int]]:
-    """The same in portions of some megabytes: records, and the offset after them."""
+def _warn_of_corrupt(path: Path, lines: int) -> None:
+    _log.warning("%d corrupt lines in the journal %s were left out.", lines, path)
+
+
+def portions(
+    path: Path, offset: int = 0, corrupt: Callable[[Path, int], None] = _warn_of_corrupt
+) -> Iterator[tuple[list[Record], int]]:
+    """The same in portions of some megabytes: records, and the offset after them. corrupt: told of corrupt lines."""
     while True:
         try:
             with path.open("rb") as file:
@@ -62,7 +69,7 @@ def portions(path: Path, offset: int = 0) -> Iterator[tuple[list[Record], int]]:
         lines = [line for line in content[:end].split(b"\n") if line and not line.endswith(TORN[:-1])]
         records = [record for line in lines if (record := decode(line)) is not None]
         if len(records) < len(lines):
-            _log.warning("%d corrupt lines in the journal %s were left out.", len(lines) - len(records), path)
+            corrupt(path, len(lines) - len(records))
         offset += end
         yield records, offset
 
@@ -122,19 +129,53 @@ def _replay_one(path: Path, ledger: Ingests, is_alive: Callable[[ProcessRecord],
     ended = not is_alive(process)  # asked before reading: the file of an ended process no longer grows
     running: dict[str, SpanRecord] = {}
     endings: dict[str, SpanRecord] = {}
+    lost: list[int] = []
     position = 0 if ended else _from(path, ledger.delivered(process.id))
-    for records, position in portions(path, position):  # noqa: B020 - it goes on from where it is
+    for records, position in portions(path, position, lambda _, lines: lost.append(lines)):  # noqa: B020 - it goes on
         ledger.ingest(records, (process.id, position))
         _keep_running(running, endings, records)
     if ended:
         crashed = _crashed(running.values(), endings, path)
-        ledger.ingest(crashed, (process.id, position))
+        ledger.ingest(_lower_bounds(path, crashed) if lost else crashed, (process.id, position))
         try:
             remember(path.parent, crashed)
-            path.unlink(missing_ok=True)
+            _put_away(path, sum(lost))
         except OSError as error:
             _log.warning("The journal %s was taken in but cannot be removed (%s).", path, error)
     return int(ended)
+
+
+def _lower_bounds(path: Path, crashed: Iterable[SpanRecord]) -> list[SpanRecord]:
+    """The last word on the spans of a journal that lost lines: what is inside the outermost ones may lack a part."""
+    last: dict[str, SpanRecord] = {}
+    for records, _ in portions(path, corrupt=lambda *_: None):
+        for span in records:
+            if not isinstance(span, SpanRecord) or span.is_of_no_process or span.seq == ENDING:
+                continue
+            if span.id not in last or span.seq > last[span.id].seq:
+                last[span.id] = span
+    last |= {span.id: span for span in crashed}
+    outermost = [span for span in last.values() if span.parent_id not in last]
+    return [*crashed, *(_lower_bound(span) for span in outermost if span.energy.host is not None)]
+
+
+def _lower_bound(span: SpanRecord) -> SpanRecord:
+    told = {name for name in HOST if getattr(span, f"{name}_j") is not None}
+    gaps = sorted({*span.attributes.get("gaps", ()), *told})
+    return replace(span, seq=span.seq + 1, attributes={**span.attributes, "gaps": gaps})
+
+
+def _put_away(path: Path, lost: int) -> None:
+    """Remove a journal that has been taken in; one that lost lines is kept beside the others, under another name."""
+    if not lost:
+        path.unlink(missing_ok=True)
+        return
+    kept = path.with_suffix(".damaged")
+    path.replace(kept)
+    _log.warning(
+        "%d corrupt lines in the journal %s were left out: what its process used is a lower bound. It is kept as %s.",
+        lost, path, kept,
+    )  # fmt: skip
 
 
 def _from(path: Path, delivered: int) -> int:

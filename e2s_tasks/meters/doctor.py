@@ -16,7 +16,7 @@ from e2s_tasks.meters.profile import Profile, profile
 from e2s_tasks.meters.rapl import Domain, RaplCounter, domains
 from e2s_tasks.meters.setup import REPLACED, static_share
 from e2s_tasks.meters.source import Source
-from e2s_tasks.settings import Settings
+from e2s_tasks.settings import POWERCAP, Settings
 
 MOVES_WITHIN_S = 0.5
 LONGEST_WAIT_S = 20.0
@@ -53,6 +53,11 @@ def examine(settings: Settings) -> list[Finding]:
     ]  # fmt: skip
 
 
+def host_of(settings: Settings) -> Profile:
+    """The host's profile, with the powers that the user set unless they contradict each other."""
+    return _host(settings)[0]
+
+
 def _host(settings: Settings) -> tuple[Profile, list[Finding]]:
     """The host's profile; where the powers that the user set contradict each other, what to do about it."""
     try:
@@ -78,8 +83,7 @@ def _ask(source: ExternalSource) -> Finding:
     meter, name = source.meter, f"{source.meter.component}: external meter {source.meter.name}"
     first = source.poll()
     if first is None:
-        fix = source.problem.partition(": ")[2]
-        return Finding(name, "failed", "missing", source.problem, fix or f"see whether {meter.place} works")
+        return Finding(name, "failed", "missing", source.problem, source.fix or f"see whether {meter.place} works")
     worth = source.records[0].provenance
     if meter.kind == "gauge":
         state, fix = ("ok", "") if first else ("failed", "see what its exporter shows: 0 W is no power of a device")
@@ -89,6 +93,10 @@ def _ask(source: ExternalSource) -> Finding:
     while time.monotonic() - began < wait_s:
         time.sleep(min(meter.poll_s, 0.5))
         now = source.poll()
+        if now is not None and now < first:
+            detail = f"ran backwards, from {first:.6g} to {now:.6g} J"
+            fix = "set wraps_at if it begins again at 0 there; else it was reset: see what its exporter shows"
+            return Finding(name, "failed", "missing", detail, fix)
         if now is not None and now > first:
             return Finding(
                 name, "ok", worth, f"counted {now - first:.4g} J in {time.monotonic() - began:.1f} s; {meter.query}"
@@ -104,7 +112,11 @@ def _cpu(settings: Settings, host: Profile, found: list[Domain]) -> list[Finding
     findings = _rapl("CPU: RAPL", packages)
     if packages and all(finding.state == "ok" for finding in findings):
         return findings
-    if not packages:
+    root = settings.powercap_root
+    if not packages and root != POWERCAP and not root.is_dir():
+        why = f"E2S_POWERCAP_ROOT={str(root)!r} is no folder"
+        findings.append(Finding("CPU: RAPL", "failed", "missing", why, "name the powercap folder, or unset it"))
+    elif not packages:
         why = "a virtual machine sees no RAPL" if host.virtual else f"no packages under {settings.powercap_root}"
         fix = "" if host.virtual else "load the kernel module intel_rapl_common, or set E2S_POWERCAP_ROOT"
         findings.append(Finding("CPU: RAPL", "missing", "missing", why, fix))

@@ -17,7 +17,7 @@ from e2s_tasks.core.records import SourceRecord
 from e2s_tasks.meters.curve import Curve
 from e2s_tasks.meters.external import ExternalMeter
 from e2s_tasks.meters.profile import Profile
-from e2s_tasks.meters.prometheus import ask, client
+from e2s_tasks.meters.prometheus import MeterError, ask, client
 from e2s_tasks.meters.samples import CounterSamples, GaugeSamples, Samples
 from e2s_tasks.meters.source import warn
 
@@ -34,7 +34,7 @@ class ExternalSource:
         self, meter: ExternalMeter, host: Profile, attributed: float = 1.0, meters: int = 1, tick_s: float = 1.0
     ) -> None:
         self.meter = meter
-        self.problem = ""
+        self.problem = self.fix = ""
         self.records = _records(meter, host, meters)
         self._component = "cpu" if meter.component == "host" else meter.component
         self._idle_w = _idle_w(meter, host, meters)
@@ -186,6 +186,7 @@ class ExternalSource:
             value = ask(self._http, self.meter)
         except Exception as error:  # noqa: BLE001 - law 5: a meter that fails is a gap
             self.problem = str(error) or type(error).__name__
+            self.fix = error.fix if isinstance(error, MeterError) else ""
             self._failed()
             return None
         self.problem, self._answered_s = "", time.monotonic()

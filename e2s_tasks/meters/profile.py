@@ -1,6 +1,7 @@
 """The hardware profile: found once per host with CodeCarbon's tables, then read from a small file."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,9 +68,19 @@ def _load(path: Path) -> Profile | None:
         if values.get("version") != VERSION or values.get("cpus") != (os.cpu_count() or 1):
             return None
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return Profile(**fields)
+        read = Profile(**fields)
+        return read if all(map(_fits, read, Profile.__annotations__.values())) else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a field's type; a pair's are numbers."""
+    if kind in {str, bool}:
+        return isinstance(value, kind)
+    if kind in {int, float}:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, tuple) and len(value) == 2 and all(_fits(one, float) for one in value)
 
 
 def _save(path: Path, found: Profile) -> None:

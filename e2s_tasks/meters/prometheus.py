@@ -1,7 +1,9 @@
 """The value of a Prometheus query, by /api/v1/query; each fault is named with its remedy."""
 
+import json
 import math
 import os
+import time
 from typing import Any
 
 from e2s_tasks.errors import E2SError
@@ -9,7 +11,12 @@ from e2s_tasks.meters.external import ExternalMeter
 
 
 class MeterError(E2SError):
-    """An external meter that gave no usable answer; the message says why, and what to do."""
+    """An external meter that gave no usable answer; the message says why and, after the last colon, what to do."""
+
+    @property
+    def fix(self) -> str:
+        """What to do."""
+        return str(self).rpartition(": ")[2]
 
 
 def client(meter: ExternalMeter) -> Any:
@@ -31,8 +38,13 @@ def ask(http: Any, meter: ExternalMeter) -> float:
     """
     import httpx
 
+    began, text = time.monotonic(), b""
     try:
-        answer = http.get(f"{meter.url.rstrip('/')}/api/v1/query", params={"query": meter.query})
+        with http.stream("GET", f"{meter.url.rstrip('/')}/api/v1/query", params={"query": meter.query}) as answer:
+            for part in answer.iter_bytes():
+                text += part
+                if time.monotonic() - began > meter.timeout_s:  # httpx counts from one part to the next
+                    raise httpx.ReadTimeout("the answer came too slowly")
     except httpx.TimeoutException:
         raise MeterError(
             f"{meter.place} did not answer within {meter.timeout_s:g} s: see whether it is up, or raise timeout_s"
@@ -40,7 +52,7 @@ def ask(http: Any, meter: ExternalMeter) -> float:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise MeterError(f"{meter.place} cannot be reached ({error}): correct url, or start the server") from None
     try:
-        body = answer.json()
+        body = json.loads(text)
     except ValueError:
         body = None
     if answer.status_code in {401, 403}:
@@ -61,7 +73,7 @@ def ask(http: Any, meter: ExternalMeter) -> float:
         )
     if answer.status_code != 200 or body["status"] != "success":
         why = said or f"HTTP {answer.status_code}"
-        raise MeterError(f"{meter.place} refused the query {meter.query}: {why}; try the query in its web page")
+        raise MeterError(f"{meter.place} refused the query {meter.query}: {why}: try the query in its web page")
     return _value(body.get("data"), meter) * meter.factor
 
 
@@ -86,7 +98,9 @@ def _value(data: Any, meter: ExternalMeter) -> float:
             text = result[0]["value"][1]
         value = float(text)
     except (KeyError, IndexError, TypeError, ValueError):
-        raise MeterError(f"{meter.place} gave an answer of an unknown form for {meter.query}") from None
+        raise MeterError(
+            f"{meter.place} gave an answer of an unknown form for {meter.query}: try the query in its web page"
+        ) from None
     if not math.isfinite(value) or value < 0:
         raise MeterError(f"{meter.query} is {text} now, which is no energy or power: see what its exporter shows")
     return value

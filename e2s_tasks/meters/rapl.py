@@ -42,7 +42,7 @@ def domains(root: Path) -> list[Domain]:
     found: dict[tuple[str, str], Domain] = {}
     for folder in _folders(root):
         try:
-            name = (folder / "name").read_text().strip()
+            name = (folder / "name").read_text(errors="replace").strip()
         except OSError:
             continue
         package = folder.name.rsplit(":", 1)[0] if name == "dram" else ""
@@ -81,8 +81,10 @@ def _domain(name: str, folder: Path) -> Domain:
         int(counter.read_text())
     except PermissionError:
         return Domain(name, counter, 0, f"permission denied: {counter}; {FIX_PERMISSION.format(path=counter)}")
-    except (OSError, ValueError) as error:
-        return Domain(name, counter, 0, f"cannot be read: {counter} ({error})")
+    except OSError as error:
+        return Domain(name, counter, 0, f"cannot be read: {counter} ({error.strerror})")
+    except ValueError:
+        return Domain(name, counter, 0, f"cannot be read: {counter} (it holds no number)")
     return Domain(name, counter, _range_uj(folder))
 
 

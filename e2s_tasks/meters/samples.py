@@ -5,6 +5,7 @@ from typing import Protocol
 from e2s_tasks.meters.curve import Curve
 
 MAX_POWER_W = 20_000.0  # no machine draws this
+MOST_OF_A_FALL = 0.9  # what is used meanwhile is less
 
 
 class Samples(Protocol):
@@ -36,6 +37,7 @@ class CounterSamples:
         """Forget all: the next sample is the first one."""
         self._shown: tuple[int, float] | None = None  # the last answer
         self._point: tuple[int, float] | None = None  # the last value whose time is known
+        self._fall: tuple[float, float] | None = None  # from and to where it ran backwards, until it is back there
 
     def add(self, now: int, value: float) -> None:
         """The server showed this many joules."""
@@ -49,16 +51,24 @@ class CounterSamples:
             return
         if self._point is not None:
             since, before = self._point
-            self._curve.add(since, now, self._used(value - before, now - since))
+            self._curve.add(since, now, self._used(before, value, now - since))
         elif self._curve.end is not None:
             self._curve.add(self._curve.end, now, None)  # from the gap's beginning to the first value after it
         self._point = (now, value)
 
-    def _used(self, change: float, length_ns: int) -> float | None:
+    def _used(self, before: float, value: float, length_ns: int) -> float | None:
         """The joules between two values; one that ran backwards has wrapped. More than any machine draws is a gap.
 
-        A sum of series jumps by all that one of them has ever counted when that is missing at a scrape, and back again.
+        A sum of series jumps by all that one of them has ever counted when that is missing at a scrape, and back again;
+        so does a counter that shows 0 for a while: after it ran backwards, one step back up is no energy.
         """
+        change, fall = value - before, self._fall
+        if change < 0 and not self._wraps_at:
+            self._fall = before, value
+        elif fall is not None and value >= fall[0]:
+            self._fall = None
+            if change >= MOST_OF_A_FALL * (fall[0] - fall[1]):
+                return None
         used = change if change >= 0 else change + (self._wraps_at or 0.0)
         return used if 0 <= used <= MAX_POWER_W * (length_ns + self._fresh_ns) * 1e-9 else None
 

@@ -109,8 +109,8 @@ class Delivery:
         with self._delivering, self._own_work():
             self.complete = False
             self._delivered, self._hurried = (begun := time.monotonic()), False
-            if self._journal.troubled and not self._journal.path.exists():
-                return  # nothing could be written down, of which the journal has warned
+            if self._settings.ledger_url is None and not self._journal.exists:
+                return  # nothing could be written down, of which the journal has warned, and the ledger lies beside it
             try:
                 self._ingest()
             except Exception as error:  # noqa: BLE001 - law 5: the records wait in the journal
@@ -127,7 +127,9 @@ class Delivery:
         ledger = self._ledger if isinstance(self._ledger, Ledger) else Ledger.open(self._settings.ledger, PATIENCE_S)
         self._ledger = ledger
         try:
-            for records, offset in portions(self._journal.path, self._offset):
+            if self._journal.troubled:
+                ledger.ingest(self._journal.waiting())  # a kill, or the end, would lose them
+            for records, offset in portions(self._journal.path, self._offset) if self._journal.exists else ():
                 ledger.ingest(records, (self._process_id, offset))
                 self._offset = offset
                 if self._courier is not None:

@@ -296,6 +296,27 @@ def test_doctor_fails_where_something_fails_and_shows_addresses_whole(e2s, monke
     assert e2s("doctor", "--json")[0] == 1
 
 
+def test_doctor_tells_all_where_the_users_powers_contradict_each_other(e2s, monkeypatch):
+    monkeypatch.setenv("E2S_CPU_TDP_W", "5")
+    monkeypatch.setenv("E2S_CPU_IDLE_W", "10")
+    settings.cache_clear()
+    code, out, err = e2s("doctor")
+    assert (code, err) == (1, "")
+    assert "CPU: your settings" in out
+    assert "ledger" in out
+
+
+def test_doctor_fails_where_measured_work_could_write_nothing_down(e2s, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("E2S_DATA_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("E2S_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    settings.cache_clear()
+    code, out, _ = e2s("doctor", "--json")
+    (finding,) = [one for one in json.loads(out)["findings"] if one["state"] == "failed"]
+    assert code == 1
+    assert (finding["name"], "E2S_DATA_DIR" in finding["fix"]) == ("data directory", True)
+
+
 def test_no_command_prints_help(e2s):
     code, out, _ = e2s()
     assert code == 0

@@ -106,6 +106,11 @@ def test_a_torn_last_line_waits_and_a_corrupt_one_is_left_out_with_a_warning(tmp
     assert [record.seq for record in read_journal(path, offset)[0]] == [3]
 
 
+@pytest.mark.parametrize("attributes", [[], "text", 7])
+def test_a_line_whose_attributes_are_no_mapping_is_corrupt(attributes):
+    assert decode(encode(running(attributes=attributes)).rstrip(b"\n")) is None
+
+
 def test_reading_a_journal_never_raises(tmp_path):
     assert read_journal(tmp_path / "missing.jsonl", 7) == ([], 7)
     assert read_journal(tmp_path) == ([], 0)
@@ -293,6 +298,23 @@ def test_a_killed_process_leaves_its_attempt_crashed_with_the_energy_it_had_used
     assert (span.status, span.cpu_j, span.seq, span.ended_at) == ("crashed", 8.0, 3, last_sign)
     assert span.is_cut_short
     assert list(tmp_path.glob("*.jsonl")) == []
+
+
+@pytest.mark.parametrize("status", ["completed", "running"])
+def test_a_journal_that_lost_lines_makes_its_outermost_spans_lower_bounds_and_is_kept(tmp_path, status, caplog):
+    process = replace(this_process(), start_ticks=1)
+    journal = started(tmp_path, process)
+    outer = replace(running(2, cpu_j=5.0, static_j=1.0), status=status)
+    journal.append(replace(outer, id="inner", parent_id=outer.id, status="completed"), outer)
+    with journal.path.open("ab") as file:
+        file.write(b"00000000 {}\n")
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert replay(tmp_path, ledger) == 1
+    gaps = {span.id: span.attributes.get("gaps") for span in ledger.run(outer.run_id).spans}
+    assert gaps == {outer.id: ["cpu", "static"], "inner": None}
+    assert [path.suffix for path in tmp_path.glob("*-*")] == [".damaged"]
+    assert "lower bound" in caplog.text
+    assert replay(tmp_path, ledger) == 0
 
 
 def test_a_process_that_is_killed_after_its_attempts_work_adds_nothing_to_its_length(tmp_path):

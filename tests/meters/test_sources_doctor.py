@@ -1,12 +1,15 @@
 """What `e2s doctor` finds: each source tried live, and the fix for each that fails."""
 
+import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from e2s_tasks.meters import doctor, gpu_sharing, nvml
 from e2s_tasks.meters.doctor import Finding, examine
+from e2s_tasks.meters.profile import profile
 from e2s_tasks.settings import Settings
 from tests.fakes.nvml import Card, FakeNvml
 from tests.fakes.powercap import Powercap
@@ -128,3 +131,47 @@ def test_powers_that_contradict_each_other_are_a_finding(settings):
     wrong = Settings(data_dir=settings.data_dir, powercap_root=settings.powercap_root, cpu_tdp_w=5, cpu_idle_w=6)
     (finding,) = named(examine(wrong), "your settings")
     assert "E2S_CPU_IDLE_W" in finding.detail
+
+
+def test_an_external_counter_that_runs_backwards_fails_as_that(settings):
+    with PrometheusServer({"energy": lambda: 1e12 - time.monotonic() * 100}) as server:
+        (finding,) = named(external(settings, server.url), "external meter m")
+    assert (finding.state, "backwards" in finding.detail, "wraps_at" in finding.fix) == ("failed", True, True)
+
+
+def test_a_fix_is_the_remedy_and_not_what_the_server_said(settings):
+    with PrometheusServer() as server:
+        (finding,) = named(external(settings, server.url, query="energy{"), "external meter m")
+    assert "parse error" in finding.detail
+    assert finding.fix == "try the query in its web page"
+
+
+def test_a_powercap_root_that_is_no_folder_fails_with_a_fix(settings, tmp_path):
+    wrong = replace(settings, powercap_root=tmp_path / "nowhere")
+    finding, *_ = named(examine(wrong), "CPU: RAPL")
+    assert (finding.state, "nowhere" in finding.detail) == ("failed", True)
+    assert finding.fix
+
+
+@pytest.mark.parametrize("shown", [b"\xff\xfe", b"9" * 5000, b""])
+def test_a_counter_that_shows_no_number_fails_with_a_fix(settings, tree, shown):
+    tree.paths["package-0"].write_bytes(shown)
+    finding, *_ = named(examine(settings), "CPU: RAPL")
+    assert finding.state == "failed"
+    assert "E2S_POWERCAP_ROOT" in finding.fix
+
+
+def test_a_name_that_is_no_text_is_passed_over(settings, tree):
+    tree.paths["package-0"].with_name("name").write_bytes(b"package-\xff")
+    assert examine(settings)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("cpu_full_w", "much"), ("cpu_range", [1]), ("cpu_name", 7), ("virtual", "yes"), ("ram_gb", None)],
+)
+def test_a_profile_of_other_types_is_found_anew(settings, field, value):
+    profile(settings)
+    (file,) = settings.data_dir.glob("profile-*.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
+    assert profile(settings) == profile(replace(settings, data_dir=settings.data_dir / "new"))

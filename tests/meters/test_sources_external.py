@@ -120,6 +120,22 @@ def test_a_sum_that_lacks_a_series_for_a_while_is_a_gap_at_both_ends_and_no_burs
     assert [curve.energy(at * S, (at + 1) * S) for at in range(1, 6)] == [50, None, 25, None, 50]
 
 
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        ([5000, 5010, 5020, 0, 0, 5050, 5060], [10, None, None, None, 10]),
+        ([5000, 5010, 5020, 3000, 3010, 5050, 5060], [10, None, 10, None, 10]),
+        ([40, 50, 60, 0, 25, 50, 75], [10, None, 25, 25, 25]),
+    ],
+)
+def test_a_counter_that_shows_less_for_a_while_is_a_gap_at_both_ends_and_one_that_was_reset_counts_on(values, known):
+    curve = Curve()
+    samples = CounterSamples(curve, poll_ns=S, patience_ns=60 * S)
+    for second, value in enumerate(values):
+        samples.add(second * S, value)
+    assert [curve.energy(at * S, (at + 1) * S) for at in range(1, 6)] == known
+
+
 def test_the_first_value_after_a_silence_has_no_known_time():
     curve = Curve()
     samples = CounterSamples(curve, poll_ns=S, patience_ns=60 * S)

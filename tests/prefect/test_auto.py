@@ -112,7 +112,13 @@ def test_e2s_run_measures_every_plain_task_and_flow_and_changes_nothing(tmp_path
     }
 
 
-@pytest.mark.slow
+def test_e2s_run_runs_a_program_to_which_warnings_are_errors(tmp_path):
+    program = tmp_path / "strict.py"
+    program.write_text("import prefect\nprint('imported')\n")
+    strict = run([Path(sys.executable).parent / "e2s", "run", "-W", "error", program], environment(tmp_path))
+    assert (strict.returncode, strict.stdout) == (0, "imported\n"), strict.stderr
+
+
 def test_the_environment_variable_does_the_same_in_any_process(tmp_path, program):
     env = environment(tmp_path, E2S_AUTO="true", PREFECT_PLUGINS_ENABLED="true")
     assert run([sys.executable, program], env).returncode == 0

@@ -1,6 +1,8 @@
 """Measured tasks and flows under a real Prefect server."""
 
 import asyncio
+import functools
+import inspect
 import subprocess
 import sys
 import time
@@ -396,6 +398,32 @@ def test_methods_and_static_methods_can_be_tasks():
         return work.times(2), Work.double(2)
 
     assert using() == (6, 4)
+
+
+class Doubled:
+    """An object that is called."""
+
+    def __call__(self, x):
+        return 2 * x
+
+
+async def add(x, y):
+    return x + y
+
+
+@pytest.mark.parametrize(
+    ("work", "result"), [(Doubled(), 6), (functools.partial(add, y=2), 5), (functools.partial(divmod, 7), (2, 1))]
+)
+def test_objects_that_are_called_and_partials_can_be_tasks(ledger_run, work, result):
+    measured = [e2s_task(work, name="one"), e2s_task(task(work, name="two"))]
+
+    @e2s_flow
+    async def calling():
+        return [await one if inspect.isawaitable(one) else one for one in (each(3) for each in measured)]
+
+    state = asyncio.run(calling(return_state=True))
+    assert state.result() == [result, result]
+    assert {one.name for one in attempts(ledger_run(run_id_of(state)))} == {"one", "two"}
 
 
 def test_flow_parameters_are_validated_as_before():

@@ -61,6 +61,18 @@ def test_a_data_directory_that_cannot_be_written_does_not_stop_the_work(tmp_path
     assert result == 42
 
 
+def test_what_no_journal_takes_reaches_a_ledger_that_lies_elsewhere(tmp_path, caplog):
+    blocked, ledger = tmp_path / "file", f"sqlite:///{tmp_path / 'ledger.db'}"
+    blocked.write_text("not a directory")
+    recorder = SpanRecorder(Settings(data_dir=blocked, ledger_url=ledger, tick_s=0.05))
+    with recorder.span("work"):
+        pass
+    recorder.close()
+    assert "journal" in caplog.text
+    (row,) = Ledger.open(ledger).runs()
+    assert (row.name, row.status) == ("work", "completed")
+
+
 PROGRAM = """
     import os, sys, time
     from e2s_tasks import span

@@ -151,12 +151,25 @@ def mlflow(text: str | None) -> dict[str, Any]:
 
 def doctor() -> dict[str, Any]:
     """What was found on this host, its hardware profile, and where things are kept."""
-    from e2s_tasks.meters.doctor import examine
-    from e2s_tasks.meters.profile import profile
+    from e2s_tasks.meters.doctor import examine, host_of
 
     options = settings()
-    findings = [*map(asdict, examine(options)), _ledger_finding()]
-    return {"findings": findings, "profile": profile(options)._asdict(), "data_dir": str(options.data_dir)}
+    findings = [*map(asdict, examine(options)), _data_finding(options.journals), _ledger_finding()]
+    return {"findings": findings, "profile": host_of(options)._asdict(), "data_dir": str(options.data_dir)}
+
+
+def _data_finding(journals: Path) -> dict[str, Any]:
+    """Whether measured processes can write down what they measure."""
+    from tempfile import TemporaryFile
+
+    found = {"name": "data directory", "state": "ok", "provenance": None, "detail": str(journals), "fix": ""}
+    try:
+        journals.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=journals):
+            return found
+    except OSError as error:
+        fix = "set E2S_DATA_DIR to a folder that this user can write to, or make room"
+        return {**found, "state": "failed", "detail": f"{journals} cannot be written: {error.strerror}", "fix": fix}
 
 
 def _ledger_finding() -> dict[str, Any]:

@@ -20,11 +20,7 @@ from e2s_tasks.integrations.cli.exporter import exporter
 from e2s_tasks.near import did_you_mean, hint, nearest
 
 MOST = 1_000_000
-ZERO_CODE = {  # see e2s_tasks.integrations.prefect.auto; the last is the name of the second in Prefect before 3.7
-    "E2S_AUTO": "true",
-    "PREFECT_PLUGINS_ENABLED": "true",
-    "PREFECT_EXPERIMENTS_PLUGINS_ENABLED": "true",
-}
+PLUGINS = "PREFECT_PLUGINS_ENABLED", "PREFECT_EXPERIMENTS_PLUGINS_ENABLED"  # the latter before Prefect 3.7
 
 
 def _version() -> str:
@@ -310,7 +306,21 @@ def run_measured(*command: str) -> None:
     if not command:
         raise SettingError("e2s run needs a program: write for example `e2s run flow.py`.")
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *command], os.environ | ZERO_CODE)  # noqa: S606 - python, as asked
+    os.execve(sys.executable, [sys.executable, *command], os.environ | _zero_code())  # noqa: S606 - python, as asked
+
+
+def _zero_code() -> dict[str, str]:
+    """What has the program measure itself, see e2s_tasks.integrations.prefect.auto.
+
+    Prefect warns of a name that it had before, which ends a program to which warnings are errors.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        early = tuple(map(int, version("prefect").split(".")[:2])) < (3, 7)
+    except (PackageNotFoundError, ValueError):
+        early = False
+    return {"E2S_AUTO": "true", PLUGINS[early]: "true"}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from e2s_tasks.reporter.terminal import WIDE, console
 
 STARTED, WRITTEN = "started (UTC)", "written (UTC)"
 MOST_ROWS = 40
+LONGEST = 1_000  # letters of a name that a terminal may show
 NARROW, LEAST_WITH_TIMES = 72, 50  # columns, below which runs have no room for names and times, or for when they began
 LEAST_OF_ANCESTOR = 16  # columns of a name, below which figures are left out
 MOST_OTHERS = 5
@@ -66,7 +67,7 @@ class _OnOneLine:
     """A name without its middle where its column is too narrow: many begin alike, and differ in a time at their end."""
 
     def __init__(self, name: str) -> None:
-        self._text = Text(units.printable(name), no_wrap=True)
+        self._text = Text(units.printable(name[:LONGEST]), no_wrap=True)
 
     def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(min(LEAST, self._text.cell_len), self._text.cell_len).with_maximum(options.max_width)

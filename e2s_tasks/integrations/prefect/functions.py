@@ -58,6 +58,7 @@ class MeasuredFunction:
         self.begin = begin
         self.beside = beside
         self.before = before
+        self._name = name_of(fn)
         self._in_steps = next((measured for is_one, measured in _IN_STEPS if is_one(fn)), None)
 
     def __getattr__(self, name: str) -> Any:
@@ -86,7 +87,7 @@ class MeasuredFunction:
         if self._in_steps is not None:
             return self._in_steps(self, args, kwargs)
         started = time.monotonic()
-        span, beside = self.begin(self.__name__), self.beside
+        span, beside = self.begin(self._name), self.beside
         span.run()
         try:
             if self.before is not None:
@@ -107,7 +108,7 @@ class MeasuredFunction:
         return result
 
     def _generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        span, beside = self.begin(self.__name__), self.beside
+        span, beside = self.begin(self._name), self.beside
         work = self.__wrapped__(*args, **kwargs)
 
         def told() -> Any:
@@ -124,7 +125,7 @@ class MeasuredFunction:
         return drive_generator(span, work if alone else told(), _Ending(time.monotonic()))
 
     def _async_generator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        span, beside = self.begin(self.__name__), self.beside
+        span, beside = self.begin(self._name), self.beside
         work = self.__wrapped__(*args, **kwargs)
 
         async def told() -> Any:
@@ -141,7 +142,7 @@ class MeasuredFunction:
         return drive_async_generator(span, work if alone else told(), _Ending(time.monotonic()))
 
     async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        span, beside = self.begin(self.__name__), self.beside
+        span, beside = self.begin(self._name), self.beside
 
         async def noted() -> Any:
             if self.before is not None:
@@ -167,6 +168,13 @@ _IN_STEPS: list[tuple[Callable[[Any], bool], Callable[..., Any]]] = [
     (inspect.isasyncgenfunction, MeasuredFunction._async_generator),  # noqa: SLF001
     (inspect.isgeneratorfunction, MeasuredFunction._generator),  # noqa: SLF001
 ]
+
+
+def name_of(fn: Any) -> str:
+    """What a function is called; an object that is called has the name of its class, a partial that of its function."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return str(getattr(fn, "__name__", type(fn).__name__))
 
 
 def original(fn: Any) -> Any:

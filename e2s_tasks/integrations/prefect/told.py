@@ -103,7 +103,9 @@ class Told:
         """
         counts = self.units is not None or self.outcome is not None
         if counts and (inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)):
-            raise SettingError(f"units= on the generator {fn.__name__!r}: call record_outcome(units=...) inside it")
+            raise SettingError(
+                f"units= on the generator {getattr(fn, '__name__', fn)!r}: call record_outcome(units=...) inside it"
+            )
         inputs = (*self.inputs, *(assets.inputs if assets else ()))
         outputs = (*self.outputs, *(assets.outputs if assets else ()))
         files = Files(fn, inputs, outputs) if inputs or outputs else None

@@ -7,6 +7,7 @@ from itertools import islice
 from e2s_tasks.integrations.prometheus.metrics import COUNTER, Metric
 
 SOME = 20  # run ids by which a ledger is known again
+MOST = 2**63 - 1  # that an array holds
 Series = tuple[Metric, tuple[str, ...]]
 
 
@@ -34,7 +35,7 @@ class Totals:
         for metric, labels, value in parts:
             number = self._number((metric, labels))
             if value:
-                mine[number] = mine.get(number, 0) + round(value * metric.scale)
+                mine[number] = _held(mine.get(number, 0) + round(value * metric.scale))
         if mine:
             self._parts[run_id] = array("q", [one for pair in mine.items() for one in pair])
             self._add(self._parts[run_id], 1)
@@ -78,3 +79,8 @@ class Totals:
             if metric.kind == COUNTER
         }
         return self._floors | shown
+
+
+def _held(number: int) -> int:
+    """The number, or the nearest one that an array holds."""
+    return max(-MOST, min(number, MOST))
