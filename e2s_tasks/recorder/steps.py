@@ -103,14 +103,7 @@ def drive_generator(span: AnySpan, work: Generator[Any, Any, T], status: Any = s
             span.suspend()
             try:
                 value, thrown = (yield item), None
-            except GeneratorExit:
-                span.resume()
-                try:
-                    work.close()
-                finally:
-                    span.suspend()
-                raise
-            except BaseException as error:  # noqa: BLE001 - it belongs to the driven generator
+            except BaseException as error:  # noqa: BLE001 - it belongs to the driven generator, GeneratorExit too
                 value, thrown = None, error
     except BaseException as error:
         span.end(status(error))
@@ -134,10 +127,7 @@ async def drive_async_generator(
                 return
             try:
                 value, thrown = (yield item), None
-            except GeneratorExit:
-                await Steps(span, _as_coroutine(work.aclose()))
-                raise
-            except BaseException as error:  # noqa: BLE001 - it belongs to the driven generator
+            except BaseException as error:  # noqa: BLE001 - it belongs to the driven generator, GeneratorExit too
                 value, thrown = None, error
     except BaseException as error:
         span.end(status(error))
