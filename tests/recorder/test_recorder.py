@@ -205,6 +205,26 @@ def test_a_generator_takes_sends_throws_and_an_early_end(recorded):
     assert recorded.spans()["gen"].status == "completed"
 
 
+def ends(generator, *steps):
+    """What each step gives or raises."""
+    found = []
+    for step in steps:
+        try:
+            found.append(step(generator))
+        except (StopIteration, GeneratorExit, KeyError, RuntimeError) as error:
+            found.append((type(error), str(error)))
+    return found
+
+
+@pytest.mark.parametrize("end", [lambda one: one.throw(GeneratorExit), lambda one: one.close()])
+@pytest.mark.parametrize("then", ["yield 2", "return 3", "raise KeyError('its own')", "raise"])
+def test_a_generator_that_catches_its_end_does_as_an_unmeasured_one(recorded, end, then):
+    scope = {}
+    exec(f"def work():\n try:\n  yield 1\n except GeneratorExit:\n  {then}\n yield 4\n", scope)
+    plain, measured = scope["work"](), drive_generator(recorded.recorder.span("gen"), scope["work"]())
+    assert ends(measured, next, end, next) == ends(plain, next, end, next)
+
+
 def test_what_a_span_reads_writes_and_achieves_is_written_down(recorded):
     with span("work") as work:
         work.read("file:///in")
