@@ -84,7 +84,7 @@ class Children:
         self._unread: set[int] = set()  # whose sum may tell something new
         self.owners: set[Owner] = set()  # whose the processes are that count
         self.handed: deque[tuple[Collection[int], Users, bool]] = deque()  # see `hand`; from any thread
-        self._early: Used = {}  # what ended ones had used that were read before they were reaped
+        self._early: Used = {}  # what ended ones had used, as who reaped them was told
         self._divided: Used = {}  # even parts of what those of several had used that nobody read; see `take_divided`
         self._stirred = self._counting = False  # something has changed; a child that counts is known
         self._polled_ns = 0
@@ -261,19 +261,30 @@ class Children:
         divided, self._divided = self._divided, {}
         return divided
 
-    def counts(self, pid: int) -> bool:
-        """Whether what a child uses is counted, and by its own clock."""
-        process = self._known.get(pid)
-        return process is not None and process.parent == self._pid and not process.foreign
+    def reaped(self, pid: int, total_ns: int) -> None:
+        """A child has just been reaped, and this is what it and its ended children used in all.
 
-    def read_ended(self, pid: int) -> None:
-        """A child has ended and is not reaped yet: count what its clock, and the sum of its own children, tell."""
-        if self._polling or not self.counts(pid):
+        With measured processes among them it waits for the sum, from which their claims are taken off.
+        """
+        process, measured = self._known.get(pid), self._measured()
+        if process is None or self._polling or process.foreign or process.mixed or process.parent != self._pid:
             return
-        self._count(pid, process_cpu_ns(pid), self._measured(), self._early)
-        total = ended_ns(pid)
-        if total is not None:
-            self._take(pid, total, self._early)
+        if pid in measured or any(pid in one.parents for one in measured.values()):
+            return
+        gone = [one for child, one in self._known.items() if process_cpu_ns(child) is None and self._is_below(one, pid)]
+        if any(one.foreign or one.mixed for one in gone):
+            return
+        below_ns = process.below_ns + sum(one.last_ns + one.below_ns for one in gone)
+        rest_ns = total_ns - below_ns - process.last_ns
+        if rest_ns > 0:
+            process.last_ns += rest_ns
+            self._early[process.owner] = self._early.get(process.owner, 0) + rest_ns
+
+    def _is_below(self, process: _Process, pid: int) -> bool:
+        above = process.parent
+        while above != pid and above in self._known:
+            above = self._known[above].parent
+        return above == pid
 
     @contextmanager
     def _once(self) -> Iterator[None]:

@@ -366,8 +366,8 @@ class Meter(Segments):
             with self._in_turn():
                 self.children.meet(found, self._owner_of)
 
-    def read_ended(self, pid: int) -> None:
-        """A child has ended, and is about to be reaped: read it while it has a clock of its own."""
+    def reaped(self, pid: int, total_ns: int) -> None:
+        """A child has been reaped, and this is what it and its ended children used in all."""
         if self.children is None:
             return
         thread = self._thread()
@@ -377,7 +377,7 @@ class Meter(Segments):
         try:
             if not inside:
                 self._catch_up()
-            self.children.read_ended(pid)
+            self.children.reaped(pid, total_ns)
         finally:
             self._turn.give(thread, inside=inside)
         self._serve(thread)

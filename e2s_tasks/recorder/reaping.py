@@ -1,12 +1,13 @@
-"""Ended child processes are read before they are reaped: afterwards the system tells only one sum for all of them.
+"""Of a child process that is reaped the system tells what it used, once: to whoever reaps it, and asks by `wait4`.
 
-So what children used that begin and end within a tick is their own starters', also of several at work at once. Watched
-are `os.waitpid` and `os.wait4`, with which `subprocess`, `multiprocessing` and `asyncio` reap one child; not `os.wait`,
-which is asked for any.
+Afterwards it tells only one sum for all ended children. So what children used that begin and end within a tick is their
+own starters', also of several at work at once. `os.waitpid` and `os.wait`, by which `subprocess`, `multiprocessing` and
+`asyncio` reap, ask by `wait4` from the first span on, which is the same call with one more answer.
 """
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -14,49 +15,56 @@ from typing import Any
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.recorder.guard import guarded
 
+NS = 1_000_000_000
+Reaped = tuple[int, int, Any]  # pid, status, resource usage
+_plain_waitpid = getattr(os, "waitpid", None)
 _registry: Callable[[], Meter | None] = lambda: None  # noqa: E731
 
 
 def watch_reaping(registry: Callable[[], Meter | None]) -> None:
-    """From now on the meter of the process reads each child that counts before it is reaped."""
+    """From now on the meter of the process is told what each child used that is reaped."""
     global _registry  # noqa: PLW0603
     _registry = registry
-    if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on, Windows never
-        for name in ("waitpid", "wait4"):
-            setattr(os, name, _reading_first(getattr(os, name)))
+    if not hasattr(os, "wait4"):
+        return
+    wait4, wait3 = _telling(os.wait4), _telling(os.wait3)
+
+    @functools.wraps(os.waitpid)
+    def waitpid(pid: int, options: int, /) -> tuple[int, int]:
+        return wait4(pid, options)[:2]
+
+    @functools.wraps(os.wait)
+    def wait() -> tuple[int, int]:
+        return wait3(0)[:2]
+
+    for function in (wait4, wait3, waitpid, wait):
+        setattr(os, function.__name__, function)
 
 
 def watch_polls(subprocess: ModuleType) -> None:
-    """The same for `Popen.poll`, which has kept the function as it was; up to Python 3.11 as a default value."""
-    poll = subprocess.Popen._internal_poll  # noqa: SLF001 - `poll` and the garbage collector call it
-
-    @functools.wraps(poll)
-    def polled(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.returncode is None and hasattr(os, "waitid"):
-            _read(self.pid, os.WNOHANG)
-        return poll(self, *args, **kwargs)
-
-    subprocess.Popen._internal_poll = polled  # noqa: SLF001
+    """The same for `Popen.poll`, where `subprocess` was loaded before and has kept the function as it was then."""
+    poll, kept = subprocess.Popen._internal_poll, getattr(subprocess, "_del_safe", None)  # noqa: SLF001
+    if kept is not None and kept.waitpid is _plain_waitpid:
+        kept.waitpid = os.waitpid
+    if poll.__defaults__:  # up to Python 3.11
+        poll.__defaults__ = tuple(os.waitpid if one is _plain_waitpid else one for one in poll.__defaults__)
 
 
-def _reading_first(reap: Callable[..., Any]) -> Callable[..., Any]:
+def _telling(reap: Callable[..., Reaped]) -> Callable[..., Reaped]:
+    ends = sys.is_finalizing  # a finalizer may reap when this module is no more
+
     @functools.wraps(reap)
-    def read_first(pid: int, options: int, /) -> Any:
-        _read(pid, options)
-        return reap(pid, options)
+    def told(*args: int) -> Reaped:
+        found = reap(*args)
+        if found[0] and not ends():
+            _tell(*found)
+        return found
 
-    return read_first
+    return told
 
 
 @guarded
-def _read(pid: int, options: int) -> None:
-    """Wait for a child's end as is about to be done, without reaping it, and read it."""
+def _tell(pid: int, status: int, usage: Any) -> None:
     meter = _registry()
-    if meter is None or meter.children is None or options & ~os.WNOHANG or not meter.children.counts(pid):
-        return
-    try:
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | options)
-    except ChildProcessError:  # another thread was first
-        return
-    if ended is not None:
-        meter.read_ended(pid)
+    if meter is not None and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
+        meter.reaped(pid, int((usage.ru_utime + usage.ru_stime) * NS))

@@ -43,10 +43,10 @@ def watch_starts(registry: Registry) -> None:
     global _registry  # noqa: PLW0603
     if _registry is None:
         os.register_at_fork(after_in_parent=_forked)
+        watch_reaping(lambda: _registry() if _registry is not None else None)
         _imports.when_imported("subprocess", _watch_popen)
         _watch_posix_spawn()
         _imports.when_imported("multiprocessing.process", _watch_workers)
-        watch_reaping(lambda: _registry() if _registry is not None else None)
         _watch_threads()
         watch_thread_pools()
         watch_process_pools(lambda: _registry() if _registry is not None else None)

@@ -1,6 +1,7 @@
 """Children that begin and end within one tick, of several spans at once: each is its own starter's."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -103,7 +104,7 @@ def test_short_children_of_concurrent_spans_are_each_their_own_starters(slow, do
     assert cpu_s(found["tiny"]) == pytest.approx(TINY + starting / 2, abs=starting)
 
 
-def test_a_child_that_nobody_waits_for_is_counted_all_the_same(slow):
+def test_a_child_that_is_reaped_among_any_is_its_starters(slow):
     def start():
         child = subprocess.Popen(burning(0.1))
         while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
@@ -131,6 +132,21 @@ def test_waiting_for_a_child_ends_as_ever(slow):
 
     together(work=work)
     assert slow.spans()["work"].status == "completed"
+
+
+def test_who_waits_for_a_child_has_it_before_a_handler_that_reaps_any(slow):
+    def reap(*_):
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    before = signal.signal(signal.SIGCHLD, reap)
+    try:
+        with span("waits"):
+            child = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"])
+            assert child.wait() == 3
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_signal_handlers_error_leaves_the_wait_for_a_child(slow):
