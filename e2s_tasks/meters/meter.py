@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FLOW = Role.FLOW
 COALESCE_NS = 5_000_000
+ROUNDS = 2
 SWEEP_NS = 5_000_000_000
 
 
@@ -156,7 +157,9 @@ class Meter(Segments):
         A note stays until it is booked, so that a segment that closes meanwhile knows of it.
         """
         self._noted_ns, self._known_notes = {}, 0  # anew: a signal handler's exception may have struck the last time
-        while self._notes:
+        left = len(self._notes)  # else threads that keep telling would keep this one for good
+        while self._notes and left:
+            left -= 1
             what, thread, account, now, cpu_ns = self._notes[0]
             try:
                 what(thread, account, now, cpu_ns)
@@ -166,7 +169,9 @@ class Meter(Segments):
 
     def _serve(self, thread: MeasuredThread) -> None:
         """What came too late for whose turn it was; who takes the next one has the same to do."""
-        while self._notes and not thread.inside and self._holder.setdefault(0, thread) is thread:
+        for _ in range(ROUNDS):
+            if not self._notes or thread.inside or self._holder.setdefault(0, thread) is not thread:
+                return
             thread.inside = True
             try:
                 self._catch_up()

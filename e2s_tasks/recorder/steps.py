@@ -1,5 +1,6 @@
 """Coroutines and generators, measured step by step: a suspended one uses no CPU energy."""
 
+import sys
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, Protocol, TypeVar
 
@@ -115,23 +116,31 @@ async def drive_async_generator(
 ) -> AsyncGenerator[T, Any]:
     """The asynchronous generator, measured per step of each `asend` and `athrow`."""
     span.start()
-    value: Any = None
-    thrown: BaseException | None = None
     try:
+        step: Any = _first_step(work)
         while True:
             try:
-                step = work.asend(value) if thrown is None else work.athrow(thrown)
                 item = await Steps(span, _as_coroutine(step))
             except StopAsyncIteration:
                 span.end(Status.COMPLETED)
                 return
             try:
-                value, thrown = (yield item), None
+                step = work.asend((yield item))
             except BaseException as error:  # noqa: BLE001 - it belongs to the driven generator, GeneratorExit too
-                value, thrown = None, error
+                step = work.athrow(error)
     except BaseException as error:
         span.end(status(error))
         raise
+
+
+def _first_step(work: AsyncGenerator[Any, Any]) -> Any:
+    """The first step, of which no loop learns: at its end it would close the generator beside what drives it."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return work.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 async def _as_coroutine(awaitable: Any) -> Any:

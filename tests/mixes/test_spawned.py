@@ -10,7 +10,7 @@ import pytest
 
 from e2s_tasks import span
 from e2s_tasks.core.records import Kind
-from e2s_tasks.recorder import drive
+from e2s_tasks.recorder import drive, drive_async_generator
 from tests.mixes.burning import burn
 
 TOLERANCE = 0.03e9
@@ -241,6 +241,28 @@ def test_an_async_generator_left_in_the_middle_uses_nothing_afterwards(recorded)
     asyncio.run(main())
     time.sleep(0.01)
     assert recorded.spans()["gen"].cpu_ns == pytest.approx(0.05e9, abs=TOLERANCE)
+
+
+def test_an_async_generator_that_a_loop_closes_at_its_end_is_closed_once_and_without_a_word(recorded):
+    told, closed, left = [], [], []
+
+    async def items():
+        try:
+            for number in range(5):
+                yield number
+        finally:
+            await asyncio.sleep(0)
+            closed.append(1)
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        left.append(drive_async_generator(recorded.recorder.span("items", Kind.ATTEMPT), items()))
+        async for _ in left[0]:
+            break
+
+    asyncio.run(main())
+    assert (closed, told) == ([1], [])
+    assert recorded.spans()["items"].status == "completed"
 
 
 def test_threads_that_a_span_starts_are_its_own(recorded):
