@@ -161,7 +161,8 @@ def _lower_bounds(path: Path, crashed: Iterable[SpanRecord]) -> list[SpanRecord]
 
 def _lower_bound(span: SpanRecord) -> SpanRecord:
     told = {name for name in HOST if getattr(span, f"{name}_j") is not None}
-    gaps = sorted({*span.attributes.get("gaps", ()), *told})
+    known = span.attributes.get("gaps")  # which may be a user's note
+    gaps = sorted({*told, *(name for name in (known if isinstance(known, list) else ()) if isinstance(name, str))})
     return replace(span, seq=span.seq + 1, attributes={**span.attributes, "gaps": gaps})
 
 

@@ -320,10 +320,17 @@ class Meter(Segments):
     def _thread_ends(self, thread: MeasuredThread) -> None:
         """The calling thread ends while accounts own it, whose spans end on another one: nobody can read it later."""
         cpu_ns = self._cpu()
-        with self._in_turn():
+        inside = self._turn.take(thread, for_handlers=False)
+        if inside is None:  # a signal handler runs in another's, which may wait for this thread: it is lost
+            return
+        try:
+            if not inside:
+                self._catch_up()
             thread.charge(cpu_ns, self._now(), self._start_ns)
             thread.stack.clear()
             self._threads.pop(thread.tid, None)
+        finally:
+            self._turn.give(thread, inside=inside)
 
     def _forget(self, account: Account, now: int) -> None:
         """An account that is not open has ended: a signal handler's exception may have struck while it was admitted."""

@@ -9,12 +9,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.recorder.guard import guarded
 
+CALLS = "waitpid", "wait", "wait3", "wait4"
 NS = 1_000_000_000
 Reaped = tuple[int, int, Any]  # pid, status, resource usage
 _plain_waitpid = getattr(os, "waitpid", None)
@@ -25,8 +26,8 @@ def watch_reaping(registry: Callable[[], Meter | None]) -> None:
     """From now on the meter of the process is told what each child used that is reaped."""
     global _registry  # noqa: PLW0603
     _registry = registry
-    if not hasattr(os, "wait4"):
-        return
+    if not all(isinstance(getattr(os, name, None), BuiltinFunctionType) for name in CALLS):
+        return  # Windows, or other libraries have theirs, as gevent
     wait4, wait3 = _telling(os.wait4), _telling(os.wait3)
 
     @functools.wraps(os.waitpid)

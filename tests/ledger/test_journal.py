@@ -304,14 +304,15 @@ def test_a_killed_process_leaves_its_attempt_crashed_with_the_energy_it_had_used
 def test_a_journal_that_lost_lines_makes_its_outermost_spans_lower_bounds_and_is_kept(tmp_path, status, caplog):
     process = replace(this_process(), start_ticks=1)
     journal = started(tmp_path, process)
-    outer = replace(running(2, cpu_j=5.0, static_j=1.0), status=status)
+    noted = {"gaps": 5}  # a note of the user's
+    outer = replace(running(2, cpu_j=5.0, static_j=1.0, attributes=noted), status=status)
     journal.append(replace(outer, id="inner", parent_id=outer.id, status="completed"), outer)
     with journal.path.open("ab") as file:
         file.write(b"00000000 {}\n")
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     assert replay(tmp_path, ledger) == 1
     gaps = {span.id: span.attributes.get("gaps") for span in ledger.run(outer.run_id).spans}
-    assert gaps == {outer.id: ["cpu", "static"], "inner": None}
+    assert gaps == {outer.id: ["cpu", "static"], "inner": noted["gaps"]}
     assert [path.suffix for path in tmp_path.glob("*-*")] == [".damaged"]
     assert "lower bound" in caplog.text
     assert replay(tmp_path, ledger) == 0

@@ -2,6 +2,7 @@
 
 import _thread
 import asyncio
+import signal
 import threading
 import time
 
@@ -110,3 +111,33 @@ def test_a_span_keeps_what_its_thread_used_before_it_ended(recorded, waiter, sta
         time.sleep(0.001)
     left[0].__exit__(None, None, None)
     assert own_ns(recorded.spans()["left"]) == pytest.approx(0.2e9, abs=TOLERANCE)
+
+
+def test_a_thread_that_ends_with_its_span_open_waits_for_no_signal_handler_that_waits_for_it(recorded):
+    meter, joined = recorded.recorder.meter, []
+    go, left = threading.Event(), []
+
+    def leaving():
+        left.append(span("left"))
+        left[0].__enter__()
+        go.wait()
+
+    thread = threading.Thread(target=leaving)
+    thread.start()
+
+    def handler(*_):
+        go.set()
+        thread.join(timeout=10)
+        joined.append(not thread.is_alive())
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    mine = meter._thread()
+    try:
+        with span("mine"), meter._in_turn():
+            assert meter.is_in_turn
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    left[0].__exit__(None, None, None)
+    assert joined == [True]
+    assert not mine.inside
