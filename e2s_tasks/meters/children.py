@@ -264,20 +264,24 @@ class Children:
     def reaped(self, pid: int, total_ns: int) -> None:
         """A child has just been reaped, and this is what it and its ended children used in all.
 
-        With measured processes among them it waits for the sum, from which their claims are taken off.
+        What measured ones among them claimed is theirs. If it, or one that is known, is measured, it waits for the sum.
         """
         process, measured = self._known.get(pid), self._measured()
         if process is None or self._polling or process.foreign or process.mixed or process.parent != self._pid:
             return
-        if pid in measured or any(pid in one.parents for one in measured.values()):
+        below = {child: one for child, one in measured.items() if pid in one.parents}
+        if pid in measured or any(child in self._known or process_cpu_ns(child) is not None for child in below):
             return
         gone = [one for child, one in self._known.items() if process_cpu_ns(child) is None and self._is_below(one, pid)]
         if any(one.foreign or one.mixed for one in gone):
             return
-        below_ns = process.below_ns + sum(one.last_ns + one.below_ns for one in gone)
-        rest_ns = total_ns - below_ns - process.last_ns
-        if rest_ns > 0:
-            process.last_ns += rest_ns
+        claimed_ns = sum(one.claims().all_ns for one in below.values())
+        known_ns = process.last_ns + process.below_ns + sum(one.last_ns + one.below_ns for one in gone)
+        self._buried |= {(child, one.begun_ns) for child, one in below.items()}
+        if total_ns > known_ns:
+            process.last_ns += total_ns - known_ns
+        if total_ns - known_ns > claimed_ns:
+            rest_ns = total_ns - known_ns - claimed_ns
             self._early[process.owner] = self._early.get(process.owner, 0) + rest_ns
 
     def _is_below(self, process: _Process, pid: int) -> bool:

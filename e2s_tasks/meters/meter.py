@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from e2s_tasks.meters.account import Account, Role
+from e2s_tasks.meters.account import Account
 from e2s_tasks.meters.clocks import BusyClock, Clocks
+from e2s_tasks.meters.owners import Owners
 from e2s_tasks.meters.page import Page
-from e2s_tasks.meters.segments import Segments
 from e2s_tasks.meters.source import Source
 from e2s_tasks.meters.threads import MeasuredThread
 from e2s_tasks.meters.users import Users
@@ -20,13 +20,12 @@ from e2s_tasks.meters.users import Users
 if TYPE_CHECKING:
     from e2s_tasks.meters.children import Children
 
-FLOW = Role.FLOW
 COALESCE_NS = 5_000_000
 ROUNDS = 2
 SWEEP_NS = 5_000_000_000
 
 
-class Meter(Segments):
+class Meter(Owners):
     """One meter per process. `counted_j` = what the spans were booked + `other_j` + `idle_j`, to float rounding."""
 
     def __init__(
@@ -138,19 +137,6 @@ class Meter(Segments):
         if not self._open:
             self._page.claim(0, 0, self._process_ns, open_=False)
 
-    def _take_off(self, thread: MeasuredThread, account: Account, now: int, cpu_ns: int) -> None:
-        stack = thread.stack
-        if stack:
-            thread.charge(cpu_ns, now, self._start_ns)
-        if stack and stack[-1] is account:
-            stack.pop()
-        elif account in stack:
-            stack.remove(account)
-        else:
-            account.lent = True  # to the thread that it began on, which works for it no longer
-        if not stack and not thread.steps:  # a signal handler's exception may have left it there without any
-            self._threads.pop(thread.tid, None)
-
     def _catch_up(self) -> None:
         """Book what other threads had to tell meanwhile: in a turn, and not within another one of the same thread.
 
@@ -194,29 +180,6 @@ class Meter(Segments):
     def is_in_turn(self) -> bool:
         """Whether the calling thread works on the meter: a signal handler has struck in the middle of that."""
         return self._thread().inside
-
-    def depth(self) -> int:
-        """How many accounts own the calling thread."""
-        try:
-            return len(self._local.thread.stack)
-        except AttributeError:
-            return 0
-
-    def owner(self) -> Account | None:
-        """The account that pays for what the calling thread does."""
-        try:
-            stack = self._local.thread.stack
-        except AttributeError:
-            return None
-        return stack[-1] if stack else None
-
-    def rests_on(self, account: Account) -> bool:
-        """Whether what the calling thread does between steps is the account's anyway: of the only flow run."""
-        try:
-            thread = self._local.thread
-        except AttributeError:
-            return False
-        return thread.steps and not thread.stack and account.role is FLOW and self._roots.keys() == {account}
 
     def open(self, account: Account) -> None:
         """The account's span has begun, on no thread yet."""
@@ -331,35 +294,6 @@ class Meter(Segments):
             self._threads.pop(thread.tid, None)
         finally:
             self._turn.give(thread, inside=inside)
-
-    def _forget(self, account: Account, now: int) -> None:
-        """An account that is not open has ended: a signal handler's exception may have struck while it was admitted."""
-        if account.holder:
-            self._holders.remove(account, now)
-        if account.ends_in is None and account not in self._ended:
-            account.ends_in = -1  # it has used nothing
-
-    def _give_up(self, account: Account, now: int) -> None:
-        """The account, about to end, has threads that work for it no longer, and answers for idle power no longer."""
-        if account.lent:
-            self._hand_on(account, now)
-        if account.holder:
-            self._holders.remove(account, now)
-
-    def _hand_on(self, account: Account, now: int) -> None:
-        """Threads that still work for an account which ends work for what is open around it from now on."""
-        heir = account.parent
-        while heir is not None and heir not in self._open:
-            heir = heir.parent
-        if heir is not None:
-            heir.lent = True
-        for thread in self._threads.values():
-            if account in thread.stack:
-                thread.charge(self._used(thread) or 0, now, self._start_ns)
-                thread.stack = [heir or one if one is account else one for one in thread.stack]
-                if heir is None:
-                    thread.stack.remove(account)
-                thread.orphaned = not thread.stack
 
     # -- segments -----------------------------------------------------------------------------------------------
 

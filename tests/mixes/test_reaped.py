@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +104,21 @@ def test_short_children_of_concurrent_spans_are_each_their_own_starters(slow, do
     starting = 2 * START if do is by_its_child else START
     assert cpu_s(found["heavy"]) == pytest.approx(HEAVY + starting / 2, abs=starting)
     assert cpu_s(found["tiny"]) == pytest.approx(TINY + starting / 2, abs=starting)
+
+
+@pytest.mark.parametrize("last", ["", "; true"])  # the shell becomes the program, or starts it
+def test_what_a_measured_program_below_a_shell_does_outside_its_spans_is_its_starters(slow, tmp_path, last):
+    program = "from e2s_tasks import span\nfrom tests.mixes.burning import burn\nwith span('inner'): burn(0.2)\n"
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "E2S_DATA_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with span("starts"):
+        command = f"{sys.executable} {tmp_path / 'program.py'}{last}"
+        subprocess.run(["sh", "-c", command], env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert used_s > 0.25
+    assert cpu_s(slow.spans()["starts"]) == pytest.approx(used_s - 0.2, abs=0.03)
 
 
 def test_a_child_that_is_reaped_among_any_is_its_starters(slow):
