@@ -27,12 +27,13 @@ def grandchild(seconds):
     return [sys.executable, "-S", "-c", OUTER, BURN.format(seconds)]
 
 
-def together(**work):
-    """Run each function in a thread and a span of its own, all at once."""
+def together(*, until=lambda: None, **work):
+    """Run each function in a thread and a span of its own, all at once. until: what each span waits for at its end."""
 
     def measured(name, one):
         with span(name):
             one()
+            until()
 
     threads = [threading.Thread(target=measured, args=item) for item in work.items()]
     for thread in threads:

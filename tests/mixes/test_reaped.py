@@ -19,6 +19,7 @@ from e2s_tasks import span
 from e2s_tasks.core import spans
 from tests.mixes.burning import burn, burning
 from tests.mixes.test_processes import START, cpu_s, grandchild
+from tests.mixes.test_processes import together as all_at_once
 from tests.recorder.conftest import Recorded
 
 TINY, HEAVY = 0.01, 0.3
@@ -37,18 +38,7 @@ def slow(tmp_path, monkeypatch):
 
 def together(**work):
     """Run each function in a thread and a span of its own, none of which ends before all are done."""
-    done = threading.Barrier(len(work))
-
-    def measured(name, one):
-        with span(name):
-            one()
-            done.wait(timeout=30)
-
-    threads = [threading.Thread(target=measured, args=item) for item in work.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    all_at_once(until=threading.Barrier(len(work), timeout=30).wait, **work)
 
 
 def by_run(seconds):
