@@ -119,6 +119,7 @@ def test_e2s_run_runs_a_program_to_which_warnings_are_errors(tmp_path):
     assert (strict.returncode, strict.stdout) == (0, "imported\n"), strict.stderr
 
 
+@pytest.mark.slow
 def test_the_environment_variable_does_the_same_in_any_process(tmp_path, program):
     env = environment(tmp_path, E2S_AUTO="true", PREFECT_PLUGINS_ENABLED="true")
     assert run([sys.executable, program], env).returncode == 0
