@@ -55,8 +55,8 @@ def _telling(reap: Callable[..., Reaped]) -> Callable[..., Reaped]:
     ends = sys.is_finalizing  # a finalizer may reap when this module is no more
 
     @functools.wraps(reap)
-    def told(*args: int) -> Reaped:
-        found = reap(*args)
+    def told(*args: int, **options: int) -> Reaped:
+        found = reap(*args, **options)
         if found[0] and not ends():
             _tell(*found)
         return found

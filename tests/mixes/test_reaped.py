@@ -122,6 +122,18 @@ def test_a_child_that_is_reaped_among_any_is_its_starters(slow):
     assert cpu_s(slow.spans()["alone"]) == pytest.approx(0.1 + START / 2, abs=START)
 
 
+def test_a_child_is_reaped_by_whatever_call_and_arguments(slow):
+    calls = [
+        lambda pid: os.waitpid(pid, 0), lambda pid: os.wait4(pid, 0), lambda pid: os.wait4(pid=pid, options=0),
+        lambda _: os.wait3(0), lambda _: os.wait3(options=0), lambda _: os.wait(), lambda _: os.waitpid(-1, 0),
+    ]  # fmt: skip
+    with span("waits"):
+        for call in calls:
+            pid = os.posix_spawn(sys.executable, [sys.executable, "-S", "-c", "raise SystemExit(3)"], {**os.environ})
+            reaped, status, *_ = call(pid)
+            assert (reaped, os.waitstatus_to_exitcode(status)) == (pid, 3)
+
+
 def test_waiting_for_a_child_ends_as_ever(slow):
     def work():
         stopped = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
