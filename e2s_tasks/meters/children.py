@@ -275,7 +275,8 @@ class Children:
         gone = [one for child, one in self._known.items() if process_cpu_ns(child) is None and self._is_below(one, pid)]
         if any(one.foreign or one.mixed for one in gone):
             return
-        claimed_ns = sum(one.claims().all_ns for one in below.values())
+        buried = process.claimed.union(*(one.claimed for one in gone))  # these claims are in what is known already
+        claimed_ns = sum(one.claims().all_ns for child, one in below.items() if (child, one.begun_ns) not in buried)
         known_ns = process.last_ns + process.below_ns + sum(one.last_ns + one.below_ns for one in gone)
         self._buried |= {(child, one.begun_ns) for child, one in below.items()}
         if total_ns > known_ns:

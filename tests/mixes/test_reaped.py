@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -95,19 +96,45 @@ def test_short_children_of_concurrent_spans_are_each_their_own_starters(slow, do
     assert heavy - tiny == pytest.approx(HEAVY - TINY, abs=0.1)
 
 
-@pytest.mark.parametrize("last", ["", "; true"])  # the shell becomes the program, or starts it
-def test_what_a_measured_program_below_a_shell_does_outside_its_spans_is_its_starters(slow, tmp_path, last):
-    program = "from e2s_tasks import span\nfrom tests.mixes.burning import burn\nwith span('inner'): burn(0.2)\n"
-    (tmp_path / "program.py").write_text(program)
+@pytest.fixture
+def program(tmp_path):
+    """What starts a measured program whose span uses 0.2 CPU seconds, and the environment that it needs."""
+    text = "from e2s_tasks import span\nfrom tests.mixes.burning import burn\nwith span('inner'): burn(0.2)\n"
+    (tmp_path / "program.py").write_text(text)
     environment = {**os.environ, "E2S_DATA_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return f"{sys.executable} {tmp_path / 'program.py'}", environment
+
+
+def ended_s():
+    """CPU seconds of all ended children of this process."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.mark.parametrize("last", ["", "; true"])  # the shell becomes the program, or starts it
+def test_what_a_measured_program_below_a_shell_does_outside_its_spans_is_its_starters(slow, program, last):
+    command, environment = program
+    before = ended_s()
     with span("starts"):
-        command = f"{sys.executable} {tmp_path / 'program.py'}{last}"
-        subprocess.run(["sh", "-c", command], env=environment, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        subprocess.run(["sh", "-c", command + last], env=environment, check=True)
+    used_s = ended_s() - before
     assert used_s > 0.25
     assert cpu_s(slow.spans()["starts"]) == pytest.approx(used_s - 0.2, abs=0.03)
+
+
+def test_what_a_shell_starts_after_the_end_of_a_measured_program_was_seen_is_its_starters(slow, program, tmp_path):
+    command, environment = program
+    ended = tmp_path / "ended"
+    before = ended_s()
+    with span("starts"):
+        lines = f"{command}; touch {ended}; read line; {shlex.join(burning(0.15))}"
+        shell = subprocess.Popen(["sh", "-c", lines], env=environment, stdin=subprocess.PIPE)
+        slow.recorder.meter.tick()
+        while not ended.exists():
+            time.sleep(0.002)
+        slow.recorder.meter.tick()
+        shell.communicate(b"go\n")
+    assert cpu_s(slow.spans()["starts"]) == pytest.approx(ended_s() - before - 0.2, abs=0.03)
 
 
 def test_a_child_that_is_reaped_among_any_is_its_starters(slow):
