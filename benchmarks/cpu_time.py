@@ -10,6 +10,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -33,6 +34,7 @@ def measure(quick: bool) -> list[Row]:
         _row("a child process that still runs", *_child(seconds * 2, "sys.stdin.read()")),
         _row("a grandchild that has ended", *_child(seconds * 2, "os._exit(0)", below=True)),
         _row("twenty children of 50 ms", *_many(4 if quick else 20)),
+        *_short_ones_at_once(2 if quick else 8),
     ]
 
 
@@ -91,17 +93,46 @@ def _many(count: int) -> tuple[float, float]:
     """The same for short children, one after another; used: what the kernel tells of each one, its end included."""
     from e2s_tasks import span
 
-    used = 0.0
     with span("many"):
         own = time.thread_time()
-        for _ in range(count):
-            command = [sys.executable, "-S", "-c", CHILD.format(seconds=0.05, then="os._exit(0)")]
-            child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            _, _, usage = os.wait4(child.pid, 0)
-            child.returncode = 0
-            used += usage.ru_utime + usage.ru_stime
+        used = sum(_short(0.05) for _ in range(count))
         own = time.thread_time() - own
     return _given("many") - own, used
+
+
+def _short(seconds: float) -> float:
+    """The CPU seconds of a child process, by the kernel."""
+    command = [sys.executable, "-S", "-c", CHILD.format(seconds=seconds, then="os._exit(0)")]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, _, usage = os.wait4(child.pid, 0)
+    child.returncode = 0
+    return float(usage.ru_utime + usage.ru_stime)
+
+
+def _short_ones_at_once(count: int) -> list[Row]:
+    """Children of three spans at once on three threads, each of which begins and ends within a tick."""
+    from e2s_tasks import span
+
+    true: dict[int, float] = {}
+    began = threading.Barrier(len(SHARES) + 1)
+
+    def work(share: int) -> None:
+        with span(f"at once {share}"):
+            began.wait()
+            own = time.thread_time()
+            used = sum(_short(0.02 * share) for _ in range(count))
+            true[share] = used + time.thread_time() - own
+
+    with span("at once"):
+        threads = [threading.Thread(target=work, args=(share,)) for share in SHARES]
+        [thread.start() for thread in threads]
+        began.wait()
+        [thread.join() for thread in threads]
+    given = {record.name: record.cpu_ns * 1e-9 for record in _spans("at once")}
+    return [
+        _row(f"{count} children of {20 * share} ms, of one of 3 spans at once", given[f"at once {share}"], true[share])
+        for share in SHARES
+    ]
 
 
 def _given(name: str) -> float:
