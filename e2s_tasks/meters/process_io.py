@@ -18,6 +18,7 @@ from e2s_tasks.meters.counter_file import CounterFile
 from e2s_tasks.meters.page import Measured
 
 FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some ten microseconds
+SHARED_NS = 10_000_000  # the same while several spans share the figures, which nobody can split anyway
 NAMED = [b"rchar:", b"wchar:", b"syscr:", b"syscw:", b"read_bytes:", b"write_bytes:", b"cancelled_write_bytes:"]
 
 
@@ -87,12 +88,12 @@ class ProcessIO:
         self._taken_ns = 0
         self._lock = Lock()
 
-    def now(self) -> Moved | None:
+    def now(self, fresh_ns: int = FRESH_NS) -> Moved | None:
         """What the process has moved since some moment of its life; None where the system does not tell.
 
-        Another thread that just looks is not waited for: then it is the figure of before.
+        It may be a reading of that age. Another thread that just looks is not waited for: then it is the one of before.
         """
-        if monotonic_ns() - self._taken_ns >= FRESH_NS and self._lock.acquire(blocking=False):
+        if monotonic_ns() - self._taken_ns >= fresh_ns and self._lock.acquire(blocking=False):
             try:
                 self._read()
             finally:

@@ -24,7 +24,7 @@ from e2s_tasks.meters.clocks import NoBusyClock, host_busy_clock
 from e2s_tasks.meters.host_page import host_page
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.page import LocalPage, Page
-from e2s_tasks.meters.process_io import ProcessIO
+from e2s_tasks.meters.process_io import FRESH_NS, SHARED_NS, ProcessIO
 from e2s_tasks.meters.setup import sources
 from e2s_tasks.meters.threads import Taker
 from e2s_tasks.meters.turn import Turn
@@ -109,7 +109,7 @@ class SpanRecorder:
         if self._parked:
             self._unpark()
         if span.parent is None:
-            span.io_since = self._io.now()
+            span.io_since = self._io.now(SHARED_NS if self.meter.active else FRESH_NS)
 
     def ended(self, span: OpenSpan) -> None:
         """The span is over; its energy is settled and written down by the recorder's own thread."""
@@ -117,7 +117,7 @@ class SpanRecorder:
             return
         outermost = span.parent is None
         if outermost:
-            span.io_until = self._io.now()
+            span.io_until = self._io.now(SHARED_NS if self.meter.active else FRESH_NS)
         self._ended.append(span)
         span.told = True
         if span.role is not SPAN or span.announced:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from e2s_tasks import span
 from e2s_tasks.io import read_parquet, write_parquet
 from e2s_tasks.ledger import Ledger
+from e2s_tasks.meters import process_io
 from e2s_tasks.meters.process_io import ProcessIO, moved
 from e2s_tasks.recorder import process_recorder
 from e2s_tasks.reporter import provenance, summarise, summarise_run
@@ -170,3 +172,18 @@ def test_where_the_system_does_not_tell_the_figures_are_missing(tmp_path):
     assert summary["io"]["unknown"] == 1
     assert provenance.unrecorded(summary) is None
     assert moved(str(tmp_path)) is None
+
+
+def test_a_reading_serves_longer_where_several_outermost_spans_share_it(monkeypatch):
+    now = time.monotonic_ns() + 1_000_000_000
+    monkeypatch.setattr(process_io, "monotonic_ns", lambda: now)
+    first, second = span("first"), span("second")
+    with first:
+        now += 5_000_000
+        Thread(target=second.__enter__).start()
+        while not second.opened_ns:
+            time.sleep(0.001)
+    assert second.io_since is first.io_since is first.io_until  # at its end the second one is open
+    now += 5_000_000
+    second.__exit__(None, None, None)
+    assert second.io_until is not second.io_since  # alone
