@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -12,7 +13,8 @@ from e2s_tasks.signals import handler_codes
 
 P = ParamSpec("P")
 T = TypeVar("T")
-OURS = str(Path(__file__).parents[1])
+NO_OTHERS = "meters", *(f"recorder/{name}.py" for name in ("recorder", "open_span", "loops", "steps", "starts"))
+OURS = *(str(Path(__file__).parents[1] / part) for part in NO_OTHERS), threading.__file__
 _warned: set[str] = set()
 
 
@@ -32,7 +34,7 @@ def is_from_signal(error: BaseException) -> bool:
 
 
 def is_injected(error: BaseException) -> bool:
-    """Whether code of ours that calls the standard library alone shows another's error: as time-outs of threads do it.
+    """Whether code that calls the standard library alone shows another's error, as time-outs of threads do it.
 
     They have it raised at whatever line the thread is (`PyThreadState_SetAsyncExc`).
     """
@@ -44,16 +46,15 @@ def is_injected(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] not in {*sys.stdlib_module_names, __name__.partition(".")[0]}
 
 
-def warn_once(what: str, error: BaseException, meanwhile: str = "the work goes on", *, injected: bool = False) -> None:
+def warn_once(what: str, error: BaseException, meanwhile: str = "the work goes on") -> None:
     """One warning per place and kind of error in a process; the user's own errors go on to the user.
 
-    A setting that cannot be used is one trouble, wherever it is met. meanwhile: what happens all the same. injected:
-    see `is_injected`.
+    A setting that cannot be used is one trouble, wherever it is met. meanwhile: what happens all the same.
 
     Raises:
         BaseException: the error itself, if a signal handler of the user's raised it, or it is injected.
     """
-    if not isinstance(error, Exception) or injected or is_from_signal(error):
+    if not isinstance(error, Exception) or is_injected(error) or is_from_signal(error):
         raise error
     key = str(error) if isinstance(error, SettingError) else f"{what}: {type(error).__name__}"
     if key not in _warned:

@@ -14,7 +14,7 @@ from e2s_tasks.core.records import Kind, ReadRecord, SpanRecord, Status, Version
 from e2s_tasks.core.remote import REMOTE, with_entry
 from e2s_tasks.core.spans import File, look_here, status_of
 from e2s_tasks.meters.account import Account, Role
-from e2s_tasks.recorder.guard import guarded, is_injected, warn_once
+from e2s_tasks.recorder.guard import guarded, warn_once
 from e2s_tasks.recorder.starter import Starter, starter
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class OpenSpan(Account):
     def _struck(self, what: str, error: BaseException) -> None:
         """Warn of an error of ours; where it is the user's, as a signal handler raises it, the span is over."""
         try:
-            warn_once(what, error, injected=is_injected(error))
+            warn_once(what, error)
         except BaseException:
             self.recorder.meter.finish(self)
             if self._token is not None:

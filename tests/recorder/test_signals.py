@@ -1,6 +1,10 @@
 """The user's signal handlers strike anywhere in our code, and are the user's all the same."""
 
+import ctypes
+import functools
 import gc
+import itertools
+import operator
 import os
 import signal
 import subprocess
@@ -13,6 +17,7 @@ import traceback
 import pytest
 
 from e2s_tasks import span
+from e2s_tasks.recorder import open_span
 
 
 @pytest.mark.slow
@@ -46,6 +51,43 @@ def test_what_the_users_signal_handler_raises_reaches_the_user_wherever_it_strik
     assert len(missed) < 8
     recorded.recorder.meter.tick()  # what spans told it while it was busy is booked
     assert len(recorded.recorder.meter.open_accounts) <= len(missed)
+
+
+class InjectedError(Exception):
+    """What another thread has raised in this one, as libraries do it for time-outs."""
+
+
+def injecting(function):
+    """The function, of C, in place of whose first call the calling thread is struck: in the frame that calls it."""
+    strike = functools.partial(
+        ctypes.pythonapi.PyThreadState_SetAsyncExc,
+        ctypes.c_ulong(threading.get_ident()), ctypes.py_object(InjectedError),
+    )  # fmt: skip
+    return map(operator.call, itertools.chain([strike], itertools.repeat(function))).__next__
+
+
+@pytest.mark.parametrize("clock", ["_now", "_cpu"])
+@pytest.mark.parametrize("when", ["begins", "ends"])
+def test_what_another_thread_injects_reaches_the_user_wherever_it_strikes(recorded, clock, when):
+    meter, taken = recorded.recorder.meter, []
+    with span("around"):
+        work = span("work")
+        with pytest.raises(InjectedError):
+            if when == "begins":
+                setattr(meter, clock, injecting(getattr(meter, clock)))
+            with work:
+                taken.append("work")
+                setattr(meter, clock, injecting(getattr(meter, clock)))
+                time.sleep(0.001)  # a CPU clock is not read again within microseconds
+        assert taken == ([] if when == "begins" else ["work"])
+        assert list(meter.open_accounts) == [work.outer]
+    assert recorded.spans()["around"].status == "completed"
+
+
+def test_what_another_thread_injects_as_a_span_is_made_reaches_the_user(recorded, monkeypatch):
+    monkeypatch.setattr(open_span, "current_span", injecting(open_span.current_span))
+    with pytest.raises(InjectedError):
+        span("work")
 
 
 def test_a_signal_handlers_span_amid_what_others_noted_ends_and_loses_nothing(recorded):
