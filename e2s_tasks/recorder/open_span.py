@@ -15,6 +15,7 @@ from e2s_tasks.core.remote import REMOTE, with_entry
 from e2s_tasks.core.spans import File, look_here, status_of
 from e2s_tasks.meters.account import Account, Role
 from e2s_tasks.recorder.guard import guarded, warn_once
+from e2s_tasks.recorder.leaving import ending
 from e2s_tasks.recorder.starter import Starter, starter
 
 if TYPE_CHECKING:
@@ -231,7 +232,9 @@ class OpenSpan(Account):
     run = __enter__  # the span begins, and its work runs on this thread
 
     def stop(self, status: Status) -> None:
-        """The span, which ran on this thread, is over."""
+        """The span, which ran on this thread, is over; nothing if it is already."""
+        if self.told:
+            return
         try:
             recorder = self.recorder
             recorder.meter.finish(self)
@@ -262,6 +265,7 @@ class OpenSpan(Account):
             self.recorder.ended(self)
             raise
 
+    @ending
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -305,7 +309,9 @@ class OpenSpan(Account):
 
     @guarded
     def end(self, status: Status) -> None:
-        """The span, suspended, is over."""
+        """The span, suspended, is over; nothing if it is already."""
+        if self.told:
+            return
         if not self.closed_ns:
             self.recorder.meter.close(self)
         self.status = status

@@ -77,10 +77,10 @@ async def drive(span: AnySpan, work: Coroutine[Any, Any, T], status: Any = statu
     span.start()
     try:
         result: T = await Steps(span, work)
+        span.end(Status.COMPLETED)
     except BaseException as error:
         span.end(status(error))
         raise
-    span.end(Status.COMPLETED)
     return result
 
 

@@ -97,12 +97,12 @@ class MeasuredFunction:
             result = fn(*args, **kwargs)
             if beside is not None:
                 beside.succeeded(span, args, kwargs, result)
-        except BaseException as error:
+            if result is not None:
+                _note_result(span)
+            span.stop(Status.COMPLETED)
+        except BaseException as error:  # the user's, or what a signal handler raises as `stop` is called
             span.stop(_Ending(started)(error))
             raise
-        if result is not None:
-            _note_result(span)
-        span.stop(Status.COMPLETED)
         if beside is not None:
             beside.ended(span)
         return result

@@ -146,11 +146,11 @@ def _cancelled_or_over(waiting: OpenSpan | Unmeasured) -> Iterator[None]:
     waiting.run()
     try:
         yield
+        waiting.stop(Status.COMPLETED)
     except BaseException as error:
         ended = isinstance(error, Abort | GeneratorExit)  # GeneratorExit: the flow that slept in a pause is no more
         waiting.stop(Status.CANCELLED if ended else status_of(error))
         raise
-    waiting.stop(Status.COMPLETED)
 
 
 class _InProcess:
