@@ -51,8 +51,8 @@ class _Process:
     claimed: the measured ones (see `_buried`) whose claims are in below_ns.
     heirs: whose the children are whose rest waits in that sum.
     metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
-    nobody knows how much is to be counted, so that nothing of the sum is. stale_ns: names what the page holds of an
-    earlier process with its pid.
+    nobody knows how much is to be counted, so that nothing of the sum is. whole: it has ended, and what is known of it
+    is all that its end adds to the sum. stale_ns: names what the page holds of an earlier process with its pid.
     """
 
     parent: int
@@ -66,6 +66,7 @@ class _Process:
     heirs: tuple[Owner, ...] = ()
     metered: bool = False
     mixed: bool = False
+    whole: bool = False
     stale_ns: int | None = None
 
 
@@ -147,7 +148,7 @@ class Children:
             if above is None:
                 continue
             if process is None:
-                if above != self._pid and above not in self._known:
+                if above != self._pid:
                     self._meet_server(above, users)
                 process = self._known[pid] = _Process(above, foreign=not born)
             self._give(pid, process, users, measured)
@@ -158,10 +159,13 @@ class Children:
 
     def _meet_server(self, pid: int, users: Users) -> None:
         """A forkserver is its starter's, for which the pool has been made; nobody's if it is older than all spans."""
-        old = users.latest is None or process_stat(pid)[1] < self._begun_ticks
-        server = _Process(parent_of(pid) or self._pid, users.latest, foreign=old, serves=True)
-        server.below_ns = (ended_ns(pid) if old else None) or 0
-        self._known[pid] = server
+        server = self._known.get(pid)
+        if server is None:
+            old = users.latest is None or process_stat(pid)[1] < self._begun_ticks
+            server = self._known[pid] = _Process(parent_of(pid) or self._pid, users.latest, foreign=old)
+        if not server.serves:
+            server.serves = True
+            server.below_ns = (ended_ns(pid) if server.foreign else None) or server.below_ns
 
     def _give(self, pid: int, process: _Process, users: Users, measured: dict[int, Measured]) -> None:
         if process.foreign:
@@ -265,25 +269,26 @@ class Children:
         """A child has just been reaped, and this is what it and its ended children used in all.
 
         What measured ones among them claimed is theirs. If it, or one that is known, is measured, it waits for the sum.
+        Of one that does not count, it is what nobody is given of the sum.
         """
         process, measured = self._known.get(pid), self._measured()
-        if process is None or self._polling or process.foreign or process.mixed or process.parent != self._pid:
+        if process is None or self._polling or process.mixed or process.serves or process.parent != self._pid:
             return
         below = {child: one for child, one in measured.items() if pid in one.parents}
-        if pid in measured or any(child in self._known or process_cpu_ns(child) is not None for child in below):
-            return
         gone = [one for child, one in self._known.items() if process_cpu_ns(child) is None and self._is_below(one, pid)]
-        if any(one.foreign or one.mixed for one in gone):
-            return
+        if not process.foreign:
+            if pid in measured or any(child in self._known or process_cpu_ns(child) is not None for child in below):
+                return
+            if any(one.foreign or one.mixed for one in gone):
+                return
         buried = process.claimed.union(*(one.claimed for one in gone))  # these claims are in what is known already
         claimed_ns = sum(one.claims().all_ns for child, one in below.items() if (child, one.begun_ns) not in buried)
-        known_ns = process.last_ns + process.below_ns + sum(one.last_ns + one.below_ns for one in gone)
+        more_ns = total_ns - process.last_ns - process.below_ns - sum(one.last_ns + one.below_ns for one in gone)
         self._buried |= {(child, one.begun_ns) for child, one in below.items()}
-        if total_ns > known_ns:
-            process.last_ns += total_ns - known_ns
-        if total_ns - known_ns > claimed_ns:
-            rest_ns = total_ns - known_ns - claimed_ns
-            self._early[process.owner] = self._early.get(process.owner, 0) + rest_ns
+        process.last_ns += max(0, more_ns)
+        process.whole = True
+        if more_ns > claimed_ns and not process.foreign:
+            self._early[process.owner] = self._early.get(process.owner, 0) + more_ns - claimed_ns
 
     def _is_below(self, process: _Process, pid: int) -> bool:
         above = process.parent
@@ -347,7 +352,8 @@ class Children:
         if told is not None:
             _leave_to_meter(process, told, measured, used)
         above.below_ns += process.last_ns + process.below_ns
-        if not (above.metered or (above.foreign and not above.serves)):  # whose sums are not asked
+        asked = not above.metered and (above.serves or not above.foreign)  # for its sum
+        if asked and not process.whole:
             claimed = None if told is None else _claimed_ns(pid, told, measured, foreign=process.foreign)
             above.below_ns += claimed or 0
             if claimed is not None and above is not self._own:  # which has no page but its own to tell it again

@@ -20,11 +20,11 @@ from e2s_tasks.keeping import keeping_flock
 from e2s_tasks.meters.page import Claims, LocalPage, Measured, Page, integrals_at
 from e2s_tasks.meters.process_tree import ancestors, own_ended_ns
 
-MAGIC = b"E2SPAGE5"
+MAGIC = b"E2SPAGE6"
 # magic, version (odd while it is written), last advance (monotonic ns), integral over outermost work and over flow runs
 # (s), open work, open flow runs, how often what `processes` tells has changed, number of slots that may be in use
 HEADER = struct.Struct("<8sqqddiiqq")
-PARENTS = 17
+PARENTS = 61
 # pid, open work, open flow runs, the pids above it (the nearest first); CPU times (ns): that it and its ended children
 # had used when it took the slot, and the latter alone (UNKNOWN if measured ones were among them); own, all and until of
 # its Claims (until inverted while no span is open); what forgotten processes below it claimed; what it and its ended
@@ -202,7 +202,8 @@ class HostPage:
             pid, _, _, *parents, begun_ns, ended_ns, _, _, _, _, used_ns, ticks = slot
             if pid:
                 ended, used = (None if figure == UNKNOWN else figure for figure in (ended_ns, used_ns))
-                one = Measured(tuple(parents), ticks, begun_ns, ended, used, partial(self._claims_at, offset))
+                above = tuple(filter(None, parents))
+                one = Measured(above, ticks, begun_ns, ended, used, partial(self._claims_at, offset))
                 found[pid] = _together(found[pid], one) if pid in found else one
         return found
 

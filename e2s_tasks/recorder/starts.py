@@ -17,6 +17,7 @@ from typing import Any
 from e2s_tasks.importing import ImportWatch
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.meter import Meter
+from e2s_tasks.meters.users import Users
 from e2s_tasks.recorder.guard import guarded, is_from_signal
 from e2s_tasks.recorder.inherited import Inherited
 from e2s_tasks.recorder.open_span import OpenSpan, current_span, thread_belongs_to
@@ -25,7 +26,7 @@ from e2s_tasks.recorder.reaping import watch_polls, watch_reaping
 from e2s_tasks.recorder.starter import VARIABLE, handed_on, told_to_children
 from e2s_tasks.recorder.thread_pools import watch_thread_pools
 
-ENVIRONMENT = 10  # the place of `env` among the arguments of Popen
+ENVIRONMENT, PREPARATION = 10, 6  # the places of `env` and `preexec_fn` among the arguments of Popen
 ENVIRONMENT_SPAWN = 2  # among those of os.posix_spawn
 
 
@@ -92,13 +93,30 @@ def _handing_on(args: tuple[Any, ...], kwargs: dict[str, Any], place: int) -> tu
         told = told_to_children(current_span())
         if told is None:
             return args, kwargs
-        if len(args) > place:
-            return (*args[:place], handed_on(told, args[place]), *args[place + 1 :]), kwargs
-        return args, {**kwargs, "env": handed_on(told, kwargs.get("env"))}
+        environment = args[place] if len(args) > place else kwargs.get("env")
+        prepare = args[PREPARATION] if len(args) > PREPARATION else kwargs.get("preexec_fn")
+        if environment is None and callable(prepare):  # which may change what the child inherits
+            return _with(args, kwargs, PREPARATION, preexec_fn=functools.partial(_prepare, told, prepare))
+        return _with(args, kwargs, place, env=handed_on(told, environment))
     except Exception as error:
         if is_from_signal(error):
             raise
         return args, kwargs
+
+
+def _with(
+    args: tuple[Any, ...], kwargs: dict[str, Any], place: int, **argument: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with another one, in its place or by its name."""
+    if len(args) > place:
+        return (*args[:place], *argument.values(), *args[place + 1 :]), kwargs
+    return args, {**kwargs, **argument}
+
+
+def _prepare(told: str, prepare: Callable[[], Any]) -> None:
+    """In the child, before it becomes another program."""
+    os.environ[VARIABLE] = told
+    prepare()
 
 
 def _watch_workers(module: ModuleType) -> None:
@@ -108,7 +126,9 @@ def _watch_workers(module: ModuleType) -> None:
     def started(self: Any) -> None:
         _tell_worker(self)
         start(self)
-        if getattr(self._popen, "method", None) != "forkserver":  # whose child it is
+        if getattr(self._popen, "method", None) == "forkserver":  # whose child it is
+            _served(self.pid)
+        else:
             _started(self.pid)
 
     module.BaseProcess.start = started
@@ -132,6 +152,16 @@ def _started(pid: int) -> None:
     children = _children()
     if children is not None:
         children.started(pid, current_span())
+
+
+@guarded
+def _served(pid: int) -> None:
+    """A forkserver has started a child for a span: a pool of one process, which works for it alone."""
+    span, meter = current_span(), _registry() if _registry is not None else None
+    if span is not None and meter is not None:
+        users = Users(span)
+        meter.tell(users, work=1, whose=span, left=1)
+        meter.hand([pid], users, born=True)
 
 
 @guarded

@@ -132,6 +132,44 @@ def test_measured_programs_that_are_started_unseen_several_shells_deep(programs,
     assert seen.cpu("unseen") <= seen.cpu_s - 0.4
 
 
+def test_a_measured_program_thirty_shells_deep_is_counted_once(programs):
+    deeper = """n=$1; shift; [ $n -le 0 ] && exec "$@"; sh deeper.sh $((n-1)) "$@"; true"""
+    (programs.folder / "deeper.sh").write_text(deeper)
+    seen = run(programs, """shell("shell", f"sh deeper.sh 30 {python} measured.py inside 0.4")""")
+    assert seen.cpu("inside") == close_to(0.4)
+    assert seen.cpu("shell") <= seen.cpu_s - 0.4
+
+
+@pytest.mark.parametrize("around", ["", pytest.param("with span('around'):", marks=pytest.mark.slow)])
+def test_what_a_forkserver_starts_is_whose_it_was_started_for_also_in_later_spans(scene, around):
+    seen = scene.run(f"""
+        import multiprocessing
+        from tests.mixes.burning import burn
+        from tests.mixes.books import keep_books
+
+        def work(name, seconds):
+            from e2s_tasks import span
+            with span(name):
+                worker = context.Process(target=burn, args=(seconds,))
+                worker.start()
+                worker.join()
+
+        context = multiprocessing.get_context("forkserver")
+        if __name__ == "__main__":
+            keep_books()
+            from e2s_tasks import span
+            {around or "if True:"}
+                work("first", 0.1)
+                work("second", 0.3)
+                work("third", 0.3)
+    """)
+    assert (seen.code, seen.stderr) == (0, "")
+    check_laws(seen)
+    for name in ("second", "third"):
+        assert 0.3 <= seen.cpu(name) < 0.3 + 0.15  # with what the worker imports
+    assert given(seen) >= seen.cpu_s - LOST - 0.02
+
+
 @pytest.mark.slow
 def test_measured_and_unmeasured_workers_below_one_forkserver(scene):
     seen = scene.run("""

@@ -137,6 +137,23 @@ def test_what_a_shell_starts_after_the_end_of_a_measured_program_was_seen_is_its
     assert cpu_s(slow.spans()["starts"]) == pytest.approx(ended_s() - before - 0.2, abs=0.03)
 
 
+def test_children_that_no_span_has_started_take_nothing_from_those_that_nobody_sees_reaped(slow):
+    def beside():
+        while not done.wait(0.01):
+            subprocess.run(["true"], check=True)
+
+    done = threading.Event()
+    thread = threading.Thread(target=beside)
+    thread.start()
+    with span("work"):
+        for _ in range(3):
+            os.system(shlex.join(burning(0.1)))  # which C code reaps
+        slow.recorder.meter.tick()
+    done.set()
+    thread.join()
+    assert cpu_s(slow.spans()["work"]) == pytest.approx(0.3 + 3 * START / 2, abs=3 * START)
+
+
 def test_a_child_that_is_reaped_among_any_is_its_starters(slow):
     def start():
         child = subprocess.Popen(burning(0.1))

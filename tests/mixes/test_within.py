@@ -257,3 +257,19 @@ def test_what_a_child_is_told_is_written_down_before_it_starts(recorded):
         told()
         text = recorded.recorder._journal.path.read_text()
     assert f'"id":"{around.id}"' in text
+
+
+def test_what_a_child_is_prepared_with_is_in_its_environment_as_ever(started):
+    seen, runs = started(
+        """
+    prepare = lambda: os.environ.update(PREPARED="yes")
+    for expected, given in ((("yes", None), None), (("no", "too"), {**os.environ, "PREPARED": "no", "GIVEN": "too"})):
+        command = [sys.executable, "inner.py", *map(str, expected)]
+        subprocess.run(command, preexec_fn=prepare, env=given, check=True)
+        subprocess.run(command, check=True, **({"env": given} if given else {"preexec_fn": prepare}))
+""",
+        inner="import os, sys\nassert sys.argv[1:] == [os.environ['PREPARED'], str(os.environ.get('GIVEN'))]\n"
+        "from e2s_tasks import span\nwith span('inner'): pass",
+    )
+    assert runs == ["outer"]
+    assert [one.parent_id for one in seen.all_spans if one.name == "inner"] == [seen.spans["outer"].id] * 4
