@@ -14,6 +14,7 @@ than a joule twice.
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from e2s_tasks.meters.process_tree import (
 from e2s_tasks.meters.users import Users
 
 TRIES = 3
+PATIENCE_S, PAUSE_S = 2e-3, 50e-6
 OWN_SLACK_NS = 2_000  # this process's sum is rounded down by less
 
 Owner = Account | Users | None  # whose a process is: who started it, or who uses its pool; None: unknown
@@ -49,7 +51,7 @@ class _Process:
     serves: it starts processes for pools, whose they are, and not its own; what is left of them in its sum counts.
     last_ns: how much of its own time is counted; below_ns: how much of the sum of its ended children is accounted for.
     claimed: the measured ones (see `_buried`) whose claims are in below_ns.
-    heirs: whose the children are whose rest waits in that sum.
+    heirs: whose the children are whose rest waits in that sum. awaited: who reaps it is going to tell what it used.
     metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
     nobody knows how much is to be counted, so that nothing of the sum is. whole: it has ended, and what is known of it
     is all that its end adds to the sum. stale_ns: names what the page holds of an earlier process with its pid.
@@ -67,6 +69,7 @@ class _Process:
     metered: bool = False
     mixed: bool = False
     whole: bool = False
+    awaited: bool = False
     stale_ns: int | None = None
 
 
@@ -85,6 +88,7 @@ class Children:
         self._unread: set[int] = set()  # whose sum may tell something new
         self.owners: set[Owner] = set()  # whose the processes are that count
         self.handed: deque[tuple[Collection[int], Users, bool]] = deque()  # see `hand`; from any thread
+        self.told: deque[tuple[int, int]] = deque()  # who was reaped, and what they had used; from any thread
         self._early: Used = {}  # what ended ones had used, as who reaped them was told
         self._divided: Used = {}  # even parts of what those of several had used that nobody read; see `take_divided`
         self._stirred = self._counting = False  # something has changed; a child that counts is known
@@ -123,9 +127,10 @@ class Children:
         """Work of `starter` (None: unmeasured work) has just started a child."""
         process = self._known.get(pid)
         if process is None:
-            self._known[pid] = _Process(self._pid, starter, foreign=starter is None)
+            process = self._known[pid] = _Process(self._pid, starter, foreign=starter is None)
         elif process.owner is None:  # it was found before, and may have been counted
             process.owner = starter
+        process.awaited = True
         self.owners.add(starter)
         self._stirred = True
 
@@ -232,6 +237,17 @@ class Children:
         """The pools that have processes."""
         return [one for one in list(self.owners) if isinstance(one, Users)]
 
+    def read_pools_of(self, account: Account) -> bool:
+        """Have the next poll read what the processes of pools have waited for that the account has given work lately.
+
+        Whether there are any. Else that is seen at a tick, and nobody's if the span has ended by then.
+        """
+        used = [pool for pool in self.pools if account in pool.lately]
+        for pool in used:
+            pool.lately.clear()
+        self._unread |= {pid for pid, process in list(self._known.items()) if process.owner in used}
+        return bool(used)
+
     def works_for(self) -> Iterator[Account | None]:
         """Whose the processes are, or the pieces of work that those of pools do."""
         for owner in list(self.owners):
@@ -245,6 +261,7 @@ class Children:
     def poll(self) -> Used:
         """CPU nanoseconds since the last poll, by whose the child is."""
         self.take_over()
+        self.take_told()
         ended = own_ended_ns()
         used, self._early = self._early, {}
         if self._polling or (not self._stirred and not self._counting and self._polled_ns == ended):
@@ -265,14 +282,23 @@ class Children:
         divided, self._divided = self._divided, {}
         return divided
 
-    def reaped(self, pid: int, total_ns: int) -> None:
-        """A child has just been reaped, and this is what it and its ended children used in all.
+    def take_told(self) -> None:
+        """Follow what was told of children that have been reaped; not in the middle of a poll, as a handler's span."""
+        if not self._polling:
+            self._take_told()
+
+    def _take_told(self) -> None:
+        while self.told:
+            self._reaped(*self.told.popleft())
+
+    def _reaped(self, pid: int, total_ns: int) -> None:
+        """A child has been reaped, and this is what it and its ended children used in all.
 
         What measured ones among them claimed is theirs. If it, or one that is known, is measured, it waits for the sum.
         Of one that does not count, it is what nobody is given of the sum.
         """
         process, measured = self._known.get(pid), self._measured()
-        if process is None or self._polling or process.mixed or process.serves or process.parent != self._pid:
+        if process is None or process.mixed or process.serves or process.parent != self._pid:
             return
         below = {child: one for child, one in measured.items() if pid in one.parents}
         gone = [one for child, one in self._known.items() if process_cpu_ns(child) is None and self._is_below(one, pid)]
@@ -313,6 +339,7 @@ class Children:
         """
         clocks = {pid: process_cpu_ns(pid) for pid in list(self._known)}
         ended = [pid for pid, clock in clocks.items() if clock is None]
+        self._await_told(ended, used)
         self._unread |= {self._known[pid].parent for pid in ended}
         self._unread = {pid for pid in self._unread if clocks.get(pid) is not None}
         sums = {pid: ended_ns(pid) for pid in self._unread}
@@ -329,6 +356,19 @@ class Children:
                 _leave_to_meter(self._known[pid], told, measured, used)
         taken = [self._take(pid, total, used) for pid, total in sums.items() if total is not None]
         return all(taken)
+
+    def _await_told(self, ended: list[int], used: Used) -> None:
+        """Who has just reaped a child that does not count may not have told yet what that leaves of the sum."""
+        give_up = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up:
+            self._take_told()
+            late = [one for pid in ended if (one := self._known[pid]).foreign and one.awaited and not one.whole]
+            if not late:
+                break
+            time.sleep(PAUSE_S)
+        early, self._early = self._early, {}
+        for owner, ns in early.items():
+            used[owner] = used.get(owner, 0) + ns
 
     def _count(self, pid: int, clock: int | None, measured: dict[int, Measured], used: Used) -> None:
         """Count what a process used since it was last seen; with a meter, what no span of its own has claimed."""
@@ -361,7 +401,7 @@ class Children:
             above.mixed |= process.mixed or (process.foreign and claimed is None)
         if told is not None:
             self._buried.add((pid, told.begun_ns))
-        if not process.foreign and process.owner not in above.heirs:
+        if not process.foreign and not process.whole and process.owner not in above.heirs:
             above.heirs += (process.owner,)
         del self._known[pid]
 

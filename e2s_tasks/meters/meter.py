@@ -122,7 +122,8 @@ class Meter(Owners):
             self._give_up(account, now)
         children = self.children
         ends = now - self._start_ns >= COALESCE_NS or len(self._open) == 1
-        ends = ends or (children is not None and bool(children.owners) and self._leaves_work(account, children))
+        if children is not None and children.owners:
+            ends = children.read_pools_of(account) or ends or self._leaves_work(account, children)
         if ends and self._close_segment(now):
             account.ends_in = self._number - 1
         else:
@@ -314,8 +315,10 @@ class Meter(Owners):
 
     def reaped(self, pid: int, total_ns: int) -> None:
         """A child has been reaped, and this is what it and its ended children used in all."""
-        if self.children is None:
+        children = self.children
+        if children is None:
             return
+        children.told.append((pid, total_ns))  # whose turn it is may need it
         thread = self._thread()
         inside = self._turn.take(thread, for_handlers=False)
         if inside is None:  # a signal handler runs in another's, which may wait for this thread
@@ -323,7 +326,7 @@ class Meter(Owners):
         try:
             if not inside:
                 self._catch_up()
-            self.children.reaped(pid, total_ns)
+            children.take_told()
         finally:
             self._turn.give(thread, inside=inside)
         self._serve(thread)

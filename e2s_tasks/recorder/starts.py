@@ -12,9 +12,10 @@ import os
 import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from e2s_tasks.importing import ImportWatch
+from e2s_tasks.ledger import journal
 from e2s_tasks.meters.children import Children
 from e2s_tasks.meters.meter import Meter
 from e2s_tasks.meters.users import Users
@@ -47,6 +48,7 @@ def watch_starts(registry: Registry) -> None:
         watch_reaping(lambda: _registry() if _registry is not None else None)
         _imports.when_imported("subprocess", _watch_popen)
         _watch_posix_spawn()
+        _watch_exec()
         _imports.when_imported("multiprocessing.process", _watch_workers)
         _watch_threads()
         watch_thread_pools()
@@ -82,6 +84,22 @@ def _spawning(spawn: Callable[..., int]) -> Callable[..., int]:
         return pid
 
     return spawned
+
+
+def _watch_exec() -> None:
+    """What has ended is written down before the process becomes another program, which has no end of its own."""
+    for name in ("execv", "execve"):
+        if hasattr(os, name):
+            setattr(os, name, _writing_down(getattr(os, name)))
+
+
+def _writing_down(become: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
+    @functools.wraps(become)
+    def became(*args: Any, **kwargs: Any) -> NoReturn:
+        journal.hold_nothing_back()
+        become(*args, **kwargs)
+
+    return became
 
 
 def _handing_on(args: tuple[Any, ...], kwargs: dict[str, Any], place: int) -> tuple[tuple[Any, ...], dict[str, Any]]:

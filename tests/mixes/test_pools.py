@@ -75,6 +75,36 @@ def test_what_a_pools_processes_do_belongs_to_the_span_that_uses_them(scene, kin
     assert max(seen.spans[name].shared_cpu_ns for name in ("second", "third")) < 1e6
 
 
+@pytest.mark.parametrize("tick", ["10", pytest.param("0.1", marks=pytest.mark.slow)])
+def test_programs_that_a_pools_processes_start_and_wait_for_are_of_the_span_that_uses_them(scene, tick):
+    seen = scene.run(
+        """
+        import subprocess
+        from concurrent.futures import ProcessPoolExecutor
+        from tests.mixes.books import keep_books
+        from tests.mixes.burning import burning
+
+        def run(seconds):
+            subprocess.run(burning(seconds), check=True)
+
+        if __name__ == "__main__":
+            keep_books()
+            from e2s_tasks import span
+            pool = ProcessPoolExecutor(2)
+            list(pool.map(run, [0.01] * 2))
+            for name, seconds in (("first", 0.2), ("second", 0.1), ("third", 0.15)):
+                with span(name):
+                    list(pool.map(run, [seconds] * 2))
+            pool.shutdown()
+        """,
+        E2S_TICK_S=tick,
+    )
+    assert (seen.code, seen.stderr) == (0, "")
+    check_laws(seen)
+    for name, seconds in (("first", 0.4), ("second", 0.2), ("third", 0.3)):
+        assert seconds - NEAR < seen.cpu(name) < seconds + 2 * NEAR
+
+
 @pytest.mark.slow
 def test_a_flow_that_made_a_pool_and_used_it_itself_leaves_it_to_its_steps(scene):
     seen = scene.run(

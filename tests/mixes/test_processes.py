@@ -270,3 +270,20 @@ def test_a_kill_under_many_computing_threads_loses_a_tick_and_not_more(scene):
     assert {one.status for one in seen.all_spans} == {"crashed"}
     assert len(seen.all_spans) == 16
     assert seen.cpu("work") > seen.cpu_s - 1.5  # a tick of 0.1 s, and what a thread waits for the interpreter
+
+
+def test_what_has_ended_is_written_down_before_the_process_becomes_another_program(scene):
+    seen = scene.run(
+        """
+        import os
+        from e2s_tasks import span
+        from tests.mixes.burning import burn
+        with span("before"):
+            burn(0.2)
+        os.execvp("sh", ["sh", "-c", "exit 3"])
+        """,
+        E2S_TICK_S="10",
+    )
+    assert (seen.code, seen.stderr) == (3, "")
+    assert seen.spans["before"].status == "completed"
+    assert seen.cpu("before") == pytest.approx(0.2, abs=0.03)

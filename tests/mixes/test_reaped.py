@@ -154,6 +154,18 @@ def test_children_that_no_span_has_started_take_nothing_from_those_that_nobody_s
     assert cpu_s(slow.spans()["work"]) == pytest.approx(0.3 + 3 * START / 2, abs=3 * START)
 
 
+def test_what_nobody_sees_reaped_is_not_of_who_has_had_all_that_is_its_own(slow):
+    def by_c_code():
+        for _ in range(3):
+            os.system(shlex.join(burning(0.1)))
+
+    together(told=lambda: [by_run(0.01) for _ in range(3)], untold=by_c_code)
+    told, untold = (slow.spans()[name] for name in ("told", "untold"))
+    assert cpu_s(told) - told.shared_cpu_ns / 1e9 < 0.1 + 3 * START
+    assert untold.shared_cpu_ns == pytest.approx(told.shared_cpu_ns, rel=0.5)
+    assert (told.shared_cpu_ns + untold.shared_cpu_ns) / 1e9 == pytest.approx(0.3 + 3 * START / 2, abs=3 * START)
+
+
 def test_a_child_that_is_reaped_among_any_is_its_starters(slow):
     def start():
         child = subprocess.Popen(burning(0.1))
