@@ -12,89 +12,36 @@ beyond that is counted. In doubt the larger part is taken for accounted for: bet
 than a joule twice.
 """
 
-import os
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from e2s_tasks.host import process_stat
-from e2s_tasks.meters.account import Account
+from e2s_tasks.meters.descendants import Descendants, Owner, Process, told_of
 from e2s_tasks.meters.page import Measured
-from e2s_tasks.meters.process_tree import (
-    descendants,
-    ended_ns,
-    ending,
-    own_ended_ns,
-    parent_of,
-    process_cpu_ns,
-    thread_children,
-    tick_ns,
-    ticks_now,
-)
+from e2s_tasks.meters.process_tree import ended_ns, ending, own_ended_ns, process_cpu_ns, tick_ns, ticks_now
 from e2s_tasks.meters.users import Users
 
 TRIES = 3
 PATIENCE_S, PAUSE_S = 2e-3, 50e-6
 OWN_SLACK_NS = 2_000  # this process's sum is rounded down by less
 
-Owner = Account | Users | None  # whose a process is: who started it, or who uses its pool; None: unknown
 Used = dict[Owner, int]
 
 
-@dataclass(slots=True)
-class _Process:
-    """The process itself or a known descendant. foreign: it does not count. handed: it counts, whatever is above it.
-
-    serves: it starts processes for pools, whose they are, and not its own; what is left of them in its sum counts.
-    last_ns: how much of its own time is counted; below_ns: how much of the sum of its ended children is accounted for.
-    claimed: the measured ones (see `_buried`) whose claims are in below_ns.
-    heirs: whose the children are whose rest waits in that sum. awaited: who reaps it is going to tell what it used.
-    metered: it has a meter, whose claims say what of both is not to be counted. mixed: one has ended below it of which
-    nobody knows how much is to be counted, so that nothing of the sum is. whole: it has ended, and what is known of it
-    is all that its end adds to the sum. stale_ns: names what the page holds of an earlier process with its pid.
-    """
-
-    parent: int
-    owner: Owner = None
-    last_ns: int = 0
-    below_ns: int = 0
-    claimed: frozenset[tuple[int, int]] = frozenset()
-    foreign: bool = False
-    handed: bool = False
-    serves: bool = False
-    heirs: tuple[Owner, ...] = ()
-    metered: bool = False
-    mixed: bool = False
-    whole: bool = False
-    awaited: bool = False
-    stale_ns: int | None = None
-
-
-class Children:
-    """The CPU time of this process's descendants, without what spans of their own have claimed.
-
-    measured: the processes that have or had a meter of their own.
-    """
+class Children(Descendants):
+    """The CPU time of this process's descendants, without what spans of their own have claimed."""
 
     def __init__(self, measured: Callable[[], dict[int, Measured]]) -> None:
-        self._measured = measured
-        self._pid = os.getpid()
-        self._own = _Process(0)
-        self._known: dict[int, _Process] = {}  # parents before their children
-        self._buried: set[tuple[int, int]] = set()  # measured processes whose end is accounted for: pid, beginning
-        self._unread: set[int] = set()  # whose sum may tell something new
-        self.owners: set[Owner] = set()  # whose the processes are that count
-        self.handed: deque[tuple[Collection[int], Users, bool]] = deque()  # see `hand`; from any thread
+        super().__init__(measured)
+        self._own = Process(0)
         self.told: deque[tuple[int, int]] = deque()  # who was reaped, and what they had used; from any thread
         self._early: Used = {}  # what ended ones had used, as who reaped them was told
         self._divided: Used = {}  # even parts of what those of several had used that nobody read; see `take_divided`
-        self._stirred = self._counting = False  # something has changed; a child that counts is known
+        self._counting = False  # a child that counts is known
         self._polled_ns = 0
         self._polling = self._all_known = False
-        self._begun_ticks = 0
         self._slack_ns = 2 * tick_ns()
 
     def begin(self) -> None:
@@ -105,7 +52,7 @@ class Children:
             self._all_known = True
             for pid, (parent, _) in self.look().items():
                 if process_stat(pid)[1] < self._begun_ticks:  # else another thread's work has just started it
-                    self._known.setdefault(pid, _Process(parent, foreign=True))
+                    self._known.setdefault(pid, Process(parent, foreign=True))
         for pid, process in list(self._known.items()):
             clock = process_cpu_ns(pid)
             if clock is None:  # its end is in the sum that counting starts from
@@ -119,144 +66,7 @@ class Children:
         self._unread, self._polling = set(), False
         self._early, self._divided = {}, {}
         self._polled_ns = own_ended_ns()
-        self._own = _Process(0, below_ns=self._polled_ns)
-
-    # -- who is there -------------------------------------------------------------------------------------------
-
-    def started(self, pid: int, starter: Account | None) -> None:
-        """Work of `starter` (None: unmeasured work) has just started a child."""
-        process = self._known.get(pid)
-        if process is None:
-            process = self._known[pid] = _Process(self._pid, starter, foreign=starter is None)
-        elif process.owner is None:  # it was found before, and may have been counted
-            process.owner = starter
-        process.awaited = True
-        self.owners.add(starter)
-        self._stirred = True
-
-    def take_over(self) -> None:
-        """Follow what was handed to pools."""
-        while self.handed:
-            pids, users, born = self.handed.popleft()
-            self.hand(pids, users, born=born)
-
-    def hand(self, pids: Collection[int], users: Users, *, born: bool) -> None:
-        """Processes are of a pool, with what runs below them. born: those not known are new, and count from the start.
-
-        What has started one that is no child of this process is a forkserver.
-        """
-        measured, theirs = self._measured(), set(pids)
-        self.owners.add(users)
-        for pid in pids:
-            process = self._known.get(pid)
-            above = parent_of(pid) if process is None else process.parent
-            if above is None:
-                continue
-            if process is None:
-                if above != self._pid:
-                    self._meet_server(above, users)
-                process = self._known[pid] = _Process(above, foreign=not born)
-            self._give(pid, process, users, measured)
-        for pid, process in list(self._known.items()):  # parents before their children
-            if process.parent in theirs and pid not in theirs and process.parent not in measured:
-                theirs.add(pid)
-                self._give(pid, process, users, measured)
-
-    def _meet_server(self, pid: int, users: Users) -> None:
-        """A forkserver is its starter's, for which the pool has been made; nobody's if it is older than all spans."""
-        server = self._known.get(pid)
-        if server is None:
-            old = users.latest is None or process_stat(pid)[1] < self._begun_ticks
-            server = self._known[pid] = _Process(parent_of(pid) or self._pid, users.latest, foreign=old)
-        if not server.serves:
-            server.serves = True
-            server.below_ns = (ended_ns(pid) if server.foreign else None) or server.below_ns
-
-    def _give(self, pid: int, process: _Process, users: Users, measured: dict[int, Measured]) -> None:
-        if process.foreign:
-            self._count_from_now(pid, process, process_cpu_ns(pid), measured)
-        process.foreign, process.handed, process.owner = False, True, users
-        self._stirred = True
-
-    def _count_from_now(self, pid: int, process: _Process, clock: int | None, measured: dict[int, Measured]) -> None:
-        told = _told_of(pid, process, clock, measured)
-        process.last_ns = (clock if told is None else told.unclaimed_ns(clock)) or process.last_ns
-        process.below_ns = ended_ns(pid) or process.below_ns
-
-    def forked(self, starter: Account | None) -> None:
-        """The calling thread has just forked."""
-        for pid in thread_children(self._pid, threading.get_native_id()):
-            if pid not in self._known:
-                self.started(pid, starter)
-
-    def look(self) -> dict[int, tuple[int, int]]:
-        """The live descendants: pid -> (parent's pid, the thread of this process that started it, else 0)."""
-        return descendants()
-
-    def meet(self, found: dict[int, tuple[int, int]], owner_of: Callable[[int], Account | None]) -> None:
-        """Take in what `look` found; owner_of tells whom a thread of this process works for."""
-        measured = self._measured()
-        self._buried &= {(pid, one.begun_ns) for pid, one in measured.items()}
-        for pid, (parent, tid) in found.items():
-            known = self._known.get(pid)
-            if known is not None:
-                known.parent = parent  # an orphan's is another than before
-            elif not ending(pid):  # else its end may be accounted for already
-                self._add(pid, parent, owner_of(tid), measured)
-        self._unread |= self._known.keys()
-
-    def _meet_measured(self, measured: dict[int, Measured]) -> None:
-        """Take in the descendants that have a meter, and whoever lives between them and this process.
-
-        What is below another measured process is that one's business.
-        """
-        for pid, one in measured.items():
-            if self._pid not in one.parents or pid in self._known or (pid, one.begun_ns) in self._buried:
-                continue
-            line = one.parents[: one.parents.index(self._pid)]
-            if any(between in measured for between in line):
-                continue
-            above = self._pid
-            for between in reversed(line):
-                if between not in self._known:
-                    if parent_of(between) != above:  # it is gone
-                        continue
-                    self._add(between, above, None, measured)
-                above = between
-            self._add(pid, above, None, measured)
-
-    def _add(self, pid: int, parent: int, owner: Owner, measured: dict[int, Measured]) -> None:
-        above = self._known.get(parent)
-        foreign = process_stat(pid)[1] < self._begun_ticks
-        foreign |= (above is not None and above.foreign) or (parent != self._pid and parent in measured)
-        self._known[pid] = _Process(parent, above.owner if above else owner, foreign=foreign)
-        self._stirred = True
-
-    @property
-    def pools(self) -> list[Users]:
-        """The pools that have processes."""
-        return [one for one in list(self.owners) if isinstance(one, Users)]
-
-    def read_pools_of(self, account: Account) -> bool:
-        """Have the next poll read what the processes of pools have waited for that the account has given work lately.
-
-        Whether there are any. Else that is seen at a tick, and nobody's if the span has ended by then.
-        """
-        used = [pool for pool in self.pools if account in pool.lately]
-        for pool in used:
-            pool.lately.clear()
-        self._unread |= {pid for pid, process in list(self._known.items()) if process.owner in used}
-        return bool(used)
-
-    def works_for(self) -> Iterator[Account | None]:
-        """Whose the processes are, or the pieces of work that those of pools do."""
-        for owner in list(self.owners):
-            if isinstance(owner, Users):
-                yield from owner.users()
-            else:
-                yield owner
-
-    # -- what they used -----------------------------------------------------------------------------------------
+        self._own = Process(0, below_ns=self._polled_ns)
 
     def poll(self) -> Used:
         """CPU nanoseconds since the last poll, by whose the child is."""
@@ -316,7 +126,7 @@ class Children:
         if more_ns > claimed_ns and not process.foreign:
             self._early[process.owner] = self._early.get(process.owner, 0) + more_ns - claimed_ns
 
-    def _is_below(self, process: _Process, pid: int) -> bool:
+    def _is_below(self, process: Process, pid: int) -> bool:
         above = process.parent
         while above != pid and above in self._known:
             above = self._known[above].parent
@@ -351,7 +161,7 @@ class Children:
         for pid in reversed(ended):
             self._bury(pid, measured, used)
         for pid in self._known.keys() & measured.keys():
-            told = _told_of(pid, self._known[pid], None, measured)
+            told = told_of(pid, self._known[pid], None, measured)
             if told is not None:
                 _leave_to_meter(self._known[pid], told, measured, used)
         taken = [self._take(pid, total, used) for pid, total in sums.items() if total is not None]
@@ -378,7 +188,7 @@ class Children:
             process.foreign |= above is not None and (above.foreign or process.parent in measured)
         if process.foreign:
             return
-        told = _told_of(pid, process, clock, measured)
+        told = told_of(pid, process, clock, measured)
         if told is not None:
             clock = told.unclaimed_ns(clock)
         if clock is not None and clock > process.last_ns:
@@ -388,7 +198,7 @@ class Children:
     def _bury(self, pid: int, measured: dict[int, Measured], used: Used) -> None:
         """A process has ended: what is known of it is accounted for in the sum that its parent has now."""
         process = self._known[pid]
-        above, told = self._above(process), _told_of(pid, process, None, measured)
+        above, told = self._above(process), told_of(pid, process, None, measured)
         if told is not None:
             _leave_to_meter(process, told, measured, used)
         above.below_ns += process.last_ns + process.below_ns
@@ -405,7 +215,7 @@ class Children:
             above.heirs += (process.owner,)
         del self._known[pid]
 
-    def _above(self, process: _Process) -> _Process:
+    def _above(self, process: Process) -> Process:
         """In whose sum the end of a process appears; an orphan's new parent is unknown, and may be this process."""
         return self._known.get(process.parent, self._own)
 
@@ -432,7 +242,7 @@ class Children:
         return True
 
 
-def _leave_to_meter(process: _Process, told: Measured, measured: dict[int, Measured], used: Used) -> None:
+def _leave_to_meter(process: Process, told: Measured, measured: dict[int, Measured], used: Used) -> None:
     """From now on a process's meter says what of its children is not to be counted; count what it had before that.
 
     What measured ones below it had claimed goes with that, too: at its end the page tells it.
@@ -454,15 +264,3 @@ def _claimed_ns(pid: int, told: Measured, measured: dict[int, Measured], *, fore
     if own_ns is None:
         return None
     return own_ns + sum(one.claims().all_ns for one in measured.values() if pid in one.parents)
-
-
-def _told_of(pid: int, process: _Process, clock: int | None, measured: dict[int, Measured]) -> Measured | None:
-    """What the page tells of a process, which lives if it has a clock; not what it tells of one that had its pid."""
-    told = measured.get(pid)
-    if told is None or process.metered:
-        return told
-    if clock is not None:
-        state, ticks = process_stat(pid)  # of one that waits to be reaped, too
-        if ticks and (told.ticks != ticks if told.ticks > 0 else state not in "ZX"):
-            process.stale_ns = told.begun_ns
-    return None if told.begun_ns == process.stale_ns else told
