@@ -231,14 +231,18 @@ class OpenSpan(Account):
 
     run = __enter__  # the span begins, and its work runs on this thread
 
-    def stop(self, status: Status) -> None:
-        """The span, which ran on this thread, is over; nothing if it is already."""
-        if self.told:
-            return
+    @ending
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        status: Status | None = None,
+    ) -> None:  # fmt: skip
+        """The span, which ran on this thread, is over; nothing if it is already. status: how, if no error says it."""
         try:
+            if self.told:
+                return
             recorder = self.recorder
             recorder.meter.finish(self)
-            self.status = status
+            self.status = status or (COMPLETED if error is None else status_of(error))
             token, self._token = self._token, None
             if token is not None:
                 try:
@@ -248,10 +252,14 @@ class OpenSpan(Account):
             recorder.ended(self)
             if recorder.unfinished:
                 recorder.finish_left()
-        except BaseException as error:  # noqa: BLE001 - law 5
-            self.status = status
+        except BaseException as struck:  # noqa: BLE001 - law 5
+            self.status = status or status_of(error)
             self.recorder.unfinished.append(self)
-            self._struck("ending a span", error)
+            self._struck("ending a span", struck)
+
+    def stop(self, status: Status) -> None:
+        """The same, where no `with` does it."""
+        OpenSpan.__exit__(self, None, None, None, status)
 
     def _struck(self, what: str, error: BaseException) -> None:
         """Warn of an error of ours; where it is the user's, as a signal handler raises it, the span is over."""
@@ -263,17 +271,6 @@ class OpenSpan(Account):
                 self._give_back(self._token)
             self.status = status_of(error)
             self.recorder.ended(self)
-            raise
-
-    @ending
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            self.stop(COMPLETED if error is None else status_of(error))
-        except BaseException as struck:  # by a signal handler of the user's
-            if self.status is RUNNING:  # before the first line of `stop`
-                self._struck("ending a span", struck)
             raise
 
     # -- work in steps ---------------------------------------------------------------------------------------------
