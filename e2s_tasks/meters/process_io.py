@@ -18,6 +18,7 @@ from e2s_tasks.meters.counter_file import CounterFile
 from e2s_tasks.meters.page import Measured
 
 FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some ten microseconds
+STUCK_NS = 1_000_000_000  # for so long nobody reads: a signal handler's exception has struck who was about to
 SHARED_NS = 10_000_000  # the same while several spans share the figures, which nobody can split anyway
 NAMED = [b"rchar:", b"wchar:", b"syscr:", b"syscw:", b"read_bytes:", b"write_bytes:", b"cancelled_write_bytes:"]
 
@@ -93,11 +94,15 @@ class ProcessIO:
 
         It may be a reading of that age. Another thread that just looks is not waited for: then it is the one of before.
         """
-        if monotonic_ns() - self._taken_ns >= fresh_ns and self._lock.acquire(blocking=False):
-            try:
-                self._read()
-            finally:
-                self._lock.release()
+        if monotonic_ns() - self._taken_ns >= fresh_ns:
+            lock = self._lock
+            if lock.acquire(blocking=False):
+                try:
+                    self._read()
+                finally:
+                    lock.release()
+            elif monotonic_ns() - self._taken_ns >= STUCK_NS:
+                self._lock = Lock()
         return self._last
 
     def _read(self) -> None:
@@ -143,14 +148,26 @@ class ProcessIO:
         """A block that is measuring's own work, such as writing to the ledger; it may go on while others look."""
         thread = get_native_id()
         began = self._moved_by(thread)
-        with self._lock:
+        with self._reading():
             self._working[thread] = began
         try:
             yield
         finally:
-            with self._lock:
+            with self._reading():
                 self._own = self._own.plus(self._worked(thread))
                 del self._working[thread]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """A block in which no other thread reads; one that a signal handler's exception struck is not waited for."""
+        if not self._lock.acquire(timeout=STUCK_NS * 1e-9):
+            self._lock = Lock()
+            self._lock.acquire()
+        lock = self._lock
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _worked(self, thread: int) -> Moved:
         """What a thread has moved since its own work began."""

@@ -43,6 +43,8 @@ def is_injected(error: BaseException) -> bool:
         trace = trace.tb_next
     if trace is None or not trace.tb_frame.f_code.co_filename.startswith(OURS):
         return False
+    if isinstance(error, TimeoutError):  # which nothing there raises itself
+        return True
     return type(error).__module__.partition(".")[0] not in {*sys.stdlib_module_names, __name__.partition(".")[0]}
 
 

@@ -27,7 +27,7 @@ ROLES = dict.fromkeys(Kind, Role.SPAN) | {
 }  # fmt: skip
 PLAIN, PLAIN_ROLE = Kind.SPAN, Role.SPAN
 NO_FACTS: Mapping[str, Any] = {}
-COMPLETED, RUNNING = Status.COMPLETED, Status.RUNNING  # found more quickly than on the class
+COMPLETED, FAILED, RUNNING = Status.COMPLETED, Status.FAILED, Status.RUNNING  # found more quickly than on the class
 
 _numbers = count()
 
@@ -82,6 +82,8 @@ class OpenSpan(Account):
     _depth = 0
     io_since: Any = None  # of a root span: what the process had moved when it began, and when it ended
     io_until: Any = None
+    held: Callable[[], Any] | None = None  # what the `with` block holds that is to end it, while there is one
+    _again = 0  # how often it is entered beyond the first time
     told = False  # whether the recorder knows that it has ended
     announced = False  # whether its beginning was written down before the tick, as attempts' and flow runs' always is
     made: Mapping[str, str] = NO_FACTS  # by URI the latest version that it and what is inside it wrote
@@ -91,6 +93,8 @@ class OpenSpan(Account):
     def __init__(self, recorder: "SpanRecorder", name: str, kind: Kind, facts: Mapping[str, Any] = NO_FACTS) -> None:
         self.recorder: SpanRecorder = recorder
         outer = around = CURRENT.get() or current_span()
+        if outer is not None and outer.held is not None and outer.is_left:
+            outer = around = _end_left(outer)
         if outer is not None and outer.closed_ns:  # what is still open around it pays
             around = current_span()
             outer = around if outer.told else outer
@@ -216,7 +220,11 @@ class OpenSpan(Account):
 
     def __enter__(self) -> "OpenSpan":
         try:
+            if self.started_at:
+                return self._enter_again()
             recorder = self.recorder
+            if self.held is not None and self.held() is None:  # somebody has just looked whether there is an `__exit__`
+                self.held = None
             self.started_at = time.time()
             recorder.begun(self)
             self._token = CURRENT.set(self)
@@ -238,17 +246,19 @@ class OpenSpan(Account):
     ) -> None:  # fmt: skip
         """The span, which ran on this thread, is over; nothing if it is already. status: how, if no error says it."""
         try:
-            if self.told:
+            if self._again or self.told:
+                self._again = max(0, self._again - 1)
                 return
+            current = CURRENT.get()
+            if current is not self:
+                _end_left(current, self)
+                current = CURRENT.get()
             recorder = self.recorder
             recorder.meter.finish(self)
             self.status = status or (COMPLETED if error is None else status_of(error))
-            token, self._token = self._token, None
-            if token is not None:
-                try:
-                    CURRENT.reset(token)
-                except ValueError:  # ended in another context than it began in
-                    CURRENT.set(self.outer)
+            self.held = None
+            if current is self and self._token is not None:  # else it ends in the middle of another one
+                self._give_back(self._token)
             recorder.ended(self)
             if recorder.unfinished:
                 recorder.finish_left()
@@ -261,13 +271,24 @@ class OpenSpan(Account):
         """The same, where no `with` does it."""
         OpenSpan.__exit__(self, None, None, None, status)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether its `with` block was left without its end, see `leaving`."""
+        return self.held is not None and self.held() is None and not self.told
+
+    def _enter_again(self) -> "OpenSpan":
+        """A span that has begun goes on as it is; a block that it is entered for once more is not measured by it."""
+        self._again += 1
+        warn_once("entering a span", RuntimeError(f"{self.name!r} was entered before: each block needs a new span"))
+        return self
+
     def _struck(self, what: str, error: BaseException) -> None:
         """Warn of an error of ours; where it is the user's, as a signal handler raises it, the span is over."""
         try:
             warn_once(what, error)
         except BaseException:
             self.recorder.meter.finish(self)
-            if self._token is not None:
+            if self._token is not None and CURRENT.get() is self:
                 self._give_back(self._token)
             self.status = status_of(error)
             self.recorder.ended(self)
@@ -309,6 +330,7 @@ class OpenSpan(Account):
         """The span, suspended, is over; nothing if it is already."""
         if self.told:
             return
+        _end_left(self._current, self)
         if not self.closed_ns:
             self.recorder.meter.close(self)
         self.status = status
@@ -318,7 +340,7 @@ class OpenSpan(Account):
         self._token = None
         try:
             CURRENT.reset(token)
-        except ValueError:  # suspended in another context than it was resumed in
+        except ValueError:  # ended, or suspended, in another context than it began in
             CURRENT.set(self.outer)
 
     # -- what the work tells of itself (core.spans.Span) ---------------------------------------------------------
@@ -415,6 +437,14 @@ def thread_belongs_to(span: OpenSpan | None) -> OpenSpan | None:
 def current_span() -> OpenSpan | None:
     """The span that the calling code runs in: its own, else the one that started its thread, while that is open."""
     return _open(CURRENT.get()) or _open(getattr(_started_by, "span", None))
+
+
+def _end_left(span: OpenSpan | None, until: OpenSpan | None = None) -> OpenSpan | None:
+    """End what blocks have left without its end, from the innermost one on; returns what they were in."""
+    while span is not None and span is not until and span.is_left:
+        span.stop(FAILED)
+        span = span.outer
+    return span
 
 
 def _open(span: OpenSpan | None) -> OpenSpan | None:

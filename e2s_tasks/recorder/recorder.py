@@ -216,6 +216,7 @@ class SpanRecorder:
     def _tick(self) -> None:
         self._ticked = time.monotonic()
         handler_codes()  # to know them later on
+        self.unfinished += [one for one in self._open_spans() if one.is_left]
         self.meter.tick()
         self.drain()
 
@@ -256,12 +257,15 @@ class SpanRecorder:
         return True
 
     def _write_open(self) -> None:
-        still_open = [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
+        still_open = self._open_spans()
         for span in still_open:
             span.announced = True
             if span.parent is None:
                 self._tell_io(span, self._io.now())
         self._journal.append(*[self._account_for(span) for span in still_open])
+
+    def _open_spans(self) -> list[OpenSpan]:
+        return [span for span in self.meter.open_accounts if isinstance(span, OpenSpan)]
 
     def _taker(self) -> Taker:
         try:
@@ -343,7 +347,7 @@ class SpanRecorder:
     def _tell(self) -> None:
         """Tell who listens in this process what has been used since the last time."""
         if self._telling is not None:
-            self._telling.tell([span for span in self.meter.open_accounts if isinstance(span, OpenSpan)])
+            self._telling.tell(self._open_spans())
 
     @property
     def delivered(self) -> bool:

@@ -187,3 +187,17 @@ def test_a_reading_serves_longer_where_several_outermost_spans_share_it(monkeypa
     now += 5_000_000
     second.__exit__(None, None, None)
     assert second.io_until is not second.io_since  # alone
+
+
+def test_a_reading_that_a_signal_handlers_exception_left_locked_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(process_io, "STUCK_NS", 50_000_000)
+    counters = ProcessIO(dict, lambda: 0)
+    before = counters.now()
+    counters._lock.acquire()  # and never given back
+    time.sleep(0.1)
+    assert counters.now() is before
+    assert counters.now() is not before
+    counters._lock.acquire()
+    with counters.own_work():
+        pass
+    assert counters.now() is not None
