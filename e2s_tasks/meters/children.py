@@ -72,6 +72,7 @@ class Children(Descendants):
         """CPU nanoseconds since the last poll, by whose the child is."""
         self.take_over()
         self.take_told()
+        self.read_shared_pools()
         ended = own_ended_ns()
         used, self._early = self._early, {}
         if self._polling or (not self._stirred and not self._counting and self._polled_ns == ended):

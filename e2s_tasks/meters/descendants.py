@@ -85,7 +85,7 @@ class Descendants:
         for pid in pids:
             process = self._known.get(pid)
             above = parent_of(pid) if process is None else process.parent
-            if above is None:
+            if not above:  # it is gone
                 continue
             if process is None:
                 if above != self._pid:
@@ -179,9 +179,17 @@ class Descendants:
         """
         used = [pool for pool in self.pools if account in pool.lately]
         for pool in used:
-            pool.lately.clear()
-        self._unread |= {pid for pid, process in list(self._known.items()) if process.owner in used}
+            pool.lately.discard(account)
+        self._read(used)
         return bool(used)
+
+    def read_shared_pools(self) -> None:
+        """The same of pools that several use at once, so that it is split among who used them when it ended."""
+        self._read([pool for pool in self.pools if len(pool.lately) > 1])
+
+    def _read(self, pools: list[Users]) -> None:
+        if pools:
+            self._unread |= {pid for pid, process in list(self._known.items()) if process.owner in pools}
 
     def works_for(self) -> Iterator[Account | None]:
         """Whose the processes are, or the pieces of work that those of pools do."""

@@ -32,7 +32,7 @@ class Users:
     """The pieces of work of one pool. Events may be told from any thread; all else happens in a turn of the meter.
 
     slots: how many processes there are. latest: whose the latest event is; None: nobody's, as what has no span.
-    lately: whose events there were since somebody cleared it.
+    lately: whose events there were, until they are taken out.
     """
 
     def __init__(self, latest: Account | None) -> None:

@@ -174,9 +174,9 @@ def _started(pid: int) -> None:
 
 @guarded
 def _served(pid: int) -> None:
-    """A forkserver has started a child for a span: a pool of one process, which works for it alone."""
+    """A forkserver has started a child for a span, or for nobody's: a pool of one process, which works for it alone."""
     span, meter = current_span(), _registry() if _registry is not None else None
-    if span is not None and meter is not None:
+    if meter is not None:
         users = Users(span)
         meter.tell(users, work=1, whose=span, left=1)
         meter.hand([pid], users, born=True)

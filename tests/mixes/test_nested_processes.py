@@ -171,6 +171,36 @@ def test_what_a_forkserver_starts_is_whose_it_was_started_for_also_in_later_span
 
 
 @pytest.mark.slow
+def test_what_a_forkserver_starts_for_nobody_is_not_of_who_has_started_it(scene):
+    seen = scene.run("""
+        import multiprocessing, threading
+        from tests.mixes.burning import burn
+        from tests.mixes.books import keep_books
+
+        def work(seconds):
+            worker = context.Process(target=burn, args=(seconds,))
+            worker.start()
+            worker.join()
+
+        context = multiprocessing.get_context("forkserver")
+        if __name__ == "__main__":
+            keep_books()
+            from e2s_tasks import span
+            begun, done = threading.Event(), threading.Event()
+            thread = threading.Thread(target=lambda: (begun.wait(), work(0.4), done.set()))
+            thread.start()
+            with span("first"):
+                work(0.1)
+                begun.set()
+                done.wait()
+            thread.join()
+    """)
+    assert (seen.code, seen.stderr) == (0, "")
+    check_laws(seen)
+    assert seen.cpu("first") < 0.1 + 0.25  # with the start of the forkserver and what its worker imports
+
+
+@pytest.mark.slow
 def test_measured_and_unmeasured_workers_below_one_forkserver(scene):
     seen = scene.run("""
         import multiprocessing

@@ -106,6 +106,42 @@ def test_programs_that_a_pools_processes_start_and_wait_for_are_of_the_span_that
 
 
 @pytest.mark.slow
+def test_programs_that_a_pools_processes_start_for_two_spans_at_once_are_split_and_labelled(scene):
+    seen = scene.run(
+        """
+        import subprocess, threading
+        from concurrent.futures import ProcessPoolExecutor
+        from tests.mixes.books import keep_books
+        from tests.mixes.burning import burning
+
+        def run(seconds):
+            subprocess.run(burning(seconds), check=True)
+
+        def used_by(name):
+            with span(name):
+                list(pool.map(run, [0.2] * 2))
+
+        if __name__ == "__main__":
+            keep_books()
+            from e2s_tasks import span
+            pool = ProcessPoolExecutor(2)
+            list(pool.map(run, [0.01] * 2))
+            threads = [threading.Thread(target=used_by, args=(name,)) for name in ("first", "second")]
+            [one.start() for one in threads]
+            [one.join() for one in threads]
+            pool.shutdown()
+        """,
+        E2S_TICK_S="10",
+    )
+    assert (seen.code, seen.stderr) == (0, "")
+    check_laws(seen)
+    assert seen.cpu("first") + seen.cpu("second") == pytest.approx(0.8, abs=2 * NEAR)
+    for name in ("first", "second"):
+        assert seen.cpu(name) > 0.2
+        assert seen.spans[name].shared_cpu_ns > 0
+
+
+@pytest.mark.slow
 def test_a_flow_that_made_a_pool_and_used_it_itself_leaves_it_to_its_steps(scene):
     seen = scene.run(
         PROGRAM
