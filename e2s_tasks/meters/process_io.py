@@ -18,8 +18,8 @@ from e2s_tasks.meters.counter_file import CounterFile
 from e2s_tasks.meters.page import Measured
 
 FRESH_NS = 1_000_000  # a reading of that age is not repeated: one takes some ten microseconds
-STUCK_NS = 1_000_000_000  # for so long nobody reads: a signal handler's exception has struck who was about to
 SHARED_NS = 10_000_000  # the same while several spans share the figures, which nobody can split anyway
+STUCK_NS = 1_000_000_000  # for so long nobody reads: a signal handler's exception has struck who was about to
 NAMED = [b"rchar:", b"wchar:", b"syscr:", b"syscw:", b"read_bytes:", b"write_bytes:", b"cancelled_write_bytes:"]
 
 

@@ -32,13 +32,13 @@ class Users:
     """The pieces of work of one pool. Events may be told from any thread; all else happens in a turn of the meter.
 
     slots: how many processes there are. latest: whose the latest event is; None: nobody's, as what has no span.
-    lately: whose events there were, until they are taken out.
+    lately: the open ones whose events there were, until they are taken out.
     """
 
     def __init__(self, latest: Account | None) -> None:
         self.latest = latest
         self.slots = 0
-        self.lately: set[Account | None] = set()
+        self.lately: set[Account] = set()
         self._events: deque[tuple[int, int, Account | None, int]] = deque()
         # pieces that are not done, the oldest first: of a dict that loses its first ones, what is left is found slowly
         self._left: OrderedDict[int, tuple[Account | None, int]] = OrderedDict()
@@ -60,7 +60,8 @@ class Users:
     def tell(self, now: int, work: int, whose: Account | None, left: int) -> bool:
         """Of a piece of work, or several that were given as one, so many are not done; whether many events wait."""
         self.latest = whose
-        self.lately.add(whose)
+        if whose is not None and not whose.closed_ns:  # else nobody would take it out
+            self.lately.add(whose)
         self._events.append((now, work, whose, left))
         return len(self._events) > MANY
 

@@ -147,3 +147,14 @@ def test_each_moment_as_many_pieces_run_as_there_can_and_the_oldest_first(events
     ran = {whose: part.ns for whose, part in found.items()}
     assert ran == {whose: ns for whose, ns in truth.items() if ns} or (not +truth and sum(ran.values()) == 1)
     assert all(0 <= part.beside_ns <= part.ns for part in found.values())
+
+
+def test_who_has_ended_is_not_kept_by_what_is_told_of_its_work_later():
+    pool, account = Users(None), Account(Role.SPAN)
+    pool.tell(0, 1, account, 1)
+    assert pool.lately == {account}
+    account.closed_ns = 1
+    pool.lately.discard(account)
+    pool.tell(2, 1, account, 0)
+    pool.tell(3, 2, None, 1)
+    assert pool.lately == set()
